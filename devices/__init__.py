@@ -1,0 +1,1 @@
+"""Measuring operators and networks on devices: transports x runtimes."""

@@ -1,0 +1,1 @@
+"""Device cards that we ship, as data."""

@@ -1,0 +1,86 @@
+"""`Journal`: measurements on disk as they arrive, so that a killed run loses nothing.
+
+{"setting": [...]}                          the first line: what the numbers hold for
+{"workload": "conv-...", "ms": [...]}       one line a burst, in the order of measuring
+"""
+
+import fcntl
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from latency.errors import DeviceError
+from latency.formats import Setting
+
+
+class Journal:
+    """Append-only file of bursts. `bursts`: what an earlier run left, name to bursts in ms.
+
+    Opening with `resume` reads what an earlier run wrote; without it, an earlier run's file is
+    set aside as `<name>.old` (`set_aside` says so). A last line cut short by a kill is dropped.
+    Raises `DeviceError` where another process is writing to it, or where the file was written in
+    another setting.
+    """
+
+    def __init__(self, path: Path, setting: Setting, resume: bool) -> None:
+        self.path = path
+        self.bursts: dict[str, list[list[float]]] = {}
+        self.set_aside: Path | None = None
+        self._first = json.dumps({"setting": [str(value) for value in setting.identity]}) + "\n"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise DeviceError(f"another run is measuring into {path}; wait for it") from None
+        if resume:
+            self._read()
+        elif path.stat().st_size > len(self._first):
+            self.set_aside = path.with_suffix(".old")
+            self.set_aside.write_bytes(path.read_bytes())
+            self._file.truncate(0)
+        if path.stat().st_size == 0:
+            self._write(self._first)
+
+    def append(self, workload: str, ms: list[float]) -> None:
+        """Write a burst down."""
+        self._write(json.dumps({"workload": workload, "ms": ms}) + "\n")
+
+    def remove(self) -> None:
+        """Delete the file: its numbers are in a table now."""
+        self.path.unlink(missing_ok=True)
+
+    def _write(self, line: str) -> None:
+        self._file.write(line)
+        self._file.flush()
+
+    def _read(self) -> None:
+        self._file.seek(0)
+        whole = [line for line in self._file if line.endswith("\n")]
+        if whole and whole[0] != self._first:
+            raise DeviceError(
+                f"{self.path} was measured in another setting (device, runtime or its version); "
+                "run without --resume to start over"
+            )
+        for number, line in enumerate(whole[1:], 2):
+            try:
+                burst = json.loads(line)
+                self.bursts.setdefault(burst["workload"], []).append(list(map(float, burst["ms"])))
+            except (ValueError, KeyError, TypeError):
+                raise DeviceError(
+                    f"{self.path}:{number}: broken line; run without --resume"
+                ) from None
+        self._file.truncate(sum(len(line.encode()) for line in whole))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()

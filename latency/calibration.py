@@ -1,0 +1,92 @@
+"""From operators measured alone to what they cost inside a network.
+
+Alone, an operator pays for being called and for bringing its input and output into the
+runtime's layout, and its weights stay in the nearest cache; inside a network it pays for
+neither of the first two, and its weights come from farther away. So the in-network latency is
+modelled as
+
+    in_network_ms = a * latency_ms + b + c * border_bytes + d * weight_bytes
+
+with four coefficients fitted to measured whole networks by least squares on relative errors,
+drawn towards (1, 0, 0, 0) by a weak ridge. It stays a sum over operators, so that tables add up.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency.network import NetworkSpec
+from latency.ops import OpSpec
+from latency.stats import coverage_factor
+
+_RIDGE = 1e-3
+_FLOOR = 0.05
+"""An operator never costs less inside a network than this share of its cost alone."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The coefficients a, b (ms), c and d (ms per MB) of one space on one device setting."""
+
+    scale: float = 1.0
+    per_op_ms: float = 0.0
+    per_border_mb_ms: float = 0.0
+    per_weight_mb_ms: float = 0.0
+
+    def in_network_ms(self, op: OpSpec, latency_ms: float) -> float:
+        """What an operator that takes `latency_ms` alone costs inside a network."""
+        inside = float(_features(op, latency_ms) @ np.array(astuple(self)))
+        return max(inside, _FLOOR * latency_ms)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Relative errors of predicted against measured latency over networks never fitted on."""
+
+    networks: int
+    mean: float
+    worst: float
+    rms: float
+
+    @property
+    def relative_ci95(self) -> float:
+        """Half the width of a 95 % interval around a prediction, as a share of it."""
+        return coverage_factor(self.networks) * self.rms
+
+    def __str__(self) -> str:
+        return (
+            f"mean error {100 * self.mean:.2f} %, worst {100 * self.worst:.2f} % "
+            f"of {self.networks} networks"
+        )
+
+
+def calibrate(
+    latency_ms: Mapping[OpSpec, float], networks: Sequence[tuple[NetworkSpec, float]]
+) -> Calibration:
+    """Fit the coefficients to networks and their measured ms, given each operator's ms alone.
+
+    `networks` may be empty: then operators cost what they cost alone.
+    """
+    identity = np.array(astuple(Calibration()))
+    totals = [
+        sum(_features(op, latency_ms[op]) for op in network.ops) / measured_ms
+        for network, measured_ms in networks
+    ]
+    typical = np.mean([_features(op, ms) for op, ms in latency_ms.items()], axis=0)
+    pull = _RIDGE * np.diag(typical / np.mean(list(latency_ms.values())))
+    design = np.vstack([*totals, pull])
+    wanted = np.concatenate([np.ones(len(totals)), pull @ identity])
+    return Calibration(*np.linalg.lstsq(design, wanted, rcond=None)[0].tolist())
+
+
+def _features(op: OpSpec, latency_ms: float) -> NDArray[np.float64]:
+    return np.array([latency_ms, 1.0, op.border_bytes / 1e6, 4e-6 * op.params])
+
+
+def validate(predicted_ms: Sequence[float], measured_ms: Sequence[float]) -> Validation:
+    """Summarise the relative errors of predictions; at least one network."""
+    errors = np.abs(np.asarray(predicted_ms) / np.asarray(measured_ms) - 1)
+    rms = float(np.sqrt(np.mean(errors**2)))
+    return Validation(len(errors), float(errors.mean()), float(errors.max()), rms)

@@ -1,0 +1,53 @@
+"""Errors of the project: what was wrong, where, and what to do next.
+
+The library raises them; the commands print them as one line and exit with `exit_code`.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LatError(Exception):
+    """The job failed (base class of every error that the project raises on purpose)."""
+
+    exit_code = 1
+
+
+class UsageError(LatError):
+    """What the user asked for cannot be meant: a wrong word, unit, name or folder."""
+
+    exit_code = 2
+
+
+class SpecError(LatError):
+    """An operator or network whose description is not valid."""
+
+
+class TableError(LatError):
+    """A lookup table that cannot be read; names the file and the line."""
+
+
+class CoverageError(LatError):
+    """A latency model lacks operators that were asked for. `missing` holds their keys."""
+
+    def __init__(self, missing: Iterable[str], where: str, remedy: str) -> None:
+        self.missing = tuple(missing)
+        named = ", ".join(self.missing[:3])
+        more = f" and {len(self.missing) - 3} more" if len(self.missing) > 3 else ""
+        super().__init__(f"{where} lacks {len(self.missing)} operator(s): {named}{more}; {remedy}")
+
+
+class DeviceError(LatError):
+    """A device, its runtime or its card does not do what was asked."""
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is not among `known`, which it lists with the nearest first.
+
+    >>> str(unknown_name("space", "minni", ["mini", "proxyless"]))
+    "unknown space 'minni': did you mean 'mini'? (known: mini, proxyless)"
+    """
+    known = sorted(known)
+    near = get_close_matches(name, known, n=1)
+    hint = f" did you mean '{near[0]}'?" if near else ""
+    return UsageError(f"unknown {what} '{name}':{hint} (known: {', '.join(known) or 'none'})")

@@ -1,0 +1,251 @@
+"""A table as one CSV file: `# key: value` lines, a header row, one row an operator.
+
+    # format: 1
+    # device: cpu
+    # hardware: ...
+    # calibration proxyless@224: scale=1.05 per_op_ms=0.02 ...
+    # validation proxyless@224: networks=12 mean=0.0074 worst=0.0189 rms=0.0091
+    kind,height,width,in_channels,...,latency_ms,ci95_ms,runs,min_ms,in_network_ms,measured_at
+    conv,224,224,3,...
+
+`pandas.read_csv(path, comment="#")` reads it too.
+"""
+
+import csv
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from latency.calibration import Calibration, Validation
+from latency.errors import SpecError, TableError
+from latency.measurement import Measurement
+from latency.ops import OpSpec
+
+FORMAT_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The device setting that a table's numbers hold for. Tables of equal `identity` may merge."""
+
+    device: str
+    hardware: str
+    system: str = ""
+    runtime: str = ""
+    threads: int = 1
+    precision: str = "float32"
+    batch: int = 1
+    transport: str = "local"
+    options: str = ""
+    """Of the runtime, as the card sets them."""
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """All that changes a latency. The operating system's build is told, not compared."""
+        return tuple(getattr(self, f.name) for f in fields(self) if f.name != "system")
+
+
+@dataclass(frozen=True)
+class TableContent:
+    """What a table file holds.
+
+    `rows`: operators measured alone. `in_network_ms`: what an operator costs inside a network,
+    where calibration found it to differ from that; `calibrations`, per space, how it was found.
+    `validations`: per space, the table's error on networks that it was not fitted on.
+    `circumstances`: what else was recorded while measuring (clock, date, ...).
+    """
+
+    setting: Setting
+    rows: Mapping[OpSpec, Measurement]
+    in_network_ms: Mapping[OpSpec, float] = field(default_factory=dict)
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    validations: Mapping[str, Validation] = field(default_factory=dict)
+    circumstances: Mapping[str, str] = field(default_factory=dict)
+
+
+_OP_COLUMNS = {f.name: f.type for f in fields(OpSpec)}
+_MEASURED = ("latency_ms", "ci95_ms", "runs", "min_ms", "in_network_ms", "measured_at")
+_NEEDED = (*_OP_COLUMNS, "latency_ms", "ci95_ms", "runs")
+_SETTING = {f.name: f.type for f in fields(Setting)}
+
+
+def read_table(path: Path) -> TableContent:
+    """Read a table. `TableError` names file and line of whatever is not as it should be."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TableError(f"{path}: cannot be read as a table: {error}") from None
+    if not any(line.strip() for line in lines):
+        raise TableError(f"{path}: the table is empty; measure it again with lat-profile")
+    comments = {number: line for number, line in enumerate(lines, 1) if line.startswith("#")}
+    header = _read_header(path, comments)
+    body = [(number, line) for number, line in enumerate(lines, 1) if number not in comments]
+    rows: dict[OpSpec, Measurement] = {}
+    in_network: dict[OpSpec, float] = {}
+    for number, row in _read_rows(path, body):
+        op, measurement, inside = _parse_row(f"{path}:{number}", row)
+        if op in rows:
+            raise TableError(f"{path}:{number}: operator {op.key} stands in the table twice")
+        rows[op] = measurement
+        if inside is not None:
+            in_network[op] = inside
+    if not rows:
+        raise TableError(f"{path}: the table has no rows; measure it again with lat-profile")
+    expected = header.pop("rows", "")
+    if expected and expected != str(len(rows)):
+        raise TableError(
+            f"{path}: truncated: the header promises {expected} rows, {len(rows)} are there; "
+            "measure it again with lat-profile"
+        )
+    calibrations = _pop_per_space(path, header, "calibration", Calibration)
+    validations = _pop_per_space(path, header, "validation", Validation)
+    setting = _pop_setting(path, header)
+    return TableContent(setting, rows, in_network, calibrations, validations, header)
+
+
+def write_table(table: TableContent, path: Path) -> None:
+    """Write to a temporary file beside `path`, then rename: whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            for key, value in _header(table).items():
+                file.write(f"# {key}: {' '.join(str(value).split())}\n")
+            writer = csv.DictWriter(file, (*_OP_COLUMNS, *_MEASURED), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table_rows(table))
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def table_rows(table: TableContent) -> Iterator[dict[str, object]]:
+    """Each operator as a mapping from column to value, sorted by key so that files diff well."""
+    for op in sorted(table.rows, key=lambda op: op.key):
+        measured = table.rows[op]
+        yield {
+            **asdict(op),
+            "latency_ms": round(measured.median_ms, 7),
+            "ci95_ms": round(measured.ci95_ms, 7),
+            "runs": measured.runs,
+            "min_ms": round(measured.min_ms, 7),
+            "in_network_ms": round(table.in_network_ms.get(op, measured.median_ms), 7),
+            "measured_at": measured.measured_at,
+        }
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """The `# key: value` lines alone, without reading rows; {} where the file has none."""
+    header = {}
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if not line.startswith("#"):
+                break
+            key, _, value = line[1:].partition(":")
+            header[key.strip()] = value.strip()
+    return header
+
+
+def _header(table: TableContent) -> dict[str, object]:
+    return {
+        "format": FORMAT_VERSION,
+        **asdict(table.setting),
+        **table.circumstances,
+        **_per_space("calibration", table.calibrations),
+        **_per_space("validation", table.validations),
+        "rows": len(table.rows),
+    }
+
+
+def _per_space(what: str, values: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        f"{what} {space}": " ".join(f"{k}={v:.6g}" for k, v in asdict(value).items())
+        for space, value in sorted(values.items())
+    }
+
+
+def _read_header(path: Path, comments: dict[int, str]) -> dict[str, str]:
+    header: dict[str, str] = {}
+    for number, line in comments.items():
+        key, colon, value = line[1:].partition(":")
+        if not colon:
+            raise TableError(f"{path}:{number}: expected '# key: value', found '{line}'")
+        header[key.strip()] = value.strip()
+    version = header.pop("format", None)
+    if version != FORMAT_VERSION:
+        found = f"format version {version}" if version else "no '# format:' line"
+        raise TableError(
+            f"{path}:1: {found}; this version of the tool reads format {FORMAT_VERSION}"
+        )
+    return header
+
+
+def _read_rows(path: Path, body: list[tuple[int, str]]) -> Iterator[tuple[int, dict[str, str]]]:
+    numbers = [number for number, line in body if line.strip()]
+    reader = csv.DictReader(line for _, line in body if line.strip())
+    lacking = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
+    if lacking:
+        number = numbers[0] if numbers else len(body) + 1
+        raise TableError(f"{path}:{number}: the header row lacks {', '.join(lacking)}")
+    for number, row in zip(numbers[1:], reader, strict=True):
+        if None in row or None in row.values():
+            raise TableError(f"{path}:{number}: broken row: other columns than the header row")
+        yield number, row
+
+
+def _parse_row(where: str, row: dict[str, str]) -> tuple[OpSpec, Measurement, float | None]:
+    try:
+        op = OpSpec(**{name: kind(row[name]) for name, kind in _OP_COLUMNS.items()})  # type: ignore[operator]
+        measurement = Measurement(
+            float(row["latency_ms"]),
+            float(row["ci95_ms"]),
+            int(row["runs"]),
+            float(row.get("min_ms") or row["latency_ms"]),
+            row.get("measured_at") or "",
+        )
+        inside = float(row["in_network_ms"]) if row.get("in_network_ms") else None
+    except (ValueError, SpecError) as error:
+        raise TableError(f"{where}: broken row: {error}") from None
+    for name, ms in (
+        ("latency_ms", measurement.median_ms),
+        ("min_ms", measurement.min_ms),
+        ("in_network_ms", 1.0 if inside is None else inside),
+    ):
+        if not (math.isfinite(ms) and ms > 0):
+            raise TableError(f"{where}: {name} is {ms:g}; a latency is finite and positive")
+    if not measurement.ci95_ms >= 0 or measurement.runs < 1:
+        raise TableError(f"{where}: ci95_ms must not be negative, and runs at least 1")
+    return op, measurement, inside
+
+
+def _pop_setting(path: Path, header: dict[str, str]) -> Setting:
+    lacking = [name for name in ("device", "hardware", "runtime") if not header.get(name)]
+    if lacking:
+        raise TableError(f"{path}:1: the header lacks {', '.join(lacking)}")
+    try:
+        values = {name: kind(header.pop(name)) for name, kind in _SETTING.items() if name in header}  # type: ignore[operator]
+    except ValueError as error:
+        raise TableError(f"{path}:1: broken header: {error}") from None
+    return Setting(**values)
+
+
+def _pop_per_space(
+    path: Path, header: dict[str, str], what: str, kind: Callable[..., Any]
+) -> dict[str, Any]:
+    found = {}
+    for key in [key for key in header if key.startswith(f"{what} ")]:
+        try:
+            parts = dict(part.split("=") for part in header.pop(key).split())
+            numbers = {name: float(number) for name, number in parts.items()}
+            found[key.removeprefix(f"{what} ")] = kind(**numbers)
+        except (ValueError, TypeError) as error:
+            raise TableError(f"{path}:1: broken header line '{key}': {error}") from None
+    return found

@@ -1,0 +1,59 @@
+"""Where tables are kept, and which one a name means."""
+
+import os
+from importlib.resources import files
+from pathlib import Path
+
+from latency.errors import UsageError, unknown_name
+from latency.formats import read_header
+from latency.machine import hardware
+
+
+def user_folder() -> Path:
+    """The user's tables: `$LAT_DATA`, or `lat-search` in the platform's data folder."""
+    if override := os.environ.get("LAT_DATA"):
+        return Path(override)
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "lat-search"
+
+
+def shipped_folder() -> Path:
+    """The tables that we measured and ship."""
+    return Path(str(files("lut_data")))
+
+
+def known_tables() -> dict[str, Path]:
+    """Stem to path of all tables; the user's stand before shipped ones of the same stem."""
+    folders = (shipped_folder(), user_folder())
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.csv"))}
+
+
+def find_table_of(device: str) -> Path | None:
+    """The table measured for the card `device`: the user's first, else a shipped one.
+
+    A card that means "this machine" finds tables of this machine's hardware only.
+    """
+    for folder in (user_folder(), shipped_folder()):
+        for path in sorted(folder.glob("*.csv"), key=lambda path: -path.stat().st_mtime):
+            header = read_header(path)
+            here = header.get("transport") != "local" or header.get("hardware") == hardware()
+            if header.get("device") == device and here:
+                return path
+    return None
+
+
+def find_table(name: str | Path) -> Path:
+    """The path that `name` means: a path, a table's stem, or a card's name.
+
+    Raises `UsageError` that lists what is known.
+    """
+    if isinstance(name, Path) or name.endswith(".csv") or os.sep in name:
+        path = Path(name)
+        if not path.is_file():
+            raise UsageError(f"{path}: no such table file")
+        return path
+    tables = known_tables()
+    path_or_none = tables.get(name) or find_table_of(name)
+    if path_or_none is None:
+        raise unknown_name("table", name, tables)
+    return path_or_none

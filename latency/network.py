@@ -1,0 +1,83 @@
+"""`NetworkSpec`: a named chain of operators, written to and read from JSON."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from latency.errors import SpecError
+from latency.layers import Shape
+from latency.ops import OpSpec
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Operators in order of execution; each one's output shape is the next one's input shape.
+
+    `input_shape` is (height, width, channels). Raises `SpecError` where two neighbours do not
+    fit together.
+    """
+
+    name: str
+    input_shape: Shape
+    ops: tuple[OpSpec, ...]
+
+    def __post_init__(self) -> None:
+        if not self.ops:
+            raise SpecError(f"network '{self.name}' has no operators")
+        shape = self.input_shape
+        for position, op in enumerate(self.ops):
+            if (op.height, op.width, op.in_channels) != shape:
+                raise SpecError(
+                    f"network '{self.name}': operator {position} ({op.key}) does not take the "
+                    f"{'x'.join(map(str, shape))} that comes before it"
+                )
+            shape = op.out_shape
+
+    @classmethod
+    def of(cls, name: str, ops: tuple[OpSpec, ...]) -> Self:
+        """The network of these operators; its input is that of the first one."""
+        first = ops[0]
+        return cls(name, (first.height, first.width, first.in_channels), tuple(ops))
+
+    @property
+    def macs(self) -> int:
+        return sum(op.macs for op in self.ops)
+
+    @property
+    def params(self) -> int:
+        return sum(op.params for op in self.ops)
+
+    @property
+    def batch(self) -> int:
+        return self.ops[0].batch
+
+    def to_json(self) -> str:
+        """`{"name", "input_shape", "ops": [keys]}`, which `from_json` reads back."""
+        data = {
+            "name": self.name,
+            "input_shape": list(self.input_shape),
+            "ops": [op.key for op in self.ops],
+        }
+        return json.dumps(data, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "network") -> Self:
+        """Read what `to_json` wrote; `SpecError` names `where` and what is missing."""
+        try:
+            data = json.loads(text)
+            height, width, channels = data["input_shape"]
+            ops = tuple(OpSpec.parse(key) for key in data["ops"])
+            return cls(str(data["name"]), (height, width, channels), ops)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise SpecError(
+                f"{where}: not a network in JSON (name, input_shape, ops): {error!r}"
+            ) from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a network file; `SpecError` where it is absent or not a network."""
+        try:
+            return cls.from_json(Path(path).read_text(), str(path))
+        except OSError as error:
+            raise SpecError(f"{path}: {error.strerror or error}") from None

@@ -1,0 +1,1 @@
+"""Lookup tables that our own profiler measured, as data."""

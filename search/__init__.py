@@ -1,0 +1,1 @@
+"""Network architecture search under a latency budget."""

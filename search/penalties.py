@@ -1,0 +1,124 @@
+"""The hardware term of the architecture loss.
+
+The expected latency E is cheap and deterministic, so its gradient is taken exactly over all
+candidates; a penalty only has to say how the loss depends on E. With task loss CE and budget B:
+
+    lagrangian   CE + m * E / B            m by damped dual ascent on E / B - 1 (default)
+    add#linear   CE + lambda * (E - B) / B           (ProxylessNAS, equation 3)
+    mul#log      a * CE * (log E / log B) ** b       (ProxylessNAS's published code)
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from latency.errors import UsageError, unknown_name
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Derivatives of the architecture loss."""
+
+    task: float
+    """With respect to the task loss."""
+    per_ms: float
+    """With respect to the expected latency in ms."""
+
+
+class Penalty(Protocol):
+    """How the architecture loss depends on the task loss and the expected latency."""
+
+    def slope(self, task_loss: float, expected_ms: float) -> Slope:
+        """The loss's derivatives here; advances the penalty's state by one step."""
+        ...
+
+    @property
+    def state(self) -> dict[str, float]:
+        """What a checkpoint must keep."""
+        ...
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Take up a state that a checkpoint kept."""
+        ...
+
+
+@dataclass
+class Lagrangian:
+    """A multiplier that grows while the expectation is over the budget, and shrinks below it.
+
+    Dual ascent with damping: the multiplier in force is max(0, integral + damping * violation)
+    (Platt & Barr, Constrained Differential Optimization, NIPS 1987).
+    """
+
+    budget_ms: float
+    rate: float = 0.02
+    damping: float = 2.0
+    integral: float = field(default=0.0, init=False)
+
+    def slope(self, task_loss: float, expected_ms: float) -> Slope:
+        violation = expected_ms / self.budget_ms - 1
+        self.integral = max(0.0, self.integral + self.rate * violation)
+        return Slope(1.0, self.multiplier(expected_ms) / self.budget_ms)
+
+    def multiplier(self, expected_ms: float) -> float:
+        """The multiplier in force at an expected latency."""
+        return max(0.0, self.integral + self.damping * (expected_ms / self.budget_ms - 1))
+
+    @property
+    def state(self) -> dict[str, float]:
+        return {"integral": self.integral}
+
+    def restore(self, state: dict[str, float]) -> None:
+        self.integral = state["integral"]
+
+
+@dataclass
+class AddLinear:
+    """`add#linear` with the published weight."""
+
+    budget_ms: float
+    weight: float = 0.1
+    state: dict[str, float] = field(default_factory=dict, init=False)
+
+    def slope(self, task_loss: float, expected_ms: float) -> Slope:
+        return Slope(1.0, self.weight / self.budget_ms)
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Stateless."""
+
+
+@dataclass
+class MulLog:
+    """`mul#log` with the published exponents. Latencies enter in ms, as published, so that the
+    logarithm asks for budgets over one ms: `UsageError` else."""
+
+    budget_ms: float
+    scale: float = 0.2
+    exponent: float = 0.3
+    state: dict[str, float] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        if self.budget_ms <= 1:
+            raise UsageError(
+                "the penalty mul#log takes logarithms of milliseconds, so that a budget must be "
+                "over 1ms; use lagrangian or add#linear"
+            )
+
+    def slope(self, task_loss: float, expected_ms: float) -> Slope:
+        log_ms = math.log(max(expected_ms, 1.001))
+        ratio = (log_ms / math.log(self.budget_ms)) ** self.exponent
+        steepness = self.exponent * ratio / (log_ms * expected_ms)
+        return Slope(self.scale * ratio, self.scale * task_loss * steepness)
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Stateless."""
+
+
+PENALTIES = {"lagrangian": Lagrangian, "add#linear": AddLinear, "mul#log": MulLog}
+
+
+def make_penalty(name: str, budget_ms: float) -> Penalty:
+    """The penalty of this name; `UsageError` for unknown ones."""
+    if name not in PENALTIES:
+        raise unknown_name("penalty", name, PENALTIES)
+    return PENALTIES[name](budget_ms)

@@ -1,0 +1,183 @@
+"""The two trainings of a run: the supernet with its architecture, and the derived network.
+
+Both are series of steps, each a pure function of the state before it, the seed and the step's
+number. So a run resumed from a checkpoint ends like an unbroken one.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latency.candidates import CandidateLatency
+from latency.expected import ExpectedLatency
+from latency.modules import NetworkModule
+from latency.network import NetworkSpec
+from search.checkpoint import Checkpoint
+from search.data import Dataset, draw_batch
+from search.penalties import make_penalty
+from search.settings import SearchSettings
+from search.space import SearchSpace
+from search.strategies.proxyless_g import ProxylessG
+from search.supernet import SuperNet
+from search.training import WeightOptimizer, seeded
+
+_WEIGHT_BATCHES, _WEIGHT_PATHS, _ARCH_BATCHES, _ARCH_PATHS, _TRAIN_BATCHES = range(5)
+"""Streams of random numbers, independent of each other."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step did: `step` of `total_steps`; in an architecture step also the expected
+    latency in ms, the validation loss, and the mean entropy (nats) of the blocks' choices."""
+
+    step: int
+    total_steps: int
+    train_loss: float
+    expected_ms: float | None = None
+    valid_loss: float | None = None
+    entropy: float | None = None
+
+
+OnStep = Callable[[StepReport], None]
+
+
+class SupernetTraining:
+    """Warm-up of the weights, then weights on the training split and architecture on the
+    validation split in turn."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        data: Dataset,
+        costs: CandidateLatency,
+        budget_ms: float,
+        settings: SearchSettings,
+        seed: int,
+    ) -> None:
+        with seeded(seed):
+            self.supernet = SuperNet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.space, self.data, self.settings, self.seed = space, data, settings, seed
+        self.total_steps = settings.warmup_steps + settings.search_steps
+        self.optimizer = WeightOptimizer(
+            self.supernet.weights(), settings, settings.learning_rate, self.total_steps
+        )
+        self.strategy = ProxylessG(
+            self.supernet,
+            ExpectedLatency(costs),
+            make_penalty(settings.penalty, budget_ms),
+            settings.binarisation,
+            settings.arch_learning_rate,
+        )
+        self.step = 0
+        self.history: list[dict[str, float | None]] = []
+
+    def run(self, checkpoint: Checkpoint, on_step: OnStep) -> None:
+        """Go on from the checkpoint, if there is one, to the last step."""
+        if state := checkpoint.load():
+            self._restore(state)
+        while self.step < self.total_steps:
+            report = self._one_step()
+            on_step(report)
+            if report.expected_ms is not None:
+                self.history.append(asdict(report))
+            if checkpoint.is_due() or self.step == self.total_steps:
+                checkpoint.save(self._state())
+
+    def _one_step(self) -> StepReport:
+        path = self._sample_path()
+        images, labels = self._batch(self.data.train, self.settings.batch_size, _WEIGHT_BATCHES)
+        loss = self.optimizer.step(self.step, self.supernet(images, path), labels)
+        searched = self.step - self.settings.warmup_steps
+        is_arch_step = searched >= 0 and (searched + 1) % self.settings.arch_every == 0
+        arch = self._architecture_step() if is_arch_step else {}
+        self.step += 1
+        return StepReport(self.step, self.total_steps, loss, **arch)
+
+    def _architecture_step(self) -> dict[str, float]:
+        images, labels = self._batch(self.data.valid, self.settings.arch_batch_size, _ARCH_BATCHES)
+        seen = self.strategy.step(images, labels, self._generator(_ARCH_PATHS))
+        probabilities = self.supernet.probabilities.detach()
+        entropy = torch.special.entr(probabilities).sum(-1).mean()
+        return {
+            "expected_ms": seen.expected_ms,
+            "valid_loss": seen.task_loss,
+            "entropy": float(entropy),
+        }
+
+    def _sample_path(self) -> list[int]:
+        """One candidate a block, drawn from softmax(alpha)."""
+        generator = self._generator(_WEIGHT_PATHS)
+        cumulative = self.supernet.probabilities.detach().double().cumsum(-1).numpy()
+        draws = generator.random(len(cumulative)) * cumulative[:, -1]
+        return [
+            int(np.searchsorted(row[:count], draw, side="right").clip(max=count - 1))
+            for row, draw, count in zip(cumulative, draws, self.space.counts, strict=True)
+        ]
+
+    def _batch(self, split, size: int, stream: int) -> tuple[Tensor, Tensor]:
+        seed = (self.seed, stream)
+        return draw_batch(split, size, self.step, seed, self.space.resolution)
+
+    def _generator(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, stream, self.step))
+
+    def _state(self) -> dict:
+        return {
+            "step": self.step,
+            "supernet": self.supernet.state_dict(),
+            "optimizer": self.optimizer.sgd.state_dict(),
+            "strategy": self.strategy.state,
+            "history": self.history,
+        }
+
+    def _restore(self, state: dict) -> None:
+        self.step, self.history = state["step"], state["history"]
+        self.supernet.load_state_dict(state["supernet"])
+        self.optimizer.sgd.load_state_dict(state["optimizer"])
+        self.strategy.restore(state["strategy"])
+
+
+class NetworkTraining:
+    """Training of one network from scratch."""
+
+    def __init__(
+        self, network: NetworkSpec, data: Dataset, settings: SearchSettings, seed: int
+    ) -> None:
+        with seeded(seed):
+            self.module = NetworkModule(network.ops).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.resolution = network.input_shape[0]
+        self.data, self.settings, self.seed = data, settings, seed
+        self.total_steps = settings.train_steps
+        self.optimizer = WeightOptimizer(
+            self.module.parameters(), settings, settings.train_learning_rate, self.total_steps
+        )
+        self.step = 0
+
+    def run(self, checkpoint: Checkpoint, on_step: OnStep) -> None:
+        """Go on from the checkpoint, if there is one, to the last step."""
+        if state := checkpoint.load():
+            self.step = state["step"]
+            self.module.load_state_dict(state["module"])
+            self.optimizer.sgd.load_state_dict(state["optimizer"])
+        while self.step < self.total_steps:
+            images, labels = draw_batch(
+                self.data.train,
+                self.settings.train_batch_size,
+                self.step,
+                (self.seed, _TRAIN_BATCHES),
+                self.resolution,
+            )
+            loss = self.optimizer.step(self.step, self.module(images), labels)
+            self.step += 1
+            on_step(StepReport(self.step, self.total_steps, loss))
+            if checkpoint.is_due() or self.step == self.total_steps:
+                checkpoint.save(
+                    {
+                        "step": self.step,
+                        "module": self.module.state_dict(),
+                        "optimizer": self.optimizer.sgd.state_dict(),
+                    }
+                )

@@ -1,0 +1,91 @@
+"""`SearchSettings`: every number of a search, with presets for the shipped spaces."""
+
+from dataclasses import asdict, dataclass, replace
+
+from latency.errors import UsageError, unknown_name
+
+BINARISATIONS = ("two", "full")
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Weights: SGD with Nesterov momentum, cosine schedule, label smoothing; `warmup_steps` of
+    them alone, then `search_steps` with an architecture step after every `arch_every`.
+    The derived network is trained from scratch for `train_steps`."""
+
+    binarisation: str = "two"
+    penalty: str = "lagrangian"
+    warmup_steps: int = 400
+    search_steps: int = 600
+    arch_every: int = 2
+    batch_size: int = 64
+    arch_batch_size: int = 64
+    learning_rate: float = 0.05
+    arch_learning_rate: float = 1e-3
+    train_steps: int = 500
+    train_batch_size: int = 64
+    train_learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 4e-5
+    label_smoothing: float = 0.1
+
+    def with_choices(
+        self,
+        steps: int | None = None,
+        train_steps: int | None = None,
+        binarisation: str | None = None,
+        penalty: str | None = None,
+    ) -> "SearchSettings":
+        """The same settings with what the user chose; None keeps what is there.
+
+        `steps` weight steps of the search are split between warm-up and search as before.
+        Raises `UsageError` for numbers and names that cannot be.
+        """
+        if steps is not None and steps < 2:
+            raise UsageError(f"--steps {steps}: a search takes 2 steps or more")
+        if train_steps is not None and train_steps < 1:
+            raise UsageError(f"--train-steps {train_steps}: a training takes 1 step or more")
+        if binarisation is not None and binarisation not in BINARISATIONS:
+            raise unknown_name("binarisation", binarisation, BINARISATIONS)
+        total = self.warmup_steps + self.search_steps if steps is None else steps
+        warmup = round(total * self.warmup_steps / (self.warmup_steps + self.search_steps))
+        return replace(
+            self,
+            warmup_steps=warmup,
+            search_steps=total - warmup,
+            train_steps=train_steps or self.train_steps,
+            binarisation=binarisation or self.binarisation,
+            penalty=penalty or self.penalty,
+        )
+
+    @property
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+MINI = SearchSettings(
+    warmup_steps=300,
+    search_steps=600,
+    batch_size=32,
+    arch_batch_size=32,
+    arch_learning_rate=0.02,
+    train_steps=400,
+)
+"""For a search of a minute. Its few hundred architecture steps move alpha as far as the paper's
+tens of thousands do at their rate of 0.001."""
+
+PROXYLESS = SearchSettings(
+    warmup_steps=100,
+    search_steps=200,
+    batch_size=16,
+    arch_batch_size=16,
+    arch_learning_rate=0.05,
+    train_steps=160,
+    train_batch_size=32,
+)
+"""For a search on two CPU cores in minutes."""
+
+
+def preset(space: str) -> SearchSettings:
+    """The settings that suit a space of this name, from its own or the nearest preset."""
+    return MINI if space.startswith("mini") else PROXYLESS

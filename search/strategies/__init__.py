@@ -1,0 +1,1 @@
+"""How the architecture is searched: one file a strategy."""

@@ -1,0 +1,157 @@
+"""Proxyless-G: architecture parameters by gradient through binary gates (ProxylessNAS, 3.2, 3.3).
+
+two    two paths a block are sampled; their parameters move, and are then shifted together so
+       that the unsampled paths keep their probability
+full   every candidate has a gate
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from latency.errors import unknown_name
+from latency.expected import ExpectedLatency
+from search.gates import gate_to_alpha_gradient
+from search.penalties import Penalty
+from search.settings import BINARISATIONS
+from search.supernet import SuperNet
+
+
+@dataclass(frozen=True)
+class ArchitectureStep:
+    """What an architecture step saw: the validation batch's loss, and the expected latency."""
+
+    task_loss: float
+    expected_ms: float
+
+
+class ProxylessG:
+    """Updates `supernet.alpha` from validation batches under a hardware penalty.
+
+    Adam (Kingma & Ba, ICLR 2015) with beta1 = 0, whose step is linear in the gradient once its
+    second moments are known. So the step splits into the task's part, after which `two` shifts
+    the sampled paths, and the hardware's part, which moves every path.
+    """
+
+    def __init__(
+        self,
+        supernet: SuperNet,
+        expected_latency: ExpectedLatency,
+        penalty: Penalty,
+        binarisation: str = "two",
+        learning_rate: float = 1e-3,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+    ) -> None:
+        if binarisation not in BINARISATIONS:
+            raise unknown_name("binarisation", binarisation, BINARISATIONS)
+        self.supernet = supernet
+        self.expected_latency = expected_latency
+        self.penalty = penalty
+        self.binarisation = binarisation
+        self.learning_rate = learning_rate
+        self.beta2, self.epsilon = beta2, epsilon
+        self.second_moment = torch.zeros_like(supernet.alpha)
+        self.steps = 0
+
+    def step(
+        self, images: Tensor, labels: Tensor, generator: np.random.Generator
+    ) -> ArchitectureStep:
+        """One architecture step on a validation batch."""
+        sampled, active = self._sample(generator)
+        task_loss, task_gradient = self._task_gradient(images, labels, sampled, active)
+        expected_ms, latency_gradient = self._latency_gradient()
+        slope = self.penalty.slope(task_loss, expected_ms)
+        self._update(slope.task * task_gradient, slope.per_ms * latency_gradient, sampled)
+        return ArchitectureStep(task_loss, expected_ms)
+
+    def _sample(self, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Candidates with a gate (blocks, n), -1 for none, and which of them runs (blocks,)."""
+        probabilities = self.supernet.probabilities.detach().double().numpy()
+        width = 2 if self.binarisation == "two" else probabilities.shape[1]
+        sampled = np.full((len(probabilities), width), -1)
+        active = np.zeros(len(probabilities), int)
+        for row, count in enumerate(self.supernet.space.counts):
+            p = probabilities[row, :count] / probabilities[row, :count].sum()
+            if self.binarisation == "two" and count > 1:
+                chosen = _without_replacement(p, generator)
+            else:
+                chosen = np.arange(count)
+            sampled[row, : len(chosen)] = chosen
+            active[row] = generator.choice(len(chosen), p=p[chosen] / p[chosen].sum())
+        return torch.from_numpy(sampled), torch.from_numpy(active)
+
+    def _task_gradient(
+        self, images: Tensor, labels: Tensor, sampled: Tensor, active: Tensor
+    ) -> tuple[float, Tensor]:
+        """Validation loss, and its gradient with respect to alpha (blocks, candidates)."""
+        gates = torch.zeros(sampled.shape, requires_grad=True)
+        scores = self.supernet.forward_gated(images, gates, sampled, active)
+        loss = functional.cross_entropy(scores, labels)
+        (gate_gradient,) = torch.autograd.grad(loss, gates)
+        alpha = self.supernet.alpha.detach()
+        has_gate = sampled >= 0
+        logits = alpha.gather(1, sampled.clamp(min=0)).masked_fill(~has_gate, -torch.inf)
+        among_sampled = gate_to_alpha_gradient(gate_gradient, logits.softmax(-1))
+        gradient = torch.zeros_like(alpha)
+        gradient.scatter_add_(1, sampled.clamp(min=0), among_sampled.masked_fill(~has_gate, 0))
+        return float(loss.detach()), gradient
+
+    def _latency_gradient(self) -> tuple[float, Tensor]:
+        """Expected latency in ms, and its exact gradient with respect to alpha."""
+        expected_ms = self.expected_latency(self.supernet.probabilities.double())
+        (gradient,) = torch.autograd.grad(expected_ms, self.supernet.alpha)
+        return float(expected_ms.detach()), gradient
+
+    @torch.no_grad()
+    def _update(self, task: Tensor, hardware: Tensor, sampled: Tensor) -> None:
+        self.steps += 1
+        self.second_moment.lerp_((task + hardware) ** 2, 1 - self.beta2)
+        corrected = self.second_moment / (1 - self.beta2**self.steps)
+        rate = self.learning_rate / (corrected.sqrt() + self.epsilon)
+        alpha = self.supernet.alpha
+        moved = alpha - rate * task
+        if self.binarisation == "two":
+            moved = keep_mass(alpha, moved, sampled)
+        alpha.copy_(moved - rate * hardware)
+
+    @property
+    def state(self) -> dict:
+        """What a checkpoint must keep besides the supernet."""
+        return {
+            "second_moment": self.second_moment,
+            "steps": self.steps,
+            "penalty": self.penalty.state,
+        }
+
+    def restore(self, state: dict) -> None:
+        """Take up a state that a checkpoint kept."""
+        self.second_moment.copy_(state["second_moment"])
+        self.steps = state["steps"]
+        self.penalty.restore(state["penalty"])
+
+
+def keep_mass(before: Tensor, after: Tensor, sampled: Tensor) -> Tensor:
+    """`after` with the sampled entries of each row shifted alike, so that their exponentials add
+    up to what they did in `before`: the unsampled paths keep their probability."""
+    has_gate = sampled >= 0
+    index = sampled.clamp(min=0)
+    old, new = (
+        values.gather(1, index).masked_fill(~has_gate, -torch.inf) for values in (before, after)
+    )
+    shift = old.logsumexp(1, keepdim=True) - new.logsumexp(1, keepdim=True)
+    return after.scatter_add(1, index, torch.where(has_gate, shift, 0.0))
+
+
+def _without_replacement(p: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Two different candidates drawn one after the other from `p`."""
+    first = generator.choice(len(p), p=p)
+    rest = p.copy()
+    rest[first] = 0
+    total = rest.sum()
+    if total > 0:
+        return np.array([first, generator.choice(len(p), p=rest / total)])
+    return np.array([first, (first + 1) % len(p)])

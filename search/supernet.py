@@ -1,0 +1,72 @@
+"""`SuperNet`: every network of a space in one module; one path of it runs at a time."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from latency.modules import OperatorModule
+from search.gates import gated
+from search.space import SearchSpace
+
+
+class SuperNet(nn.Module):
+    """Stem, blocks of candidates, head, and the architecture parameters.
+
+    `alpha` (blocks, candidates): architecture parameters; a path's probability is softmax(alpha)
+    over its block. Blocks with fewer candidates than the widest are padded, `mask` says where.
+    """
+
+    mask: Tensor
+
+    def __init__(self, space: SearchSpace) -> None:
+        super().__init__()
+        self.space = space
+        self.stem = nn.Sequential(*(OperatorModule(op) for op in space.stem))
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(nn.Identity() if op is None else OperatorModule(op) for op in block)
+            for block in space.blocks
+        )
+        self.head = nn.Sequential(*(OperatorModule(op) for op in space.head))
+        width = max(space.counts)
+        self.alpha = nn.Parameter(torch.zeros(len(space.blocks), width))
+        counts = torch.tensor(space.counts)
+        self.register_buffer("mask", torch.arange(width) < counts[:, None], persistent=False)
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """(blocks, candidates); minus infinity for padding."""
+        return self.alpha.masked_fill(~self.mask, -torch.inf).log_softmax(-1)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(blocks, candidates), each row adding up to one; zero for padding."""
+        return self.alpha.masked_fill(~self.mask, -torch.inf).softmax(-1)
+
+    def weights(self) -> list[nn.Parameter]:
+        """Every parameter but `alpha`."""
+        return [value for name, value in self.named_parameters() if name != "alpha"]
+
+    def _candidates(self) -> Iterator[nn.ModuleList]:
+        for block in self.blocks:
+            assert isinstance(block, nn.ModuleList)
+            yield block
+
+    def forward(self, x: Tensor, path: Sequence[int]) -> Tensor:
+        """Class scores of the network that takes candidate `path[b]` in block b."""
+        x = self.stem(x)
+        for candidates, choice in zip(self._candidates(), path, strict=True):
+            x = candidates[choice](x)
+        return self.head(x)
+
+    def forward_gated(self, x: Tensor, gates: Tensor, sampled: Tensor, active: Tensor) -> Tensor:
+        """The same with gates, for an architecture step.
+
+        `sampled` (blocks, n): candidates that have a gate, -1 for none; `active` (blocks,): the
+        position in `sampled` of the one that runs; `gates` (blocks, n): see `search.gates`.
+        """
+        x = self.stem(x)
+        for row, block in enumerate(self._candidates()):
+            candidates = [block[choice] for choice in sampled[row].tolist() if choice >= 0]
+            x = gated(x, gates[row, : len(candidates)], candidates, int(active[row]))
+        return self.head(x)
