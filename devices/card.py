@@ -21,6 +21,7 @@ class Measuring(BaseModel):
     ci95: float = Field(0.01, gt=0, lt=1, description="asked half interval of the median, relative")
     network_ci95: float = Field(0.02, gt=0, lt=1, description="the same for whole networks")
     sittings: int = Field(2, ge=1)
+    pause_seconds: float = Field(0.0, ge=0, description="idle time between sittings")
     min_bursts: int = Field(10, ge=6)
     max_bursts: int = Field(100, ge=6)
     burst_ms: float = Field(1.0, gt=0)

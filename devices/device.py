@@ -22,6 +22,11 @@ class Workload:
     ops: tuple[OpSpec, ...]
     model: bytes | None = field(default=None, repr=False)
 
+    @property
+    def is_network(self) -> bool:
+        """More than one operator."""
+        return len(self.ops) > 1
+
     @classmethod
     def of_op(cls, op: OpSpec) -> Self:
         return cls(op.key, (op,))

@@ -10,12 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from devices.drift import Burst
 from latency.errors import DeviceError
 from latency.formats import Setting
 
 
 class Journal:
-    """Append-only file of bursts. `bursts`: what an earlier run left, name to bursts in ms.
+    """Append-only file of bursts. `bursts`: what an earlier run left.
 
     Opening with `resume` reads what an earlier run wrote; without it, an earlier run's file is
     set aside as `<name>.old` (`set_aside` says so). A last line cut short by a kill is dropped.
@@ -25,7 +26,7 @@ class Journal:
 
     def __init__(self, path: Path, setting: Setting, resume: bool) -> None:
         self.path = path
-        self.bursts: dict[str, list[list[float]]] = {}
+        self.bursts: list[Burst] = []
         self.set_aside: Path | None = None
         self._first = json.dumps({"setting": [str(value) for value in setting.identity]}) + "\n"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,9 +45,9 @@ class Journal:
         if path.stat().st_size == 0:
             self._write(self._first)
 
-    def append(self, workload: str, ms: list[float]) -> None:
-        """Write a burst down."""
-        self._write(json.dumps({"workload": workload, "ms": ms}) + "\n")
+    def append(self, number: int, workload: str, ms: list[float]) -> None:
+        """Write a burst of round `number` down."""
+        self._write(json.dumps({"round": number, "workload": workload, "ms": ms}) + "\n")
 
     def remove(self) -> None:
         """Delete the file: its numbers are in a table now."""
@@ -67,7 +68,8 @@ class Journal:
         for number, line in enumerate(whole[1:], 2):
             try:
                 burst = json.loads(line)
-                self.bursts.setdefault(burst["workload"], []).append(list(map(float, burst["ms"])))
+                ms = tuple(float(value) for value in burst["ms"])
+                self.bursts.append(Burst(int(burst["round"]), str(burst["workload"]), ms))
             except (ValueError, KeyError, TypeError):
                 raise DeviceError(
                     f"{self.path}:{number}: broken line; run without --resume"

@@ -1,5 +1,6 @@
 """Measuring in rounds of bursts until every median is known well enough, and the table of it."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import numpy as np
 
 from devices.card import Measuring
 from devices.device import Device, Sitting, Workload
+from devices.drift import Record
 from devices.journal import Journal
 from latency.calibration import calibrate, validate
 from latency.measurement import Measurement
@@ -33,29 +35,8 @@ class Progress:
 
 OnProgress = Callable[[Progress], None]
 
-
-@dataclass(frozen=True)
-class StoppingRule:
-    """When a workload has been measured enough."""
-
-    measuring: Measuring
-
-    def is_finished(self, workload: Workload, bursts_ms: Sequence[Sequence[float]]) -> bool:
-        """Its interval is as narrow as asked, or the cap on bursts is reached."""
-        if len(bursts_ms) >= self.measuring.max_bursts:
-            return True
-        if len(bursts_ms) < self.measuring.min_bursts:
-            return False
-        asked = self.measuring.ci95 if len(workload.ops) == 1 else self.measuring.network_ci95
-        return Measurement.from_bursts(bursts_ms).relative_ci95 <= asked
-
-    def is_due(self, workload: Workload, bursts_ms: Sequence[Sequence[float]], turn: int) -> bool:
-        """Whether the workload wants another burst in the sitting `turn` (0-based). The least
-        number of bursts is spread evenly over the sittings; the last one goes on to the end."""
-        if turn == self.measuring.sittings - 1:
-            return not self.is_finished(workload, bursts_ms)
-        share = self.measuring.min_bursts / self.measuring.sittings
-        return len(bursts_ms) < share * (turn + 1)
+_SENTINELS = 16
+"""At least so many workloads of a kind are measured in each round, finished ones among them."""
 
 
 def measure(
@@ -66,53 +47,63 @@ def measure(
     on_progress: OnProgress = lambda progress: None,
     seed: int = 0,
     clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Measurement]:
     """Measure workloads in randomised rounds; name to `Measurement`.
 
-    Each round runs one burst of every workload that is not finished, in random order, so that
-    drift of a shared machine hits all alike. Every burst is journaled as it ends, and what the
-    journal already holds counts; without a journal, nothing is kept. Ends when all are
-    finished, or when `measuring.seconds` have passed (each has at least `min_bursts` by then).
+    Each round runs one burst of every workload that is not known well enough, in random order,
+    and of some others, whose changes from round to round tell the device's drift
+    (`devices.drift`). Every burst is journaled as it ends, and what the journal already holds
+    counts; without a journal, nothing is kept. Ends when every workload's interval is as narrow
+    as asked, or at the caps on bursts and seconds.
     """
-    rule = StoppingRule(measuring)
-    known = journal.bursts if journal else {}
-    bursts = {workload.name: list(known.get(workload.name, [])) for workload in workloads}
-    finished = {w.name for w in workloads if rule.is_finished(w, bursts[w.name])}
     generator = np.random.default_rng(seed)
-    start, rounds = clock(), 0
+    record = Record(workloads, journal.bursts if journal else ())
+    start = clock()
 
     def report(doing: str) -> None:
-        on_progress(Progress(len(finished), len(bursts), rounds, clock() - start, doing))
+        done = len(workloads) - len(record.unfinished(measuring))
+        on_progress(Progress(done, len(workloads), record.rounds, clock() - start, doing))
 
     for turn in range(measuring.sittings):
-        due = [w for w in workloads if rule.is_due(w, bursts[w.name], turn)]
+        is_last = turn == measuring.sittings - 1
+        share = math.ceil(measuring.min_bursts * (turn + 1) / measuring.sittings)
+        due = record.unfinished(measuring) if is_last else record.below(share)
         if not due:
             continue
+        if turn > 0:
+            sleep(measuring.pause_seconds)
         with device.sit() as sitting:
-            handles = {}
-            for workload in due:
-                handles[workload.name] = sitting.load(workload)
-                report("loading models")
+            handles: dict[Workload, int] = {}
             while due:
-                for position in generator.permutation(len(due)):
-                    workload = due[position]
-                    name = workload.name
-                    bursts[name].append(_burst(sitting, handles[name], measuring.burst_ms))
+                for workload in _with_sentinels(due, workloads, generator):
+                    if workload not in handles:
+                        handles[workload] = sitting.load(workload)
+                    burst = _burst(sitting, handles[workload], measuring.burst_ms)
+                    record.add(workload, burst)
                     if journal:
-                        journal.append(name, bursts[name][-1])
-                    if rule.is_finished(workload, bursts[name]):
-                        finished.add(name)
-                    report("measuring")
-                rounds += 1
-                late = clock() - start > measuring.seconds
-                due = [
-                    w
-                    for w in due
-                    if rule.is_due(w, bursts[w.name], turn)
-                    and not (late and len(bursts[w.name]) >= measuring.min_bursts)
-                ]
+                        journal.append(record.rounds, workload.name, burst)
+                record.end_round()
+                report("measuring")
+                if clock() - start > measuring.seconds:
+                    due = record.below(share)
+                else:
+                    due = record.unfinished(measuring) if is_last else record.below(share)
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {name: Measurement.from_bursts(taken, stamp) for name, taken in bursts.items()}
+    return {workload.name: record.measurement(workload, stamp) for workload in workloads}
+
+
+def _with_sentinels(
+    due: Sequence[Workload], workloads: Sequence[Workload], generator: np.random.Generator
+) -> list[Workload]:
+    """The due workloads, and finished ones of the same kind up to the number of sentinels."""
+    chosen = list(due)
+    for is_network in {workload.is_network for workload in due}:
+        alike = [w for w in workloads if w.is_network == is_network]
+        rest = [w for w in alike if w not in due]
+        wanted = min(len(rest), max(0, _SENTINELS - (len(alike) - len(rest))))
+        chosen += [rest[i] for i in generator.permutation(len(rest))[:wanted]]
+    return [chosen[i] for i in generator.permutation(len(chosen))]
 
 
 def _burst(sitting: Sitting, handle: int, burst_ms: float) -> list[float]:

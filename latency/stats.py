@@ -1,12 +1,12 @@
 """Order statistics and intervals, in plain numpy."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def median_interval(samples: Sequence[float]) -> tuple[float, float]:
+def median_interval(samples: ArrayLike) -> tuple[float, float]:
     """Median and half the width of its distribution-free 95 % interval.
 
     The interval lies between two order statistics whose ranks a fair coin decides: the number
