@@ -22,7 +22,7 @@ from devices.device import Workload
 from latency.measurement import Measurement
 from latency.stats import median_interval
 
-_LEAST_TOGETHER = 8
+LEAST_TOGETHER = 8
 """In a round with fewer workloads of a kind, drift cannot be told from their noise."""
 
 _POLISHES = 3
@@ -117,10 +117,10 @@ def median_polish(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     that had enough, or zero."""
     drift = np.zeros(len(logs))
     together = (~np.isnan(logs)).sum(1)
-    if not (together >= _LEAST_TOGETHER).any():
+    if not (together >= LEAST_TOGETHER).any():
         return drift
     columns = logs[:, (~np.isnan(logs)).any(0)]
-    known = together >= _LEAST_TOGETHER
+    known = together >= LEAST_TOGETHER
     for _ in range(_POLISHES):
         level = np.nanmedian(columns - drift[:, None], axis=0)
         drift[known] = np.nanmedian(columns[known] - level, axis=1)

@@ -6,6 +6,7 @@
 
 import fcntl
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,6 +37,14 @@ class Journal:
         except OSError:
             self._file.close()
             raise DeviceError(f"another run is measuring into {path}; wait for it") from None
+        try:
+            self._open(resume)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _open(self, resume: bool) -> None:
+        path = self.path
         if resume:
             self._read()
         elif path.stat().st_size > len(self._first):
@@ -45,9 +54,9 @@ class Journal:
         if path.stat().st_size == 0:
             self._write(self._first)
 
-    def append(self, number: int, workload: str, ms: list[float]) -> None:
+    def append(self, number: int, workload: str, ms: Sequence[float]) -> None:
         """Write a burst of round `number` down."""
-        self._write(json.dumps({"round": number, "workload": workload, "ms": ms}) + "\n")
+        self._write(json.dumps({"round": number, "workload": workload, "ms": list(ms)}) + "\n")
 
     def remove(self) -> None:
         """Delete the file: its numbers are in a table now."""

@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 import numpy as np
 
 from devices.card import Measuring
 from devices.device import Device, Sitting, Workload
-from devices.drift import Record
-from devices.journal import Journal
+from devices.drift import LEAST_TOGETHER, Burst, Record
 from latency.calibration import calibrate, validate
 from latency.measurement import Measurement
 from latency.network import NetworkSpec
@@ -35,6 +35,17 @@ class Progress:
 
 OnProgress = Callable[[Progress], None]
 
+
+class Keeper(Protocol):
+    """Keeps bursts as they arrive, and has those that were kept before: a `Journal`, say."""
+
+    bursts: list[Burst]
+
+    def append(self, number: int, workload: str, ms: Sequence[float]) -> None:
+        """Keep a burst of round `number`."""
+        ...
+
+
 _SENTINELS = 16
 """At least so many workloads of a kind are measured in each round, finished ones among them."""
 
@@ -43,7 +54,7 @@ def measure(
     device: Device,
     workloads: Sequence[Workload],
     measuring: Measuring,
-    journal: Journal | None = None,
+    journal: Keeper | None = None,
     on_progress: OnProgress = lambda progress: None,
     seed: int = 0,
     clock: Callable[[], float] = time.monotonic,
@@ -101,8 +112,8 @@ def _with_sentinels(
     for is_network in {workload.is_network for workload in due}:
         alike = [w for w in workloads if w.is_network == is_network]
         rest = [w for w in alike if w not in due]
-        wanted = min(len(rest), max(0, _SENTINELS - (len(alike) - len(rest))))
-        chosen += [rest[i] for i in generator.permutation(len(rest))[:wanted]]
+        wanted = 0 if len(alike) < LEAST_TOGETHER else _SENTINELS - (len(alike) - len(rest))
+        chosen += [rest[i] for i in generator.permutation(len(rest))[: max(0, wanted)]]
     return [chosen[i] for i in generator.permutation(len(chosen))]
 
 
@@ -120,7 +131,7 @@ def profile(
     held_out: Sequence[NetworkSpec],
     space: str,
     measuring: Measuring,
-    journal: Journal,
+    journal: Keeper | None,
     circumstances: Mapping[str, str],
     on_progress: OnProgress = lambda progress: None,
     seed: int = 0,

@@ -244,7 +244,10 @@ def _pop_per_space(
     for key in [key for key in header if key.startswith(f"{what} ")]:
         try:
             parts = dict(part.split("=") for part in header.pop(key).split())
-            numbers = {name: float(number) for name, number in parts.items()}
+            numbers = {
+                name: int(number) if number.isdecimal() else float(number)
+                for name, number in parts.items()
+            }
             found[key.removeprefix(f"{what} ")] = kind(**numbers)
         except (ValueError, TypeError) as error:
             raise TableError(f"{path}:1: broken header line '{key}': {error}") from None

@@ -1,6 +1,7 @@
 """Where tables are kept, and which one a name means."""
 
 import os
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -28,8 +29,8 @@ def known_tables() -> dict[str, Path]:
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.csv"))}
 
 
-def find_table_of(device: str) -> Path | None:
-    """The table measured for the card `device`: the user's first, else a shipped one.
+def tables_of(device: str) -> Iterator[Path]:
+    """Tables measured for the card `device`: the user's first, the newest first.
 
     A card that means "this machine" finds tables of this machine's hardware only.
     """
@@ -38,8 +39,7 @@ def find_table_of(device: str) -> Path | None:
             header = read_header(path)
             here = header.get("transport") != "local" or header.get("hardware") == hardware()
             if header.get("device") == device and here:
-                return path
-    return None
+                yield path
 
 
 def find_table(name: str | Path) -> Path:
@@ -53,7 +53,7 @@ def find_table(name: str | Path) -> Path:
             raise UsageError(f"{path}: no such table file")
         return path
     tables = known_tables()
-    path_or_none = tables.get(name) or find_table_of(name)
+    path_or_none = tables.get(name) or next(tables_of(name), None)
     if path_or_none is None:
         raise unknown_name("table", name, tables)
     return path_or_none

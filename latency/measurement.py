@@ -29,7 +29,7 @@ class Measurement:
         medians = [median_interval(burst)[0] for burst in bursts_ms]
         median_ms, half_ms = median_interval(medians)
         runs = sum(len(burst) for burst in bursts_ms)
-        return cls(median_ms, half_ms, runs, min(map(min, bursts_ms)), measured_at)
+        return cls(median_ms, half_ms, runs, float(min(map(min, bursts_ms))), measured_at)
 
     @property
     def relative_ci95(self) -> float:

@@ -77,7 +77,7 @@ class LatencyTable(TableContent):
         return max((v.relative_ci95 for v in self.validations.values()), default=0.0)
 
     def merge(self, other: Self) -> Self:
-        """This table with the rows and validations of `other`, whose rows win.
+        """The table `other` with what this one has besides; where both know, `other` wins.
 
         Raises `TableError` where the two were measured in different settings.
         """
@@ -99,7 +99,6 @@ class LatencyTable(TableContent):
             in_network_ms={**kept, **other.in_network_ms},
             calibrations={**self.calibrations, **other.calibrations},
             validations={**self.validations, **other.validations},
-            source=self.source,
         )
 
     @classmethod

@@ -6,7 +6,7 @@ import re
 from latency.errors import UsageError
 
 _TO_MS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
-_DURATION = re.compile(r"\s*([^a-zµ\s]*|nan|[+-]?inf)\s*([a-zµ]*)\s*", re.IGNORECASE)
+_DURATION = re.compile(r"\s*(nan|[+-]?inf|[^a-zµ\s]*)\s*([a-zµ]*)\s*", re.IGNORECASE)
 
 
 def parse_ms(text: str) -> float:

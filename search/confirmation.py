@@ -2,7 +2,7 @@
 latency model, until the network meets the budget. The only file of the search (besides its
 commands) that sees a device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from devices.card import Measuring
 from devices.device import Device, Workload
+from devices.drift import Burst
 from devices.export import onnx_model
 from devices.profiling import measure
 from latency.candidates import CandidateLatency
@@ -109,10 +110,19 @@ def measure_on(device: Device, measuring: Measuring) -> MeasureNetwork:
 
 
 def confirm(
-    device: Device, network: NetworkSpec, model: bytes, measuring: Measuring
+    device: Device, network: NetworkSpec, model: bytes, budget_ms: float, measuring: Measuring
 ) -> Measurement:
-    """Measure the model file that is to be deployed."""
-    return _measure(device, Workload(network.name, network.ops, model), measuring)
+    """Measure the model file that is to be deployed.
+
+    Over the budget, it is measured as long again, some time later, before the verdict: all that
+    was measured counts.
+    """
+    workload = Workload(network.name, network.ops, model)
+    kept = _Kept()
+    measured = _measure(device, workload, measuring, kept)
+    if measured.high_ms > budget_ms:
+        measured = _measure(device, workload, measuring, kept, times=2)
+    return measured
 
 
 def export(network: NetworkSpec, module: NetworkModule) -> bytes:
@@ -120,15 +130,32 @@ def export(network: NetworkSpec, module: NetworkModule) -> bytes:
     return onnx_model(network.ops, module.folded, network.name)
 
 
-def _measure(device: Device, workload: Workload, measuring: Measuring) -> Measurement:
+class _Kept:
+    """Bursts in memory, where `measure` takes up what was measured before."""
+
+    def __init__(self) -> None:
+        self.bursts: list[Burst] = []
+
+    def append(self, number: int, workload: str, ms: Sequence[float]) -> None:
+        self.bursts.append(Burst(number, workload, tuple(ms)))
+
+
+def _measure(
+    device: Device,
+    workload: Workload,
+    measuring: Measuring,
+    kept: _Kept | None = None,
+    times: int = 1,
+) -> Measurement:
     """Longer than in a profile: to half a percent, over fresh processes some time apart, since a
     shared machine is faster in one second than in the next."""
     longer = {
         "network_ci95": 0.005,
-        "sittings": 5,
+        "sittings": 5 * times,
         "pause_seconds": 1.0,
-        "min_bursts": 60,
-        "max_bursts": 400,
+        "min_bursts": 60 * times,
+        "max_bursts": 400 * times,
         "burst_ms": 2.0,
     }
-    return measure(device, [workload], measuring.model_copy(update=longer))[workload.name]
+    rule = measuring.model_copy(update=longer)
+    return measure(device, [workload], rule, kept or _Kept())[workload.name]

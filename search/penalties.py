@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from latency.errors import UsageError, unknown_name
+from search.settings import PENALTIES
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,10 @@ class MulLog:
         """Stateless."""
 
 
-PENALTIES = {"lagrangian": Lagrangian, "add#linear": AddLinear, "mul#log": MulLog}
-
-
 def make_penalty(name: str, budget_ms: float) -> Penalty:
-    """The penalty of this name; `UsageError` for unknown ones."""
-    if name not in PENALTIES:
+    """The penalty of this name (`search.settings.PENALTIES`); `UsageError` for unknown ones, and
+    where it cannot be for such a budget."""
+    kinds = dict(zip(PENALTIES, (Lagrangian, AddLinear, MulLog), strict=True))
+    if name not in kinds:
         raise unknown_name("penalty", name, PENALTIES)
-    return PENALTIES[name](budget_ms)
+    return kinds[name](budget_ms)

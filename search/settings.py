@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from latency.errors import UsageError, unknown_name
 
 BINARISATIONS = ("two", "full")
+PENALTIES = ("lagrangian", "add#linear", "mul#log")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class SearchSettings:
             raise UsageError(f"--train-steps {train_steps}: a training takes 1 step or more")
         if binarisation is not None and binarisation not in BINARISATIONS:
             raise unknown_name("binarisation", binarisation, BINARISATIONS)
+        if penalty is not None and penalty not in PENALTIES:
+            raise unknown_name("penalty", penalty, PENALTIES)
         total = self.warmup_steps + self.search_steps if steps is None else steps
         warmup = round(total * self.warmup_steps / (self.warmup_steps + self.search_steps))
         return replace(

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import weakref
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -19,11 +21,12 @@ class LocalTransport:
     """Keeps model files in a temporary folder, which goes when the transport goes."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="lat-models-")
+        self._folder = Path(tempfile.mkdtemp(prefix="lat-models-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def send(self, content: bytes, suffix: str) -> str:
         """Put a file on the device, once per content; returns its path there."""
-        path = Path(self._folder.name) / (sha256(content).hexdigest() + suffix)
+        path = self._folder / (sha256(content).hexdigest() + suffix)
         if not path.exists():
             path.write_bytes(content)
         return str(path)

@@ -19,7 +19,7 @@ from latency.candidates import CandidateLatency
 from latency.errors import LatError, UsageError
 from latency.units import format_ms
 from search import spaces
-from search.budget import Budget
+from search.budget import AskedBudget
 from search.commands.console import notice, run
 from search.commands.search_job import RUN_FILES, SearchJob
 from search.commands.targets import covered, resolve
@@ -33,7 +33,8 @@ from search.space import SearchSpace
 def search_command(
     target: Annotated[str, typer.Option(help="Device card, table, or path to either.")] = "cpu",
     budget: Annotated[
-        str | None, typer.Option(help="Latency on the device, e.g. 5ms, 750us.")
+        str | None,
+        typer.Option(help="Latency on the device, e.g. 5ms, 750us; or 50% of the space's range."),
     ] = None,
     space: Annotated[str, typer.Option(help="Search space.")] = "proxyless",
     data: Annotated[str, typer.Option(help="Data set.")] = "digits",
@@ -77,7 +78,7 @@ def search_command(
     started = time.monotonic()
     if strategy != "proxyless-g":
         raise UsageError(f"unknown strategy '{strategy}' (known: proxyless-g)")
-    asked = None if budget is None and only_range else Budget.parse(_given(budget))
+    asked = None if budget is None and only_range else AskedBudget.parse(_given(budget))
     goal = resolve(target)
     dataset = load_dataset(data)
     options: dict[str, Any] = {"width": width, "classes": dataset.classes}
@@ -87,25 +88,25 @@ def search_command(
     settings = preset(space).with_choices(
         steps=steps, train_steps=train_steps, binarisation=binarisation, penalty=penalty
     )
-    if asked is not None:
-        make_penalty(settings.penalty, asked.ms)  # refuses what cannot be meant, before any work
     table = covered(goal, searched, quiet=as_json)
     costs = candidate_latency(table, searched.blocks, searched.fixed)
-    if asked is None:
+    if asked is None or only_range:
         _print_range(costs, searched, as_json)
         return
-    if text := asked.check(costs):
+    wanted = asked.of(costs)
+    if text := wanted.check(costs):
         notice(text)
-    folder = out or Path("runs") / f"{Path(target).stem}-{space}-{asked.ms:g}ms"
+    make_penalty(settings.penalty, wanted.ms)  # refuses what it cannot be for, before any work
+    folder = out or Path("runs") / f"{Path(target).stem}-{space}-{wanted.ms:.4g}ms"
     with _run_folder(folder, resume, overwrite):
-        job = SearchJob(goal, table, costs, searched, dataset, asked, settings, seed, folder)
+        job = SearchJob(goal, table, costs, searched, dataset, wanted, settings, seed, folder)
         result = job.run(started, quiet=as_json, with_largest=largest)
     _print_result(result, folder, as_json)
     if not result.meets_budget:
         took = result.measured_high_ms or result.predicted_ms
         raise LatError(
             f"the network takes up to {format_ms(took)}, "
-            f"{100 * (took / asked.ms - 1):.1f} % over the budget of {format_ms(asked.ms)}"
+            f"{100 * (took / wanted.ms - 1):.1f} % over the budget of {format_ms(wanted.ms)}"
         )
 
 

@@ -1,6 +1,7 @@
 """One search, from the supernet's training to the certificate."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -116,7 +117,7 @@ class SearchJob:
             training.run(checkpoint, _show(bar, "training the network", quiet))
             model = export(chosen.network, training.module)
             (self.folder / "model.onnx").write_bytes(model)
-            measured = self._measure_model(chosen, model)
+            measured = self._measure_model(chosen, model, self.budget.ms)
             if measured is None or measured.high_ms <= self.budget.ms:
                 break
             attempts.append(Attempt(chosen.choices, chosen.network, chosen.predicted_ms, measured))
@@ -153,10 +154,12 @@ class SearchJob:
         measured = Measurement(**saved["measured"]) if saved["measured"] else None
         return Attempt(choices, self.space.network(choices), saved["predicted_ms"], measured)
 
-    def _measure_model(self, chosen: Attempt, model: bytes) -> Measurement | None:
+    def _measure_model(self, chosen: Attempt, model: bytes, budget_ms: float) -> Measurement | None:
         if self.target.device is None or self.target.card is None:
             return None
-        return confirm(self.target.device, chosen.network, model, self.target.card.measuring)
+        return confirm(
+            self.target.device, chosen.network, model, budget_ms, self.target.card.measuring
+        )
 
     def _largest(self, bar: Progress, quiet: bool) -> dict[str, Any]:
         """The space's largest network, trained and measured like the one found."""
@@ -166,7 +169,7 @@ class SearchJob:
         training.run(self._checkpoint("largest"), _show(bar, "training the largest", quiet))
         predicted_ms = self.table.predict(network).ms
         attempt = Attempt(choices, network, predicted_ms, None)
-        measured = self._measure_model(attempt, export(network, training.module))
+        measured = self._measure_model(attempt, export(network, training.module), math.inf)
         return {
             "predicted_ms": predicted_ms,
             "measured_ms": measured.median_ms if measured else None,

@@ -15,7 +15,7 @@ from devices.journal import Journal
 from devices.profiling import measure, profile
 from latency import machine
 from latency.errors import CoverageError, unknown_name
-from latency.library import find_table, find_table_of, known_tables, user_folder
+from latency.library import find_table, known_tables, shipped_folder, tables_of, user_folder
 from latency.ops import OpSpec
 from latency.table import LatencyTable
 from search.commands.console import notice, progress_bar, version
@@ -28,7 +28,8 @@ HELD_OUT_NETWORKS = 12
 @dataclass(frozen=True)
 class Target:
     """What a search or a prediction is for. `card` and `device` are None where the device is
-    not at hand: then nothing can be measured. `table` is None where there is none yet."""
+    not at hand: then nothing can be measured. `table` is None where there is none yet; `path` is
+    where new measurements go."""
 
     name: str
     table: LatencyTable | None
@@ -43,16 +44,30 @@ def resolve(name: str) -> Target:
     Raises `UsageError` that lists what is known.
     """
     if name in known_cards() or name.endswith(".toml"):
-        card = load_card(name)
-        device = connect(card)
-        path = find_table_of(card.name)
-        table = LatencyTable.load(path) if path else None
-        return Target(name, table, path or default_path(device), card, device)
+        own = load_card(name)
+        reached = connect(own)
+        return Target(name, _table_of(reached), default_path(reached), own, reached)
     if name.endswith(".csv") or os.sep in name or name in known_tables():
         path = find_table(name)
         table = LatencyTable.load(path)
-        return Target(name, table, path, *_device_of(table))
+        card, device = _device_of(table)
+        if device is not None and path.is_relative_to(shipped_folder()):
+            path = default_path(device)
+        return Target(name, table, path, card, device)
     raise unknown_name("target", name, {*known_cards(), *known_tables()})
+
+
+def _table_of(device: Device) -> LatencyTable | None:
+    """What is known of a device as it is set up now; the newest measurement of an operator wins.
+    Tables of its card in another setting (another version of the runtime, say) don't count."""
+    known: LatencyTable | None = None
+    for path in reversed(list(tables_of(device.setting.device))):
+        table = LatencyTable.load(path)
+        if table.setting.identity != device.setting.identity:
+            notice(f"{path} is of another setting ({table.setting.runtime}): not used")
+        else:
+            known = known.merge(table) if known else table
+    return known
 
 
 def default_path(device: Device) -> Path:
@@ -84,31 +99,40 @@ def covered(target: Target, space: SearchSpace, quiet: bool) -> LatencyTable:
         assert target.table is not None
         raise CoverageError(
             (op.key for op in lacking),
-            f"the table {target.path}",
-            f"and its device is not at hand to measure them: run lat-profile --device "
+            f"the table {target.table.source}",
+            f"its device is not at hand to measure them: run lat-profile --device "
             f"{target.table.setting.device} --space {space.name} there",
         )
     if target.table is None or space.tag not in target.table.calibrations:
         notice(f"no measurements of {space.tag} on {target.name} yet: profiling it first")
-        return profile_space(target.card, target.device, space, target.path, False, quiet)
-    notice(f"the table {target.path} lacks {len(lacking)} operator(s) of {space.tag}: measuring")
-    return _measure_missing(target, space, lacking)
+        return profile_space(target.card, target.device, space, target.path, True, quiet)
+    notice(f"{target.table.source} lacks {len(lacking)} operator(s) of {space.tag}: measuring")
+    return _measure_missing(
+        target.table, target.card, target.device, target.path, space.tag, lacking
+    )
 
 
-def _measure_missing(target: Target, space: SearchSpace, lacking: Sequence[OpSpec]) -> LatencyTable:
-    assert target.table is not None
-    assert target.device is not None
-    assert target.card is not None
-    table = target.table
-    measured = measure(target.device, [Workload.of_op(op) for op in lacking], target.card.measuring)
+def _measure_missing(
+    table: LatencyTable,
+    card: DeviceCard,
+    device: Device,
+    path: Path,
+    tag: str,
+    lacking: Sequence[OpSpec],
+) -> LatencyTable:
+    """The table with the operators that it lacks, written to `path`."""
+    measured = measure(device, [Workload.of_op(op) for op in lacking], card.measuring)
     rows = {op: measured[op.key] for op in lacking}
-    calibration = table.calibrations[space.tag]
+    calibration = table.calibrations[tag]
     inside = {op: calibration.in_network_ms(op, row.median_ms) for op, row in rows.items()}
-    completed = table.merge(replace(table, rows=rows, in_network_ms=inside))
-    # A shipped table stays as it is: the completed one goes to the user's folder.
-    path = user_folder() / target.path.name
-    completed.save(path)
-    return completed
+    return _keep(table.merge(replace(table, rows=rows, in_network_ms=inside)), path)
+
+
+def _keep(table: LatencyTable, path: Path) -> LatencyTable:
+    """Write a table to `path`, beside the rows that are there already; the table as written."""
+    merged = LatencyTable.load(path).merge(table) if path.exists() else table
+    merged.save(path)
+    return replace(merged, source=str(path))
 
 
 def profile_space(
@@ -121,7 +145,6 @@ def profile_space(
 ) -> LatencyTable:
     """Measure every operator of a space and a sample of its networks; write the table to `path`,
     beside the rows that are there already. Returns the table as written."""
-    earlier = LatencyTable.load(path) if path.exists() else None
     networks = sample_networks(space)
     circumstances = {
         "clock": machine.clock(),
@@ -148,10 +171,9 @@ def profile_space(
             circumstances,
             lambda p: bar.update(task, description=p.doing, completed=p.done, total=p.total),
         )
-        merged = earlier.merge(table) if earlier else table
-        merged.save(path)
+        kept = _keep(table, path)
         journal.remove()
-    return replace(merged, source=str(path))
+    return kept
 
 
 def sample_networks(space: SearchSpace):

@@ -1,0 +1,50 @@
+# make help lists what there is. Everything runs in .venv, with the versions of constraints.txt.
+
+DEVICE ?= cpu
+SPACE ?= proxyless
+TARGET ?= cpu
+BUDGET ?= 5ms
+OUT ?= runs/$(TARGET)-$(SPACE)-$(BUDGET)
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: help install demo profile search test lint bench clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "variables: DEVICE=$(DEVICE) SPACE=$(SPACE) TARGET=$(TARGET) BUDGET=$(BUDGET) PYTHON=$(PYTHON)"
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=...") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(READY)  ## make .venv and install the project in it
+
+demo: $(READY)  ## profile this CPU, search the mini space under a budget, measure the result
+	$(BIN)/lat-profile --device cpu --space mini --resume
+	$(BIN)/lat-search --target cpu --space mini --budget 50% --largest --out runs/demo --overwrite
+
+profile: $(READY)  ## measure DEVICE on SPACE, write its table to lut_data/
+	$(BIN)/lat-profile --device $(DEVICE) --space $(SPACE) --out lut_data --resume
+
+search: $(READY)  ## find a network of SPACE for TARGET within BUDGET
+	$(BIN)/lat-search --target $(TARGET) --space $(SPACE) --budget $(BUDGET) --out $(OUT)
+
+test: lint  ## install what is needed, then lint, types, and all tests
+	$(BIN)/pytest
+
+lint: $(READY)  ## format, lint, types, and who may import whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## measure what we promise, and print it as a table
+	$(BIN)/python benchmarks/run.py
+
+clean:  ## remove .venv and caches
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

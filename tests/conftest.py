@@ -1,0 +1,49 @@
+"""What tests of all rooms share: a toy space, its table, and a folder of its own for user data."""
+
+import numpy as np
+import pytest
+
+from latency import LatencyTable, Measurement, OpSpec, Setting
+from search.space import SearchSpace
+from search.spaces.inverted import Stage, final_size, head, searchable_blocks, stem
+
+
+@pytest.fixture(autouse=True)
+def own_data_folder(tmp_path, monkeypatch):
+    """No test reads or writes the tables of the person who runs it."""
+    monkeypatch.setenv("LAT_DATA", str(tmp_path / "user-data"))
+
+
+@pytest.fixture
+def toy_space() -> SearchSpace:
+    """Four searchable blocks on 16x16 inputs."""
+    stages = (Stage(8, 2, 1), Stage(16, 2, 2))
+    return SearchSpace(
+        "toy",
+        16,
+        10,
+        stem(16, 2, 8, 8, 1),
+        tuple(searchable_blocks(stages, 8, 8, 1)),
+        head(final_size(stages, 8), 16, 32, 10, 1),
+    )
+
+
+def made_up_ms(op: OpSpec) -> float:
+    """A latency for tests: a constant, plus something for every multiply-accumulate."""
+    return 0.01 + op.macs * 1e-7
+
+
+@pytest.fixture
+def toy_table(toy_space) -> LatencyTable:
+    """A table of the toy space, of a device that does not exist."""
+    rows = {
+        op: Measurement(made_up_ms(op), 0.005 * made_up_ms(op), 50, 0.9 * made_up_ms(op), "now")
+        for op in toy_space.operators
+    }
+    setting = Setting("toy-device", "toy hardware", "toy system", "toyruntime 1.0")
+    return LatencyTable(setting, rows)
+
+
+@pytest.fixture
+def generator() -> np.random.Generator:
+    return np.random.default_rng(0)

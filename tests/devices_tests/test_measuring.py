@@ -1,0 +1,299 @@
+"""Measuring: stopping, drift, journals, on the replay device and on the real CPU."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from devices.card import Measuring, known_cards, load_card
+from devices.connection import connect
+from devices.device import Workload
+from devices.drift import Record, median_polish
+from devices.journal import Journal
+from devices.profiling import measure, profile
+from devices.replay import ReplayDevice
+from latency import Measurement, OpSpec
+from latency.errors import DeviceError, UsageError
+
+QUICK = Measuring(sittings=2, min_bursts=6, max_bursts=12)
+
+
+class CountingDevice(ReplayDevice):
+    """Also counts bursts, and may break off after some."""
+
+    def __init__(self, table, break_after=None, **options):
+        super().__init__(table, **options)
+        self.bursts, self.break_after = 0, break_after
+
+    def sit(self):
+        sitting, device = super().sit(), self
+        run = sitting.run
+
+        def counted(handle, warmup, runs):
+            if runs > 1:
+                if device.bursts == device.break_after:
+                    raise KeyboardInterrupt
+                device.bursts += 1
+            return run(handle, warmup, runs)
+
+        sitting.run = counted
+        return sitting
+
+
+@pytest.fixture
+def workloads(toy_table):
+    return [Workload.of_op(op) for op in toy_table]
+
+
+def test_medians_are_those_of_the_device(toy_table, workloads):
+    measured = measure(ReplayDevice(toy_table), workloads, Measuring(max_bursts=200))
+    for op in toy_table:
+        assert measured[op.key].median_ms == pytest.approx(toy_table[op].median_ms, rel=0.01)
+        assert measured[op.key].relative_ci95 <= 0.01
+
+
+def test_noisy_operators_are_measured_longer(toy_table):
+    first, second, *_ = toy_table
+    noisy = replace(toy_table[first], ci95_ms=0.1 * toy_table[first].median_ms)
+    quiet = replace(toy_table[second], ci95_ms=0.001 * toy_table[second].median_ms)
+    table = replace(toy_table, rows={first: noisy, second: quiet})
+    rule = Measuring(max_bursts=1000, min_bursts=6)
+    measured = measure(ReplayDevice(table), [Workload.of_op(op) for op in table], rule)
+    assert measured[first.key].runs > 3 * measured[second.key].runs
+    assert measured[first.key].relative_ci95 <= 0.01
+
+
+def test_the_cap_on_bursts_ends_it_and_the_interval_says_so(toy_table):
+    op = next(iter(toy_table))
+    wild = replace(toy_table[op], ci95_ms=0.4 * toy_table[op].median_ms)
+    device = CountingDevice(replace(toy_table, rows={op: wild}))
+    measured = measure(device, [Workload.of_op(op)], QUICK)
+    assert device.bursts == QUICK.max_bursts
+    assert measured[op.key].relative_ci95 > 0.01
+
+
+def test_the_cap_on_time_leaves_every_workload_the_least_number_of_bursts(toy_table, workloads):
+    wild = {op: replace(m, ci95_ms=0.4 * m.median_ms) for op, m in toy_table.rows.items()}
+    device = CountingDevice(replace(toy_table, rows=wild))
+    ticks = iter(range(10**6))
+    rule = Measuring(min_bursts=6, max_bursts=10**6, seconds=10)
+    measure(device, workloads, rule, clock=lambda: float(next(ticks)))
+    assert device.bursts == 6 * len(workloads)
+
+
+def test_drift_of_the_machine_is_taken_out():
+    generator = np.random.default_rng(0)
+    level = generator.uniform(-3, 1, 20)
+    drift = np.cumsum(generator.normal(0, 0.05, 30))
+    logs = level + drift[:, None] + generator.normal(0, 0.002, (30, 20))
+    found = median_polish(logs)
+    assert found == pytest.approx(drift - np.median(drift), abs=0.005)
+
+
+def test_too_few_workloads_tell_nothing_of_drift():
+    logs = np.random.default_rng(0).normal(size=(30, 4))
+    assert (median_polish(logs) == 0).all()
+
+
+def test_a_slow_minute_of_the_machine_does_not_spoil_operators(toy_table, workloads):
+    record = Record(workloads)
+    ms = {w.name: toy_table[w.ops[0]].median_ms for w in workloads}
+    for number in range(20):
+        speed = 1.3 if 5 <= number < 12 else 1.0
+        for workload in workloads:
+            if number < 9 or workload is not workloads[0]:
+                record.add(workload, [speed * ms[workload.name]] * 3)
+        record.end_round()
+    # The first one was measured in four slow and five fast rounds, the others in all.
+    for workload in workloads:
+        assert record.measurement(workload).median_ms == pytest.approx(ms[workload.name])
+
+
+def test_a_profile_states_its_error_on_networks_it_was_not_fitted_on(
+    toy_table, toy_space, generator
+):
+    networks = [toy_space.network(row) for row in toy_space.random_choices(20, generator)]
+    device = ReplayDevice(toy_table, factor=0.9)
+    table = profile(
+        device, toy_space.operators, networks[:12], networks[12:], "toy@16", Measuring(), None, {}
+    )
+    assert table.validations["toy@16"].networks == 8
+    assert table.validations["toy@16"].mean < 0.01
+    for network in networks:
+        predicted, true = table.predict(network).ms, 0.9 * toy_table.predict(network).ms
+        assert predicted == pytest.approx(true, rel=0.02)
+
+
+def test_an_interrupted_run_resumes_and_measures_nothing_complete_again(
+    toy_table, workloads, tmp_path
+):
+    path = tmp_path / "t.journal"
+    whole = CountingDevice(toy_table)
+    measure(whole, workloads, QUICK)
+    broken = CountingDevice(toy_table, break_after=whole.bursts // 2)
+    with (
+        Journal(path, toy_table.setting, resume=False) as journal,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        measure(broken, workloads, QUICK, journal)
+    kept = path.read_text().count("workload")
+    assert kept == broken.bursts
+    resumed = CountingDevice(toy_table, seed=1)
+    with Journal(path, toy_table.setting, resume=True) as journal:
+        assert len(journal.bursts) == kept
+        measured = measure(resumed, workloads, QUICK, journal)
+        assert {m.runs > 0 for m in measured.values()} == {True}
+    again = CountingDevice(toy_table)
+    with Journal(path, toy_table.setting, resume=True) as journal:
+        assert measure(again, workloads, QUICK, journal).keys() == measured.keys()
+    assert again.bursts == 0
+
+
+def test_a_journal_line_cut_short_is_dropped(toy_table, tmp_path):
+    path = tmp_path / "t.journal"
+    with Journal(path, toy_table.setting, resume=False) as journal:
+        journal.append(0, "a", [1.0, 2.0])
+        journal.append(0, "b", [1.0, 2.0])
+    path.write_text(path.read_text()[:-7])
+    with Journal(path, toy_table.setting, resume=True) as journal:
+        assert [burst.workload for burst in journal.bursts] == ["a"]
+        journal.append(1, "c", [3.0])
+    with Journal(path, toy_table.setting, resume=True) as journal:
+        assert [burst.workload for burst in journal.bursts] == ["a", "c"]
+
+
+def test_a_journal_of_another_setting_is_refused(toy_table, tmp_path):
+    path = tmp_path / "t.journal"
+    with Journal(path, toy_table.setting, resume=False) as journal:
+        journal.append(0, "a", [1.0])
+    with pytest.raises(DeviceError, match="another setting"):
+        Journal(path, replace(toy_table.setting, threads=2), resume=True)
+
+
+def test_without_resume_an_unfinished_run_is_set_aside_not_lost(toy_table, tmp_path):
+    path = tmp_path / "t.journal"
+    with Journal(path, toy_table.setting, resume=False) as journal:
+        journal.append(0, "a", [1.0])
+    with Journal(path, toy_table.setting, resume=False) as journal:
+        assert journal.bursts == []
+        assert '"a"' in journal.set_aside.read_text()
+
+
+def test_two_runs_never_write_one_journal(toy_table, tmp_path):
+    path = tmp_path / "t.journal"
+    with (
+        Journal(path, toy_table.setting, resume=False),
+        pytest.raises(DeviceError, match="another run is measuring"),
+    ):
+        Journal(path, toy_table.setting, resume=True)
+
+
+@pytest.fixture(scope="module")
+def cpu():
+    return connect(load_card("cpu"))
+
+
+def test_the_real_cpu_takes_longer_for_more_work(cpu):
+    small = OpSpec("mbconv", 14, 14, 24, 24, 3, 1, 3, "relu6")
+    large = OpSpec("mbconv", 28, 28, 96, 96, 7, 1, 6, "relu6")
+    measured = measure(cpu, [Workload.of_op(small), Workload.of_op(large)], QUICK)
+    assert measured[large.key].median_ms > 3 * measured[small.key].median_ms
+    assert measured[small.key].min_ms > 0
+    assert "onnxruntime" in cpu.setting.runtime
+    assert cpu.setting.threads == 1
+
+
+def test_an_agent_that_dies_is_an_error_that_says_why(cpu):
+    workload = Workload("not a model", (OpSpec("conv", 8, 8, 3, 8, 3),), b"no onnx")
+    with pytest.raises(DeviceError, match="could not load"):
+        measure(cpu, [workload], QUICK)
+    with cpu.sit() as sitting:
+        sitting._channel._process.kill()
+        with pytest.raises(DeviceError, match="the measuring process ended"):
+            sitting.load(Workload.of_op(OpSpec("conv", 8, 8, 3, 8, 3)))
+
+
+def test_kill_9_of_the_profiler_loses_nothing_complete_and_leaves_no_agent(tmp_path):
+    words = [sys.executable, "-c", "from search.commands.profile_command import main; main()"]
+    words += ["--space", "mini", "--out", str(tmp_path), "--json"]
+    run = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not _bursts(tmp_path) > 100:
+        assert time.monotonic() < deadline
+        assert run.poll() is None
+        time.sleep(0.005)
+    children = _children(run.pid)
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    (journal,) = tmp_path.glob("*.journal")
+    before = journal.read_text().splitlines()[1:-1]
+    assert list(tmp_path.glob("*.csv")) == []
+    done = subprocess.run([*words, "--resume"], capture_output=True, text=True, check=True)
+    answer = json.loads(done.stdout)
+    assert answer["operators"] == 41
+    table = (tmp_path / os.path.basename(answer["table"])).read_text()
+    assert not journal.exists()
+    assert len(before) >= 100
+    assert "mini@32" in table
+    for child in children:
+        while _is_alive(child):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def _bursts(folder):
+    return sum(path.read_text().count("workload") for path in folder.glob("*.journal"))
+
+
+def _children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def _is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def test_every_shipped_card_is_valid():
+    for name in known_cards():
+        assert load_card(name).description
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("threads = 0", "threads: input should be greater than"),
+        ("thread = 1", "thread: extra inputs are not permitted"),
+        ("runtime = 'tvm'", "runtime: input should be 'onnxruntime'"),
+        ("[measuring]\nci95 = 'x'", "measuring.ci95"),
+        ("threads = ", "not a device card in TOML"),
+    ],
+)
+def test_a_broken_card_is_refused_by_file_and_key(tmp_path, text, said):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=rf"mine\.toml: {said}"):
+        load_card(str(path))
+
+
+def test_an_unknown_card_lists_the_known():
+    with pytest.raises(UsageError, match="unknown device card 'cpo': did you mean 'cpu'"):
+        load_card("cpo")
+
+
+def test_bursts_are_summed_up_by_their_medians():
+    bursts = [[1.0, 1.1, 9.0]] * 5 + [[1.2, 1.2, 1.2]] * 5
+    measurement = Measurement.from_bursts(bursts)
+    assert measurement.median_ms == pytest.approx(1.15)
+    assert measurement.runs == 30
+    assert measurement.min_ms == 1.0

@@ -1,0 +1,110 @@
+"""Operators: keys, counts against torch, and what is refused."""
+
+import pytest
+import torch
+
+from latency import NetworkSpec, OpSpec, SpecError
+from latency.modules import NetworkModule, OperatorModule
+
+OPERATORS = [
+    OpSpec("conv", 32, 32, 3, 16, 3, 2, activation="relu6"),
+    OpSpec("conv", 7, 7, 20, 64, 1, activation="h_swish"),
+    OpSpec("conv", 9, 11, 4, 6, 5, 2, activation="silu"),
+    OpSpec("mbconv", 14, 14, 24, 24, 5, 1, 6, "relu6"),
+    OpSpec("mbconv", 15, 15, 24, 40, 7, 2, 3, "relu"),
+    OpSpec("mbconv", 8, 8, 16, 16, 3, 1, 1, "relu6"),
+    OpSpec("mbconv", 8, 8, 16, 24, 3, 1, 2.5, "h_swish", 0.25),
+    OpSpec("pool", 7, 7, 12, 12, 7),
+    OpSpec("pool", 9, 9, 12, 12, 3, 2),
+    OpSpec("linear", 1, 1, 32, 10),
+    OpSpec("conv", 8, 8, 3, 8, 3, batch=4),
+]
+
+
+@pytest.mark.parametrize("op", OPERATORS, ids=str)
+def test_a_key_reads_back_to_the_same_operator(op):
+    assert OpSpec.parse(op.key) == op
+
+
+def test_keys_of_different_operators_differ():
+    assert len({op.key for op in OPERATORS}) == len(OPERATORS)
+
+
+@pytest.mark.parametrize("op", OPERATORS, ids=str)
+def test_counts_are_those_of_the_torch_module(op):
+    module = OperatorModule(op)
+    assert op.params == sum(value.numel() for value in module.parameters())
+    macs = 0
+
+    def count(layer, inputs, output):
+        nonlocal macs
+        weight = layer.weight
+        macs += output.numel() * weight[0].numel()
+
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            layer.register_forward_hook(count)
+    output = module(torch.randn(op.batch, op.in_channels, op.height, op.width))
+    assert op.macs == macs
+    height, width, channels = op.out_shape
+    assert output.numel() == op.batch * height * width * channels
+
+
+def test_mobilenet_v2_block_has_the_macs_of_the_paper():
+    # 56x56x24 -> 24, expansion 6: 1x1 to 144, 3x3 depthwise, 1x1 to 24.
+    op = OpSpec("mbconv", 56, 56, 24, 24, 3, 1, 6, "relu6")
+    assert op.macs == 56 * 56 * (24 * 144 + 144 * 9 + 144 * 24)
+    assert op.params == 24 * 144 + 2 * 144 + 144 * 9 + 2 * 144 + 144 * 24 + 2 * 24
+
+
+def test_a_residual_is_added_only_where_shapes_allow():
+    names = [layer.name for layer in OpSpec("mbconv", 8, 8, 16, 16, 3, 1, 3).layers]
+    assert names == ["expand", "depthwise", "project", "add"]
+    for other in (
+        OpSpec("mbconv", 8, 8, 16, 16, 3, 2, 3),
+        OpSpec("mbconv", 8, 8, 16, 24, 3, 1, 3),
+    ):
+        assert "add" not in [layer.name for layer in other.layers]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (("mbconf", 8, 8, 8, 8), "did you mean 'mbconv'"),
+        (("conv", 0, 8, 8, 8), "height of a conv is 0"),
+        (("conv", 8, 8, 8, 8, 2), "kernel of a padded convolution is odd"),
+        (("conv", 8, 8, 8, 8, 3, 1, 1, "rellu"), "did you mean 'relu'"),
+        (("pool", 8, 8, 8, 4, 8), "keeps its channels"),
+        (("pool", 4, 4, 8, 8, 5), "larger than the input"),
+        (("linear", 4, 4, 8, 8), "works on 1x1 inputs"),
+        (("mbconv", 8, 8, 8, 8, 3, 1, -2), "expansion -2 must be positive"),
+    ],
+)
+def test_an_operator_that_cannot_be_is_refused_in_words(fields, said):
+    with pytest.raises(SpecError, match=said):
+        OpSpec(*fields)
+
+
+@pytest.mark.parametrize("key", ["", "conv", "conv-8x8-4", "conv-8x8x4-x", "conv-8x8x4-8-k1.5"])
+def test_what_is_no_key_is_refused(key):
+    with pytest.raises(SpecError, match="no operator key"):
+        OpSpec.parse(key)
+
+
+def test_a_network_round_trips_through_json(toy_space):
+    network = toy_space.network(toy_space.largest)
+    assert NetworkSpec.from_json(network.to_json()) == network
+    assert network.params == sum(p.numel() for p in NetworkModule(network.ops).parameters())
+
+
+def test_a_network_whose_operators_do_not_fit_is_refused():
+    ops = (OpSpec("conv", 8, 8, 3, 8, 3), OpSpec("conv", 8, 8, 4, 8, 3))
+    with pytest.raises(SpecError, match=r"operator 1 .* does not take the 8x8x8"):
+        NetworkSpec("broken", (8, 8, 3), ops)
+
+
+def test_a_file_that_is_no_network_is_refused(tmp_path):
+    path = tmp_path / "network.json"
+    path.write_text('{"name": "x", "ops": []}')
+    with pytest.raises(SpecError, match=r"network\.json: not a network"):
+        NetworkSpec.load(path)

@@ -1,0 +1,176 @@
+"""Tables: round trip, prediction, and every broken file named by file and line."""
+
+import math
+from dataclasses import replace
+
+import pandas
+import pytest
+
+from latency import (
+    CoverageError,
+    LatencyTable,
+    Measurement,
+    NetworkSpec,
+    OpSpec,
+    TableError,
+    UsageError,
+    Validation,
+)
+from latency.calibration import Calibration
+from latency.machine import hardware
+
+
+@pytest.fixture
+def saved(toy_table, tmp_path):
+    path = tmp_path / "toy.csv"
+    toy_table.save(path)
+    return path
+
+
+def test_a_table_reads_back_as_it_was_written(toy_table, tmp_path):
+    table = replace(
+        toy_table,
+        in_network_ms={op: 0.9 * row.median_ms for op, row in toy_table.rows.items()},
+        calibrations={"toy@16": Calibration(0.9, 0.001)},
+        validations={"toy@16": Validation(12, 0.01, 0.02, 0.012)},
+        circumstances={"clock": "governor performance"},
+    )
+    table.save(tmp_path / "t.csv")
+    back = LatencyTable.load(tmp_path / "t.csv")
+    assert back.setting == table.setting
+    assert back.validations == table.validations
+    assert back.calibrations == table.calibrations
+    assert back.circumstances == table.circumstances
+    assert set(back) == set(table)
+    for op in table:
+        assert back[op].median_ms == pytest.approx(table[op].median_ms, abs=1e-7)
+        assert back[op].runs == table[op].runs
+        assert back.predict_op(op).ms == pytest.approx(table.predict_op(op).ms, abs=1e-7)
+
+
+def test_pandas_reads_the_same_file(saved, toy_table):
+    frame = pandas.read_csv(saved, comment="#")
+    assert len(frame) == len(toy_table)
+    assert frame.latency_ms.sum() == pytest.approx(toy_table.to_frame().latency_ms.sum())
+
+
+def test_a_network_takes_the_sum_of_its_operators(toy_table, toy_space):
+    network = toy_space.network(toy_space.largest)
+    prediction = toy_table.predict(network)
+    assert prediction.ms == pytest.approx(sum(toy_table[op].median_ms for op in network.ops))
+    assert [part.op for part in prediction.per_op] == list(network.ops)
+    assert {part.source for part in prediction.per_op} == {"measured"}
+    assert prediction.low_ms < prediction.ms < prediction.high_ms
+
+
+def test_the_interval_is_that_of_held_out_networks(toy_table, toy_space):
+    network = toy_space.network(toy_space.largest)
+    table = replace(toy_table, validations={"toy@16": Validation(12, 0.01, 0.03, 0.02)})
+    prediction = table.predict(network)
+    assert prediction.high_ms / prediction.ms - 1 == pytest.approx(2.179 * 0.02, abs=2e-4)
+
+
+def test_a_missing_operator_is_named_and_never_gets_a_number(toy_table):
+    stranger = OpSpec("conv", 5, 5, 3, 7, 3)
+    network = NetworkSpec.of("n", (stranger,))
+    for ask in (lambda: toy_table[stranger], lambda: toy_table.predict(network)):
+        with pytest.raises(CoverageError, match=stranger.key) as caught:
+            ask()
+        assert caught.value.missing == (stranger.key,)
+    assert toy_table.missing([stranger, *toy_table]) == (stranger,)
+
+
+def test_merging_keeps_both_and_the_newer_row_wins(toy_table):
+    first, *_ = toy_table
+    newer = replace(toy_table, rows={first: Measurement(9, 0.1, 50, 8)}, in_network_ms={first: 8.5})
+    merged = toy_table.merge(newer)
+    assert len(merged) == len(toy_table)
+    assert merged[first].median_ms == 9
+    assert merged.predict_op(first).ms == 8.5
+
+
+def test_tables_of_two_settings_are_never_mixed(toy_table):
+    other = replace(toy_table, setting=replace(toy_table.setting, runtime="toyruntime 2.0"))
+    with pytest.raises(TableError, match=r"runtime 'toyruntime 1\.0' and 'toyruntime 2\.0'"):
+        toy_table.merge(other)
+
+
+def _edit(path, old, new, count=1):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, count))
+
+
+def test_an_empty_file_is_refused(saved):
+    saved.write_text("")
+    with pytest.raises(TableError, match=r"toy\.csv: the table is empty"):
+        LatencyTable.load(saved)
+
+
+def test_an_unknown_format_version_is_refused(saved):
+    _edit(saved, "# format: 1", "# format: 7")
+    with pytest.raises(TableError, match=r"toy\.csv:1: format version 7"):
+        LatencyTable.load(saved)
+
+
+def test_a_truncated_file_is_refused(saved):
+    lines = saved.read_text().splitlines(keepends=True)
+    saved.write_text("".join(lines[:-3]))
+    with pytest.raises(TableError, match="truncated: the header promises"):
+        LatencyTable.load(saved)
+    saved.write_text("".join(lines)[:-40])
+    with pytest.raises(TableError, match=rf"toy\.csv:{len(lines)}: broken row"):
+        LatencyTable.load(saved)
+
+
+@pytest.mark.parametrize("latency", ["nan", "0", "-1.5", "inf", "quick"])
+def test_a_latency_that_is_none_is_refused_with_its_line(saved, latency):
+    lines = saved.read_text().splitlines()
+    columns = next(line for line in lines if line.startswith("kind")).split(",")
+    cells = lines[-1].split(",")
+    cells[columns.index("latency_ms")] = latency
+    saved.write_text("\n".join([*lines[:-1], ",".join(cells)]) + "\n")
+    with pytest.raises(TableError, match=rf"toy\.csv:{len(lines)}: .*(latency_ms is|broken row)"):
+        LatencyTable.load(saved)
+
+
+def test_a_duplicate_operator_is_refused_with_its_line(saved):
+    lines = saved.read_text().splitlines()
+    saved.write_text("\n".join([*lines, lines[-1]]) + "\n")
+    with pytest.raises(
+        TableError, match=rf"toy\.csv:{len(lines) + 1}: .* stands in the table twice"
+    ):
+        LatencyTable.load(saved)
+
+
+def test_a_missing_column_is_refused(saved):
+    _edit(saved, ",ci95_ms", ",ci_ms")
+    with pytest.raises(TableError, match="the header row lacks ci95_ms"):
+        LatencyTable.load(saved)
+
+
+def test_an_unknown_name_lists_what_is_known(saved):
+    with pytest.raises(UsageError, match="unknown table 'nonesuch'"):
+        LatencyTable.load("nonesuch")
+    with pytest.raises(UsageError, match="no such table file"):
+        LatencyTable.load("nonesuch.csv")
+
+
+def test_a_card_finds_the_table_of_this_hardware_only(toy_table, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAT_DATA", str(tmp_path))
+    setting = replace(toy_table.setting, device="my-card", hardware="another machine")
+    replace(toy_table, setting=setting).save(tmp_path / "a.csv")
+    with pytest.raises(UsageError, match="unknown table 'my-card'"):
+        LatencyTable.load("my-card")
+    replace(toy_table, setting=replace(setting, hardware=hardware())).save(tmp_path / "b.csv")
+    assert LatencyTable.load("my-card").setting.hardware == hardware()
+
+
+def test_a_failed_write_leaves_the_old_table(toy_table, saved, monkeypatch):
+    before = saved.read_text()
+    broken = replace(toy_table, rows={next(iter(toy_table)): Measurement(math.nan, 0, 1, 1)})
+    monkeypatch.setattr("latency.formats.os.replace", lambda *_: (_ for _ in ()).throw(OSError()))
+    with pytest.raises(OSError):  # noqa: PT011 (any)
+        broken.save(saved)
+    assert saved.read_text() == before
+    assert [path.name for path in saved.parent.glob("*.tmp")] == []

@@ -1,0 +1,91 @@
+"""Durations as people write them, and intervals."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from latency.errors import UsageError
+from latency.measurement import Measurement
+from latency.stats import coverage_factor, median_interval
+from latency.units import format_ms, parse_ms
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [("5ms", 5), (" 0.8 ms ", 0.8), ("750us", 0.75), ("20µs", 0.02), ("0.02s", 20), ("5MS", 5)],
+)
+def test_durations_are_read_in_any_unit(text, ms):
+    assert parse_ms(text) == pytest.approx(ms)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ms", "no number"),
+        ("fast", "no number"),
+        ("5", "no unit; write 5ms"),
+        ("5parsec", "unknown unit 'parsec'"),
+        ("0ms", "not more than zero"),
+        ("-3ms", "not more than zero"),
+        ("nan ms", "not a finite duration"),
+        ("inf ms", "not a finite duration"),
+        ("", "no number"),
+    ],
+)
+def test_what_is_no_duration_is_refused_in_words(text, said):
+    with pytest.raises(UsageError, match=said):
+        parse_ms(text)
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (1.8349, "1.83 ms"),
+        (0.0213, "21.3 µs"),
+        (2510, "2.51 s"),
+        (0.99996, "1.00 ms"),
+        (99.96, "100 ms"),
+    ],
+)
+def test_latencies_print_in_the_unit_that_suits(ms, text):
+    assert format_ms(ms) == text
+
+
+def test_the_interval_covers_the_true_median_as_often_as_it_says(generator):
+    samples = generator.exponential(size=(4000, 25))
+    covered = 0
+    for row in samples:
+        median, half = median_interval(row)
+        covered += median - 2 * half <= math.log(2) <= median + 2 * half
+        ordered = np.sort(row)
+        assert ordered[0] <= median <= ordered[-1]
+    assert covered / len(samples) >= 0.95
+
+
+def test_order_statistics_have_the_ranks_of_the_published_table():
+    # David & Nagaraja: n = 20 gives the 6th and the 15th value.
+    _, half = median_interval(range(1, 21))
+    assert half == pytest.approx((15 - 6) / 2)
+
+
+def test_too_few_samples_have_no_interval():
+    assert median_interval([1, 2, 3, 4, 5])[1] == math.inf
+
+
+def test_coverage_factors_are_students_t():
+    assert coverage_factor(12) == pytest.approx(2.179, abs=0.01)
+    assert coverage_factor(1000) == pytest.approx(1.962, abs=0.002)
+
+
+def test_a_measurement_prints_itself_as_a_person_reads_it():
+    assert str(Measurement(1.83, 0.00732, 50, 1.8)) == "1.83 ms ± 0.4 %"
+
+
+def test_importing_latency_loads_nothing_heavy():
+    heavy = {"torch", "onnxruntime", "sklearn", "paramiko", "pandas", "scipy"}
+    code = f"import latency, sys; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

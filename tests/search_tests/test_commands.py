@@ -1,0 +1,216 @@
+"""The commands: what they print, and each of the user's mistakes as a clear line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from latency import LatencyTable, Measurement, NetworkSpec, Setting
+from search import spaces
+from search.commands.profile_command import main as lat_profile
+from search.commands.search_command import main as lat_search
+
+
+@pytest.fixture
+def invoke(monkeypatch, capsys, tmp_path):
+    """Run a command in this process; its exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(main, *words):
+        monkeypatch.setattr(sys, "argv", [main.__module__, *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        done = capsys.readouterr()
+        return stop.value.code, done.out, " ".join(done.err.split())
+
+    return call
+
+
+@pytest.fixture
+def mini_csv(tmp_path):
+    """A table of `mini` of a device that is not at hand."""
+    rows = {}
+    for op in spaces.load("mini").operators:
+        ms = 0.002 + op.macs * 5e-8
+        rows[op] = Measurement(ms, 0.005 * ms, 50, ms)
+    path = tmp_path / "far-away.csv"
+    LatencyTable(Setting("phone", "some phone", "", "someruntime 2", transport="adb"), rows).save(
+        path
+    )
+    return path
+
+
+QUICK = ("--space", "mini", "--steps", "6", "--train-steps", "3")
+
+
+def test_range_is_known_without_training(invoke, mini_csv):
+    code, out, _ = invoke(lat_search, "--target", mini_csv, "--space", "mini", "--range", "--json")
+    assert code == 0
+    answer = json.loads(out)
+    space = spaces.load("mini")
+    table = LatencyTable.load(mini_csv)
+    assert answer["slowest_ms"] == pytest.approx(table.predict(space.network(space.largest)).ms)
+    assert 0 < answer["fastest_ms"] < answer["slowest_ms"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--budget", "1us"], "below the fastest network: the space reaches from"),
+        (["--budget", "ms"], "no number"),
+        (["--budget", "5"], "no unit"),
+        (["--budget", "5parsec"], "unknown unit 'parsec'"),
+        (["--budget", "0ms"], "not more than zero"),
+        (["--budget", "-1ms"], "not more than zero"),
+        (["--budget", "nanms"], "not a finite duration"),
+        ([], "no --budget given"),
+        (["--budget", "1ms", "--space", "minni"], "did you mean 'mini'"),
+        (["--budget", "1ms", "--data", "digit"], "did you mean 'digits'"),
+        (["--budget", "1ms", "--penalty", "mul#lag"], "did you mean 'mul#log'"),
+        (["--budget", "1ms", "--binarisation", "three"], "unknown binarisation 'three'"),
+        (["--budget", "1ms", "--steps", "0"], "takes 2 steps or more"),
+        (["--budget", "1ms", "--strategy", "magic"], "unknown strategy 'magic'"),
+        (["--budgett", "1ms"], "No such option"),
+    ],
+)
+def test_words_that_are_off_are_one_line_and_exit_code_2(invoke, mini_csv, words, said):
+    space = [] if "--space" in words else ["--space", "mini"]
+    code, out, err = invoke(lat_search, "--target", mini_csv, *space, *words)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.startswith("lat-search: ")
+    assert "Traceback" not in err
+
+
+def test_an_unknown_target_lists_cards_and_tables(invoke):
+    code, _, err = invoke(lat_search, "--target", "cpuu", "--budget", "1ms")
+    assert code == 2
+    assert "did you mean 'cpu'" in err
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda text: "", "the table is empty"),
+        (lambda text: text[: len(text) // 2], "broken row"),
+        (lambda text: text.replace("format: 1", "format: 9"), "format version 9"),
+        (lambda text: text + text.splitlines()[-1] + "\n", "stands in the table twice"),
+    ],
+)
+def test_a_broken_table_is_named_and_exit_code_1(invoke, mini_csv, damage, said):
+    mini_csv.write_text(damage(mini_csv.read_text()))
+    code, _, err = invoke(lat_search, "--target", mini_csv, "--space", "mini", "--budget", "1ms")
+    assert code == 1
+    assert said in err
+    assert "far-away.csv" in err
+
+
+def test_a_table_that_lacks_an_operator_names_it_and_the_way_out(invoke, mini_csv):
+    words = ["--target", mini_csv, "--space", "mini", "--resolution", "48", "--budget", "1ms"]
+    code, _, err = invoke(lat_search, *words)
+    assert code == 1
+    assert "lacks 40 operator(s): conv-48x48x3-16-k3-s2-relu6" in err
+    assert "lat-profile --device phone --space mini" in err
+
+
+def test_a_search_without_the_device_is_predicted_and_says_so(invoke, mini_csv, tmp_path):
+    words = ["--target", mini_csv, *QUICK, "--budget", "400us", "--out", "run"]
+    code, out, _ = invoke(lat_search, *words)
+    assert code == 0
+    assert "not measured" in out
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["measured_ms"] is None
+    assert result["predicted_ms"] <= 0.4
+    assert result["meets_budget"] is True
+    network = NetworkSpec.load(tmp_path / "run" / "network.json")
+    assert LatencyTable.load(mini_csv).predict(network).ms == pytest.approx(result["predicted_ms"])
+    session = onnxruntime.InferenceSession(tmp_path / "run" / "model.onnx")
+    assert session.run(None, {"input": np.zeros((1, 3, 32, 32), np.float32)})[0].shape == (1, 10)
+    needed = "target space strategy budget_ms predicted_ms measured_ms valid_accuracy macs params"
+    assert set(needed.split()) <= set(result)
+
+    code, _, err = invoke(lat_search, *words)
+    assert code == 2
+    assert "run holds another run" in err
+    assert invoke(lat_search, *words, "--overwrite")[0] == 0
+    code, _, err = invoke(lat_search, *words, "--resume", "--seed", "1")
+    assert code == 2
+    assert "another seed" in err
+
+
+def test_a_budget_above_the_slowest_network_goes_on(invoke, mini_csv):
+    words = ["--target", mini_csv, *QUICK, "--budget", "1s", "--out", "run", "--json"]
+    code, out, err = invoke(lat_search, *words)
+    assert code == 0
+    assert "above the slowest network" in err
+    assert json.loads(out)["meets_budget"] is True
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(invoke, mini_csv, tmp_path):
+    (tmp_path / "file").write_text("")
+    words = ["--target", mini_csv, *QUICK, "--budget", "400us", "--out", tmp_path / "file" / "x"]
+    code, _, err = invoke(lat_search, *words)
+    assert code == 2
+    assert "cannot be written to" in err
+
+
+def test_kill_9_of_a_search_and_resume_end_like_an_unbroken_run(mini_csv, tmp_path):
+    words = [sys.executable, "-c", "from search.commands.search_command import main; main()"]
+    words += ["--target", mini_csv, "--space", "mini", "--steps", "60", "--train-steps", "20"]
+    words += ["--budget", "400us", "--json"]
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    whole = subprocess.run([*words, "--out", tmp_path / "a"], **quiet, check=True)
+    broken = subprocess.Popen([*words, "--out", tmp_path / "b"], **quiet)
+    checkpoint = tmp_path / "b" / "checkpoint"
+    deadline = time.monotonic() + 120
+    while not (checkpoint / "search.pt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(broken.pid, signal.SIGKILL)
+    broken.communicate()
+    assert not (tmp_path / "b" / "result.json").exists()
+    resumed = subprocess.run([*words, "--out", tmp_path / "b", "--resume"], **quiet, check=True)
+    one, other = json.loads(whole.stdout), json.loads(resumed.stdout)
+    for key in ("choices", "probabilities", "history", "valid_accuracy", "predicted_ms"):
+        assert one[key] == other[key], key
+    files = [(tmp_path / run / "model.onnx").read_bytes() for run in ("a", "b")]
+    assert files[0] == files[1]
+
+
+def test_the_whole_way_on_this_machine(invoke, tmp_path):
+    """Profile the real CPU, search, train, export, and measure on the real CPU."""
+    words = ["--device", "cpu", "--space", "mini", "--out", tmp_path / "tables", "--json"]
+    code, out, _ = invoke(lat_profile, *words)
+    assert code == 0
+    profiled = json.loads(out)
+    assert profiled["operators"] == 41
+    table = LatencyTable.load(profiled["table"])
+    assert table.setting.device == "cpu"
+    assert table.validations["mini@32"].networks == 12
+    target = ["--target", profiled["table"], "--space", "mini"]
+    code, out, _ = invoke(lat_search, *target, "--range", "--json")
+    reach = json.loads(out)
+    budget_ms = (reach["fastest_ms"] + reach["slowest_ms"]) / 2
+    code, out, err = invoke(
+        lat_search, *target, *QUICK[2:], "--budget", f"{budget_ms}ms", "--out", "run", "--json"
+    )
+    result = json.loads(out)
+    assert result["measured_ms"] > 0
+    assert result["meets_budget"] == (result["measured_high_ms"] <= budget_ms)
+    assert code == (0 if result["meets_budget"] else 1), err
+
+
+def test_profiling_again_with_another_space_keeps_the_first(invoke, mini_csv, tmp_path):
+    words = ["--device", "cpu", "--space", "mini", "--out", tmp_path / "t.csv", "--json"]
+    assert invoke(lat_profile, *words)[0] == 0
+    first = set(LatencyTable.load(tmp_path / "t.csv"))
+    assert invoke(lat_profile, *words, "--resolution", "24")[0] == 0
+    both = LatencyTable.load(tmp_path / "t.csv")
+    assert first < set(both)
+    assert set(both.validations) == {"mini@32", "mini@24"}

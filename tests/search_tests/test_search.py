@@ -1,0 +1,171 @@
+"""The search as a whole: resumed like unbroken, confirmed on the device, corrected by it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from devices.card import Measuring
+from devices.replay import ReplayDevice
+from latency import UsageError, candidate_latency
+from search.checkpoint import Checkpoint
+from search.confirmation import confirm, derive_confirmed, export, measure_on
+from search.data import draw_batch, load_dataset
+from search.searcher import NetworkTraining, SupernetTraining
+from search.settings import SearchSettings
+from search.training import accuracy
+
+SETTINGS = SearchSettings(
+    warmup_steps=4, search_steps=8, arch_every=2, batch_size=16, arch_batch_size=16, train_steps=6
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+@pytest.fixture
+def costs(toy_table, toy_space):
+    return candidate_latency(toy_table, toy_space.blocks, toy_space.fixed)
+
+
+class BrokenOffError(Exception):
+    """Stands for a kill."""
+
+
+def _break_at(step):
+    def on_step(report):
+        if report.step == step:
+            raise BrokenOffError
+
+    return on_step
+
+
+def _search(toy_space, digits, costs, folder, on_step=lambda report: None, settings=SETTINGS):
+    training = SupernetTraining(toy_space, digits, costs, 0.15, settings, seed=3)
+    checkpoint = Checkpoint(folder / "search.pt", {"seed": 3}, every_seconds=0)
+    training.run(checkpoint, on_step)
+    return training
+
+
+@pytest.mark.parametrize("binarisation", ["two", "full"])
+@pytest.mark.parametrize("step", [2, 7, 11])
+def test_a_resumed_search_ends_like_an_unbroken_one(
+    toy_space, digits, costs, tmp_path, step, binarisation
+):
+    settings = replace(SETTINGS, binarisation=binarisation)
+    whole = _search(toy_space, digits, costs, tmp_path / "a", settings=settings)
+    with pytest.raises(BrokenOffError):
+        _search(toy_space, digits, costs, tmp_path / "b", _break_at(step), settings)
+    resumed = _search(toy_space, digits, costs, tmp_path / "b", settings=settings)
+    assert resumed.step == whole.step == 12
+    assert resumed.history == whole.history
+    assert len(whole.history) == 4
+    for (name, ours), theirs in zip(
+        resumed.supernet.state_dict().items(), whole.supernet.state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, theirs), name
+
+
+def test_a_resumed_training_ends_like_an_unbroken_one(toy_space, digits, tmp_path):
+    network = toy_space.network([0, 6, 1, 2])
+
+    def train(folder, on_step=lambda report: None):
+        training = NetworkTraining(network, digits, SETTINGS, seed=0)
+        training.run(Checkpoint(folder / "train.pt", {}, every_seconds=0), on_step)
+        return training.module.state_dict()
+
+    whole = train(tmp_path / "a")
+    with pytest.raises(BrokenOffError):
+        train(tmp_path / "b", _break_at(3))
+    for (name, ours), theirs in zip(train(tmp_path / "b").items(), whole.values(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+def test_another_seed_gives_another_search(toy_space, digits, costs, tmp_path):
+    one = _search(toy_space, digits, costs, tmp_path / "a")
+    other = SupernetTraining(toy_space, digits, costs, 0.15, SETTINGS, seed=4)
+    other.run(Checkpoint(tmp_path / "b.pt", {}), lambda report: None)
+    assert not torch.equal(one.supernet.alpha, other.supernet.alpha)
+
+
+def test_a_checkpoint_of_other_words_is_refused(tmp_path):
+    Checkpoint(tmp_path / "x.pt", {"seed": 1, "space": "mini"}).save({"step": 1})
+    with pytest.raises(UsageError, match="a run with another seed"):
+        Checkpoint(tmp_path / "x.pt", {"seed": 2, "space": "mini"}).load()
+
+
+def test_training_learns_the_digits(toy_space, digits, tmp_path):
+    settings = replace(SETTINGS, train_steps=150, train_batch_size=64)
+    training = NetworkTraining(toy_space.network(toy_space.largest), digits, settings, 0)
+    before = accuracy(training.module, digits.valid, 16)
+    training.run(Checkpoint(tmp_path / "x.pt", {}), lambda report: None)
+    assert before < 0.3
+    assert accuracy(training.module, digits.valid, 16) > 0.85
+
+
+def test_splits_share_no_image_and_batches_cover_an_epoch(digits):
+    sizes = [len(digits.train), len(digits.valid), len(digits.test)]
+    assert sum(sizes) == 1797
+    labels = [draw_batch(digits.test, 36, step, (0, 0), 8)[1] for step in range(10)]
+    assert torch.equal(torch.cat(labels).sort().values, digits.test.labels.sort().values)
+
+
+def test_a_batch_is_a_function_of_its_step(digits):
+    one, again = (draw_batch(digits.train, 8, 5, (1, 2), 32) for _ in range(2))
+    assert torch.equal(one[0], again[0])
+    other = draw_batch(digits.train, 8, 6, (1, 2), 32)
+    assert not torch.equal(one[0], other[0])
+
+
+@pytest.mark.parametrize("factor", [0.85, 1.0, 1.12])
+def test_the_network_meets_its_budget_on_a_device_the_table_is_wrong_about(
+    toy_table, toy_space, costs, factor
+):
+    """The device is slower or faster than the table by `factor`."""
+    device = ReplayDevice(toy_table, factor=factor)
+    generator = np.random.default_rng(0)
+    utility = np.where(np.isnan(costs.matrix), -np.inf, generator.normal(size=costs.matrix.shape))
+    budget_ms = factor * (costs.fastest_ms + costs.slowest_ms) / 2
+    rule = Measuring(pause_seconds=0)
+    attempts = derive_confirmed(toy_space, utility, costs, budget_ms, _no_pause(device, rule))
+    best = attempts[-1]
+    assert best.measured.high_ms <= budget_ms
+    assert best.measured.median_ms >= 0.9 * budget_ms
+    assert best.correction == pytest.approx(factor, rel=0.02)
+    if factor > 1:
+        assert len(attempts) > 1
+
+
+def _no_pause(device, rule):
+    """`measure_on` without the pauses between sittings, which a replay device does not need."""
+    from devices.device import Workload
+    from devices.profiling import measure
+
+    def measure_network(network):
+        return measure(device, [Workload.of_network(network)], rule)[network.name]
+
+    return measure_network
+
+
+def test_where_nothing_meets_the_budget_the_fastest_comes_back(toy_table, toy_space, costs):
+    device = ReplayDevice(toy_table, factor=2.0)
+    budget_ms = 1.1 * costs.fastest_ms
+    attempts = derive_confirmed(
+        toy_space, np.zeros(costs.matrix.shape), costs, budget_ms, _no_pause(device, Measuring())
+    )
+    assert attempts[-1].measured.high_ms > budget_ms
+    assert attempts[-1].predicted_ms == pytest.approx(costs.fastest_ms)
+
+
+def test_the_exported_model_is_measured_as_the_network_is(toy_table, toy_space, digits):
+    network = toy_space.network([0, 6, 1, 2])
+    training = NetworkTraining(network, digits, SETTINGS, seed=0)
+    model = export(network, training.module)
+    device = ReplayDevice(toy_table)
+    rule = Measuring()
+    both = [confirm(device, network, model, 1e9, rule), measure_on(device, rule)(network)]
+    for measured in both:
+        assert measured.median_ms == pytest.approx(toy_table.predict(network).ms, rel=0.01)
