@@ -18,7 +18,7 @@ from latency.network import NetworkSpec
 from latency.ops import OpSpec
 from latency.table import LatencyTable
 
-_MIN_RUNS, _MAX_RUNS = 3, 50
+_MIN_RUNS, _MAX_RUNS = 2, 50
 
 
 @dataclass(frozen=True)

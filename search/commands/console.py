@@ -7,7 +7,14 @@ from importlib.metadata import version as installed_version
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from latency.errors import LatError
 
@@ -42,6 +49,9 @@ def run(command: Callable[..., None], name: str) -> None:
     except (typer.Abort, KeyboardInterrupt):
         notice(f"{name}: interrupted; the same words with --resume go on from here")
         sys.exit(1)
+    except OSError as error:
+        notice(f"{name}: {error.filename or ''}: {error.strerror or error}")
+        sys.exit(1)
     except Exception as error:
         if (text := _click_message(error)) is None:
             raise
@@ -62,7 +72,7 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=notices,

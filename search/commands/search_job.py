@@ -113,8 +113,8 @@ class SearchJob:
             attempts += self._derive(utility, correction, number)
             chosen = attempts[-1]
             training = NetworkTraining(chosen.network, self.data, self.settings, self.seed)
-            checkpoint = self._checkpoint(f"train-{number}", choices=list(chosen.choices))
-            training.run(checkpoint, _show(bar, "training the network", quiet))
+            phase = f"train-{'.'.join(map(str, chosen.choices))}"
+            training.run(self._checkpoint(phase), _show(bar, "training the network", quiet))
             model = export(chosen.network, training.module)
             (self.folder / "model.onnx").write_bytes(model)
             measured = self._measure_model(chosen, model, self.budget.ms)
@@ -185,7 +185,7 @@ class SearchJob:
             "test_accuracy": accuracy(module, self.data.test, resolution),
         }
 
-    def _checkpoint(self, phase: str, **identity: Any) -> Checkpoint:
+    def _checkpoint(self, phase: str) -> Checkpoint:
         """The checkpoint of a phase; it belongs to this job's words alone."""
         mine = {
             "target": self.target.name,
@@ -194,7 +194,6 @@ class SearchJob:
             "budget_ms": self.budget.ms,
             "seed": self.seed,
             **self.settings.as_dict,
-            **identity,
         }
         return Checkpoint(self.folder / "checkpoint" / f"{phase}.pt", mine)
 

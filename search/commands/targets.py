@@ -21,7 +21,7 @@ from latency.table import LatencyTable
 from search.commands.console import notice, progress_bar, version
 from search.space import SearchSpace
 
-CALIBRATION_NETWORKS = 20
+CALIBRATION_NETWORKS = 16
 HELD_OUT_NETWORKS = 12
 
 

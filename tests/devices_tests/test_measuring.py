@@ -18,7 +18,7 @@ from devices.drift import Record, median_polish
 from devices.journal import Journal
 from devices.profiling import measure, profile
 from devices.replay import ReplayDevice
-from latency import Measurement, OpSpec
+from latency import LatencyTable, Measurement, OpSpec
 from latency.errors import DeviceError, UsageError
 
 QUICK = Measuring(sittings=2, min_bursts=6, max_bursts=12)
@@ -219,28 +219,36 @@ def test_an_agent_that_dies_is_an_error_that_says_why(cpu):
             sitting.load(Workload.of_op(OpSpec("conv", 8, 8, 3, 8, 3)))
 
 
-def test_kill_9_of_the_profiler_loses_nothing_complete_and_leaves_no_agent(tmp_path):
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_a_broken_off_profile_loses_nothing_complete_and_leaves_no_agent(tmp_path, sign):
     words = [sys.executable, "-c", "from search.commands.profile_command import main; main()"]
     words += ["--space", "mini", "--out", str(tmp_path), "--json"]
-    run = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not _bursts(tmp_path) > 100:
         assert time.monotonic() < deadline
         assert run.poll() is None
         time.sleep(0.005)
     children = _children(run.pid)
-    os.kill(run.pid, signal.SIGKILL)
-    run.wait()
+    os.kill(run.pid, sign)
+    _, said = run.communicate()
+    if sign == signal.SIGINT:
+        assert run.returncode == 1
+        assert "--resume" in said
+        assert "Traceback" not in said
     (journal,) = tmp_path.glob("*.journal")
-    before = journal.read_text().splitlines()[1:-1]
+    before = [json.loads(line) for line in journal.read_text().splitlines()[1:-1]]
     assert list(tmp_path.glob("*.csv")) == []
     done = subprocess.run([*words, "--resume"], capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
     assert answer["operators"] == 41
-    table = (tmp_path / os.path.basename(answer["table"])).read_text()
     assert not journal.exists()
-    assert len(before) >= 100
-    assert "mini@32" in table
+    table = LatencyTable.load(answer["table"])
+    kept: dict[str, int] = {}
+    for burst in before:
+        kept[burst["workload"]] = kept.get(burst["workload"], 0) + len(burst["ms"])
+    for op in table:
+        assert table[op].runs >= kept.get(op.key, 0)
     for child in children:
         while _is_alive(child):
             assert time.monotonic() < deadline

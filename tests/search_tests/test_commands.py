@@ -13,6 +13,7 @@ import pytest
 
 from latency import LatencyTable, Measurement, NetworkSpec, Setting
 from search import spaces
+from search.commands.predict_command import main as lat_predict
 from search.commands.profile_command import main as lat_profile
 from search.commands.search_command import main as lat_search
 
@@ -150,6 +151,27 @@ def test_a_budget_above_the_slowest_network_goes_on(invoke, mini_csv):
     assert code == 0
     assert "above the slowest network" in err
     assert json.loads(out)["meets_budget"] is True
+
+
+def test_a_network_file_is_predicted_operator_by_operator(invoke, mini_csv, tmp_path):
+    space = spaces.load("mini")
+    (tmp_path / "n.json").write_text(space.network(space.largest).to_json())
+    code, out, _ = invoke(lat_predict, "n.json", "--target", mini_csv, "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert answer["latency_ms"] == pytest.approx(sum(op["latency_ms"] for op in answer["ops"]))
+    assert answer["low_ms"] < answer["latency_ms"] < answer["high_ms"]
+    assert {op["source"] for op in answer["ops"]} == {"measured"}
+    code, out, _ = invoke(lat_predict, "n.json", "--target", mini_csv)
+    assert code == 0
+    assert "mbconv-16x16x24-24-k7-s1-e6-relu6" in out
+    other = spaces.load("mini", resolution=48)
+    (tmp_path / "n.json").write_text(other.network(other.largest).to_json())
+    code, _, err = invoke(lat_predict, "n.json", "--target", mini_csv)
+    assert code == 1
+    assert "lacks" in err
+    assert "conv-48x48x3-16" in err
+    assert invoke(lat_predict, "absent.json", "--target", mini_csv)[0] == 1
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(invoke, mini_csv, tmp_path):

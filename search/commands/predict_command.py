@@ -1,0 +1,69 @@
+"""`lat-predict`: a network's latency on a target, with interval and operator by operator."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from latency.errors import UsageError
+from latency.model import Prediction
+from latency.network import NetworkSpec
+from latency.units import format_ms
+from search.commands.console import run
+from search.commands.targets import resolve
+
+
+def predict_command(
+    network: Annotated[Path, typer.Argument(help="A network.json, as lat-search writes it.")],
+    target: Annotated[str, typer.Option(help="Device card, table, or path to either.")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Predict a network's latency from a target's table, without running it.
+
+    Examples:
+
+      lat-predict runs/demo/network.json --target cpu
+
+      lat-predict network.json --target my-phone.csv --json
+    """
+    spec = NetworkSpec.load(network)
+    table = resolve(target).table
+    if table is None:
+        raise UsageError(
+            f"no measurements of {target} yet; measure it: lat-profile --device {target}"
+        )
+    prediction = table.predict(spec)
+    if as_json:
+        print(json.dumps(_as_dict(prediction)))
+        return
+    shown = Table("operator", "latency", "share")
+    for part in prediction.per_op:
+        shown.add_row(part.op.key, format_ms(part.ms), f"{100 * part.ms / prediction.ms:.1f} %")
+    Console(highlight=False).print(shown)
+    print(f"{spec.name} on {target}: {prediction}")
+
+
+def _as_dict(prediction: Prediction) -> dict[str, object]:
+    ops = [
+        {
+            "key": part.op.key,
+            "latency_ms": part.ms,
+            "low_ms": part.low_ms,
+            "high_ms": part.high_ms,
+            "source": part.source,
+        }
+        for part in prediction.per_op
+    ]
+    return {
+        "latency_ms": prediction.ms,
+        "low_ms": prediction.low_ms,
+        "high_ms": prediction.high_ms,
+        "ops": ops,
+    }
+
+
+def main() -> None:
+    run(predict_command, "lat-predict")

@@ -1,0 +1,30 @@
+"""What the README shows runs as written."""
+
+import re
+from pathlib import Path
+
+from latency import LatencyTable, Measurement, Setting, machine
+from search import spaces
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_library_example_runs(tmp_path, capsys, own_data_folder):
+    rows = {op: Measurement(0.01, 0.0001, 50, 0.01) for op in spaces.load("mini").operators}
+    setting = Setting("cpu", machine.hardware(), runtime="onnxruntime 1")
+    LatencyTable(setting, rows).save(tmp_path / "user-data" / "mine.csv")
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    exec(compile(example, str(README), "exec"), {})
+    # Two operators before the blocks, nine blocks, three after them.
+    assert capsys.readouterr().out.strip() == "[0.14]"
+
+
+def test_every_command_that_the_readme_names_exists():
+    text = README.read_text()
+    scripts = set(re.findall(r"^(lat-\w+)", text, re.MULTILINE))
+    declared = (README.parent / "pyproject.toml").read_text()
+    assert scripts
+    assert all(f"{script} = " in declared for script in scripts)
+    targets = set(re.findall(r"`?make (\w+)", text))
+    makefile = (README.parent / "Makefile").read_text()
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
