@@ -83,7 +83,7 @@ PROXYLESS = SearchSettings(
     batch_size=16,
     arch_batch_size=16,
     arch_learning_rate=0.05,
-    train_steps=160,
+    train_steps=140,
     train_batch_size=32,
 )
 """For a search on two CPU cores in minutes."""

@@ -129,8 +129,8 @@ def test_the_network_meets_its_budget_on_a_device_the_table_is_wrong_about(
     generator = np.random.default_rng(0)
     utility = np.where(np.isnan(costs.matrix), -np.inf, generator.normal(size=costs.matrix.shape))
     budget_ms = factor * (costs.fastest_ms + costs.slowest_ms) / 2
-    rule = Measuring(pause_seconds=0)
-    attempts = derive_confirmed(toy_space, utility, costs, budget_ms, _no_pause(device, rule))
+    measure = measure_on(device, Measuring(), sleep=lambda seconds: None)
+    attempts = derive_confirmed(toy_space, utility, costs, budget_ms, measure)
     best = attempts[-1]
     assert best.measured.high_ms <= budget_ms
     assert best.measured.median_ms >= 0.9 * budget_ms
@@ -139,23 +139,11 @@ def test_the_network_meets_its_budget_on_a_device_the_table_is_wrong_about(
         assert len(attempts) > 1
 
 
-def _no_pause(device, rule):
-    """`measure_on` without the pauses between sittings, which a replay device does not need."""
-    from devices.device import Workload
-    from devices.profiling import measure
-
-    def measure_network(network):
-        return measure(device, [Workload.of_network(network)], rule)[network.name]
-
-    return measure_network
-
-
 def test_where_nothing_meets_the_budget_the_fastest_comes_back(toy_table, toy_space, costs):
     device = ReplayDevice(toy_table, factor=2.0)
     budget_ms = 1.1 * costs.fastest_ms
-    attempts = derive_confirmed(
-        toy_space, np.zeros(costs.matrix.shape), costs, budget_ms, _no_pause(device, Measuring())
-    )
+    measure = measure_on(device, Measuring(), sleep=lambda seconds: None)
+    attempts = derive_confirmed(toy_space, np.zeros(costs.matrix.shape), costs, budget_ms, measure)
     assert attempts[-1].measured.high_ms > budget_ms
     assert attempts[-1].predicted_ms == pytest.approx(costs.fastest_ms)
 
@@ -165,7 +153,32 @@ def test_the_exported_model_is_measured_as_the_network_is(toy_table, toy_space, 
     training = NetworkTraining(network, digits, SETTINGS, seed=0)
     model = export(network, training.module)
     device = ReplayDevice(toy_table)
-    rule = Measuring()
-    both = [confirm(device, network, model, 1e9, rule), measure_on(device, rule)(network)]
+    options = {"measuring": Measuring(), "sleep": lambda seconds: None}
+    both = [confirm(device, network, model, 1e9, **options), measure_on(device, **options)(network)]
     for measured in both:
         assert measured.median_ms == pytest.approx(toy_table.predict(network).ms, rel=0.01)
+
+
+class SlowAtFirst(ReplayDevice):
+    """A device whose first sittings are twice as slow."""
+
+    slow_sittings = 0
+
+    def sit(self):
+        self._factor = 2.0 if self.slow_sittings > 0 else 1.0
+        self.slow_sittings -= 1
+        return super().sit()
+
+
+@pytest.mark.parametrize(("slow_sittings", "meets"), [(0, True), (6, True), (100, False)])
+def test_a_network_over_budget_is_given_time_for_the_machine_to_recover(
+    toy_table, toy_space, slow_sittings, meets
+):
+    network = toy_space.network([0, 6, 1, 2])
+    budget_ms = 1.05 * toy_table.predict(network).ms
+    device = SlowAtFirst(toy_table)
+    device.slow_sittings = slow_sittings
+    waited = []
+    measured = confirm(device, network, b"model", budget_ms, Measuring(), sleep=waited.append)
+    assert (measured.high_ms <= budget_ms) == meets
+    assert (sum(waited) > 10) == (slow_sittings > 0)
