@@ -32,6 +32,10 @@ def notice(text: str) -> None:
     notices.print(text, markup=False, soft_wrap=True)
 
 
+_INTERRUPTED = 130
+"""What the argument parser returns when Ctrl-C ended the command."""
+
+
 def run(command: Callable[..., None], name: str) -> None:
     """Run a command as the program `name`; ends the process with its exit code.
 
@@ -40,7 +44,8 @@ def run(command: Callable[..., None], name: str) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
     try:
-        app(prog_name=name, standalone_mode=False)
+        if app(prog_name=name, standalone_mode=False) == _INTERRUPTED:
+            raise KeyboardInterrupt
     except LatError as error:
         notice(f"{name}: {error}")
         sys.exit(error.exit_code)
