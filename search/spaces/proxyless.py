@@ -16,7 +16,7 @@ STAGES = (
 def build(
     resolution: int = 224, width: float = 1.0, classes: int = 1000, batch: int = 1
 ) -> SearchSpace:
-    """21 searchable blocks, six or seven candidates each: 6e17 networks."""
+    """21 searchable blocks, six or seven candidates each: 2e17 networks."""
     stages = [Stage(divisible(s.channels * width), s.blocks, s.stride) for s in STAGES]
     first, second = divisible(32 * width), divisible(16 * width)
     features = divisible(1280 * max(width, 1.0))

@@ -228,6 +228,21 @@ def test_the_whole_way_on_this_machine(invoke, tmp_path):
     assert code == (0 if result["meets_budget"] else 1), err
 
 
+def test_a_target_without_a_table_is_profiled_first_with_a_notice(invoke, tmp_path):
+    (tmp_path / "mine.toml").write_text("threads = 1\n[measuring]\nmax_bursts = 12\n")
+    words = ["--target", "mine.toml", "--space", "mini", "--range", "--json"]
+    code, out, err = invoke(lat_search, *words)
+    assert code == 0
+    assert "no measurements of mini@32 on mine.toml yet: profiling it first" in err
+    reach = json.loads(out)
+    assert reach.pop("space") == "mini@32"
+    assert 0 < reach["fastest_ms"] < reach["slowest_ms"]
+    code, out, err = invoke(lat_search, *words)
+    again = json.loads(out)
+    assert {key: again[key] for key in reach} == pytest.approx(reach, rel=1e-4)
+    assert "profiling" not in err
+
+
 def test_profiling_again_with_another_space_keeps_the_first(invoke, mini_csv, tmp_path):
     words = ["--device", "cpu", "--space", "mini", "--out", tmp_path / "t.csv", "--json"]
     assert invoke(lat_profile, *words)[0] == 0

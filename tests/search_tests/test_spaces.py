@@ -1,8 +1,11 @@
 """The spaces, against what the paper says of them."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from latency import SpecError, UsageError
+from latency import NetworkSpec, OpSpec, SpecError, UsageError
 from search import spaces
 from search.space import SearchSpace
 
@@ -26,14 +29,37 @@ def test_proxyless_is_the_papers_space():
     ]
 
 
-def test_a_network_of_proxyless_has_the_counts_of_the_published_proxyless_mobile():
-    # The published Proxyless-Mobile is of the first-generation space (stage widths 32, 56, 112,
-    # 128, 256, 432 at width 1.4 ...); MobileNetV2 at 3x3, expansion 6, with our head is a member
-    # of neither. So count by hand: two blocks of one stage against the sum of their layers.
-    space = spaces.load("proxyless")
-    fastest = space.network([0, 6, 6, 6] * 5 + [0])
-    assert fastest.macs == sum(layer.macs for op in fastest.ops for layer in op.layers)
-    assert len(fastest.ops) == 11
+ZOO = Path(__file__).parents[2].parent / "shared" / "data" / "zoo"
+
+
+def _published(name: str) -> NetworkSpec:
+    """A published specialised network, from its authors' configuration."""
+    config = json.loads((ZOO / f"proxyless_{name}.config").read_text())
+    mixed = config["feature_mix_layer"]["out_channels"]
+    ops = [OpSpec("conv", 224, 224, 3, config["first_conv"]["out_channels"], 3, 2, 1, "relu6")]
+    for block in config["blocks"]:
+        conv = block["mobile_inverted_conv"]
+        if conv["name"] == "ZeroLayer":
+            continue
+        height, width, channels = ops[-1].out_shape
+        shape = (conv["kernel_size"], conv["stride"], conv["expand_ratio"])
+        ops.append(OpSpec("mbconv", height, width, channels, conv["out_channels"], *shape, "relu6"))
+    height, width, channels = ops[-1].out_shape
+    ops.append(OpSpec("conv", height, width, channels, mixed, 1, activation="relu6"))
+    ops.append(OpSpec("pool", height, width, mixed, mixed, height))
+    ops.append(OpSpec("linear", 1, 1, mixed, 1000))
+    return NetworkSpec.of(name, tuple(ops))
+
+
+@pytest.mark.skipif(not ZOO.exists(), reason="the published networks are not beside the checkout")
+@pytest.mark.parametrize(
+    ("name", "mega_macs", "mega_params"),
+    [("mobile", 320, 4.1), ("cpu", 439, 4.4), ("gpu", 465, 7.1), ("mobile_14", 581, 6.9)],
+)
+def test_published_networks_have_their_published_counts(name, mega_macs, mega_params):
+    network = _published(name)
+    assert network.macs / 1e6 == pytest.approx(mega_macs, abs=0.5)
+    assert network.params / 1e6 == pytest.approx(mega_params, abs=0.05)
 
 
 def test_resolution_width_and_classes_are_the_users():
