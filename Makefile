@@ -9,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help install demo profile search test lint bench clean
+.PHONY: help install system demo profile search test lint bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -19,10 +19,17 @@ help:  ## list the targets
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=...") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,gpu,mobile,ssh]'
 	@touch $@
 
 install: $(READY)  ## make .venv and install the project in it
+
+system:  ## install the Debian packages that some tests need (adb, sshd); as root
+	@for need in adb:adb openssh-server:/usr/sbin/sshd; do \
+	  command -v $${need#*:} >/dev/null && continue; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $${need%:*} >/dev/null; \
+	  else echo "without $${need%:*} some tests are left out: apt-get install $${need%:*}"; fi; done
 
 demo: $(READY)  ## profile this CPU, search the mini space under a budget, measure the result
 	$(BIN)/lat-profile --device cpu --space mini --resume
@@ -34,7 +41,7 @@ profile: $(READY)  ## measure DEVICE on SPACE, write its table to lut_data/
 search: $(READY)  ## find a network of SPACE for TARGET within BUDGET
 	$(BIN)/lat-search --target $(TARGET) --space $(SPACE) --budget $(BUDGET) --out $(OUT)
 
-test: lint  ## install what is needed, then lint, types, and all tests
+test: lint system  ## install what is needed, then lint, types, and all tests
 	$(BIN)/pytest
 
 lint: $(READY)  ## format, lint, types, and who may import whom

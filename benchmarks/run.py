@@ -25,7 +25,7 @@ from rich.table import Table
 from devices.card import load_card
 from devices.connection import connect
 from devices.device import Workload
-from devices.profiling import measure
+from devices.measuring import measure
 from latency import LatencyTable, machine, validate
 from latency.modules import NetworkModule
 from search import spaces
@@ -83,8 +83,7 @@ def table_error() -> Iterator[Figure]:
     space = spaces.load("proxyless")
     card = load_card("cpu")
     device = connect(card)
-    stem = machine.slug(f"{device.setting.hardware} {device.setting.runtime}")
-    table = LatencyTable.load(stem)
+    table = LatencyTable.load(device.setting.stem)
     choices = space.random_choices(16, np.random.default_rng(12345))
     networks = [space.network(row.tolist()) for row in choices]
     long = {"min_bursts": 60, "max_bursts": 120, "sittings": 6, "pause_seconds": 3.0}

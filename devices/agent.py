@@ -1,24 +1,27 @@
 """The agent: goes to a device, loads models, times runs, and nothing else.
 
-Self-contained: the standard library, numpy and the device's own runtime. Reads one JSON object
-a line from standard input and answers each with one line on standard output:
+Self-contained: the standard library, numpy and the device's own runtime; Python 3.9 or newer.
+Reads one JSON object a line from standard input and answers each with one line on standard
+output, with the request's `id` in it:
 
-    {"do": "hello", "runtime": "onnxruntime", "threads": 1, ...}  ->  {"runtime": "onnxruntime 1.3"}
-    {"do": "load", "path": "/tmp/x.onnx"}                         ->  {"handle": 0}
-    {"do": "run", "handle": 0, "warmup": 2, "runs": 10}           ->  {"ns": [201340, ...]}
-    {"do": "close"}                                               ->  ends the process
+    {"do": "hello", "runtime": "onnxruntime", "threads": 1, ...}
+        ->  {"runtime": "onnxruntime 1.32.0", "build": "...", "cpus": [1], "facts": {...}}
+    {"do": "load", "path": "/tmp/x.onnx"}                  ->  {"handle": 0}
+    {"do": "run", "handle": 0, "warmup": 2, "runs": 10}    ->  {"ns": [201340, ...]}
+    {"do": "state"}                         ->  {"temperature_c": 41.5, "frequency_mhz": 2400.0}
 
-A request that fails is answered with {"error": "..."}. The end of standard input ends it too, so
+A request that fails is answered with {"error": "..."}. The end of standard input ends it, so
 that no agent outlives its host.
 """
 
+import gc
+import glob
 import json
 import os
+import platform
 import sys
 from time import perf_counter_ns
 from typing import Any
-
-import numpy as np
 
 ONNX_RUNTIME_LEVELS = {
     "all": "ORT_ENABLE_ALL",
@@ -26,73 +29,23 @@ ONNX_RUNTIME_LEVELS = {
     "basic": "ORT_ENABLE_BASIC",
     "disabled": "ORT_DISABLE_ALL",
 }
+ONNX_RUNTIME_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+PACKAGES = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "torch": "torch"}
+"""What to install where a runtime is absent."""
 
 
-class OnnxRuntime:
-    """ONNX Runtime on the CPU, with inputs and outputs bound once."""
-
-    def __init__(self, threads: int, graph_optimization: str) -> None:
-        import onnxruntime
-
-        self.library = onnxruntime
-        self.version = f"onnxruntime {onnxruntime.__version__}"
-        self.options = onnxruntime.SessionOptions()
-        self.options.intra_op_num_threads = threads
-        self.options.inter_op_num_threads = 1
-        self.options.log_severity_level = 3
-        level = getattr(onnxruntime.GraphOptimizationLevel, ONNX_RUNTIME_LEVELS[graph_optimization])
-        self.options.graph_optimization_level = level
-
-    def load(self, path: str):
-        """A function without arguments that runs the model once."""
-        session = self.library.InferenceSession(
-            path, self.options, providers=["CPUExecutionProvider"]
-        )
-        binding = session.io_binding()
-        generator = np.random.default_rng(0)
-        for tensor in session.get_inputs():
-            value = generator.standard_normal(tensor.shape, dtype=np.float32)
-            binding.bind_ortvalue_input(
-                tensor.name, self.library.OrtValue.ortvalue_from_numpy(value)
-            )
-        for tensor in session.get_outputs():
-            buffer = np.empty(tensor.shape, np.float32)
-            binding.bind_ortvalue_output(
-                tensor.name, self.library.OrtValue.ortvalue_from_numpy(buffer)
-            )
-        return lambda: session.run_with_iobinding(binding)
+class UnableError(Exception):
+    """What is asked for cannot be had here; the text says what would help."""
 
 
-RUNTIMES = {"onnxruntime": OnnxRuntime}
+def timed(execute):
+    """A function (warmup, runs) -> ns of each run, of a function that runs a model once."""
 
-
-def pin(cpus) -> list[int]:
-    """Run on these CPUs only, where the system lets a process choose; returns the CPUs in force."""
-    if not hasattr(os, "sched_setaffinity"):
-        return []
-    if cpus:
-        os.sched_setaffinity(0, cpus)
-    return sorted(os.sched_getaffinity(0))
-
-
-class Agent:
-    """Answers requests; holds the runtime and the loaded models."""
-
-    def __init__(self) -> None:
-        self.runtime: Any = None
-        self.models: list = []
-
-    def hello(self, runtime, affinity, **settings) -> dict:
-        cpus = pin(affinity)
-        self.runtime = RUNTIMES[runtime](**settings)
-        return {"runtime": self.runtime.version, "cpus": cpus}
-
-    def load(self, path) -> dict:
-        self.models.append(self.runtime.load(path))
-        return {"handle": len(self.models) - 1}
-
-    def run(self, handle, warmup, runs) -> dict:
-        execute = self.models[handle]
+    def time_runs(warmup, runs):
         for _ in range(warmup):
             execute()
         times = []
@@ -100,25 +53,382 @@ class Agent:
             start = perf_counter_ns()
             execute()
             times.append(perf_counter_ns() - start)
-        return {"ns": times}
+        return times
+
+    return time_runs
 
 
-def main() -> None:
+class OnnxRuntime:
+    """ONNX Runtime, with inputs and outputs bound once. The model's outputs are computed on the
+    provider and stay there."""
+
+    def __init__(self, threads, graph_optimization, provider):
+        import onnxruntime
+
+        self.library = onnxruntime
+        self.version = "onnxruntime " + onnxruntime.__version__
+        self.build = onnxruntime.get_build_info()
+        self.accelerator = nvidia_name() if provider != "cpu" else None
+        self.memory = "cpu" if provider == "cpu" else "cuda"
+        self.provider = ONNX_RUNTIME_PROVIDERS[provider]
+        if self.provider not in onnxruntime.get_available_providers():
+            raise UnableError(
+                f"this onnxruntime has no {self.provider}; "
+                "install one that has: pip install onnxruntime-gpu"
+            )
+        self.options = onnxruntime.SessionOptions()
+        self.options.intra_op_num_threads = threads
+        self.options.inter_op_num_threads = 1
+        self.options.log_severity_level = 3
+        level = getattr(onnxruntime.GraphOptimizationLevel, ONNX_RUNTIME_LEVELS[graph_optimization])
+        self.options.graph_optimization_level = level
+
+    def load(self, path):
+        import numpy as np
+
+        providers = list(dict.fromkeys([self.provider, "CPUExecutionProvider"]))
+        session = self.library.InferenceSession(path, self.options, providers=providers)
+        if session.get_providers()[0] != self.provider:
+            raise UnableError(f"{self.provider} could not be started on this machine")
+        binding = session.io_binding()
+        generator = np.random.default_rng(0)
+        place = self.library.OrtValue.ortvalue_from_numpy
+        for tensor in session.get_inputs():
+            kind = np.float16 if "float16" in tensor.type else np.float32
+            value = generator.standard_normal(tensor.shape, dtype=np.float32).astype(kind)
+            binding.bind_ortvalue_input(tensor.name, place(value, self.memory, 0))
+        for tensor in session.get_outputs():
+            kind = np.float16 if "float16" in tensor.type else np.float32
+            buffer = np.zeros(tensor.shape, kind)
+            binding.bind_ortvalue_output(tensor.name, place(buffer, self.memory, 0))
+        if self.memory == "cpu":
+            return timed(lambda: session.run_with_iobinding(binding))
+
+        def execute():
+            session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+
+        return timed(execute)
+
+
+class LiteRt:
+    """LiteRT (or its predecessor tflite-runtime), with its default delegate XNNPACK."""
+
+    accelerator = None
+
+    def __init__(self, threads):
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+
+            package = "ai-edge-litert"
+        except ImportError:
+            from tflite_runtime.interpreter import Interpreter
+
+            package = "tflite-runtime"
+        from importlib.metadata import version
+
+        self.interpreter = Interpreter
+        self.threads = threads
+        self.version = package + " " + version(package.replace("-", "_"))
+        self.build = ""
+
+    def load(self, path):
+        import numpy as np
+
+        interpreter = self.interpreter(model_path=path, num_threads=self.threads)
+        interpreter.allocate_tensors()
+        generator = np.random.default_rng(0)
+        for tensor in interpreter.get_input_details():
+            if tensor["dtype"] == np.float32:
+                value = generator.standard_normal(tensor["shape"], dtype=np.float32)
+            else:
+                value = generator.integers(-128, 128, tensor["shape"], dtype=tensor["dtype"])
+            interpreter.set_tensor(tensor["index"], value)
+        return timed(interpreter.invoke)
+
+
+class Torch:
+    """PyTorch: the layers of a model file executed one by one, as an eager module executes
+    them; on CUDA captured into a graph and replayed, where asked for."""
+
+    SPIN_CYCLES_PER_RUN = 40000
+    """So long (in cycles, about 20 us) the GPU is kept waiting for each run that is queued behind,
+    so that the gaps between launches are not timed."""
+    WARM_MS = 50.0
+
+    def __init__(self, threads, provider, precision, channels_last, cuda_graph):
+        import torch
+
+        self.torch = torch
+        self.version = "torch " + torch.__version__
+        self.build = f"cuda {torch.version.cuda} cudnn {torch.backends.cudnn.version()}"
+        if provider == "cpu":
+            self.build = "mkldnn" if torch.backends.mkldnn.is_available() else "native"
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        self.on_cuda = provider == "cuda"
+        if self.on_cuda and not torch.cuda.is_available():
+            raise UnableError("torch sees no CUDA device: is there a GPU, and a CUDA build of it?")
+        self.device = "cuda" if self.on_cuda else "cpu"
+        self.accelerator = torch.cuda.get_device_name() if self.on_cuda else None
+        self.cuda_graph = cuda_graph and self.on_cuda
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        self.kind = getattr(torch, "float32" if precision == "tf32" else precision)
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def load(self, path):
+        torch = self.torch
+        with torch.inference_mode():
+            network, x = self.network(path)
+            if not self.on_cuda:
+                return timed(torch.inference_mode()(lambda: network(x)))
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            execute = self.on_stream(network, x)
+            torch.cuda.synchronize()
+        time_runs = self.timed_by_events(execute)
+        time_runs.memory_bytes = torch.cuda.max_memory_allocated() - before
+        return time_runs
+
+    def network(self, path):
+        """The model as a function, and an input for it."""
+        import numpy as np
+
+        torch = self.torch
+        with np.load(path, allow_pickle=False) as file:
+            described = json.loads(bytes(file["layers"]))
+            weights = {name: torch.from_numpy(file[name]) for name in file.files if "." in name}
+        place = {"device": self.device, "dtype": self.kind}
+        weights = {
+            name: value.to(**place, memory_format=self.layout)
+            if value.dim() == 4
+            else value.to(**place)
+            for name, value in weights.items()
+        }
+        steps = [self.step(layer, weights) for layer in described["layers"]]
+        x = torch.randn(described["input"]).to(**place, memory_format=self.layout)
+
+        def run(x):
+            values = {"input": x}
+            for inputs, output, function in steps:
+                values[output] = function(*[values[name] for name in inputs])
+            return values[output]
+
+        return run, x
+
+    def step(self, layer, weights):
+        """(names of inputs, name of the output, function) of a layer."""
+        torch = self.torch
+        functional = torch.nn.functional
+        kind, name = layer["kind"], layer["name"]
+        weight, bias = weights.get(name + ".weight"), weights.get(name + ".bias")
+        stride, padding, groups = layer["stride"], layer["padding"], layer["groups"]
+        core = {
+            "conv": lambda x: torch.conv2d(x, weight, bias, stride, padding, 1, groups),
+            "linear": lambda x: functional.linear(x.flatten(1), weight, bias),
+            "pool": lambda x: functional.avg_pool2d(x, layer["kernel"], stride),
+            "add": torch.add,
+            "multiply": torch.mul,
+        }[kind]
+        activation = {
+            "none": None,
+            "relu": torch.relu_,
+            "relu6": lambda x: functional.hardtanh_(x, 0.0, 6.0),
+            "h_swish": functional.hardswish,
+            "h_sigmoid": functional.hardsigmoid,
+            "silu": functional.silu,
+            "sigmoid": torch.sigmoid,
+        }[layer["activation"]]
+        if activation is None:
+            return layer["inputs"], name, core
+        return layer["inputs"], name, lambda *inputs: activation(core(*inputs))
+
+    def on_stream(self, network, x):
+        """A function that queues one run on the GPU: the replay of a graph, or the launches."""
+        torch = self.torch
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                network(x)
+        torch.cuda.current_stream().wait_stream(side)
+        if not self.cuda_graph:
+            return lambda: network(x)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self.kept = network(x)
+        return graph.replay
+
+    def timed_by_events(self, execute):
+        """As `timed`, by CUDA events. The runs are queued behind a kernel that waits, so that the
+        GPU goes from one to the next without waiting for the host."""
+        torch = self.torch
+
+        def event():
+            return torch.cuda.Event(enable_timing=True)
+
+        @torch.inference_mode()
+        def time_runs(warmup, runs):
+            self.warm_clocks(execute)
+            for _ in range(warmup):
+                execute()
+            pairs = [(event(), event()) for _ in range(runs)]
+            torch.cuda.synchronize()
+            torch.cuda._sleep(self.SPIN_CYCLES_PER_RUN * runs)
+            for start, end in pairs:
+                start.record()
+                execute()
+                end.record()
+            torch.cuda.synchronize()
+            return [round(start.elapsed_time(end) * 1e6) for start, end in pairs]
+
+        return time_runs
+
+    def warm_clocks(self, execute):
+        """Keep the GPU busy until its clocks are up, where it was idle."""
+        if perf_counter_ns() - getattr(self, "busy_at", 0) > 20e6:
+            start = perf_counter_ns()
+            while perf_counter_ns() - start < self.WARM_MS * 1e6:
+                execute()
+                self.torch.cuda.synchronize()
+        self.busy_at = perf_counter_ns()
+
+
+RUNTIMES = {"onnxruntime": OnnxRuntime, "litert": LiteRt, "torch": Torch}
+
+
+def pin(cpus, threads):
+    """Run on these CPUs only, or where none are named on the last `threads` free ones (the first
+    serve most interrupts); returns the CPUs in force, [] where the system has no say in it."""
+    if not hasattr(os, "sched_setaffinity"):
+        return []
+    os.sched_setaffinity(0, cpus or sorted(os.sched_getaffinity(0))[-threads:])
+    return sorted(os.sched_getaffinity(0))
+
+
+def read(path):
+    """A file's text, "" where it cannot be read."""
+    try:
+        with open(path, errors="replace") as file:
+            return file.read().strip("\0\n ")
+    except OSError:
+        return ""
+
+
+def facts():
+    """What the host tells the hardware from."""
+    return {
+        "cpu_info": read("/proc/cpuinfo").split("\n\n")[0],
+        "cpus": os.cpu_count() or 1,
+        "machine": platform.processor() or platform.machine(),
+        "board": read("/proc/device-tree/model"),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def nvidia_name():
+    """The first GPU's name, by its driver."""
+    for path in sorted(glob.glob("/proc/driver/nvidia/gpus/*/information")):
+        for line in read(path).splitlines():
+            key, _, value = line.partition(":")
+            if key == "Model":
+                return value.strip()
+    return "NVIDIA GPU"
+
+
+class Agent:
+    """Answers requests; holds the runtime and the loaded models."""
+
+    def __init__(self):
+        self.runtime: Any = None
+        self.cpus: list = []
+        self.models: list = []
+
+    def hello(self, runtime, affinity, threads, **settings):
+        self.cpus = pin(affinity, threads)
+        try:
+            import numpy  # noqa: F401
+
+            self.runtime = RUNTIMES[runtime](threads=threads, **settings)
+        except ImportError as error:
+            package = "numpy" if error.name == "numpy" else PACKAGES[runtime]
+            raise UnableError(
+                f"{error} for {sys.executable} (Python {platform.python_version()}); "
+                f"install it there: {sys.executable} -m pip install {package}"
+            ) from None
+        known = facts()
+        if self.runtime.accelerator:
+            known["accelerator"] = self.runtime.accelerator
+        return {
+            "runtime": self.runtime.version,
+            "build": self.runtime.build,
+            "cpus": self.cpus,
+            "facts": known,
+        }
+
+    def load(self, path):
+        self.models.append(self.runtime.load(path))
+        return {"handle": len(self.models) - 1}
+
+    def run(self, handle, warmup, runs):
+        time_runs = self.models[handle]
+        answer = {"ns": time_runs(warmup, runs)}
+        if hasattr(time_runs, "memory_bytes"):
+            answer["memory_bytes"] = time_runs.memory_bytes
+        return answer
+
+    def state(self):
+        if self.runtime and self.runtime.accelerator:
+            return nvml_state()
+        zones = [read(path) for path in glob.glob("/sys/class/thermal/thermal_zone*/temp")]
+        clocks = [
+            read(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq") for cpu in self.cpus
+        ]
+        return {
+            "temperature_c": max([int(t) / 1000 for t in zones if t.isdigit()], default=None),
+            "frequency_mhz": min([int(c) / 1000 for c in clocks if c.isdigit()], default=None),
+        }
+
+
+def nvml_state():
+    """The GPU's temperature and clock, where NVML's Python module is installed."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        gpu = pynvml.nvmlDeviceGetHandleByIndex(0)
+        return {
+            "temperature_c": pynvml.nvmlDeviceGetTemperature(gpu, pynvml.NVML_TEMPERATURE_GPU),
+            "frequency_mhz": pynvml.nvmlDeviceGetClockInfo(gpu, pynvml.NVML_CLOCK_SM),
+        }
+    except Exception:
+        return {"temperature_c": None, "frequency_mhz": None}
+
+
+def main():
     # Only answers go to standard output: whatever a library prints goes to standard error.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    gc.disable()  # a collection in the middle of a timed run is not the model's
     agent = Agent()
-    verbs: dict[str, Any] = {"hello": agent.hello, "load": agent.load, "run": agent.run}
+    verbs: dict[str, Any] = {
+        "hello": agent.hello,
+        "load": agent.load,
+        "run": agent.run,
+        "state": agent.state,
+    }
     for line in sys.stdin:
         request = json.loads(line)
-        verb = request.pop("do")
-        if verb == "close":
-            break
+        number, verb = request.pop("id"), request.pop("do")
         try:
             answer = verbs[verb](**request)
+        except UnableError as error:
+            answer = {"error": str(error)}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps(answer) + "\n")
+        answers.write(json.dumps(dict(answer, id=number)) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,54 +3,147 @@
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from latency.errors import UsageError, unknown_name
+from latency.library import user_folder
+
+Precision = Literal["float32", "tf32", "float16", "bfloat16", "int8"]
+
+ABILITIES: dict[str, dict[str, tuple[str, ...]]] = {
+    "onnxruntime": {
+        "cpu": ("float32",),
+        "cuda": ("float32", "float16"),
+        "tensorrt": ("float32", "float16"),
+    },
+    "litert": {"cpu": ("float32", "int8")},
+    "torch": {
+        "cpu": ("float32", "bfloat16"),
+        "cuda": ("float32", "tf32", "float16", "bfloat16"),
+    },
+    "benchmark_model": {"cpu": ("float32", "int8")},
+}
+"""Runtime to provider to the precisions that it computes in."""
 
 
-class Measuring(BaseModel):
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Measuring(_Section):
     """How long to measure: section `[measuring]` of a card.
 
-    A burst is a few back-to-back runs; a sitting is a fresh process on the device.
+    A burst is a few back-to-back runs; a round is a burst of every workload; a sitting is a
+    fresh process on the device.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ci95: float = Field(0.01, gt=0, lt=1, description="asked half interval of the median, relative")
     network_ci95: float = Field(0.02, gt=0, lt=1, description="the same for whole networks")
-    sittings: int = Field(2, ge=1)
+    sittings: int = Field(3, ge=1, description="fresh processes at least")
+    max_sittings: int = Field(8, ge=1)
     pause_seconds: float = Field(0.0, ge=0, description="idle time between sittings")
-    min_bursts: int = Field(10, ge=6)
+    min_bursts: int = Field(12, ge=6)
     max_bursts: int = Field(100, ge=6)
     burst_ms: float = Field(1.0, gt=0)
     seconds: float = Field(300.0, gt=0, description="cap on the whole measurement")
+    drift: float = Field(0.02, gt=0, description="a round that drifted by more is done again")
+    cool_below_c: float | None = Field(None, gt=0, description="wait until it is no warmer")
+    cool_seconds: float = Field(120.0, ge=0, description="but never longer than this at a time")
 
 
-class DeviceCard(BaseModel):
+class Ssh(_Section):
+    """How to reach a host: section `[ssh]`. What is not given is taken from the user's ssh
+    configuration, which knows `host` as its alias."""
+
+    host: str = Field(min_length=1)
+    hosts: tuple[str, ...] = Field((), description="more of the same, to share the work")
+    port: int | None = Field(None, ge=1, le=65535)
+    user: str | None = None
+    key: Path | None = Field(None, description="private key file")
+    jump: str | None = Field(None, description="[user@]host[:port] to go through")
+    config: Path = Path("~/.ssh/config")
+    known_hosts: Path = Path("~/.ssh/known_hosts")
+    python: str = Field("python3", min_length=1, description="on the host")
+    folder: str = Field(".cache/lat-search", min_length=1, description="on the host, for files")
+    connect_seconds: float = Field(10.0, gt=0)
+
+
+class Adb(_Section):
+    """How to reach a phone: section `[adb]`."""
+
+    serials: tuple[str, ...] | Literal["all"] | None = Field(
+        None, description="devices to use; the one that is attached where not given"
+    )
+    benchmark_model: Path | None = Field(None, description="the binary, for the phone's processor")
+    folder: str = Field("/data/local/tmp/lat-search", pattern=r"^/[\w./-]+$")
+    cpu_mask: str | None = Field(None, pattern=r"^[0-9a-fA-F]+$", description="of the big cores")
+    server: str = Field("127.0.0.1:5037", pattern=r"^[\w.-]+:\d+$", description="the adb server")
+
+
+class Replay(_Section):
+    """A device that answers from a table: section `[replay]`."""
+
+    table: str = Field(description="a table's name or path")
+    devices: int = Field(1, ge=1, le=64)
+    pace: float = Field(0.0, ge=0, description="1: takes as long as the device did; 0: no time")
+
+
+class DeviceCard(_Section):
     """A target. `name` is the stem of its file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     description: str = ""
-    transport: Literal["local"] = "local"
-    runtime: Literal["onnxruntime"] = "onnxruntime"
+    transport: Literal["local", "ssh", "adb", "replay"] = "local"
+    runtime: Literal["onnxruntime", "litert", "torch", "benchmark_model"] = "onnxruntime"
+    provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
     threads: int = Field(1, ge=1)
     batch: int = Field(1, ge=1)
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
     graph_optimization: Literal["all", "extended", "basic", "disabled"] = "all"
+    channels_last: bool = Field(True, description="of the runtime torch")
+    cuda_graph: bool = Field(True, description="of the runtime torch on CUDA: replay a graph")
     affinity: tuple[int, ...] | None = Field(
         None, description="CPUs to run on; the last `threads` ones that are free where not given"
     )
     measuring: Measuring = Measuring()
+    ssh: Ssh | None = None
+    adb: Adb = Adb()
+    replay: Replay | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        providers = ABILITIES[self.runtime]
+        if self.provider not in providers:
+            raise ValueError(
+                f"provider: the runtime {self.runtime} has {', '.join(providers)}, "
+                f"not {self.provider}"
+            )
+        if self.precision not in providers[self.provider]:
+            raise ValueError(
+                f"precision: {self.runtime} on {self.provider} computes in "
+                f"{', '.join(providers[self.provider])}, not {self.precision}"
+            )
+        if (self.transport == "adb") != (self.runtime == "benchmark_model"):
+            raise ValueError(
+                "runtime: a phone over adb is measured by benchmark_model, and nothing else is"
+            )
+        for section in ("ssh", "replay"):
+            if self.transport == section and getattr(self, section) is None:
+                raise ValueError(f"{section}: the transport {section} needs a section [{section}]")
+        return self
+
+
+def own_cards_folder() -> Path:
+    """Where a user keeps cards to be known by name: `cards` in the user's data folder."""
+    return user_folder() / "cards"
 
 
 def known_cards() -> dict[str, Path]:
-    """Name to file of the shipped cards."""
-    folder = Path(str(files("devices"))) / "cards"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    """Name to file of the shipped cards and the user's own, which stand before them."""
+    folders = (Path(str(files("devices"))) / "cards", own_cards_folder())
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
 
 
 def load_card(name: str) -> DeviceCard:
@@ -71,4 +164,5 @@ def load_card(name: str) -> DeviceCard:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{path}: {key}: {first['msg'].lower()}") from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{path}: {key + ': ' if key else ''}{said.lower()}") from None

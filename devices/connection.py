@@ -1,98 +1,79 @@
-"""From a card to a device: the transport and the runtime that it names, put together."""
+"""From a card to its devices: the transport and the runtime that it names, put together."""
 
-import os
-from collections.abc import Sequence
-from functools import cached_property
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
 
+from devices.agent_device import AgentDevice
 from devices.card import DeviceCard
-from devices.device import Workload
-from devices.runtimes.onnx_runtime import OnnxRuntime
-from devices.transports.local import LocalChannel, LocalTransport
-from latency import machine
-from latency.formats import Setting
+from devices.device import Device, Runtime, Transport
+from devices.replay import ReplayDevice
+from devices.transports.local import LocalTransport
+from latency.errors import UsageError
+from latency.table import LatencyTable
+
+_RUNTIMES = {
+    "onnxruntime": ("devices.runtimes.onnx_runtime", "OnnxRuntime"),
+    "litert": ("devices.runtimes.lite_rt", "LiteRt"),
+    "torch": ("devices.runtimes.torch_eager", "TorchEager"),
+    "benchmark_model": ("devices.runtimes.benchmark_model", "BenchmarkModel"),
+}
 
 
-def connect(card: DeviceCard) -> "AgentDevice":
-    """The device that a card describes. Nothing is started before the device is asked."""
-    return AgentDevice(card, LocalTransport(), OnnxRuntime(card))
+def connect(card: DeviceCard) -> Device:
+    """The device that a card describes, or the first of them. Nothing is started before the
+    device is asked. Raises `UsageError` where what the card needs is not installed."""
+    return connect_all(card)[0]
 
 
-class AgentDevice:
-    """A device on which the agent runs: transport x runtime."""
+def connect_all(card: DeviceCard) -> tuple[Device, ...]:
+    """All devices that a card describes: one, or several that are to share the work.
 
-    def __init__(self, card: DeviceCard, transport: LocalTransport, runtime: OnnxRuntime) -> None:
-        self._card = card
-        self._transport = transport
-        self._runtime = runtime
-        self._paths: dict[Workload, str] = {}
-
-    @cached_property
-    def setting(self) -> Setting:
-        with self.sit() as sitting:
-            version = sitting.runtime_version
-        return Setting(
-            device=self._card.name,
-            hardware=machine.hardware(),
-            system=machine.system(),
-            runtime=version,
-            threads=self._card.threads,
-            precision=self._card.precision,
-            batch=self._card.batch,
-            transport=self._card.transport,
-            options=self._runtime.options,
-        )
-
-    def sit(self) -> "AgentSitting":
-        channel = self._transport.start()
-        try:
-            greeting = {**self._runtime.greeting, "affinity": self._affinity()}
-            version = channel.ask({"do": "hello", **greeting})["runtime"]
-        except BaseException:
-            channel.close()
-            raise
-        return AgentSitting(self, channel, version)
-
-    def path_of(self, workload: Workload) -> str:
-        """Where the workload's model file is on the device; sent there if need be."""
-        if workload not in self._paths:
-            content = self._runtime.build(workload)
-            self._paths[workload] = self._transport.send(content, self._runtime.suffix)
-        return self._paths[workload]
-
-    def _affinity(self) -> list[int]:
-        """The card's CPUs, or the last ones: the first serve most interrupts."""
-        if self._card.affinity is not None:
-            return list(self._card.affinity)
-        if not hasattr(os, "sched_getaffinity"):
-            return []
-        return sorted(os.sched_getaffinity(0))[-self._card.threads :]
+    Raises `DeviceError` where it asks for all phones that are attached, and none is.
+    """
+    if card.transport == "replay":
+        assert card.replay is not None
+        table = _replayed(LatencyTable.load(card.replay.table), card.name)
+        pace = card.replay.pace
+        return tuple(ReplayDevice(table, i, pace=pace) for i in range(card.replay.devices))
+    runtime = _runtime(card)
+    return tuple(AgentDevice(card, transport, runtime) for transport in _transports(card))
 
 
-class AgentSitting:
-    """A fresh agent on the device."""
+def _replayed(table: LatencyTable, name: str) -> LatencyTable:
+    """The table under a setting that cannot be taken for the device that it was measured on."""
+    hardware = f"replay of {table.setting.hardware}"
+    setting = replace(table.setting, device=name, hardware=hardware, transport="replay")
+    return replace(table, setting=setting)
 
-    def __init__(self, device: AgentDevice, channel: LocalChannel, runtime_version: str) -> None:
-        self._device = device
-        self._channel = channel
-        self.runtime_version = runtime_version
 
-    def load(self, workload: Workload) -> int:
-        path = self._device.path_of(workload)
-        return self._channel.ask({"do": "load", "path": path})["handle"]
+def _runtime(card: DeviceCard) -> Runtime:
+    module, name = _RUNTIMES[card.runtime]
+    with _extra("mobile"):
+        return getattr(import_module(module), name)(card)
 
-    def run(self, handle: int, warmup: int, runs: int) -> Sequence[float]:
-        request = {"do": "run", "handle": handle, "warmup": warmup, "runs": runs}
-        return [ns / 1e6 for ns in self._channel.ask(request)["ns"]]
 
-    def __enter__(self) -> Self:
-        return self
+def _transports(card: DeviceCard) -> tuple[Transport, ...]:
+    if card.transport == "local":
+        return (LocalTransport(),)
+    if card.transport == "ssh":
+        assert card.ssh is not None
+        with _extra("ssh"):
+            from devices.transports.ssh import SshTransport
+        hosts = card.ssh.hosts or (card.ssh.host,)
+        return tuple(SshTransport(card.ssh.model_copy(update={"host": host})) for host in hosts)
+    with _extra("mobile"):
+        from devices.transports.adb import AdbTransport, chosen_serials
+    return tuple(AdbTransport(card.adb, serial) for serial in chosen_serials(card.adb))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._channel.close()
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Turns a missing package into an error that says which extra brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"the package {error.name} is needed; install it: pip install 'lat-search[{name}]'"
+        ) from None

@@ -1,10 +1,19 @@
-"""`Device`: what measures. A workload goes in, raw times come out; when to stop is the host's."""
+"""What a device is made of: a transport reaches it, a runtime executes model files on it.
 
-from collections.abc import Sequence
+A workload goes in, raw times come out; when to stop is the host's. Transports and runtimes know
+nothing of each other: any of the one serves any of the other.
+
+    host                                                     device
+    measure ─ Device ─ Sitting ─ Channel ════ transport ════ agent ─ runtime ─ model file
+                          └─ Runtime.build (model files) ─ Transport.send ─┘
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
+from devices.export import Weights
 from latency.formats import Setting
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
@@ -36,15 +45,50 @@ class Workload:
         return cls(network.name, network.ops)
 
 
+@dataclass(frozen=True)
+class Timing:
+    """What back-to-back runs of a workload took.
+
+    `ms`: of each run; where the device tells no more than their median, that one number.
+    `runs`: how many were timed. `memory_bytes`: the workload's peak, where the runtime tells.
+    """
+
+    ms: tuple[float, ...]
+    runs: int
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The state that a device is in; None for what cannot be read on it."""
+
+    temperature_c: float | None = None
+    frequency_mhz: float | None = None
+
+
 class Sitting(Protocol):
-    """A fresh process on the device, with models loaded into it."""
+    """A fresh process on the device, with models loaded into it.
+
+    Raises `ConnectionLostError` where the process or the way to it is gone, `WorkloadError`
+    where one workload cannot be loaded or run, `DeviceError` where nothing can.
+    """
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether models stay loaded and warm from run to run. Else each run starts a process of
+        its own on the device, and sees to its warm-up itself."""
+        ...
 
     def load(self, workload: Workload) -> int:
         """Make a workload ready to run; returns its handle."""
         ...
 
-    def run(self, handle: int, warmup: int, runs: int) -> Sequence[float]:
-        """Run it `warmup` times untimed, then `runs` times; the times in ms."""
+    def run(self, handle: int, warmup: int, runs: int) -> Timing:
+        """Run it `warmup` times untimed, then `runs` times."""
+        ...
+
+    def condition(self) -> Condition:
+        """The device's temperature and clock now."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -61,10 +105,85 @@ class Device(Protocol):
     """A target that can be measured now. Raises `DeviceError` where it fails."""
 
     @property
+    def label(self) -> str:
+        """Which of several devices of one card it is: a host, a serial number."""
+        ...
+
+    @property
     def setting(self) -> Setting:
         """What a table measured on it is valid for."""
         ...
 
+    @property
+    def suffix(self) -> str:
+        """Of the model files that its runtime executes, e.g. ".onnx"."""
+        ...
+
+    def build(self, network: NetworkSpec, weights: Weights) -> bytes:
+        """The model file that its runtime executes, for a `Workload`."""
+        ...
+
     def sit(self) -> Sitting:
         """Start a fresh process on the device."""
+        ...
+
+
+class Runtime(Protocol):
+    """The host's half of what executes model files; the device's half answers on a channel."""
+
+    @property
+    def suffix(self) -> str:
+        """Of its model files, e.g. ".onnx"."""
+        ...
+
+    @property
+    def options(self) -> str:
+        """Its settings as the card has them, for a table's header: "name=value ..."."""
+        ...
+
+    @property
+    def greeting(self) -> Mapping[str, Any]:
+        """What the device's half needs to know to set the runtime up; `runtime` names it."""
+        ...
+
+    def build(self, ops: Sequence[OpSpec], weights: Weights, name: str) -> bytes:
+        """The model file of a chain of operators."""
+        ...
+
+
+class Channel(Protocol):
+    """A running process on the device, asked in JSON objects (`devices.agent` has the verbs:
+    hello, load, run, state)."""
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a request and wait for its answer.
+
+        Raises `ConnectionLostError` where none comes, `WorkloadError` where a model cannot be
+        loaded or run, `DeviceError` where anything else cannot be done.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the process; never raises."""
+        ...
+
+
+class Transport(Protocol):
+    """A way to a device. Nothing is reached before it is asked to."""
+
+    @property
+    def label(self) -> str:
+        """Which device it leads to, in a word: a host, a serial number."""
+        ...
+
+    def send(self, content: bytes, suffix: str) -> str:
+        """Put a file on the device, once per content; returns its path there."""
+        ...
+
+    def start(self) -> Channel:
+        """Start a process on the device that answers requests."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the device; never raises."""
         ...

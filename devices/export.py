@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from latency.layers import INPUT, Layer, Shape
 from latency.ops import OpSpec
@@ -42,13 +42,16 @@ def random_weights(seed: int = 0) -> Weights:
     return draw
 
 
-def onnx_model(ops: Sequence[OpSpec], weights: Weights, name: str = "network") -> bytes:
-    """The serialised ONNX model of a chain of operators.
+def onnx_model(
+    ops: Sequence[OpSpec], weights: Weights, name: str = "network", half: bool = False
+) -> bytes:
+    """The serialised ONNX model of a chain of operators, in float32 or, with `half`, float16.
 
-    Input "input": float32 (batch, channels, height, width); output "output": float32
-    (batch, channels, height, width), or (batch, features) after a linear operator.
+    Input "input": (batch, channels, height, width); output "output": (batch, channels, height,
+    width), or (batch, features) after a linear operator.
     """
-    graph = _Graph(weights)
+    kind = np.float16 if half else np.float32
+    graph = _Graph(weights, kind)
     current = INPUT
     for position, op in enumerate(ops):
         current = graph.add_operator(str(position), op, current)
@@ -58,8 +61,8 @@ def onnx_model(ops: Sequence[OpSpec], weights: Weights, name: str = "network") -
     onnx_graph = helper.make_graph(
         graph.nodes,
         name,
-        [_value("input", first.batch, inside, flat=False)],
-        [_value("output", first.batch, last.out_shape, flat=last.kind == "linear")],
+        [_value("input", kind, first.batch, inside, flat=False)],
+        [_value("output", kind, first.batch, last.out_shape, flat=last.kind == "linear")],
         graph.initializers,
     )
     model = helper.make_model(
@@ -71,17 +74,22 @@ def onnx_model(ops: Sequence[OpSpec], weights: Weights, name: str = "network") -
     return model.SerializeToString()
 
 
-def _value(name: str, batch: int, shape: Shape, flat: bool) -> onnx.ValueInfoProto:
+def _value(
+    name: str, kind: type[np.floating], batch: int, shape: Shape, flat: bool
+) -> onnx.ValueInfoProto:
     height, width, channels = shape
     sizes = [batch, channels] if flat else [batch, channels, height, width]
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes)
+    return helper.make_tensor_value_info(
+        name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), sizes
+    )
 
 
 class _Graph:
     """Nodes and initialisers while a graph is written."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, kind: type[np.floating]) -> None:
         self.weights = weights
+        self.kind = kind
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
@@ -99,7 +107,7 @@ class _Graph:
         return name
 
     def _constant(self, name: str, value: NDArray) -> str:
-        self.initializers.append(numpy_helper.from_array(value, name))
+        self.initializers.append(numpy_helper.from_array(value.astype(self.kind), name))
         return name
 
     def _layer(self, name: str, layer: Layer, inputs: list[str]) -> str:
@@ -139,8 +147,8 @@ class _Graph:
         if kind == "relu":
             return self._node("Relu", named, [output])
         if kind == "relu6":
-            low = self._constant(f"{named}.low", np.array(0, np.float32))
-            high = self._constant(f"{named}.high", np.array(6, np.float32))
+            low = self._constant(f"{named}.low", np.array(0))
+            high = self._constant(f"{named}.high", np.array(6))
             return self._node("Clip", named, [output, low, high])
         if kind == "h_swish":
             return self._node("HardSwish", named, [output])

@@ -3,23 +3,27 @@
 JSON lines. First what the numbers hold for, then one line a burst:
 
     {"setting": ["cpu", "AMD EPYC ...", ...]}
-    {"round": 0, "workload": "conv-224x224x3-32-k3-s2-relu6", "ms": [0.151, 0.149]}
+    {"round": 0, "sitting": 0, "workload": "conv-224x224x3-32-k3-s2-relu6", "ms": [0.151, 0.149]}
+
+and where they are known, "runs" (where `ms` is their median alone), "memory_bytes",
+"temperature_c" and "frequency_mhz".
 """
 
 import fcntl
 import json
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from devices.device import Condition, Timing
 from devices.drift import Burst
 from latency.errors import DeviceError
 from latency.formats import Setting
 
 
 class Journal:
-    """Append-only file of bursts. `bursts`: what an earlier run left.
+    """Append-only file of bursts. `bursts`: all of them, those of an earlier run first.
 
     Opening with `resume` reads what an earlier run wrote; without it, an earlier run's file is
     set aside as `<name>.old` (`set_aside` says so). A last line cut short by a kill is dropped.
@@ -56,9 +60,20 @@ class Journal:
         if path.stat().st_size == 0:
             self._write(self._first)
 
-    def append(self, number: int, workload: str, ms: Sequence[float]) -> None:
-        """Write a burst of round `number` down."""
-        self._write(json.dumps({"round": number, "workload": workload, "ms": list(ms)}) + "\n")
+    def append(self, burst: Burst) -> None:
+        """Write a burst down."""
+        self.bursts.append(burst)
+        line: dict[str, Any] = {
+            "round": burst.round,
+            "sitting": burst.sitting,
+            "workload": burst.workload,
+            "ms": list(burst.timing.ms),
+        }
+        if burst.timing.runs != len(burst.timing.ms):
+            line["runs"] = burst.timing.runs
+        extra = {"memory_bytes": burst.timing.memory_bytes, **asdict(burst.condition)}
+        line |= {name: value for name, value in extra.items() if value is not None}
+        self._write(json.dumps(line) + "\n")
 
     def remove(self) -> None:
         """Delete the file: its numbers are in a table now."""
@@ -78,10 +93,8 @@ class Journal:
             )
         for number, line in enumerate(whole[1:], 2):
             try:
-                burst = json.loads(line)
-                ms = tuple(float(value) for value in burst["ms"])
-                self.bursts.append(Burst(int(burst["round"]), str(burst["workload"]), ms))
-            except (ValueError, KeyError, TypeError):
+                self.bursts.append(_burst(json.loads(line)))
+            except (ValueError, KeyError, TypeError, AttributeError):
                 raise DeviceError(
                     f"{self.path}:{number}: broken line; run without --resume"
                 ) from None
@@ -97,3 +110,12 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         self._file.close()
+
+
+def _burst(line: dict[str, Any]) -> Burst:
+    ms = tuple(float(value) for value in line["ms"])
+    if not ms or not min(ms) > 0:
+        raise ValueError("no times")
+    timing = Timing(ms, int(line.get("runs", len(ms))), line.get("memory_bytes"))
+    condition = Condition(line.get("temperature_c"), line.get("frequency_mhz"))
+    return Burst(int(line["round"]), int(line["sitting"]), str(line["workload"]), timing, condition)

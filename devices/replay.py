@@ -1,12 +1,14 @@
 """`ReplayDevice`: answers from a table with its recorded noise, for tests and for planning."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from devices.device import Workload
+from devices.device import Condition, Timing, Workload
+from devices.export import Weights
 from latency.formats import Setting
 from latency.network import NetworkSpec
 from latency.table import LatencyTable
@@ -17,45 +19,72 @@ class ReplayDevice:
 
     `factor` makes every network slower or faster than the table says, as a device does whose
     table is out of date. Times are drawn from normal noise as wide as the recorded intervals.
+    With `pace` 1 a run takes as long as it did on the device, with 0 no time.
     """
 
-    def __init__(self, table: LatencyTable, seed: int = 0, factor: float = 1.0) -> None:
+    suffix = ""
+
+    def __init__(
+        self,
+        table: LatencyTable,
+        seed: int = 0,
+        factor: float = 1.0,
+        pace: float = 0.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.label = f"replay-{seed}"
         self._table = table
         self._factor = factor
         self._generator = np.random.default_rng(seed)
+        self._pace = pace
+        self._sleep = sleep
 
     @property
     def setting(self) -> Setting:
         return self._table.setting
 
+    def build(self, network: NetworkSpec, weights: Weights) -> bytes:
+        return b""
+
     def sit(self) -> "ReplaySitting":
-        return ReplaySitting(self._table, self._factor, self._generator)
+        return ReplaySitting(self)
+
+    def draw(self, median_ms: float, noise: float, warmup: int, runs: int) -> Timing:
+        """Times of runs around a median, drawn and waited for."""
+        times = median_ms * (1 + noise * self._generator.standard_normal(runs))
+        times = np.maximum(times, median_ms / 10)
+        if self._pace:
+            self._sleep(self._pace * (warmup * median_ms + times.sum()) / 1e3)
+        return Timing(tuple(times.tolist()), runs)
+
+    def level(self, workload: Workload) -> tuple[float, float]:
+        """Median in ms and relative noise of a workload."""
+        if not workload.is_network:
+            measured = self._table[workload.ops[0]]
+            return measured.median_ms, measured.relative_ci95
+        prediction = self._table.predict(NetworkSpec.of(workload.name, workload.ops))
+        noise = max(self._table[op].relative_ci95 for op in workload.ops)
+        return self._factor * prediction.ms, noise
 
 
 class ReplaySitting:
     """Draws times in place of a process on a device."""
 
-    def __init__(self, table: LatencyTable, factor: float, generator: np.random.Generator) -> None:
-        self._table = table
-        self._factor = factor
-        self._generator = generator
+    is_resident = True
+
+    def __init__(self, device: ReplayDevice) -> None:
+        self._device = device
         self._loaded: list[tuple[float, float]] = []
 
     def load(self, workload: Workload) -> int:
-        if len(workload.ops) == 1:
-            measured = self._table[workload.ops[0]]
-            median, noise = measured.median_ms, measured.relative_ci95
-        else:
-            prediction = self._table.predict(NetworkSpec.of(workload.name, workload.ops))
-            median = self._factor * prediction.ms
-            noise = max(self._table[op].relative_ci95 for op in workload.ops)
-        self._loaded.append((median, noise))
+        self._loaded.append(self._device.level(workload))
         return len(self._loaded) - 1
 
-    def run(self, handle: int, warmup: int, runs: int) -> Sequence[float]:
-        median, noise = self._loaded[handle]
-        times = median * (1 + noise * self._generator.standard_normal(runs))
-        return np.maximum(times, median / 10).tolist()
+    def run(self, handle: int, warmup: int, runs: int) -> Timing:
+        return self._device.draw(*self._loaded[handle], warmup, runs)
+
+    def condition(self) -> Condition:
+        return Condition()
 
     def __enter__(self) -> Self:
         return self

@@ -41,6 +41,14 @@ class DeviceError(LatError):
     """A device, its runtime or its card does not do what was asked."""
 
 
+class ConnectionLostError(DeviceError):
+    """The device, or the process on it, went away; it may come back."""
+
+
+class WorkloadError(DeviceError):
+    """The device is well, but cannot load or run this one model."""
+
+
 def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is not among `known`, which it lists with the nearest first.
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from latency.calibration import Calibration, Validation
 from latency.errors import SpecError, TableError
+from latency.machine import slug
 from latency.measurement import Measurement
 from latency.ops import OpSpec
 
@@ -41,12 +42,27 @@ class Setting:
     batch: int = 1
     transport: str = "local"
     options: str = ""
-    """Of the runtime, as the card sets them."""
+    """Of the runtime, as the card sets them: how models are launched, delegates, layouts."""
+    build: str = ""
+    """Which build of the runtime it is, where it says: two builds of one version can differ by
+    half in speed."""
 
     @property
     def identity(self) -> tuple[object, ...]:
         """All that changes a latency. The operating system's build is told, not compared."""
         return tuple(getattr(self, f.name) for f in fields(self) if f.name != "system")
+
+    @property
+    def stem(self) -> str:
+        """A table's file name: hardware and runtime, and what is not as usual.
+
+        >>> Setting("gpu", "NVIDIA H200", runtime="torch 2.11.0", precision="float16", batch=8).stem
+        'nvidia-h200-torch-2.11.0-float16-batch-8'
+        """
+        usual = (self.threads == 1, self.precision == "float32", self.batch == 1)
+        named = (f"{self.threads} threads", self.precision, f"batch {self.batch}")
+        unusual = [name for name, is_usual in zip(named, usual, strict=True) if not is_usual]
+        return slug(" ".join([self.hardware, self.runtime, *unusual]))
 
 
 @dataclass(frozen=True)
@@ -68,7 +84,21 @@ class TableContent:
 
 
 _OP_COLUMNS = {f.name: f.type for f in fields(OpSpec)}
-_MEASURED = ("latency_ms", "ci95_ms", "runs", "min_ms", "in_network_ms", "measured_at")
+_MEASURED = (
+    "latency_ms",
+    "ci95_ms",
+    "runs",
+    "min_ms",
+    "in_network_ms",
+    "measured_at",
+    "sittings",
+    "converged",
+    "memory_bytes",
+    "temperature_c",
+    "frequency_mhz",
+    "note",
+)
+_YES_NO = {True: "yes", False: "no", None: ""}
 _NEEDED = (*_OP_COLUMNS, "latency_ms", "ci95_ms", "runs")
 _SETTING = {f.name: f.type for f in fields(Setting)}
 
@@ -139,6 +169,12 @@ def table_rows(table: TableContent) -> Iterator[dict[str, object]]:
             "min_ms": round(measured.min_ms, 7),
             "in_network_ms": round(table.in_network_ms.get(op, measured.median_ms), 7),
             "measured_at": measured.measured_at,
+            "sittings": measured.sittings,
+            "converged": _YES_NO[measured.converged],
+            "memory_bytes": measured.memory_bytes,
+            "temperature_c": measured.temperature_c,
+            "frequency_mhz": measured.frequency_mhz,
+            "note": measured.note.replace("#", "no."),
         }
 
 
@@ -210,6 +246,12 @@ def _parse_row(where: str, row: dict[str, str]) -> tuple[OpSpec, Measurement, fl
             int(row["runs"]),
             float(row.get("min_ms") or row["latency_ms"]),
             row.get("measured_at") or "",
+            int(row.get("sittings") or 1),
+            {"yes": True, "no": False}.get(row.get("converged") or ""),
+            _optional(int, row.get("memory_bytes")),
+            _optional(float, row.get("temperature_c")),
+            _optional(float, row.get("frequency_mhz")),
+            row.get("note") or "",
         )
         inside = float(row["in_network_ms"]) if row.get("in_network_ms") else None
     except (ValueError, SpecError) as error:
@@ -224,6 +266,10 @@ def _parse_row(where: str, row: dict[str, str]) -> tuple[OpSpec, Measurement, fl
     if not measurement.ci95_ms >= 0 or measurement.runs < 1:
         raise TableError(f"{where}: ci95_ms must not be negative, and runs at least 1")
     return op, measurement, inside
+
+
+def _optional(kind: Callable[[str], Any], text: str | None) -> Any:
+    return kind(text) if text else None
 
 
 def _pop_setting(path: Path, header: dict[str, str]) -> Setting:

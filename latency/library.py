@@ -7,7 +7,7 @@ from pathlib import Path
 
 from latency.errors import UsageError, unknown_name
 from latency.formats import read_header
-from latency.machine import hardware
+from latency.machine import accelerators, hardware
 
 
 def user_folder() -> Path:
@@ -34,10 +34,11 @@ def tables_of(device: str) -> Iterator[Path]:
 
     A card that means "this machine" finds tables of this machine's hardware only.
     """
+    ours = {hardware(), *accelerators()}
     for folder in (user_folder(), shipped_folder()):
         for path in sorted(folder.glob("*.csv"), key=lambda path: -path.stat().st_mtime):
             header = read_header(path)
-            here = header.get("transport") != "local" or header.get("hardware") == hardware()
+            here = header.get("transport") != "local" or header.get("hardware") in ours
             if header.get("device") == device and here:
                 yield path
 

@@ -8,11 +8,34 @@ from pathlib import Path
 
 def hardware() -> str:
     """Processor and number of CPUs, e.g. "AMD EPYC (family 26 model 2), 2 CPUs"."""
-    info = _cpu_info()
-    name = info.get("model name") or platform.processor() or platform.machine()
-    if "cpu family" in info:
-        name += f" (family {info['cpu family']} model {info['model']})"
-    return f"{name}, {os.cpu_count()} CPUs"
+    return describe(
+        os.cpu_count() or 1,
+        board=_read("/proc/device-tree/model").strip("\0\n "),
+        cpu_info=_read("/proc/cpuinfo").split("\n\n")[0],
+        machine=platform.processor() or platform.machine(),
+    )
+
+
+def describe(cpus: int, board: str = "", cpu_info: str = "", machine: str = "") -> str:
+    """Hardware in words, by the best of what is known of it: a single-board computer's model, the
+    first processor's paragraph of /proc/cpuinfo, or the machine's architecture.
+
+    >>> describe(4, board="Raspberry Pi 4 Model B Rev 1.4")
+    'Raspberry Pi 4 Model B Rev 1.4, 4 CPUs'
+    """
+    pairs = (line.partition(":") for line in cpu_info.splitlines())
+    info = {key.strip(): value.strip() for key, _, value in pairs}
+    name = board or info.get("model name") or machine
+    if not board and "cpu family" in info:
+        name += f" (family {info['cpu family']} model {info.get('model', '?')})"
+    return f"{name}, {cpus} CPUs"
+
+
+def accelerators() -> tuple[str, ...]:
+    """Names of this machine's GPUs, by NVIDIA's driver."""
+    paths = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    lines = [line.partition(":") for path in paths for line in _read(path).splitlines()]
+    return tuple(value.strip() for key, _, value in lines if key == "Model")
 
 
 def system() -> str:
@@ -22,11 +45,8 @@ def system() -> str:
 
 def clock() -> str:
     """Frequency governor, or that it cannot be read (virtual machines hide it)."""
-    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    try:
-        return f"governor {governor.read_text().strip()}"
-    except OSError:
-        return "not readable"
+    governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
+    return f"governor {governor}" if governor else "not readable"
 
 
 def slug(text: str) -> str:
@@ -38,10 +58,8 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
 
 
-def _cpu_info() -> dict[str, str]:
+def _read(path: str | Path) -> str:
     try:
-        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+        return Path(path).read_text(errors="replace")
     except OSError:
-        return {}
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}
+        return ""

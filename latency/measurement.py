@@ -4,32 +4,45 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from latency.stats import median_interval
+from latency.stats import clustered_median, median_interval
 from latency.units import format_ms
 
 
 @dataclass(frozen=True)
 class Measurement:
     """Median latency in ms with half the width of its 95 % interval, the number of timed runs,
-    the fastest one, and when it was measured (ISO 8601, UTC)."""
+    the fastest one, and when it was measured (ISO 8601, UTC).
+
+    `sittings`: over how many processes. `converged`: whether the interval became as narrow as
+    asked. `memory_bytes`, `temperature_c`, `frequency_mhz`: peak memory, and the device's state
+    meanwhile; None where it cannot be read. `note`: what is to be known about it, in words.
+    """
 
     median_ms: float
     ci95_ms: float
     runs: int
     min_ms: float
     measured_at: str = ""
+    sittings: int = 1
+    converged: bool | None = None
+    memory_bytes: int | None = None
+    temperature_c: float | None = None
+    frequency_mhz: float | None = None
+    note: str = ""
 
     @classmethod
-    def from_bursts(cls, bursts_ms: Sequence[Sequence[float]], measured_at: str = "") -> Self:
-        """Summarise bursts of back-to-back runs (ms), the bursts spread over time.
+    def from_bursts(cls, sittings_ms: Sequence[Sequence[Sequence[float]]]) -> Self:
+        """Summarise sittings of bursts of back-to-back runs (ms).
 
         Runs of a burst share the state that the machine is in, so a burst counts as one sample:
-        its median. The interval is that of the median over the bursts.
+        its median. The interval takes in what differs between sittings
+        (`latency.stats.clustered_median`).
         """
-        medians = [median_interval(burst)[0] for burst in bursts_ms]
-        median_ms, half_ms = median_interval(medians)
-        runs = sum(len(burst) for burst in bursts_ms)
-        return cls(median_ms, half_ms, runs, float(min(map(min, bursts_ms))), measured_at)
+        medians = [[median_interval(burst)[0] for burst in sitting] for sitting in sittings_ms]
+        median_ms, half_ms = clustered_median(medians)
+        bursts = [burst for sitting in sittings_ms for burst in sitting]
+        runs, fastest = sum(map(len, bursts)), float(min(map(min, bursts)))
+        return cls(median_ms, half_ms, runs, fastest, sittings=len(sittings_ms))
 
     @property
     def relative_ci95(self) -> float:

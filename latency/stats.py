@@ -1,9 +1,15 @@
 """Order statistics and intervals, in plain numpy."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+_STUDENT_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365)
+"""97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom."""
+
+_LEAST_IN_A_CLUSTER = 3
 
 
 def median_interval(samples: ArrayLike) -> tuple[float, float]:
@@ -20,13 +26,69 @@ def median_interval(samples: ArrayLike) -> tuple[float, float]:
     return float(np.median(ordered)), float(half)
 
 
-def _lower_rank(count: int) -> int:
-    """Largest r with P(binomial(count, 1/2) < r) <= 2.5 %."""
-    tail, rank = 0.0, 0
-    while tail + math.comb(count, rank) / 2**count <= 0.025:
-        tail += math.comb(count, rank) / 2**count
-        rank += 1
-    return rank
+def clustered_median(clusters: Sequence[ArrayLike]) -> tuple[float, float]:
+    """Median of all samples and half its 95 % interval, where samples come in clusters (bursts of
+    one process) that may differ by more than their samples do.
+
+    To the interval of the pooled median is added, in squares, Student's t times the standard
+    deviation between clusters over the root of their number. What is between clusters is the
+    variance of their medians, less what the scatter within them explains of it (1.57 variances
+    over the number of samples: the efficiency of the median); the usual estimate of a random
+    effect (Searle, Casella & McCulloch, Variance Components, 1992, section 3.6). Clusters of less
+    than three samples are taken together: their medians say too little each.
+    """
+    given = [np.asarray(cluster, float) for cluster in clusters]
+    small = [array for array in given if len(array) < _LEAST_IN_A_CLUSTER]
+    arrays = [array for array in given if len(array) >= _LEAST_IN_A_CLUSTER]
+    if sum(map(len, small)):
+        arrays.append(np.concatenate(small))
+    pooled = np.concatenate(arrays)
+    median, half = median_interval(pooled)
+    if len(arrays) < 2:
+        return median, half
+    medians = np.array([np.median(array) for array in arrays])
+    sizes = np.array([len(array) for array in arrays])
+    residuals = np.concatenate([array - m for array, m in zip(arrays, medians, strict=True)])
+    within = _robust_deviation(residuals) * math.sqrt(
+        len(pooled) / max(1, len(pooled) - len(arrays))
+    )
+    between = medians.var(ddof=1) - np.mean(1.57 * within**2 / sizes)
+    factor = student_t(len(arrays) - 1)
+    return median, math.hypot(half, factor * math.sqrt(max(0.0, between) / len(arrays)))
+
+
+def two_modes(samples: ArrayLike) -> tuple[float, float] | None:
+    """The two levels between which samples jump, or None where they have one.
+
+    They have two where some split of the sorted samples (a fifth of them at least on each side)
+    leaves means further apart than 3 % and than six deviations of what is left within the sides
+    (a normal sample reaches 2.7 of them, a uniform one 3.5).
+    """
+    ordered = np.sort(np.asarray(samples, float))
+    smallest = max(3, len(ordered) // 5)
+    for split in range(smallest, len(ordered) - smallest + 1):
+        low, high = ordered[:split], ordered[split:]
+        apart = high.mean() - low.mean()
+        within = math.sqrt((low.var() * len(low) + high.var() * len(high)) / len(ordered))
+        if apart > 0.03 * low.mean() and apart > 6 * within:
+            return float(np.median(low)), float(np.median(high))
+    return None
+
+
+def sign_test(differences: ArrayLike) -> float:
+    """Two-sided probability that so many differences or more have one sign, were each sign as
+    likely as the other; 1 where all are zero (Conover, Practical Nonparametric Statistics,
+    section 3.4)."""
+    values = np.asarray(differences, float)
+    above, below = int((values > 0).sum()), int((values < 0).sum())
+    count = above + below
+    tail = sum(math.comb(count, k) for k in range(max(above, below), count + 1)) / 2**count
+    return min(1.0, 2 * tail)
+
+
+def student_t(freedom: int) -> float:
+    """97.5 % quantile of Student's t."""
+    return _STUDENT_T[freedom - 1] if freedom <= len(_STUDENT_T) else coverage_factor(freedom)
 
 
 def coverage_factor(count: int) -> float:
@@ -37,3 +99,17 @@ def coverage_factor(count: int) -> float:
     """
     z = 1.959964
     return z + (z**3 + z) / (4 * count) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * count**2)
+
+
+def _lower_rank(count: int) -> int:
+    """Largest r with P(binomial(count, 1/2) < r) <= 2.5 %."""
+    tail, rank = 0.0, 0
+    while tail + math.comb(count, rank) / 2**count <= 0.025:
+        tail += math.comb(count, rank) / 2**count
+        rank += 1
+    return rank
+
+
+def _robust_deviation(residuals: NDArray[np.float64]) -> float:
+    """Standard deviation by the median absolute one, as of a normal distribution."""
+    return 1.4826 * float(np.median(np.abs(residuals)))

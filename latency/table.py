@@ -99,6 +99,7 @@ class LatencyTable(TableContent):
             in_network_ms={**kept, **other.in_network_ms},
             calibrations={**self.calibrations, **other.calibrations},
             validations={**self.validations, **other.validations},
+            circumstances={**self.circumstances, **other.circumstances},
         )
 
     @classmethod

@@ -3,7 +3,7 @@ latency model, until the network meets the budget. The only file of the search (
 commands) that sees a device."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from devices.card import Measuring
 from devices.device import Device, Workload
 from devices.drift import Burst
 from devices.export import onnx_model
-from devices.profiling import measure
+from devices.measuring import measure
 from latency.candidates import CandidateLatency
 from latency.errors import UsageError
 from latency.measurement import Measurement
@@ -149,8 +149,8 @@ class _Kept:
     def __init__(self) -> None:
         self.bursts: list[Burst] = []
 
-    def append(self, number: int, workload: str, ms: Sequence[float]) -> None:
-        self.bursts.append(Burst(number, workload, tuple(ms)))
+    def append(self, burst: Burst) -> None:
+        self.bursts.append(burst)
 
 
 def _longer(measuring: Measuring, times: int = 1, pause_seconds: float = 1.0) -> Measuring:
@@ -159,9 +159,10 @@ def _longer(measuring: Measuring, times: int = 1, pause_seconds: float = 1.0) ->
     longer = {
         "network_ci95": 0.005,
         "sittings": 5 * times,
+        "max_sittings": max(5, measuring.max_sittings) * times,
         "pause_seconds": pause_seconds,
         "min_bursts": 60 * times,
-        "max_bursts": 400 * times,
+        "max_bursts": 200 * times,
         "burst_ms": 2.0,
     }
     return measuring.model_copy(update=longer)

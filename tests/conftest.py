@@ -15,6 +15,17 @@ def own_data_folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def quick_cpu(tmp_path) -> str:
+    """The name of a card for this machine's CPU that is content with few bursts: a busy machine
+    must not keep a test waiting for narrow intervals."""
+    folder = tmp_path / "user-data" / "cards"
+    folder.mkdir(parents=True, exist_ok=True)
+    rules = "[measuring]\nsittings = 2\nmax_sittings = 2\nmin_bursts = 6\nmax_bursts = 8\n"
+    (folder / "quick-cpu.toml").write_text("threads = 1\n" + rules)
+    return "quick-cpu"
+
+
+@pytest.fixture
 def toy_space() -> SearchSpace:
     """Four searchable blocks on 16x16 inputs."""
     stages = (Stage(8, 2, 1), Stage(16, 2, 2))

@@ -1,8 +1,11 @@
-"""ONNX Runtime: writes ONNX files and says how the agent is to run them."""
+"""ONNX Runtime: .onnx files, on its CPU, CUDA or TensorRT provider."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from devices.card import DeviceCard
-from devices.device import Workload
-from devices.export import onnx_model, random_weights
+from devices.export import Weights, onnx_model
+from latency.ops import OpSpec
 
 
 class OnnxRuntime:
@@ -12,24 +15,22 @@ class OnnxRuntime:
 
     def __init__(self, card: DeviceCard) -> None:
         self._card = card
-        self._weights = random_weights()
 
     @property
     def options(self) -> str:
-        """The runtime's settings, for a table's header."""
-        return f"graph_optimization={self._card.graph_optimization}"
+        """Provider and graph optimisation level."""
+        return f"provider={self._card.provider} graph_optimization={self._card.graph_optimization}"
 
     @property
-    def greeting(self) -> dict:
+    def greeting(self) -> Mapping[str, Any]:
         """What the agent needs to know to set the runtime up."""
         return {
             "runtime": "onnxruntime",
             "threads": self._card.threads,
             "graph_optimization": self._card.graph_optimization,
+            "provider": self._card.provider,
         }
 
-    def build(self, workload: Workload) -> bytes:
-        """The model file of a workload, with random weights where it brings none."""
-        if workload.model is not None:
-            return workload.model
-        return onnx_model(workload.ops, self._weights, workload.name)
+    def build(self, ops: Sequence[OpSpec], weights: Weights, name: str) -> bytes:
+        """The ONNX model of a chain of operators, in the card's precision."""
+        return onnx_model(ops, weights, name, half=self._card.precision == "float16")

@@ -1,7 +1,7 @@
 """This machine: the agent runs in a process of its own."""
 
-import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from devices import agent
-from latency.errors import DeviceError
+from devices.channel import AgentChannel
 
 _CLOSE_SECONDS = 5
 
@@ -20,9 +20,11 @@ _CLOSE_SECONDS = 5
 class LocalTransport:
     """Keeps model files in a temporary folder, which goes when the transport goes."""
 
+    label = "this machine"
+
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="lat-models-"))
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def send(self, content: bytes, suffix: str) -> str:
         """Put a file on the device, once per content; returns its path there."""
@@ -31,52 +33,56 @@ class LocalTransport:
             path.write_bytes(content)
         return str(path)
 
-    def start(self) -> "LocalChannel":
+    def start(self) -> AgentChannel:
         """Start an agent."""
-        return LocalChannel()
+        return AgentChannel(_ProcessPipe(), self.label)
+
+    def close(self) -> None:
+        """Delete the model files."""
+        self._remove()
 
 
-class LocalChannel:
-    """A running agent, spoken to in JSON lines."""
+class _ProcessPipe:
+    """The standard streams of an agent in a child process."""
 
     def __init__(self) -> None:
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the channel)
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the pipe)
         # A session of its own: Ctrl-C is for the host, which closes the agent in good order.
         self._process = subprocess.Popen(
             [sys.executable, "-I", str(Path(agent.__file__))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            text=True,
+            bufsize=0,
             start_new_session=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
-    def ask(self, request: dict) -> dict:
-        """Send a request and wait for its answer; `DeviceError` where there is none."""
+    def write(self, data: bytes) -> None:
         assert self._process.stdin is not None
+        self._process.stdin.write(data)
+
+    def read(self, most: int, seconds: float) -> bytes:
         assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        if not select.select([descriptor], [], [], seconds)[0]:
+            raise TimeoutError(f"no answer within {seconds:g} s")
+        return os.read(descriptor, most)
+
+    def last_words(self) -> str:
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            answer = json.loads(self._process.stdout.readline())
-        except (OSError, ValueError):
-            raise DeviceError(f"the measuring process ended: {self._last_words()}") from None
-        if "error" in answer:
-            raise DeviceError(f"the measuring process could not {request['do']}: {answer['error']}")
-        return answer
+            code = self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            return ""
+        self._errors.seek(0)
+        lines = self._errors.read().strip().splitlines()
+        return lines[-1] if lines else f"exit code {code}"
 
     def close(self) -> None:
-        """End the agent."""
         self._process.kill()
-        self._process.wait(_CLOSE_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_CLOSE_SECONDS)
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:
                 with suppress(OSError):  # a pipe whose other end has gone cannot be flushed
                     stream.close()
-
-    def _last_words(self) -> str:
-        code = self._process.wait(_CLOSE_SECONDS)
-        self._errors.seek(0)
-        lines = self._errors.read().strip().splitlines()
-        return lines[-1] if lines else f"exit code {code}"

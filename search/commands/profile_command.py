@@ -8,11 +8,17 @@ import numpy as np
 import typer
 
 from devices.card import load_card
-from devices.connection import connect
+from devices.connection import connect_all
 from latency.library import user_folder
+from latency.table import LatencyTable
 from search import spaces
 from search.commands.console import run
-from search.commands.targets import default_path, profile_space
+from search.commands.inspection import check_device, list_cards, verify_table
+from search.commands.profile_job import profile_space
+from search.commands.targets import default_path
+
+_MOST_NOTES = 5
+"""So many unsteady operators are printed; all of them stand in the table."""
 
 
 def profile_command(
@@ -31,6 +37,15 @@ def profile_command(
         Path | None, typer.Option(help="Table to write, or the folder to write it to.")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with a run that was broken off.")] = False,
+    only_list: Annotated[
+        bool, typer.Option("--list", help="Show the cards, their devices and their tables.")
+    ] = False,
+    only_check: Annotated[
+        bool, typer.Option("--check", help="Try everything but the measuring.")
+    ] = False,
+    only_verify: Annotated[
+        bool, typer.Option("--verify", help="Measure a random tenth of the table again.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
     """Measure every operator of a space on a device, and write its lookup table.
@@ -42,20 +57,37 @@ def profile_command(
       lat-profile --device cpu --space mini --out tables/
 
       lat-profile --resume
+
+      lat-profile --list
+
+      lat-profile --device android --check
+
+      lat-profile --device cpu --verify
     """
+    if only_list:
+        return list_cards(as_json)
     card = load_card(device)
+    if only_check:
+        return check_device(card, as_json)
+    if only_verify:
+        return verify_table(card, as_json)
     options = {"resolution": resolution, "width": width, "classes": classes, "batch": card.batch}
     given = {key: value for key, value in options.items() if value is not None}
     chosen = [spaces.load(name, **given) for name in space or ["proxyless"]]
-    target = connect(card)
-    path = default_path(target)
+    devices = connect_all(card)
+    path = default_path(devices[0].setting)
     if out is not None:
         path = out if out.suffix == ".csv" else out / path.name
     for one in chosen:
-        table = profile_space(card, target, one, path, resume, as_json)
+        table = profile_space(card, devices, one, path, resume, as_json)
     intervals = [row.relative_ci95 for row in table.rows.values()]
     median_ci95 = float(np.median(intervals))
     within_asked = float(np.mean(np.array(intervals) <= card.measuring.ci95))
+    failed = {
+        key.removeprefix("failed "): error
+        for key, error in table.circumstances.items()
+        if key.startswith("failed ")
+    }
     summary = {
         "table": str(path),
         "hardware": table.setting.hardware,
@@ -63,6 +95,7 @@ def profile_command(
         "operators": len(table),
         "median_ci95": median_ci95,
         "within_asked": within_asked,
+        "failed": failed,
         "validation": {
             tag: {"networks": v.networks, "mean_error": v.mean, "worst_error": v.worst}
             for tag, v in table.validations.items()
@@ -79,9 +112,22 @@ def profile_command(
     )
     for tag, validation in table.validations.items():
         print(f"{tag}: {validation}, never fitted on")
+    for key, error in failed.items():
+        print(f"could not be measured: {key}: {error}")
+    for key, unsteady in _unsteady(table):
+        print(f"{key}: {unsteady}")
     print(f"table: {path}")
     if path.parent != user_folder():
         print(f"use it: lat-search --target {path} ...")
+
+
+def _unsteady(table: LatencyTable) -> list[tuple[str, str]]:
+    """The operators with the widest intervals among those that something is to be said of."""
+    noted = sorted((op for op in table if table[op].note), key=lambda op: -table[op].relative_ci95)
+    said = [(op.key, table[op].note) for op in noted[:_MOST_NOTES]]
+    if len(noted) > _MOST_NOTES:
+        said.append((f"and {len(noted) - _MOST_NOTES} more", "see the column `note`"))
+    return said
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ def search_command(
     asked = None if budget is None and only_range else AskedBudget.parse(_given(budget))
     goal = resolve(target)
     dataset = load_dataset(data)
-    options: dict[str, Any] = {"width": width, "classes": dataset.classes}
+    options: dict[str, Any] = {"width": width, "classes": dataset.classes, "batch": goal.batch}
     if resolution is not None:
         options["resolution"] = resolution
     searched = spaces.load(space, **options)

@@ -14,6 +14,8 @@ from rich.progress import Progress
 
 from latency.candidates import CandidateLatency
 from latency.measurement import Measurement
+from latency.modules import NetworkModule
+from latency.network import NetworkSpec
 from latency.table import LatencyTable
 from search.budget import Budget
 from search.checkpoint import Checkpoint
@@ -28,7 +30,14 @@ from search.settings import SearchSettings
 from search.space import SearchSpace
 from search.training import accuracy
 
-RUN_FILES = ("checkpoint", "result.json", "network.json", "model.onnx")
+RUN_FILES = (
+    "checkpoint",
+    "result.json",
+    "network.json",
+    "model.onnx",
+    "model.tflite",
+    "model.npz",
+)
 """What a run leaves in its folder."""
 
 _TRAININGS = 3
@@ -117,7 +126,9 @@ class SearchJob:
             training.run(self._checkpoint(phase), _show(bar, "training the network", quiet))
             model = export(chosen.network, training.module)
             (self.folder / "model.onnx").write_bytes(model)
-            measured = self._measure_model(chosen, model, self.budget.ms)
+            measured = self._measure_trained(
+                chosen.network, training.module, self.budget.ms, self.folder / "model"
+            )
             if measured is None or measured.high_ms <= self.budget.ms:
                 break
             attempts.append(Attempt(chosen.choices, chosen.network, chosen.predicted_ms, measured))
@@ -154,12 +165,22 @@ class SearchJob:
         measured = Measurement(**saved["measured"]) if saved["measured"] else None
         return Attempt(choices, self.space.network(choices), saved["predicted_ms"], measured)
 
-    def _measure_model(self, chosen: Attempt, model: bytes, budget_ms: float) -> Measurement | None:
-        if self.target.device is None or self.target.card is None:
+    def _measure_trained(
+        self,
+        network: NetworkSpec,
+        module: NetworkModule,
+        budget_ms: float,
+        keep_as: Path | None = None,
+    ) -> Measurement | None:
+        """Measure the file that the target's runtime executes, and keep it: model.onnx, or one
+        beside it."""
+        device, card = self.target.device, self.target.card
+        if device is None or card is None:
             return None
-        return confirm(
-            self.target.device, chosen.network, model, budget_ms, self.target.card.measuring
-        )
+        model = device.build(network, module.folded)
+        if keep_as is not None:
+            keep_as.with_suffix(device.suffix).write_bytes(model)
+        return confirm(device, network, model, budget_ms, card.measuring)
 
     def _largest(self, bar: Progress, quiet: bool) -> dict[str, Any]:
         """The space's largest network, trained and measured like the one found."""
@@ -168,8 +189,7 @@ class SearchJob:
         training = NetworkTraining(network, self.data, self.settings, self.seed)
         training.run(self._checkpoint("largest"), _show(bar, "training the largest", quiet))
         predicted_ms = self.table.predict(network).ms
-        attempt = Attempt(choices, network, predicted_ms, None)
-        measured = self._measure_model(attempt, export(network, training.module), math.inf)
+        measured = self._measure_trained(network, training.module, math.inf)
         return {
             "predicted_ms": predicted_ms,
             "measured_ms": measured.median_ms if measured else None,

@@ -1,88 +1,113 @@
 """From the name of a target to its latency table and, where it is at hand, its device."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from devices.card import DeviceCard, known_cards, load_card
-from devices.connection import connect
-from devices.device import Device, Workload
-from devices.journal import Journal
-from devices.profiling import measure, profile
-from latency import machine
-from latency.errors import CoverageError, unknown_name
+from devices.connection import connect_all
+from devices.device import Device
+from latency.errors import CoverageError, DeviceError, LatError, unknown_name
+from latency.formats import Setting
 from latency.library import find_table, known_tables, shipped_folder, tables_of, user_folder
-from latency.ops import OpSpec
 from latency.table import LatencyTable
-from search.commands.console import notice, progress_bar, version
+from search.commands.console import notice
+from search.commands.profile_job import measure_missing, profile_space
 from search.space import SearchSpace
-
-CALIBRATION_NETWORKS = 16
-HELD_OUT_NETWORKS = 12
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a search or a prediction is for. `card` and `device` are None where the device is
-    not at hand: then nothing can be measured. `table` is None where there is none yet; `path` is
-    where new measurements go."""
+    """What a search or a prediction is for.
+
+    `card` is None, and `devices` empty, where no device is at hand: then nothing can be
+    measured. `table` is None where there is none yet; `path` is where new measurements go.
+    """
 
     name: str
     table: LatencyTable | None
     path: Path
     card: DeviceCard | None
-    device: Device | None
+    devices: tuple[Device, ...]
+
+    @property
+    def device(self) -> Device | None:
+        """The device, or the first of several; None where none is at hand."""
+        return self.devices[0] if self.devices else None
+
+    @property
+    def batch(self) -> int:
+        """How many inputs it computes at once."""
+        if self.card is not None:
+            return self.card.batch
+        return self.table.setting.batch if self.table else 1
 
 
 def resolve(name: str) -> Target:
     """The target that `name` means: a device card, a table's stem, or a path to either.
 
-    Raises `UsageError` that lists what is known.
+    A card whose device cannot be reached stands for the newest table of it. Raises `UsageError`
+    that lists what is known, and `DeviceError` where there is neither device nor table.
     """
     if name in known_cards() or name.endswith(".toml"):
-        own = load_card(name)
-        reached = connect(own)
-        return Target(name, _table_of(reached), default_path(reached), own, reached)
+        return _of_card(name, load_card(name))
     if name.endswith(".csv") or os.sep in name or name in known_tables():
         path = find_table(name)
         table = LatencyTable.load(path)
-        card, device = _device_of(table)
-        if device is not None and path.is_relative_to(shipped_folder()):
-            path = default_path(device)
-        return Target(name, table, path, card, device)
+        card, devices = _devices_of(table)
+        if devices and path.is_relative_to(shipped_folder()):
+            path = default_path(devices[0].setting)
+        return Target(name, table, path, card, devices)
     raise unknown_name("target", name, {*known_cards(), *known_tables()})
 
 
-def _table_of(device: Device) -> LatencyTable | None:
+def _of_card(name: str, card: DeviceCard) -> Target:
+    try:
+        devices = connect_all(card)
+        setting = devices[0].setting
+    except LatError as unreachable:
+        path = next(tables_of(card.name), None)
+        if path is None:
+            raise DeviceError(
+                f"{name} cannot be reached ({unreachable}), and there is no table of it. "
+                f"Two ways out: make it reachable and run lat-profile --device {name}; or import "
+                "a published table (lat-table import --format proxylessnas|ofa FILE "
+                f"--device {card.name} --out FILE.csv) and name it: --target FILE.csv"
+            ) from None
+        notice(f"{name} cannot be reached ({unreachable}): going by its table {path}")
+        return Target(name, LatencyTable.load(path), path, None, ())
+    return Target(name, _table_of(setting), default_path(setting), card, devices)
+
+
+def _table_of(setting: Setting) -> LatencyTable | None:
     """What is known of a device as it is set up now; the newest measurement of an operator wins.
     Tables of its card in another setting (another version of the runtime, say) don't count."""
     known: LatencyTable | None = None
-    for path in reversed(list(tables_of(device.setting.device))):
+    for path in reversed(list(tables_of(setting.device))):
         table = LatencyTable.load(path)
-        if table.setting.identity != device.setting.identity:
+        if table.setting.identity != setting.identity:
             notice(f"{path} is of another setting ({table.setting.runtime}): not used")
         else:
             known = known.merge(table) if known else table
     return known
 
 
-def default_path(device: Device) -> Path:
-    """Where a device's table goes: named by hardware and runtime, in the user's data folder."""
-    setting = device.setting
-    return user_folder() / f"{machine.slug(f'{setting.hardware} {setting.runtime}')}.csv"
+def default_path(setting: Setting) -> Path:
+    """Where a device's table goes: named by its setting, in the user's data folder."""
+    return user_folder() / f"{setting.stem}.csv"
 
 
-def _device_of(table: LatencyTable) -> tuple[DeviceCard | None, Device | None]:
-    """The device that a table was measured on, if it is this machine, set up as it was then."""
+def _devices_of(table: LatencyTable) -> tuple[DeviceCard | None, tuple[Device, ...]]:
+    """The devices that a table was measured on, if they are at hand, set up as they were then."""
     if table.setting.device not in known_cards():
-        return None, None
+        return None, ()
     card = load_card(table.setting.device)
-    device = connect(card)
-    return (card, device) if device.setting.identity == table.setting.identity else (None, None)
+    try:
+        devices = connect_all(card)
+        is_same = devices[0].setting.identity == table.setting.identity
+    except LatError:
+        return None, ()
+    return (card, devices) if is_same else (None, ())
 
 
 def covered(target: Target, space: SearchSpace, quiet: bool) -> LatencyTable:
@@ -105,79 +130,8 @@ def covered(target: Target, space: SearchSpace, quiet: bool) -> LatencyTable:
         )
     if target.table is None or space.tag not in target.table.calibrations:
         notice(f"no measurements of {space.tag} on {target.name} yet: profiling it first")
-        return profile_space(target.card, target.device, space, target.path, True, quiet)
+        return profile_space(target.card, target.devices, space, target.path, True, quiet)
     notice(f"{target.table.source} lacks {len(lacking)} operator(s) of {space.tag}: measuring")
-    return _measure_missing(
+    return measure_missing(
         target.table, target.card, target.device, target.path, space.tag, lacking
     )
-
-
-def _measure_missing(
-    table: LatencyTable,
-    card: DeviceCard,
-    device: Device,
-    path: Path,
-    tag: str,
-    lacking: Sequence[OpSpec],
-) -> LatencyTable:
-    """The table with the operators that it lacks, written to `path`."""
-    measured = measure(device, [Workload.of_op(op) for op in lacking], card.measuring)
-    rows = {op: measured[op.key] for op in lacking}
-    calibration = table.calibrations[tag]
-    inside = {op: calibration.in_network_ms(op, row.median_ms) for op, row in rows.items()}
-    return _keep(table.merge(replace(table, rows=rows, in_network_ms=inside)), path)
-
-
-def _keep(table: LatencyTable, path: Path) -> LatencyTable:
-    """Write a table to `path`, beside the rows that are there already; the table as written."""
-    merged = LatencyTable.load(path).merge(table) if path.exists() else table
-    merged.save(path)
-    return replace(merged, source=str(path))
-
-
-def profile_space(
-    card: DeviceCard,
-    device: Device,
-    space: SearchSpace,
-    path: Path,
-    resume: bool,
-    quiet: bool,
-) -> LatencyTable:
-    """Measure every operator of a space and a sample of its networks; write the table to `path`,
-    beside the rows that are there already. Returns the table as written."""
-    networks = sample_networks(space)
-    circumstances = {
-        "clock": machine.clock(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "tool": f"lat-search {version()}",
-        "load": f"{os.getloadavg()[0]:.2f}",
-        "interval asked": f"{card.measuring.ci95:g}",
-    }
-    with (
-        Journal(path.with_suffix(".journal"), device.setting, resume) as journal,
-        progress_bar(quiet) as bar,
-    ):
-        if journal.set_aside:
-            notice(f"an unfinished run is set aside as {journal.set_aside}; --resume goes on")
-        task = bar.add_task("measuring", total=None)
-        table = profile(
-            device,
-            space.operators,
-            networks[:CALIBRATION_NETWORKS],
-            networks[CALIBRATION_NETWORKS:],
-            space.tag,
-            card.measuring,
-            journal,
-            circumstances,
-            lambda p: bar.update(task, description=p.doing, completed=p.done, total=p.total),
-        )
-        kept = _keep(table, path)
-        journal.remove()
-    return kept
-
-
-def sample_networks(space: SearchSpace):
-    """The random networks that a profile measures: calibration first, then the held-out ones."""
-    generator = np.random.default_rng(0)
-    choices = space.random_choices(CALIBRATION_NETWORKS + HELD_OUT_NETWORKS, generator)
-    return [space.network(row.tolist()) for row in choices]

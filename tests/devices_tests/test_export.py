@@ -5,36 +5,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from operators import OPERATORS, trained_looking
 
 from devices.export import onnx_model, random_weights
-from latency import OpSpec
-from latency.modules import NetworkModule
-
-OPERATORS = [
-    OpSpec("conv", 16, 16, 3, 8, 3, 2, activation="relu6"),
-    OpSpec("conv", 9, 11, 4, 6, 5, 2, activation="silu"),
-    OpSpec("conv", 7, 7, 20, 16, 1, activation="h_swish"),
-    OpSpec("mbconv", 14, 14, 8, 8, 5, 1, 6, "relu6"),
-    OpSpec("mbconv", 15, 15, 8, 16, 7, 2, 3, "relu"),
-    OpSpec("mbconv", 8, 8, 16, 24, 3, 1, 2.5, "h_swish", 0.25),
-    OpSpec("mbconv", 8, 8, 8, 8, 3, 1, 3, "sigmoid", 0.5),
-    OpSpec("pool", 7, 7, 12, 12, 7),
-    OpSpec("pool", 9, 9, 12, 12, 3, 2),
-    OpSpec("linear", 1, 1, 32, 10),
-    OpSpec("conv", 8, 8, 3, 8, 3, activation="h_sigmoid", batch=3),
-]
-
-
-def _trained_looking(module: NetworkModule) -> NetworkModule:
-    """Batch-norm statistics as after training, so that folding them wrongly shows."""
-    torch.manual_seed(1)
-    for part in module.modules():
-        if isinstance(part, torch.nn.BatchNorm2d):
-            part.running_mean.normal_()
-            part.running_var.uniform_(0.5, 2)
-            torch.nn.init.normal_(part.weight)
-            torch.nn.init.normal_(part.bias)
-    return module.eval()
 
 
 def _run(model: bytes, x: np.ndarray) -> np.ndarray:
@@ -44,7 +17,7 @@ def _run(model: bytes, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("op", OPERATORS, ids=str)
 def test_onnx_runtime_and_torch_agree(op):
-    module = _trained_looking(NetworkModule((op,)))
+    module = trained_looking(op)
     model = onnx_model([op], module.folded)
     onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
     x = torch.randn(op.batch, op.in_channels, op.height, op.width)
@@ -55,7 +28,7 @@ def test_onnx_runtime_and_torch_agree(op):
 
 def test_a_whole_network_agrees(toy_space):
     network = toy_space.network([0, 6, 5, 3])
-    module = _trained_looking(NetworkModule(network.ops))
+    module = trained_looking(*network.ops)
     x = torch.randn(1, 3, 16, 16)
     with torch.no_grad():
         expected = module(x).numpy()

@@ -9,7 +9,13 @@ import pytest
 
 from latency.errors import UsageError
 from latency.measurement import Measurement
-from latency.stats import coverage_factor, median_interval
+from latency.stats import (
+    clustered_median,
+    coverage_factor,
+    median_interval,
+    sign_test,
+    two_modes,
+)
 from latency.units import format_ms, parse_ms
 
 
@@ -89,3 +95,48 @@ def test_importing_latency_loads_nothing_heavy():
     code = f"import latency, sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_differs_between_processes_widens_the_interval():
+    generator = np.random.default_rng(0)
+    alike = [1 + 0.01 * generator.standard_normal(20) for _ in range(4)]
+    apart = [cluster + shift for cluster, shift in zip(alike, (0, 0.1, -0.1, 0.05), strict=True)]
+    median, half = clustered_median(alike)
+    assert median == pytest.approx(1, abs=0.005)
+    assert half < 0.01
+    levels = [np.median(cluster) for cluster in apart]
+    expected = 3.182 * np.std(levels, ddof=1) / 2  # Student's t, three degrees of freedom
+    assert clustered_median(apart)[1] == pytest.approx(expected, rel=0.15)
+
+
+def test_the_interval_over_processes_covers_the_truth_as_often_as_it_says():
+    generator = np.random.default_rng(1)
+    covered = 0
+    for _ in range(400):
+        levels = 1 + 0.02 * generator.standard_normal(4)
+        clusters = [level + 0.02 * generator.standard_normal(8) for level in levels]
+        median, half = clustered_median(clusters)
+        covered += abs(median - 1) <= half
+    assert 0.91 <= covered / 400 <= 0.995
+
+
+def test_processes_with_a_burst_or_two_are_taken_together():
+    assert clustered_median([[1.0], [1.1], [0.9, 1.0]]) == clustered_median([[1.0, 1.1, 0.9, 1.0]])
+
+
+def test_two_levels_are_told_from_one():
+    generator = np.random.default_rng(0)
+    low, high = 1 + 0.004 * generator.standard_normal((2, 20))
+    assert two_modes(np.concatenate([low, high + 0.1])) == pytest.approx((1, 1.1), abs=0.005)
+    assert two_modes(low) is None
+    assert two_modes(generator.uniform(1, 1.2, 60)) is None
+    assert two_modes(np.concatenate([low, high[:2] + 0.1])) is None  # two outliers are no level
+    assert two_modes(np.concatenate([low, high + 0.02])) is None  # less than 3 % apart
+    assert two_modes([1.0, 2.0]) is None
+
+
+def test_the_sign_test_is_the_coins():
+    assert sign_test([1, 2, 3, 4, 5]) == pytest.approx(2 / 32)
+    assert sign_test([1, -1, 2, -2]) == 1
+    assert sign_test([]) == 1
+    assert sign_test([0, 0, 1]) == 1

@@ -11,41 +11,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from latency import LatencyTable, Measurement, NetworkSpec, Setting
+from latency import LatencyTable, NetworkSpec
 from search import spaces
 from search.commands.predict_command import main as lat_predict
 from search.commands.profile_command import main as lat_profile
 from search.commands.search_command import main as lat_search
-
-
-@pytest.fixture
-def invoke(monkeypatch, capsys, tmp_path):
-    """Run a command in this process; its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(main, *words):
-        monkeypatch.setattr(sys, "argv", [main.__module__, *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        done = capsys.readouterr()
-        return stop.value.code, done.out, " ".join(done.err.split())
-
-    return call
-
-
-@pytest.fixture
-def mini_csv(tmp_path):
-    """A table of `mini` of a device that is not at hand."""
-    rows = {}
-    for op in spaces.load("mini").operators:
-        ms = 0.002 + op.macs * 5e-8
-        rows[op] = Measurement(ms, 0.005 * ms, 50, ms)
-    path = tmp_path / "far-away.csv"
-    LatencyTable(Setting("phone", "some phone", "", "someruntime 2", transport="adb"), rows).save(
-        path
-    )
-    return path
-
 
 QUICK = ("--space", "mini", "--steps", "6", "--train-steps", "3")
 
@@ -205,15 +175,15 @@ def test_kill_9_of_a_search_and_resume_end_like_an_unbroken_run(mini_csv, tmp_pa
     assert files[0] == files[1]
 
 
-def test_the_whole_way_on_this_machine(invoke, tmp_path):
+def test_the_whole_way_on_this_machine(invoke, quick_cpu, tmp_path):
     """Profile the real CPU, search, train, export, and measure on the real CPU."""
-    words = ["--device", "cpu", "--space", "mini", "--out", tmp_path / "tables", "--json"]
+    words = ["--device", quick_cpu, "--space", "mini", "--out", tmp_path / "tables", "--json"]
     code, out, _ = invoke(lat_profile, *words)
     assert code == 0
     profiled = json.loads(out)
     assert profiled["operators"] == 41
     table = LatencyTable.load(profiled["table"])
-    assert table.setting.device == "cpu"
+    assert table.setting.device == quick_cpu
     assert table.validations["mini@32"].networks == 12
     target = ["--target", profiled["table"], "--space", "mini"]
     code, out, _ = invoke(lat_search, *target, "--range", "--json")
@@ -229,7 +199,8 @@ def test_the_whole_way_on_this_machine(invoke, tmp_path):
 
 
 def test_a_target_without_a_table_is_profiled_first_with_a_notice(invoke, tmp_path):
-    (tmp_path / "mine.toml").write_text("threads = 1\n[measuring]\nmax_bursts = 12\n")
+    rules = "[measuring]\nsittings = 2\nmax_sittings = 2\nmax_bursts = 12\n"
+    (tmp_path / "mine.toml").write_text("threads = 1\n" + rules)
     words = ["--target", "mine.toml", "--space", "mini", "--range", "--json"]
     code, out, err = invoke(lat_search, *words)
     assert code == 0
@@ -243,8 +214,8 @@ def test_a_target_without_a_table_is_profiled_first_with_a_notice(invoke, tmp_pa
     assert "profiling" not in err
 
 
-def test_profiling_again_with_another_space_keeps_the_first(invoke, mini_csv, tmp_path):
-    words = ["--device", "cpu", "--space", "mini", "--out", tmp_path / "t.csv", "--json"]
+def test_profiling_again_with_another_space_keeps_the_first(invoke, quick_cpu, tmp_path):
+    words = ["--device", quick_cpu, "--space", "mini", "--out", tmp_path / "t.csv", "--json"]
     assert invoke(lat_profile, *words)[0] == 0
     first = set(LatencyTable.load(tmp_path / "t.csv"))
     assert invoke(lat_profile, *words, "--resolution", "24")[0] == 0

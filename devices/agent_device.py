@@ -1,0 +1,159 @@
+"""`AgentDevice`: a device on which a process answers requests; transport x runtime."""
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+from devices.card import DeviceCard
+from devices.device import Channel, Condition, Runtime, Timing, Transport, Workload
+from devices.export import Weights, random_weights
+from latency import machine
+from latency.errors import DeviceError
+from latency.formats import Setting
+from latency.network import NetworkSpec
+
+_NS_IN_MS = 1e6
+
+
+class AgentDevice:
+    """A `Device`: starts processes on it by its transport, with files that its runtime writes."""
+
+    def __init__(self, card: DeviceCard, transport: Transport, runtime: Runtime) -> None:
+        self.card = card
+        self.transport = transport
+        self.runtime = runtime
+        self._weights = random_weights()
+        self._paths: dict[Workload, str] = {}
+
+    @cached_property
+    def setting(self) -> Setting:
+        with self.sit() as sitting:
+            said = sitting.greeting
+        facts = said.get("facts")
+        if not isinstance(facts, dict):
+            raise DeviceError(f"{self.card.name}: the device does not say what hardware it is")
+        return Setting(
+            device=self.card.name,
+            hardware=_hardware(facts),
+            system=_text(facts, "system"),
+            runtime=_text(said, "runtime"),
+            build=_text(said, "build"),
+            threads=self.card.threads,
+            precision=self.card.precision,
+            batch=self.card.batch,
+            transport=self.card.transport,
+            options=self.runtime.options,
+        )
+
+    @property
+    def label(self) -> str:
+        return self.transport.label
+
+    @property
+    def suffix(self) -> str:
+        return self.runtime.suffix
+
+    def build(self, network: NetworkSpec, weights: Weights) -> bytes:
+        return self.runtime.build(network.ops, weights, network.name)
+
+    def sit(self) -> "AgentSitting":
+        channel = self.transport.start()
+        try:
+            hello = {"do": "hello", **self.runtime.greeting, "affinity": self.card.affinity}
+            return AgentSitting(self, channel, channel.ask(hello))
+        except BaseException:
+            channel.close()
+            raise
+
+    def path_of(self, workload: Workload) -> str:
+        """Where the workload's model file is on the device; sent there if need be."""
+        if workload not in self._paths:
+            content = workload.model
+            if content is None:
+                content = self.runtime.build(workload.ops, self._weights, workload.name)
+            self._paths[workload] = self.transport.send(content, self.runtime.suffix)
+        return self._paths[workload]
+
+    def close(self) -> None:
+        """Let go of the device."""
+        self.transport.close()
+
+
+class AgentSitting:
+    """A fresh process on the device. `greeting`: what it said of itself.
+
+    What comes back from a device is checked before it is believed.
+    """
+
+    def __init__(self, device: AgentDevice, channel: Channel, greeting: Mapping[str, Any]) -> None:
+        self._device = device
+        self._channel = channel
+        self.greeting = greeting
+        self.is_resident = bool(greeting.get("resident", True))
+
+    def load(self, workload: Workload) -> int:
+        path = self._device.path_of(workload)
+        handle = self._channel.ask({"do": "load", "path": path}).get("handle")
+        if not isinstance(handle, int):
+            raise DeviceError(f"a model was loaded under the handle {handle!r}, no number")
+        return handle
+
+    def run(self, handle: int, warmup: int, runs: int) -> Timing:
+        answer = self._channel.ask({"do": "run", "handle": handle, "warmup": warmup, "runs": runs})
+        times = answer.get("ns")
+        if not isinstance(times, list) or not 0 < len(times) <= runs:
+            raise DeviceError(f"{runs} runs were answered with {str(times)[:80]}")
+        ms = tuple(_number(ns, "the time of a run") / _NS_IN_MS for ns in times)
+        if min(ms) <= 0:
+            raise DeviceError("a run took no time at all: the device's clock does not go on")
+        memory = answer.get("memory_bytes")
+        return Timing(
+            ms,
+            int(_number(answer.get("runs", len(ms)), "the number of runs")),
+            None if memory is None else int(_number(memory, "the memory of a run")),
+        )
+
+    def condition(self) -> Condition:
+        state = self._channel.ask({"do": "state"})
+        return Condition(
+            *(
+                None if (value := state.get(name)) is None else _number(value, name)
+                for name in ("temperature_c", "frequency_mhz")
+            )
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+
+
+def _hardware(facts: Mapping[str, Any]) -> str:
+    """What a table is named by: the accelerator or the board, or else the processor."""
+    if accelerator := _text(facts, "accelerator"):
+        return accelerator
+    count = int(_number(facts.get("cpus"), "the number of CPUs"))
+    names = {name: _text(facts, name) for name in ("board", "cpu_info", "machine")}
+    return machine.describe(count, **names)
+
+
+def _text(answer: Mapping[str, Any], key: str) -> str:
+    """A text of an answer, made fit for a table's header; "" where it is absent."""
+    value = answer.get(key) or ""
+    if not isinstance(value, str) or len(value) > 20_000:
+        raise DeviceError(f"the device's {key} is no text: {str(value)[:80]}")
+    return value if key == "cpu_info" else " ".join(value.split())[:300]
+
+
+def _number(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DeviceError(f"{what} came back as {str(value)[:80]}, no number")
+    return float(value)

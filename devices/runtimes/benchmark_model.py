@@ -1,0 +1,36 @@
+"""TensorFlow Lite's `benchmark_model` on a phone: .tflite files, float32 or int8, by XNNPACK."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from devices.card import DeviceCard
+from devices.export import Weights
+from devices.tflite_int8 import tflite_file
+from latency.ops import OpSpec
+
+
+class BenchmarkModel:
+    """The host's half; the other is the channel that `devices.transports.adb` starts."""
+
+    suffix = ".tflite"
+
+    def __init__(self, card: DeviceCard) -> None:
+        self._card = card
+
+    @property
+    def options(self) -> str:
+        """The delegate."""
+        return "delegate=xnnpack"
+
+    @property
+    def greeting(self) -> Mapping[str, Any]:
+        """What the channel needs to know: `flags` are the tool's own."""
+        return {
+            "runtime": "benchmark_model",
+            "threads": self._card.threads,
+            "flags": {"use_xnnpack": "true"},
+        }
+
+    def build(self, ops: Sequence[OpSpec], weights: Weights, name: str) -> bytes:
+        """The .tflite model of a chain of operators, in the card's precision."""
+        return tflite_file(ops, weights, name, self._card.precision)

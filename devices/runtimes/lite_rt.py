@@ -1,0 +1,32 @@
+"""LiteRT: .tflite files, float32 or int8, on the CPU through XNNPACK."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from devices.card import DeviceCard
+from devices.export import Weights
+from devices.tflite_int8 import tflite_file
+from latency.ops import OpSpec
+
+
+class LiteRt:
+    """The host's half of LiteRT; the device's half is in `devices.agent`."""
+
+    suffix = ".tflite"
+
+    def __init__(self, card: DeviceCard) -> None:
+        self._card = card
+
+    @property
+    def options(self) -> str:
+        """The delegate: what LiteRT takes where nothing else is asked for."""
+        return "delegate=xnnpack"
+
+    @property
+    def greeting(self) -> Mapping[str, Any]:
+        """What the agent needs to know to set the runtime up."""
+        return {"runtime": "litert", "threads": self._card.threads}
+
+    def build(self, ops: Sequence[OpSpec], weights: Weights, name: str) -> bytes:
+        """The .tflite model of a chain of operators, in the card's precision."""
+        return tflite_file(ops, weights, name, self._card.precision)

@@ -1,0 +1,68 @@
+"""A host over SSH: the agent and the models go there by SFTP, the agent is run by its Python."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from devices import agent
+from devices.card import Ssh
+from devices.channel import AgentChannel
+from devices.transports.ssh.host import LOSSES, Host, lost
+from latency.errors import ConnectionLostError
+
+
+class SshTransport:
+    """Keeps a connection to the host, and makes a new one where it is needed again.
+
+    For one thread at a time; several transports know nothing of each other.
+    """
+
+    def __init__(self, settings: Ssh) -> None:
+        self._settings = settings
+        self._host: Host | None = None
+
+    @property
+    def label(self) -> str:
+        """The host, as the card calls it."""
+        return self._settings.host
+
+    def send(self, content: bytes, suffix: str) -> str:
+        """Put a file on the device, once per content; returns its path there."""
+        with self._on_the_host("sending a file") as host:
+            return host.put(content, suffix)
+
+    def start(self) -> AgentChannel:
+        """Start an agent."""
+        is_old = self._host is not None and self._host.is_alive
+        try:
+            return self._start()
+        except ConnectionLostError:
+            if not is_old:
+                raise
+        return self._start()  # the old connection only seemed alive; this is a new one
+
+    def close(self) -> None:
+        """End the connection, and what runs through it."""
+        host, self._host = self._host, None
+        if host is not None:
+            host.close()
+
+    def _start(self) -> AgentChannel:
+        with self._on_the_host("starting the agent") as host:
+            path = host.put(Path(agent.__file__).read_bytes(), ".py")
+            return AgentChannel(host.run("-I", path), str(host))
+
+    @contextmanager
+    def _on_the_host(self, doing: str) -> Iterator[Host]:
+        """The host, over a live connection; one that is lost is let go of."""
+        if self._host is not None and not self._host.is_alive:
+            self.close()
+        host = self._host = self._host or Host(self._settings)
+        try:
+            yield host
+        except ConnectionLostError:
+            self.close()
+            raise
+        except LOSSES as error:
+            self.close()
+            raise lost(str(host), f"lost while {doing}", error) from None

@@ -1,0 +1,102 @@
+"""Verification: a random tenth of a table measured again, and whether it still holds."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from devices.card import Measuring
+from devices.device import Device, Workload
+from devices.drift import LEAST_TOGETHER
+from devices.measuring import OnProgress, measure
+from latency.measurement import Measurement
+from latency.ops import OpSpec
+from latency.stats import sign_test
+from latency.table import LatencyTable
+
+SHARE = 0.1
+SIGNIFICANT = 0.05
+"""Probability below which a common drift is no chance."""
+
+
+@dataclass(frozen=True)
+class Recheck:
+    """An operator as the table has it, and as it is now."""
+
+    op: OpSpec
+    before: Measurement
+    now: Measurement
+
+    @property
+    def ratio(self) -> float:
+        """Now over before."""
+        return self.now.median_ms / self.before.median_ms
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether they are further apart than their 95 % intervals explain."""
+        both = math.hypot(self.now.relative_ci95, self.before.relative_ci95)
+        return abs(math.log(self.ratio)) > both
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What measuring a part of a table again has shown.
+
+    `failures`: operators that could not be measured now, and why.
+    """
+
+    rechecks: tuple[Recheck, ...]
+    failures: dict[str, str]
+
+    @property
+    def drift(self) -> float:
+        """By how much the operators have become slower, by their median; 0.03 is 3 %."""
+        return float(np.median([r.ratio for r in self.rechecks])) - 1
+
+    @property
+    def spread(self) -> float:
+        """Median of the operators' differences, either way, relative."""
+        return float(np.median([abs(r.ratio - 1) for r in self.rechecks]))
+
+    @property
+    def probability(self) -> float:
+        """Of so one-sided a change or more, had nothing changed (sign test)."""
+        return sign_test([r.ratio - 1 for r in self.rechecks])
+
+    @property
+    def still_holds(self) -> bool:
+        """Whether no drift over the whole is significant."""
+        return self.probability > SIGNIFICANT
+
+    def __str__(self) -> str:
+        moved = sum(r.is_significant for r in self.rechecks)
+        verdict = "not significant" if self.still_holds else "significant"
+        return (
+            f"{len(self.rechecks)} operators measured again: {100 * self.drift:+.1f} % on the "
+            f"whole ({verdict}, p = {self.probability:.2g}); {moved} of them differ by more than "
+            "their intervals explain"
+        )
+
+
+def verify(
+    device: Device,
+    table: LatencyTable,
+    measuring: Measuring,
+    on_progress: OnProgress = lambda progress: None,
+    seed: int | None = None,
+    share: float = SHARE,
+) -> Verification:
+    """Measure a random `share` of a table's operators again, but not fewer than it takes to tell
+    the device's drift; `seed` None draws others each time."""
+    ops = list(table)
+    count = min(len(ops), max(LEAST_TOGETHER, math.ceil(share * len(ops))))
+    drawn = np.random.default_rng(seed).choice(len(ops), count, replace=False)
+    workloads = [Workload.of_op(ops[i]) for i in sorted(drawn)]
+    measured = measure(device, workloads, measuring, on_progress=on_progress)
+    rechecks = [
+        Recheck(w.ops[0], table[w.ops[0]], measured.rows[w.name])
+        for w in workloads
+        if w.name in measured.rows
+    ]
+    return Verification(tuple(rechecks), dict(measured.failures))

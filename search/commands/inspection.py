@@ -1,0 +1,215 @@
+"""What `lat-profile` tells without profiling: the cards, whether a device is ready, and whether
+a table still holds."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from devices.card import DeviceCard, known_cards, load_card
+from devices.connection import connect, connect_all
+from devices.device import Device, Workload
+from devices.verification import verify
+from latency.errors import DeviceError, LatError
+from latency.formats import Setting
+from latency.library import tables_of
+from latency.ops import OpSpec
+from latency.table import LatencyTable
+from latency.units import format_ms
+from search.commands.console import notice, progress_bar
+
+_PROBE = OpSpec("mbconv", 14, 14, 16, 16, 3, 1, 3, "relu6")
+"""What a check runs once on the device."""
+
+
+def list_cards(as_json: bool) -> None:
+    """Print every card: whether its device is reachable, and its table's age and error."""
+    names = list(known_cards())
+    with ThreadPoolExecutor(len(names)) as pool:
+        rows = list(pool.map(_overview, names))
+    if as_json:
+        print(json.dumps(rows))
+        return
+    shown = Table("card", "reachable", "table", "age", "error")
+    for row in rows:
+        age = "" if row["age_days"] is None else f"{row['age_days']} d"
+        error = "" if row["mean_error"] is None else f"{100 * float(str(row['mean_error'])):.1f} %"
+        state = "yes" if row["reachable"] else f"no: {_shortened(str(row['why']))}"
+        shown.add_row(str(row["card"]), state, str(row["table"] or "none"), age, error)
+    Console(highlight=False).print(shown)
+    print("what a device lacks: lat-profile --device CARD --check")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _overview(name: str) -> dict[str, object]:
+    row: dict[str, object] = dict.fromkeys(
+        ("card", "reachable", "why", "table", "age_days", "mean_error")
+    )
+    row["card"], row["reachable"] = name, False
+    try:
+        card = load_card(name)
+        row["description"] = card.description
+        setting = connect(card).setting
+        row["reachable"] = True
+    except LatError as error:
+        row["why"] = str(error)
+        setting = None
+    table = _newest(name, setting)
+    if table is not None:
+        row["table"] = Path(table.source).stem
+        row["age_days"] = _age_days(table)
+        errors = [validation.mean for validation in table.validations.values()]
+        row["mean_error"] = max(errors, default=None)
+    return row
+
+
+def _newest(name: str, setting: Setting | None) -> LatencyTable | None:
+    """The card's newest table, in the device's present setting where that is known."""
+    for path in tables_of(name):
+        try:
+            table = LatencyTable.load(path)
+        except LatError as error:
+            notice(str(error))
+            continue
+        if setting is None or table.setting.identity == setting.identity:
+            return table
+    return None
+
+
+def _age_days(table: LatencyTable) -> int | None:
+    stamps = [row.measured_at for row in table.rows.values() if row.measured_at]
+    if not stamps:
+        return None
+    try:
+        return (datetime.now(UTC) - datetime.fromisoformat(max(stamps))).days
+    except (ValueError, TypeError):
+        return None
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Something that a profile needs; `attempt` says what it found."""
+
+    what: str
+    attempt: Callable[[], str]
+
+
+def check_device(card: DeviceCard, as_json: bool) -> None:
+    """Try everything but the measuring, step by step, and say what is missing.
+
+    Raises `DeviceError` where something is.
+    """
+    steps = _steps(card)
+    done: list[dict[str, object]] = []
+    failed = None
+    for step in steps:
+        try:
+            done.append({"step": step.what, "ok": True, "found": step.attempt()})
+        except LatError as error:
+            done.append({"step": step.what, "ok": False, "found": str(error)})
+            failed = error
+            break
+    if as_json:
+        print(json.dumps({"card": card.name, "ready": failed is None, "steps": done}))
+    else:
+        for one in done:
+            print(f"{'ok     ' if one['ok'] else 'MISSING'} {one['step']}: {one['found']}")
+    if failed is not None:
+        raise DeviceError(f"{card.name} is not ready to be measured: {failed}")
+
+
+def _steps(card: DeviceCard) -> list[_Step]:
+    found: list[Device] = []
+
+    def connects() -> str:
+        found.extend(connect_all(card))
+        return ", ".join(device.label for device in found)
+
+    def answers() -> str:
+        settings = [device.setting for device in found]
+        return f"{settings[0].hardware}; {settings[0].system}; {settings[0].runtime}"
+
+    def runs() -> str:
+        probe = Workload.of_op(OpSpec(**{**vars(_PROBE), "batch": card.batch}))
+        times = []
+        for device in found:
+            with device.sit() as sitting:
+                times.append(min(sitting.run(sitting.load(probe), 2, 5).ms))
+        return f"{probe.name} in {', '.join(map(format_ms, times))}"
+
+    def tells() -> str:
+        with found[0].sit() as sitting:
+            state = sitting.condition()
+        warmth, clock = state.temperature_c, state.frequency_mhz
+        return (
+            f"temperature {'not readable' if warmth is None else f'{warmth:g} °C'}, "
+            f"clock {'not readable' if clock is None else f'{clock:g} MHz'}"
+        )
+
+    return [
+        _Step("transport and runtime are installed here", connects),
+        _Step("the device answers", answers),
+        _Step("a model is sent, loaded and run", runs),
+        _Step("the device's state", tells),
+    ]
+
+
+def verify_table(card: DeviceCard, as_json: bool) -> None:
+    """Measure a random tenth of the card's table again, and print what has changed."""
+    device = connect(card)
+    table = _newest(card.name, device.setting)
+    if table is None:
+        raise DeviceError(
+            f"there is no table of {card.name} as it is set up now; "
+            f"measure one: lat-profile --device {card.name}"
+        )
+    with progress_bar(as_json) as bar:
+        task = bar.add_task("measuring again", total=None)
+        found = verify(
+            device,
+            table,
+            card.measuring,
+            lambda p: bar.update(task, completed=p.done, total=p.total),
+        )
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "table": table.source,
+                    "operators": len(found.rechecks),
+                    "drift": found.drift,
+                    "median_difference": found.spread,
+                    "probability": found.probability,
+                    "significant": not found.still_holds,
+                    "failed": found.failures,
+                    "ops": [
+                        {
+                            "key": r.op.key,
+                            "before_ms": r.before.median_ms,
+                            "now_ms": r.now.median_ms,
+                            "significant": r.is_significant,
+                        }
+                        for r in found.rechecks
+                    ],
+                }
+            )
+        )
+        return
+    shown = Table("operator", "before", "now", "change")
+    for r in found.rechecks:
+        change = f"{100 * (r.ratio - 1):+.1f} %{' *' if r.is_significant else ''}"
+        shown.add_row(r.op.key, format_ms(r.before.median_ms), format_ms(r.now.median_ms), change)
+    Console(highlight=False).print(shown)
+    for key, error in found.failures.items():
+        print(f"{key} could not be measured: {error}")
+    print(f"{found} (*)\n{table.source}")
+    if not found.still_holds:
+        print(f"the table is out of date: lat-profile --device {card.name}")

@@ -1,0 +1,111 @@
+"""One profile of a space on the devices of a card: journals, progress, and the table kept."""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from devices.card import DeviceCard
+from devices.device import Device, Workload
+from devices.journal import Journal
+from devices.measuring import measure
+from devices.profiling import profile
+from latency import machine
+from latency.network import NetworkSpec
+from latency.ops import OpSpec
+from latency.table import LatencyTable
+from search.commands.console import notice, progress_bar, version
+from search.space import SearchSpace
+
+CALIBRATION_NETWORKS = 16
+HELD_OUT_NETWORKS = 12
+
+
+def profile_space(
+    card: DeviceCard,
+    devices: Sequence[Device],
+    space: SearchSpace,
+    path: Path,
+    resume: bool,
+    quiet: bool,
+) -> LatencyTable:
+    """Measure every operator of a space and a sample of its networks; write the table to `path`,
+    beside the rows that are there already. Returns the table as written."""
+    networks = sample_networks(space)
+    with ExitStack() as stack:
+        journals = [
+            stack.enter_context(Journal(journal, device.setting, resume))
+            for device, journal in zip(devices, _journal_paths(devices, path), strict=True)
+        ]
+        for journal in journals:
+            if journal.set_aside:
+                notice(f"an unfinished run is set aside as {journal.set_aside}; --resume goes on")
+        bar = stack.enter_context(progress_bar(quiet))
+        task = bar.add_task("measuring", total=None)
+        table = profile(
+            devices,
+            space.operators,
+            networks[:CALIBRATION_NETWORKS],
+            networks[CALIBRATION_NETWORKS:],
+            space.tag,
+            card.measuring,
+            journals,
+            _circumstances(card),
+            lambda p: bar.update(task, description=p.doing, completed=p.done, total=p.total),
+        )
+        kept = keep(table, path)
+        for journal in journals:
+            journal.remove()
+    return kept
+
+
+def measure_missing(
+    table: LatencyTable,
+    card: DeviceCard,
+    device: Device,
+    path: Path,
+    tag: str,
+    lacking: Sequence[OpSpec],
+) -> LatencyTable:
+    """The table with the operators that it lacks, written to `path`."""
+    measured = measure(device, [Workload.of_op(op) for op in lacking], card.measuring)
+    rows = {op: measured[op.key] for op in lacking}
+    calibration = table.calibrations[tag]
+    inside = {op: calibration.in_network_ms(op, row.median_ms) for op, row in rows.items()}
+    return keep(table.merge(replace(table, rows=rows, in_network_ms=inside)), path)
+
+
+def keep(table: LatencyTable, path: Path) -> LatencyTable:
+    """Write a table to `path`, beside the rows that are there already; the table as written."""
+    merged = LatencyTable.load(path).merge(table) if path.exists() else table
+    merged.save(path)
+    return replace(merged, source=str(path))
+
+
+def sample_networks(space: SearchSpace) -> list[NetworkSpec]:
+    """The random networks that a profile measures: calibration first, then the held-out ones."""
+    generator = np.random.default_rng(0)
+    choices = space.random_choices(CALIBRATION_NETWORKS + HELD_OUT_NETWORKS, generator)
+    return [space.network(row.tolist()) for row in choices]
+
+
+def _journal_paths(devices: Sequence[Device], path: Path) -> list[Path]:
+    """One file a device; where there are several, by the device's own name."""
+    if len(devices) == 1:
+        return [path.with_suffix(".journal")]
+    return [path.with_name(f"{path.stem}.{machine.slug(d.label)}.journal") for d in devices]
+
+
+def _circumstances(card: DeviceCard) -> dict[str, str]:
+    said = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "tool": f"lat-search {version()}",
+        "interval asked": f"{card.measuring.ci95:g}",
+    }
+    if card.transport == "local":
+        said |= {"clock": machine.clock(), "load": f"{os.getloadavg()[0]:.2f}"}
+    return said

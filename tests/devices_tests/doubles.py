@@ -1,0 +1,62 @@
+"""Devices for tests: they answer from a table, and fail on demand."""
+
+from devices.drift import Burst
+from devices.replay import ReplayDevice
+from latency.errors import ConnectionLostError, WorkloadError
+
+
+class ShakyDevice(ReplayDevice):
+    """Loses its process before chosen runs, counted from 0; refuses chosen workloads; and after
+    `gone_after` runs it is gone for good. `slower` multiplies what single operators take."""
+
+    def __init__(self, table, *, losses=(), refused=(), gone_after=None, slower=1.0, **options):
+        super().__init__(table, **options)
+        self.losses, self.refused, self.gone_after = set(losses), set(refused), gone_after
+        self.slower = slower
+        self.runs = self.sittings = 0
+        self.loaded = []
+
+    def level(self, workload):
+        median, noise = super().level(workload)
+        return self.slower * median, noise
+
+    def sit(self):
+        if self._is_gone():
+            raise ConnectionLostError("unplugged")
+        self.sittings += 1
+        sitting, device = super().sit(), self
+        load, run = sitting.load, sitting.run
+        is_dead = False
+
+        def loaded(workload):
+            device.loaded.append(workload.name)
+            if workload.name in device.refused:
+                raise WorkloadError("cannot load it")
+            return load(workload)
+
+        def ran(handle, warmup, runs):
+            nonlocal is_dead
+            is_dead = is_dead or device._is_gone() or device.runs in device.losses
+            device.runs += 1
+            if is_dead:
+                raise ConnectionLostError("the process died")
+            return run(handle, warmup, runs)
+
+        sitting.load, sitting.run = loaded, ran
+        return sitting
+
+    def _is_gone(self):
+        return self.gone_after is not None and self.runs >= self.gone_after
+
+
+class Memory:
+    """A journal in memory."""
+
+    def __init__(self, bursts=()):
+        self.bursts: list[Burst] = list(bursts)
+
+    def append(self, burst):
+        self.bursts.append(burst)
+
+    def count(self, name):
+        return sum(burst.workload == name for burst in self.bursts)

@@ -1,0 +1,94 @@
+"""Several devices of one card share the operators of one table."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from doubles import Memory, ShakyDevice
+
+from devices.card import Measuring
+from devices.device import Workload
+from devices.fleet import ANCHORS, choose_anchors, measure_on_all
+from latency.errors import ConnectionLostError, DeviceError
+
+QUICK = Measuring(sittings=1, max_sittings=2, min_bursts=6, max_bursts=12)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr("devices.patience._BACK_OFF", ())
+
+
+@pytest.fixture
+def workloads(toy_table):
+    return [Workload.of_op(op) for op in toy_table]
+
+
+def _fleet(table, count, **options):
+    return [ShakyDevice(table, seed=seed, **options) for seed in range(count)]
+
+
+def test_each_operator_is_measured_by_one_device_and_the_anchors_by_all(toy_table, workloads):
+    devices = _fleet(toy_table, 4)
+    measured = measure_on_all(devices, workloads, QUICK)
+    assert set(measured.rows) == {workload.name for workload in workloads}
+    counts = Counter(name for device in devices for name in set(device.loaded))
+    anchors = {anchor.name for anchor in choose_anchors(workloads)}
+    assert len(anchors) == ANCHORS
+    assert {name for name, count in counts.items() if count == 4} == anchors
+    assert all(counts[w.name] == 1 for w in workloads if w.name not in anchors)
+    assert "4 devices agree on 3 anchors" in measured.circumstances["fleet"]
+    for workload in workloads:
+        truth = toy_table[workload.ops[0]].median_ms
+        assert measured[workload.name].median_ms == pytest.approx(truth, rel=0.03)
+
+
+def test_a_device_that_fails_hands_its_work_back(toy_table, workloads):
+    devices = _fleet(toy_table, 3)
+    devices[1] = ShakyDevice(toy_table, seed=1, gone_after=30)
+    measured = measure_on_all(devices, workloads, QUICK)
+    assert set(measured.rows) == {workload.name for workload in workloads}
+    assert measured.failures == {}
+    assert "replay-1 failed (unplugged)" in measured.circumstances["fleet"]
+
+
+def test_where_all_devices_fail_the_run_ends_with_the_reason(toy_table, workloads):
+    with pytest.raises(ConnectionLostError, match="unplugged"):
+        measure_on_all(_fleet(toy_table, 3, gone_after=30), workloads, QUICK)
+
+
+def test_a_device_that_disagrees_on_the_anchors_is_named(toy_table, workloads):
+    devices = _fleet(toy_table, 3)
+    devices[2] = ShakyDevice(toy_table, seed=2, slower=1.2)
+    said = measure_on_all(devices, workloads, QUICK).circumstances["fleet"]
+    assert "DISAGREE" in said
+    assert "replay-2 +20" in said.replace("+19.9", "+20").replace("+20.1", "+20")
+
+
+def test_devices_of_two_settings_share_no_table(toy_table, workloads):
+    other = replace(toy_table, setting=replace(toy_table.setting, runtime="toyruntime 2.0"))
+    with pytest.raises(DeviceError, match="only devices of one setting share a table"):
+        measure_on_all([*_fleet(toy_table, 1), ShakyDevice(other)], workloads, QUICK)
+
+
+def test_what_a_device_had_measured_is_not_measured_again_by_another(toy_table, workloads):
+    journals = [Memory(), Memory()]
+    measure_on_all(_fleet(toy_table, 2), workloads, QUICK, journals)
+    before = [len(journal.bursts) for journal in journals]
+    again = _fleet(toy_table, 2)
+    measured = measure_on_all(again, workloads, QUICK, journals)
+    assert [len(journal.bursts) for journal in journals] == before
+    assert set(measured.rows) == {workload.name for workload in workloads}
+    assert [device.runs for device in again] == [0, 0]
+
+
+def test_ctrl_c_ends_all_workers(toy_table, workloads):
+    devices = _fleet(toy_table, 2)
+
+    def interrupted(progress):
+        if progress.done > 3:
+            raise KeyboardInterrupt
+
+    # The progress callback runs in the workers; what it raises must not be swallowed there.
+    with pytest.raises(KeyboardInterrupt):
+        measure_on_all(devices, workloads, QUICK, on_progress=interrupted)

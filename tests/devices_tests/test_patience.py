@@ -1,0 +1,155 @@
+"""A measurement survives what real devices do."""
+
+import pytest
+from doubles import Memory, ShakyDevice
+
+from devices.card import Measuring
+from devices.device import Condition, Workload
+from devices.measuring import measure
+from devices.patience import PatientSitting
+from devices.replay import ReplaySitting
+from latency.errors import ConnectionLostError, WorkloadError
+
+QUICK = Measuring(sittings=3, min_bursts=6, max_bursts=12)
+
+
+@pytest.fixture
+def workloads(toy_table):
+    return [Workload.of_op(op) for op in toy_table]
+
+
+def test_bursts_lost_with_their_process_are_made_again_by_the_next(toy_table, workloads):
+    whole, kept = Memory(), Memory()
+    measure(ShakyDevice(toy_table), workloads, QUICK, whole)
+    waits = []
+    device = ShakyDevice(toy_table, losses=[0, 40, 41, 150, 300])
+    measured = measure(device, workloads, QUICK, kept, sleep=waits.append)
+    assert measured.failures == {}
+    assert device.sittings >= 3 + 4
+    for workload in workloads:
+        assert kept.count(workload.name) >= QUICK.min_bursts
+        truth = toy_table[workload.ops[0]].median_ms
+        assert measured[workload.name].median_ms == pytest.approx(truth, rel=0.02)
+    assert len({burst.sitting for burst in kept.bursts}) >= 3 + 2
+
+
+def test_a_workload_under_which_every_process_dies_is_named_and_the_rest_measured(
+    toy_table, workloads
+):
+    bad = workloads[5]
+
+    class Crashing(ShakyDevice):
+        def sit(self):
+            sitting = super().sit()
+            load = sitting.load
+
+            def loaded(workload):
+                if workload == bad:
+                    raise ConnectionLostError("signal 11")
+                return load(workload)
+
+            sitting.load = loaded
+            return sitting
+
+    measured = measure(Crashing(toy_table), workloads, QUICK, sleep=lambda seconds: None)
+    assert set(measured.failures) == {bad.name}
+    assert "3 processes in a row were lost under it: signal 11" in measured.failures[bad.name]
+    assert len(measured.rows) == len(workloads) - 1
+
+
+def test_a_workload_that_is_refused_is_named_with_the_devices_own_words(toy_table, workloads):
+    device = ShakyDevice(toy_table, refused=[workloads[0].name])
+    measured = measure(device, workloads, QUICK)
+    assert measured.failures == {workloads[0].name: "cannot load it"}
+    assert device.loaded.count(workloads[0].name) == 1
+    assert workloads[0].name not in measured.rows
+
+
+def test_a_device_that_is_gone_for_good_ends_the_run_with_what_was_measured_kept(
+    toy_table, workloads
+):
+    kept, waits = Memory(), []
+    with pytest.raises(ConnectionLostError, match="unplugged"):
+        measure(ShakyDevice(toy_table, gone_after=100), workloads, QUICK, kept, sleep=waits.append)
+    assert kept.bursts
+    assert waits == sorted(waits)
+    assert 30 < sum(waits) < 300
+    again = ShakyDevice(toy_table)
+    before = {workload.name: kept.count(workload.name) for workload in workloads}
+    measure(again, workloads, QUICK, kept)
+    for workload in workloads:
+        assert kept.count(workload.name) >= max(QUICK.min_bursts, before[workload.name])
+
+
+def test_a_device_that_was_never_there_is_told_at_once(toy_table):
+    waits = []
+    with pytest.raises(ConnectionLostError):
+        PatientSitting(ShakyDevice(toy_table, gone_after=0), sleep=waits.append)
+    assert waits == []
+
+
+def test_the_warm_up_is_as_long_as_the_device_takes_to_become_warm(toy_table, workloads):
+    class Cold(ShakyDevice):
+        """Takes twice as long for the first ten runs of a process."""
+
+        def sit(self):
+            sitting = super().sit()
+            run, done = sitting.run, 0
+
+            def ran(handle, warmup, runs):
+                nonlocal done
+                timing = run(handle, warmup, runs)
+                factors = [2.0 if done + warmup + i < 10 else 1.0 for i in range(runs)]
+                done += warmup + runs
+                ms = tuple(ms * f for ms, f in zip(timing.ms, factors, strict=True))
+                return type(timing)(ms, runs)
+
+            sitting.run = ran
+            return sitting
+
+    with PatientSitting(Cold(toy_table)) as sitting:
+        timing = sitting.burst(workloads[0], 1.0, None)
+    truth = toy_table[workloads[0].ops[0]].median_ms
+    assert max(timing.ms) < 1.1 * truth
+    assert 3 <= sitting.warm_ups[0] <= 127
+
+
+def test_a_process_that_is_not_resident_warms_itself(toy_table, workloads, monkeypatch):
+    monkeypatch.setattr(ReplaySitting, "is_resident", False)
+    with PatientSitting(ShakyDevice(toy_table)) as sitting:
+        sitting.burst(workloads[0], 1.0, None)
+    assert sitting.warm_ups == []
+
+
+def test_a_hot_device_is_left_to_cool_but_not_for_ever(toy_table, workloads):
+    class Warm(ShakyDevice):
+        celsius = 50.0
+
+        def sit(self):
+            sitting = super().sit()
+            sitting.condition = lambda: Condition(self.celsius, 1800.0)
+            return sitting
+
+    device, now = Warm(toy_table), [0.0]
+
+    def sleep(seconds):
+        now[0] += seconds
+        device.celsius = max(device.coolest, device.celsius - seconds)
+
+    rule = QUICK.model_copy(update={"cool_below_c": 45.0, "cool_seconds": 20.0, "max_sittings": 3})
+    device.coolest = 40.0
+    measured = measure(device, workloads, rule, clock=lambda: now[0], sleep=sleep)
+    assert device.celsius == 45.0
+    assert measured[workloads[0].name].temperature_c == 45.0
+    assert measured.circumstances["frequency"].startswith("1800 to 1800 MHz")
+    assert "cooling" not in measured.circumstances
+    device.coolest = device.celsius = 60.0
+    measured = measure(device, workloads, rule, clock=lambda: now[0], sleep=sleep)
+    assert "given up" in measured.circumstances["cooling"]
+
+
+def test_a_workload_error_of_a_burst_is_not_retried(toy_table, workloads):
+    device = ShakyDevice(toy_table, refused=[workloads[0].name])
+    with PatientSitting(device) as sitting, pytest.raises(WorkloadError):
+        sitting.burst(workloads[0], 1.0, None)
+    assert device.sittings == 1

@@ -1,0 +1,315 @@
+"""What is written to a .tflite file computes what the torch module computes, in the real LiteRT."""
+
+import sys
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from operators import OPERATORS, trained_looking
+
+from devices.conversion import tflite_of_module
+from devices.export import onnx_model, random_weights
+from devices.tflite import tflite_model
+from devices.tflite_int8 import tflite_int8_model
+from latency import OpSpec, SpecError, UsageError
+from latency.errors import DeviceError
+from latency.layers import INPUT, KINDS, Layer
+
+INT8_STEPS = {"conv": 4, "mbconv": 2.5, "pool": 1.5, "linear": 6}
+"""By how many of its output's 255 steps an int8 operator may be off, on calibrated inputs: half a
+step for its own rounding, and what the steps of the input amount to in an output as narrow as
+that of a linear layer with few features."""
+
+
+def _input(op: OpSpec) -> np.ndarray:
+    """(batch, height, width, channels)"""
+    shape = (op.batch, op.height, op.width, op.in_channels)
+    return np.random.default_rng(2).standard_normal(shape, np.float32)
+
+
+def _channels_first(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x
+
+
+def _torch_output(module: torch.nn.Module, x: np.ndarray) -> np.ndarray:
+    """Of an NHWC input, NHWC or (batch, features)."""
+    with torch.no_grad():
+        output = module(torch.from_numpy(_channels_first(x))).numpy()
+    return output.transpose(0, 2, 3, 1) if output.ndim == 4 else output
+
+
+def _onnx_output(model: bytes, x: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    output = session.run(None, {"input": _channels_first(x)})[0]
+    return output.transpose(0, 2, 3, 1) if output.ndim == 4 else output
+
+
+def _interpreter(model: bytes) -> Interpreter:
+    interpreter = Interpreter(model_content=model, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _lite_rt_output(model: bytes, x: np.ndarray) -> np.ndarray:
+    """In float32, whatever the file computes in."""
+    interpreter = _interpreter(model)
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    if source["dtype"] == np.int8:
+        scale, zero = source["quantization"]
+        x = np.clip(np.round(x / scale) + zero, -128, 127).astype(np.int8)
+    interpreter.set_tensor(source["index"], x)
+    interpreter.invoke()
+    output = interpreter.get_tensor(target["index"])
+    if output.dtype == np.int8:
+        scale, zero = target["quantization"]
+        output = (output.astype(np.float32) - zero) * np.float32(scale)
+    return output
+
+
+def _output_scale(model: bytes) -> float:
+    return _interpreter(model).get_output_details()[0]["quantization"][0]
+
+
+def _is_one_partition(model: bytes) -> bool:
+    """Whether XNNPACK takes the whole graph, from its input to its output."""
+    interpreter = _interpreter(model)
+    delegates = [o for o in interpreter._get_ops_details() if o["op_name"] == "DELEGATE"]
+    if len(delegates) != 1:
+        return False
+    name = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
+    sources = [name[index] for index in delegates[0]["inputs"]]
+    computed = {name[index] for o in interpreter._get_ops_details() for index in o["outputs"]}
+    targets = [name[index] for index in delegates[0]["outputs"]]
+    return targets == ["output"] and "input" in sources and not computed.intersection(sources)
+
+
+def _parsed(model: bytes) -> schema.ModelT:
+    return schema.ModelT.InitFromPackedBuf(model, 0)
+
+
+def _codes(model: bytes) -> set[int]:
+    return {code.builtinCode for code in _parsed(model).operatorCodes}
+
+
+def _weights_of(model: bytes) -> dict[str, schema.TensorT]:
+    """Tensors of weights and biases by name."""
+    tensors = {t.name.decode(): t for t in _parsed(model).subgraphs[0].tensors}
+    return {n: t for n, t in tensors.items() if n.endswith((".weight", ".bias"))}
+
+
+@pytest.mark.parametrize("op", OPERATORS, ids=str)
+def test_lite_rt_torch_and_onnx_runtime_agree(op):
+    module, x = trained_looking(op), _input(op)
+    output = _lite_rt_output(tflite_model([op], module.folded), x)
+    np.testing.assert_allclose(output, _torch_output(module, x), rtol=1e-5, atol=1e-5)
+    onnx_output = _onnx_output(onnx_model([op], module.folded), x)
+    np.testing.assert_allclose(output, onnx_output, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("op", OPERATORS, ids=str)
+def test_xnnpack_takes_an_operator_as_a_whole_and_nothing_is_transposed(op):
+    model = tflite_model([op], random_weights())
+    assert _is_one_partition(model)
+    assert schema.BuiltinOperator.TRANSPOSE not in _codes(model)
+
+
+@pytest.mark.parametrize("op", OPERATORS, ids=str)
+def test_the_file_holds_the_parameters_of_the_operator_with_norms_folded(op):
+    folded = sum(layer.out_shape[2] for layer in op.layers if layer.norm)
+    for write in (tflite_model, tflite_int8_model):
+        stored = _weights_of(write([op], random_weights())).values()
+        assert sum(prod(tensor.shape) for tensor in stored) == op.params - folded
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padded"),
+    [(8, 3, 1, False), (9, 3, 2, False), (8, 3, 2, True), (8, 1, 2, False), (9, 7, 2, False)],
+)
+def test_a_pad_is_written_only_where_same_padding_is_lopsided(size, kernel, stride, padded):
+    op = OpSpec("conv", size, size, 3, 8, kernel, stride)
+    assert (schema.BuiltinOperator.PAD in _codes(tflite_model([op], random_weights()))) == padded
+
+
+def test_activations_are_fused_where_the_format_can():
+    op = OpSpec("mbconv", 14, 14, 8, 8, 5, 1, 6, "relu6")
+    operators = _parsed(tflite_model([op], random_weights())).subgraphs[0].operators
+    fused = [operator.builtinOptions.fusedActivationFunction for operator in operators]
+    none, relu6 = schema.ActivationFunctionType.NONE, schema.ActivationFunctionType.RELU6
+    assert fused == [relu6, relu6, none, none]
+
+
+def test_input_and_output_are_named_and_have_the_batch_first():
+    op = OpSpec("conv", 9, 11, 4, 6, 3, 2, batch=3)
+    interpreter = _interpreter(tflite_model([op], random_weights()))
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert (source["name"], source["shape"].tolist()) == ("input", [3, 9, 11, 4])
+    assert (target["name"], target["shape"].tolist()) == ("output", [3, 5, 6, 6])
+    run = interpreter.get_signature_runner()
+    assert run(input=_input(op))["output"].shape == (3, 5, 6, 6)
+
+
+def test_constants_are_aligned_as_the_schema_asks():
+    model = tflite_model([OPERATORS[0], OpSpec("conv", 8, 8, 8, 5)], random_weights())
+    root = schema.Model.GetRootAs(model, 0)
+    start = np.frombuffer(model, np.uint8).ctypes.data
+    for number in range(1, root.BuffersLength()):
+        assert (root.Buffers(number).DataAsNumpy().ctypes.data - start) % 16 == 0
+
+
+def test_a_whole_network_agrees_in_float32_and_in_int8(toy_space):
+    network = toy_space.network([0, 6, 5, 3])
+    module, x = trained_looking(*network.ops), _input(network.ops[0])
+    expected = _torch_output(module, x)
+    model = tflite_model(network.ops, module.folded, network.name)
+    np.testing.assert_allclose(_lite_rt_output(model, x), expected, rtol=1e-4, atol=1e-4)
+    int8 = tflite_int8_model(network.ops, module.folded, network.name, [x])
+    error = np.abs(_lite_rt_output(int8, x) - expected)
+    assert error.max() < 3 * _output_scale(int8)
+    for file in (model, int8):
+        assert _is_one_partition(file)
+        assert schema.BuiltinOperator.TRANSPOSE not in _codes(file)
+
+
+@pytest.mark.parametrize("op", OPERATORS, ids=str)
+def test_int8_is_within_some_steps_of_float32(op):
+    module, x = trained_looking(op), _input(op)
+    model = tflite_int8_model([op], module.folded, calibration=[x])
+    steps = np.abs(_lite_rt_output(model, x) - _torch_output(module, x)) / _output_scale(model)
+    assert steps.max() <= INT8_STEPS[op.kind]
+    assert np.sqrt((steps**2).mean()) <= INT8_STEPS[op.kind] / 2
+
+
+@pytest.mark.parametrize("op", [OPERATORS[0], OPERATORS[10], OPERATORS[17]], ids=str)
+def test_int8_keeps_most_of_the_signal_of_inputs_it_was_not_calibrated_on(op):
+    module, x = trained_looking(op), _input(op)
+    expected = _torch_output(module, x)
+    error = _lite_rt_output(tflite_int8_model([op], module.folded), x) - expected
+    assert np.mean(error**2) < 0.01 * np.mean(expected**2)  # 20 dB
+
+
+@pytest.mark.parametrize("op", OPERATORS, ids=str)
+def test_xnnpack_takes_int8_operators_too_but_for_windows_of_a_pooling(op):
+    model = tflite_int8_model([op], random_weights())
+    interpreter = _interpreter(model)
+    assert interpreter.get_input_details()[0]["dtype"] == np.int8
+    assert interpreter.get_output_details()[0]["dtype"] == np.int8
+    window = op.kind == "pool" and (op.kernel, op.kernel) != (op.height, op.width)
+    assert _is_one_partition(model) == (not window)
+
+
+def test_int8_weights_have_a_scale_for_every_output_channel():
+    stored = _weights_of(tflite_int8_model([OPERATORS[6]], random_weights()))
+    depthwise, project = stored["0.depthwise.weight"], stored["0.project.weight"]
+    assert (depthwise.type, project.type) == (schema.TensorType.INT8, schema.TensorType.INT8)
+    assert depthwise.quantization.quantizedDimension == 3
+    assert len(depthwise.quantization.scale) == 48
+    assert project.quantization.quantizedDimension == 0
+    assert len(project.quantization.scale) == 8
+    assert not project.quantization.zeroPoint.any()
+    assert stored["0.project.bias"].type == schema.TensorType.INT32
+
+
+def test_int8_keeps_the_bias_of_a_channel_without_weights():
+    op, draw = OpSpec("conv", 8, 8, 3, 8, 3), random_weights()
+
+    def weights(name, layer):
+        weight, bias = draw(name, layer)
+        dead = np.arange(8).reshape(8, 1, 1, 1) % 2 == 0
+        tiny = np.where(np.arange(8) == 0, 0, 1e-12).astype(np.float32).reshape(8, 1, 1, 1)
+        return np.where(dead, weight * tiny, weight), bias
+
+    x = _input(op)
+    model = tflite_int8_model([op], weights, calibration=[x])
+    expected = _lite_rt_output(tflite_model([op], weights), x)
+    np.testing.assert_allclose(_lite_rt_output(model, x), expected, atol=2 * _output_scale(model))
+
+
+def _grouped(op: OpSpec) -> tuple[Layer, ...]:
+    """A grouped convolution, a depthwise one with two outputs a channel, and their sum."""
+    shape, wide = (op.height, op.width, op.in_channels), (op.height, op.width, op.out_channels)
+    grouped = Layer("grouped", "conv", (INPUT,), shape, wide, (3, 3), groups=2, norm=True)
+    doubled = replace(grouped, name="doubled", groups=op.in_channels, activation="h_swish")
+    return grouped, doubled, Layer("sum", "add", ("grouped", "doubled"), wide, wide)
+
+
+def test_grouped_convolutions_and_channel_multipliers(monkeypatch):
+    monkeypatch.setitem(KINDS, "grouped", _grouped)
+    op = OpSpec("grouped", 8, 8, 6, 12, 3)
+    module, x = trained_looking(op), _input(op)
+    model = tflite_model([op], module.folded)
+    np.testing.assert_allclose(_lite_rt_output(model, x), _torch_output(module, x), atol=1e-5)
+    assert _is_one_partition(model)
+    int8 = tflite_int8_model([op], module.folded, calibration=[x])
+    expected = _torch_output(module, x)
+    np.testing.assert_allclose(_lite_rt_output(int8, x), expected, atol=3 * _output_scale(int8))
+
+
+@pytest.mark.parametrize(
+    ("ops", "message"),
+    [
+        ([], "has no operators"),
+        ([OpSpec("conv", 8, 8, 3, 8), OpSpec("conv", 8, 8, 16, 8)], "does not take the 8x8x8"),
+        ([OpSpec("linear", 1, 1, 8, 8), OpSpec("conv", 1, 1, 8, 8)], r"\(batch, features\)"),
+        ([OpSpec("conv", 8, 8, 3, 8), OpSpec("conv", 8, 8, 8, 8, batch=2)], "has batch 2"),
+    ],
+)
+def test_what_is_no_chain_is_named(ops, message):
+    for write in (tflite_model, tflite_int8_model):
+        with pytest.raises(SpecError, match=message):
+            write(ops, random_weights())
+
+
+def test_a_layer_without_a_form_in_the_format_is_named(monkeypatch):
+    shape = (8, 8, 3)
+    monkeypatch.setitem(KINDS, "odd", lambda op: (Layer("roll", "roll", (INPUT,), shape, shape),))
+    with pytest.raises(SpecError, match=r"0\.roll: a 'roll' cannot be written"):
+        tflite_model([OpSpec("odd", 8, 8, 3, 3)], random_weights())
+
+
+@pytest.mark.parametrize(
+    ("calibration", "message"),
+    [
+        ([], "at least one"),
+        ([np.zeros((1, 3, 16, 16), np.float32)], r"float32 \(1, 3, 16, 16\); the network takes"),
+        ([np.zeros((1, 16, 16, 3))], "float64"),
+        ([np.full((1, 16, 16, 3), np.nan, np.float32)], "not finite"),
+    ],
+)
+def test_calibration_inputs_that_do_not_fit_are_errors(calibration, message):
+    with pytest.raises(UsageError, match=message):
+        tflite_int8_model([OPERATORS[0]], random_weights(), calibration=calibration)
+
+
+@pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")
+def test_our_file_and_the_converted_module_agree(capfd):
+    pytest.importorskip("litert_torch")
+    ops = [OpSpec("mbconv", 8, 8, 6, 8, 3, 2, 2, "h_swish", 0.5), OpSpec("pool", 4, 4, 8, 8, 4)]
+    module, x = trained_looking(*ops), _input(ops[0])
+    ours = _channels_first(_lite_rt_output(tflite_model(ops, module.folded), x))
+    example = torch.from_numpy(_channels_first(x))
+    converted = _lite_rt_output(tflite_of_module(module.train(), (example,)), example.numpy())
+    np.testing.assert_allclose(converted, ours, rtol=1e-5, atol=1e-5)
+    assert module.training
+    assert capfd.readouterr().out == ""
+
+
+def test_a_module_that_cannot_be_converted_is_named():
+    pytest.importorskip("litert_torch")
+
+    class Branching(torch.nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(DeviceError, match="cannot convert Branching"):
+        tflite_of_module(Branching(), (torch.ones(2),))
+
+
+def test_conversion_without_litert_torch_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "litert_torch", None)
+    with pytest.raises(DeviceError, match=r"pip install 'lat-search\[mobile\]'"):
+        tflite_of_module(torch.nn.ReLU(), (torch.ones(2),))

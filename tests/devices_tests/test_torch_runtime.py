@@ -1,0 +1,124 @@
+"""What the agent executes with PyTorch computes what the searched module computes."""
+
+import numpy as np
+import pytest
+import torch
+from operators import OPERATORS, trained_looking
+
+from devices import agent
+from devices.card import DeviceCard
+from devices.connection import connect
+from devices.device import Workload
+from devices.runtimes.torch_eager import TorchEager
+from latency import OpSpec
+from latency.modules import NetworkModule
+
+needs_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+]
+
+
+@pytest.fixture(autouse=True)
+def torch_settings_are_restored():
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    yield
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = benchmark
+
+
+def _executed(card: DeviceCard, module: NetworkModule, ops, tmp_path, x):
+    """The output of the agent's own executor for a model file that the host wrote."""
+    runtime = TorchEager(card)
+    path = tmp_path / "model.npz"
+    path.write_bytes(runtime.build(ops, module.folded, "n"))
+    settings = {k: v for k, v in runtime.greeting.items() if k != "runtime"}
+    executor = agent.Torch(**settings)
+    with torch.inference_mode():
+        network, drawn = executor.network(str(path))
+        assert drawn.shape == x.shape
+        return network(x.to(drawn.device, drawn.dtype)).float().cpu().numpy()
+
+
+@pytest.mark.parametrize("op", OPERATORS, ids=str)
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_agent_and_the_module_agree(op, channels_last, tmp_path):
+    card = DeviceCard(name="x", runtime="torch", channels_last=channels_last)
+    module = trained_looking(op)
+    x = torch.randn(op.batch, op.in_channels, op.height, op.width)
+    with torch.no_grad():
+        expected = module(x).numpy()
+    output = _executed(card, module, [op], tmp_path, x)
+    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_whole_network_agrees(toy_space, tmp_path):
+    network = toy_space.network([0, 6, 5, 3])
+    module = trained_looking(*network.ops)
+    x = torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        expected = module(x).numpy()
+    output = _executed(DeviceCard(name="x", runtime="torch"), module, network.ops, tmp_path, x)
+    np.testing.assert_allclose(output, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_model_file_is_read_without_unpickling(tmp_path):
+    path = tmp_path / "evil.npz"
+    np.savez(path, layers=np.array([{"not": "bytes"}], object))
+    card = DeviceCard(name="x", runtime="torch")
+    settings = {k: v for k, v in TorchEager(card).greeting.items() if k != "runtime"}
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        agent.Torch(**settings).network(str(path))
+
+
+def test_the_card_says_how_models_are_launched():
+    cpu = TorchEager(DeviceCard(name="x", runtime="torch")).options
+    gpu = TorchEager(DeviceCard(name="x", runtime="torch", provider="cuda")).options
+    assert cpu == "provider=cpu launch=eager layout=channels-last"
+    assert gpu == "provider=cuda launch=cuda-graph layout=channels-last"
+
+
+def test_without_a_gpu_the_gpu_card_says_so():
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    card = DeviceCard(name="gpu", runtime="torch", provider="cuda", batch=8)
+    with pytest.raises(Exception, match="no CUDA device"), connect(card).sit():
+        pass
+
+
+_LARGE = OpSpec("mbconv", 56, 56, 24, 24, 5, 1, 6, "relu6", batch=8)
+_SMALL = OpSpec("mbconv", 14, 14, 24, 24, 3, 1, 3, "relu6", batch=8)
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "float16", "bfloat16"])
+@pytest.mark.parametrize("graph", [True, False])
+@pytest.mark.parametrize("mark", [pytest.param(None, marks=needs_gpu)])
+def test_a_gpu_takes_longer_for_more_work(precision, graph, mark):
+    card = DeviceCard(
+        name="gpu",
+        runtime="torch",
+        provider="cuda",
+        batch=8,
+        precision=precision,
+        cuda_graph=graph,
+    )
+    device = connect(card)
+    assert "NVIDIA" in device.setting.hardware
+    with device.sit() as sitting:
+        small, large = (
+            sitting.run(sitting.load(Workload.of_op(op)), 5, 30) for op in (_SMALL, _LARGE)
+        )
+    assert np.median(large.ms) > np.median(small.ms) > 0
+    assert large.memory_bytes > small.memory_bytes > 0
+
+
+@pytest.mark.parametrize("mark", [pytest.param(None, marks=needs_gpu)])
+def test_on_a_gpu_the_agent_and_the_module_agree(mark, toy_space, tmp_path):
+    network = toy_space.network([0, 6, 5, 3])
+    module = trained_looking(*network.ops)
+    x = torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        expected = module(x).numpy()
+    card = DeviceCard(name="gpu", runtime="torch", provider="cuda")
+    output = _executed(card, module, network.ops, tmp_path, x)
+    np.testing.assert_allclose(output, expected, rtol=1e-3, atol=1e-3)

@@ -1,0 +1,37 @@
+"""What tests of the commands share."""
+
+import sys
+
+import pytest
+
+from latency import LatencyTable, Measurement, Setting
+from search import spaces
+
+
+@pytest.fixture
+def invoke(monkeypatch, capsys, tmp_path):
+    """Run a command in this process; its exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(main, *words):
+        monkeypatch.setattr(sys, "argv", [main.__module__, *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        done = capsys.readouterr()
+        return stop.value.code, done.out, " ".join(done.err.split())
+
+    return call
+
+
+@pytest.fixture
+def mini_csv(tmp_path):
+    """A table of `mini` of a device that is not at hand."""
+    rows = {}
+    for op in spaces.load("mini").operators:
+        ms = 0.002 + op.macs * 5e-8
+        rows[op] = Measurement(ms, 0.005 * ms, 50, ms)
+    path = tmp_path / "far-away.csv"
+    LatencyTable(Setting("phone", "some phone", "", "someruntime 2", transport="adb"), rows).save(
+        path
+    )
+    return path

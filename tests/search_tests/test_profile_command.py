@@ -1,0 +1,154 @@
+"""`lat-profile`: cards, devices that are not at hand, and tables that are checked again."""
+
+import json
+
+import pytest
+
+from latency import LatencyTable, Setting, machine
+from search import spaces
+from search.commands.profile_command import main as lat_profile
+from search.commands.search_command import main as lat_search
+
+
+@pytest.fixture
+def replay_card(tmp_path, mini_csv):
+    """A card whose device answers from a table; `devices` share the work."""
+
+    def write(devices=1):
+        path = tmp_path / "replayed.toml"
+        path.write_text(
+            'transport = "replay"\n'
+            "[measuring]\nmax_bursts = 12\nmax_sittings = 3\n"
+            f"[replay]\ntable = '{mini_csv}'\ndevices = {devices}\n"
+        )
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("devices", [1, 3])
+def test_a_replayed_profile_has_the_numbers_of_its_table(
+    invoke, replay_card, mini_csv, tmp_path, devices
+):
+    words = ["--device", replay_card(devices), "--space", "mini", "--out", tmp_path / "o"]
+    code, out, err = invoke(lat_profile, *words, "--json")
+    assert code == 0, err
+    answer = json.loads(out)
+    assert answer["operators"] == 41
+    assert answer["failed"] == {}
+    table, truth = LatencyTable.load(answer["table"]), LatencyTable.load(mini_csv)
+    for op in table:
+        assert table[op].median_ms == pytest.approx(truth[op].median_ms, rel=0.02)
+        assert table[op].sittings >= 3
+        assert table[op].converged is not None
+    said = table.circumstances["measured mini@32"]
+    assert ("3 devices agree on 3 anchors" in said) == (devices == 3)
+    assert not list((tmp_path / "o").glob("*.journal"))
+
+
+def test_the_list_shows_every_card_its_reachability_and_its_table(invoke, own_data_folder):
+    code, out, _ = invoke(lat_profile, "--list", "--json")
+    assert code == 0
+    cards = {card["card"]: card for card in json.loads(out)}
+    shipped = "android cpu cpu-litert cpu-torch gpu pixel1 raspberrypi ssh-example"
+    assert set(shipped.split()) <= set(cards)
+    assert cards["cpu"]["reachable"]
+    assert not cards["ssh-example"]["reachable"]
+    assert cards["ssh-example"]["why"]
+
+
+def test_the_list_tells_a_tables_age_and_error_and_a_users_own_cards(
+    invoke, replay_card, own_data_folder, tmp_path
+):
+    folder = tmp_path / "user-data" / "cards"
+    folder.mkdir(parents=True)
+    replay_card().rename(folder / "mine.toml")
+    assert invoke(lat_profile, "--device", "mine", "--space", "mini")[0] == 0
+    code, out, _ = invoke(lat_profile, "--list")
+    assert code == 0
+    assert "mine" in out
+    code, out, _ = invoke(lat_profile, "--list", "--json")
+    (mine,) = (card for card in json.loads(out) if card["card"] == "mine")
+    assert mine["reachable"]
+
+
+def test_a_check_names_each_step_and_measures_nothing(invoke, tmp_path):
+    code, out, _ = invoke(lat_profile, "--device", "cpu", "--check", "--json")
+    assert code == 0
+    answer = json.loads(out)
+    assert answer["ready"]
+    assert [step["ok"] for step in answer["steps"]] == [True] * 4
+    assert machine.hardware() in answer["steps"][1]["found"]
+    assert not (tmp_path / "user-data").exists()
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        ("ssh-example", "no such host"),
+        ("android", "benchmark_model"),
+    ],
+)
+def test_a_check_says_what_is_missing(invoke, card, said):
+    code, out, err = invoke(lat_profile, "--device", card, "--check")
+    assert code == 1
+    assert "MISSING" in out
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_verify_finds_that_a_device_has_become_slower(invoke, replay_card, mini_csv):
+    assert invoke(lat_profile, "--device", replay_card(), "--space", "mini")[0] == 0
+    code, out, _ = invoke(lat_profile, "--device", replay_card(), "--verify", "--json")
+    assert code == 0
+    assert json.loads(out)["significant"] is False
+    text = mini_csv.read_text().splitlines()
+    start = next(i for i, line in enumerate(text) if line.startswith("kind,"))
+    column = text[start].split(",").index("latency_ms")
+    for i in range(start + 1, len(text)):
+        cells = text[i].split(",")
+        cells[column] = f"{1.1 * float(cells[column]):.7f}"
+        text[i] = ",".join(cells)
+    mini_csv.write_text("\n".join(text) + "\n")
+    code, out, _ = invoke(lat_profile, "--device", replay_card(), "--verify", "--json")
+    assert code == 0
+    answer = json.loads(out)
+    assert answer["significant"] is True
+    assert answer["drift"] == pytest.approx(0.1, abs=0.02)
+    code, out, _ = invoke(lat_profile, "--device", replay_card(), "--verify")
+    assert "the table is out of date" in out
+
+
+def test_verify_without_a_table_says_how_to_measure_one(invoke, replay_card):
+    code, _, err = invoke(lat_profile, "--device", replay_card(), "--verify")
+    assert code == 1
+    assert "there is no table of replayed" in err
+
+
+def test_a_phone_without_phone_or_table_names_both_ways_out(invoke):
+    code, _, err = invoke(lat_search, "--target", "pixel1", "--budget", "80ms")
+    assert code == 1
+    assert "lat-profile --device pixel1" in err
+    assert "lat-table import" in err
+
+
+def test_a_device_out_of_reach_stands_for_its_newest_table(invoke, mini_csv, own_data_folder):
+    table = LatencyTable.load(mini_csv)
+    setting = Setting("ssh-example", "some board", runtime="x 1", transport="ssh")
+    path = mini_csv.parent / "user-data" / "board.csv"
+    LatencyTable(setting, table.rows).save(path)
+    words = ["--target", "ssh-example", "--space", "mini", "--range", "--json"]
+    code, out, err = invoke(lat_search, *words)
+    assert code == 0
+    assert "cannot be reached" in err
+    assert "going by its table" in err
+    assert json.loads(out)["fastest_ms"] > 0
+
+
+def test_tables_are_named_by_all_that_sets_them_apart():
+    space = spaces.load("mini")
+    assert len(space.operators) == 41
+    usual = Setting("gpu", "NVIDIA H200", runtime="torch 2.11.0")
+    other = Setting("gpu", "NVIDIA H200", "", "torch 2.11.0", 2, "float16", 8)
+    assert usual.stem == "nvidia-h200-torch-2.11.0"
+    assert other.stem == "nvidia-h200-torch-2.11.0-2-threads-float16-batch-8"
