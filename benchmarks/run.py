@@ -13,12 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+import measuring_devices
 import numpy as np
 import torch
+from figure import Figure
 from rich.console import Console
 from rich.table import Table
 
@@ -36,23 +38,6 @@ from search.training import WeightOptimizer
 
 RESULTS = Path(__file__).parent / "results.json"
 BATCH = 8
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A measured figure and its bounds; None where there is no bound."""
-
-    name: str
-    value: float
-    most: float | None = None
-    least: float | None = None
-    unit: str = ""
-
-    @property
-    def holds(self) -> bool:
-        over = self.most is not None and self.value > self.most
-        under = self.least is not None and self.value < self.least
-        return not (over or under)
 
 
 def _command(name: str, *words: str) -> dict:
@@ -86,7 +71,7 @@ def table_error() -> Iterator[Figure]:
     table = LatencyTable.load(device.setting.stem)
     choices = space.random_choices(16, np.random.default_rng(12345))
     networks = [space.network(row.tolist()) for row in choices]
-    long = {"min_bursts": 60, "max_bursts": 120, "sittings": 6, "pause_seconds": 3.0}
+    long = {"min_bursts": 60, "max_network_bursts": 120, "sittings": 6, "pause_seconds": 3.0}
     measuring = card.measuring.model_copy(update={**long, "network_ci95": 0.01})
     measured = measure(device, [Workload.of_network(n) for n in networks], measuring)
     actual = [measured[network.name].median_ms for network in networks]
@@ -199,6 +184,7 @@ BENCHMARKS = {
     "import": import_time,
     "supernet": supernet,
     "profiling": profiling,
+    **measuring_devices.BENCHMARKS,
     "table": table_error,
     "searches": searches,
     "default": default_search,

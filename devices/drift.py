@@ -93,6 +93,11 @@ class Record:
         """Bursts made of a workload."""
         return len(self._bursts[workload.name])
 
+    def most(self, workload: Workload) -> int:
+        """Up to how many bursts may be made of it."""
+        rule = self._measuring
+        return rule.max_network_bursts if workload.is_network else rule.max_bursts
+
     def last_ms(self, workload: Workload) -> float | None:
         """About how long a run of it takes, if that is known."""
         bursts = self._bursts[workload.name]
@@ -113,7 +118,7 @@ class Record:
 
     def is_finished(self, workload: Workload) -> bool:
         """Whether its interval is as narrow as asked, or nothing more may be done for it."""
-        if self.count(workload) >= self._measuring.max_bursts:
+        if self.count(workload) >= self.most(workload):
             return True
         if self.count(workload) < self._measuring.min_bursts:
             return False

@@ -127,8 +127,11 @@ class _Run:
         else:
             further = self._share * 2 ** (turn - self._measuring.sittings + 1)
             wanted = {w: self.record.count(w) + further for w in self.record.unfinished()}
-        most = self._measuring.max_bursts
-        return {w: min(n, most) for w, n in wanted.items() if w.name not in self._failures}
+        return {
+            w: min(n, self.record.most(w))
+            for w, n in wanted.items()
+            if w.name not in self._failures
+        }
 
     def sit(self, due: dict[Workload, int]) -> None:
         """Measure in rounds, in a fresh process, until each has its bursts or is known."""

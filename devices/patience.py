@@ -44,7 +44,7 @@ class PatientSitting:
         self._sleep = sleep
         self._sitting: Sitting | None = None
         self._handles: dict[Workload, int] = {}
-        self._sit()
+        self._sit_patiently()
 
     def burst(self, workload: Workload, burst_ms: float, expected_ms: float | None) -> Timing:
         """Run a workload for about `burst_ms`, warm. `expected_ms`: what a run takes, if known."""

@@ -162,7 +162,7 @@ def _longer(measuring: Measuring, times: int = 1, pause_seconds: float = 1.0) ->
         "max_sittings": max(5, measuring.max_sittings) * times,
         "pause_seconds": pause_seconds,
         "min_bursts": 60 * times,
-        "max_bursts": 200 * times,
+        "max_network_bursts": 200 * times,
         "burst_ms": 2.0,
     }
     return measuring.model_copy(update=longer)

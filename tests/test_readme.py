@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from devices.card import known_cards, load_card
 from latency import LatencyTable, Measurement, Setting, machine
 from search import spaces
 
@@ -28,3 +29,18 @@ def test_every_command_that_the_readme_names_exists():
     targets = set(re.findall(r"`?make (\w+)", text))
     makefile = (README.parent / "Makefile").read_text()
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+def test_every_card_that_the_readme_shows_is_valid(tmp_path):
+    cards = re.findall(r"```toml\n# (\w+\.toml)\n(.*?)```", README.read_text(), re.DOTALL)
+    assert cards
+    for name, text in cards:
+        (tmp_path / name).write_text(text)
+        assert load_card(str(tmp_path / name)).transport == "ssh"
+
+
+def test_every_target_and_device_that_the_readme_names_is_known():
+    words = r"--(?:device|target) ([\w-]+)(?= |$)"
+    named = set(re.findall(words, README.read_text(), re.MULTILINE))
+    assert {"cpu", "gpu", "android"} <= named
+    assert named <= set(known_cards())

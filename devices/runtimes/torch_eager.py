@@ -31,7 +31,7 @@ class TorchEager:
         card = self._card
         launch = "cuda-graph" if card.provider == "cuda" and card.cuda_graph else "eager"
         layout = "channels-last" if card.channels_last else "contiguous"
-        return f"provider={card.provider} launch={launch} layout={layout}"
+        return f"provider={card.provider} launch={launch} layout={layout} malloc=kept"
 
     @property
     def greeting(self) -> Mapping[str, Any]:

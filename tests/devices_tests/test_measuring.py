@@ -9,9 +9,10 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from devices.card import Measuring, known_cards, load_card
+from devices.card import DeviceCard, Measuring, known_cards, load_card
 from devices.connection import connect
 from devices.device import Timing, Workload
 from devices.drift import Burst, Record, median_polish
@@ -294,6 +295,12 @@ def test_every_shipped_card_is_valid():
         ("runtime = 'tvm'", "runtime: input should be 'onnxruntime'"),
         ("[measuring]\nci95 = 'x'", "measuring.ci95"),
         ("threads = ", "not a device card in TOML"),
+        ("runtime = 'litert'\nprovider = 'cuda'", "provider: the runtime litert has cpu, not cuda"),
+        ("precision = 'int8'", "precision: onnxruntime on cpu computes in float32, not int8"),
+        ("transport = 'adb'", "runtime: a phone over adb is measured by benchmark_model"),
+        ("transport = 'ssh'", r"ssh: the transport ssh needs a section \[ssh\]"),
+        ("transport = 'ssh'\n[ssh]\nhost = 'x'\nport = 0", "ssh.port: input should be greater"),
+        ("[adb]\nfolder = '/data/$(rm x)'", "adb.folder: string should match pattern"),
     ],
 )
 def test_a_broken_card_is_refused_by_file_and_key(tmp_path, text, said):
@@ -301,6 +308,14 @@ def test_a_broken_card_is_refused_by_file_and_key(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(UsageError, match=rf"mine\.toml: {said}"):
         load_card(str(path))
+
+
+def test_a_runtime_without_the_cards_provider_says_what_to_install():
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has a CUDA provider")
+    card = DeviceCard(name="gpu", provider="cuda")
+    with pytest.raises(DeviceError, match="pip install onnxruntime-gpu"):
+        connect(card).sit()
 
 
 def test_an_unknown_card_lists_the_known():

@@ -81,11 +81,20 @@ def test_a_device_that_is_gone_for_good_ends_the_run_with_what_was_measured_kept
         assert kept.count(workload.name) >= max(QUICK.min_bursts, before[workload.name])
 
 
-def test_a_device_that_was_never_there_is_told_at_once(toy_table):
-    waits = []
-    with pytest.raises(ConnectionLostError):
-        PatientSitting(ShakyDevice(toy_table, gone_after=0), sleep=waits.append)
-    assert waits == []
+def test_a_process_that_dies_while_it_starts_is_started_again(toy_table, workloads):
+    class Late(ShakyDevice):
+        tries = 0
+
+        def sit(self):
+            self.tries += 1
+            if self.tries % 3:
+                raise ConnectionLostError("killed in its first words")
+            return super().sit()
+
+    device = Late(toy_table)
+    measured = measure(device, workloads, QUICK, sleep=lambda seconds: None)
+    assert measured.failures == {}
+    assert device.tries >= 9
 
 
 def test_the_warm_up_is_as_long_as_the_device_takes_to_become_warm(toy_table, workloads):

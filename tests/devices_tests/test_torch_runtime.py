@@ -74,8 +74,8 @@ def test_the_model_file_is_read_without_unpickling(tmp_path):
 def test_the_card_says_how_models_are_launched():
     cpu = TorchEager(DeviceCard(name="x", runtime="torch")).options
     gpu = TorchEager(DeviceCard(name="x", runtime="torch", provider="cuda")).options
-    assert cpu == "provider=cpu launch=eager layout=channels-last"
-    assert gpu == "provider=cuda launch=cuda-graph layout=channels-last"
+    assert cpu == "provider=cpu launch=eager layout=channels-last malloc=kept"
+    assert gpu == "provider=cuda launch=cuda-graph layout=channels-last malloc=kept"
 
 
 def test_without_a_gpu_the_gpu_card_says_so():
