@@ -175,8 +175,10 @@ def test_kill_9_of_a_search_and_resume_end_like_an_unbroken_run(mini_csv, tmp_pa
     assert files[0] == files[1]
 
 
-def test_the_whole_way_on_this_machine(invoke, quick_cpu, tmp_path):
+def test_the_whole_way_on_this_machine(invoke, quick_cpu, tmp_path, monkeypatch):
     """Profile the real CPU, search, train, export, and measure on the real CPU."""
+    monkeypatch.setattr("search.confirmation._PATIENCE", ((1, 0.0),))
+    monkeypatch.setattr("search.confirmation._ATTEMPTS", 2)
     words = ["--device", quick_cpu, "--space", "mini", "--out", tmp_path / "tables", "--json"]
     code, out, _ = invoke(lat_profile, *words)
     assert code == 0
