@@ -10,6 +10,7 @@ _STUDENT_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365)
 """97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom."""
 
 _LEAST_IN_A_CLUSTER = 3
+_ENOUGH_CLUSTERS = 6
 
 
 def median_interval(samples: ArrayLike) -> tuple[float, float]:
@@ -34,7 +35,9 @@ def clustered_median(clusters: Sequence[ArrayLike]) -> tuple[float, float]:
     deviation between clusters over the root of their number. What is between clusters is the
     variance of their medians, less what the scatter within them explains of it (1.57 variances
     over the number of samples: the efficiency of the median); the usual estimate of a random
-    effect (Searle, Casella & McCulloch, Variance Components, 1992, section 3.6). Clusters of less
+    effect (Searle, Casella & McCulloch, Variance Components, 1992, section 3.6). From six clusters
+    on, the interval of the median of their medians is taken instead, which a few clusters that
+    are far off (a slow minute of the machine) do not widen. Clusters of less
     than three samples are taken together: their medians say too little each.
     """
     given = [np.asarray(cluster, float) for cluster in clusters]
@@ -47,6 +50,8 @@ def clustered_median(clusters: Sequence[ArrayLike]) -> tuple[float, float]:
     if len(arrays) < 2:
         return median, half
     medians = np.array([np.median(array) for array in arrays])
+    if len(arrays) >= _ENOUGH_CLUSTERS:
+        return median, max(half, median_interval(medians)[1])
     sizes = np.array([len(array) for array in arrays])
     residuals = np.concatenate([array - m for array, m in zip(arrays, medians, strict=True)])
     within = _robust_deviation(residuals) * math.sqrt(

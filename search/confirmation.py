@@ -28,7 +28,7 @@ measurement's interval, and for the device's drift until the network is trained.
 _BAND = 0.025
 """How far under its aim a network may be as long as the space has slower ones."""
 _ATTEMPTS = 8
-_PATIENCE = ((1, 1.0), (2, 3.0), (4, 3.0))
+_PATIENCE = ((1, 1.0), (3, 4.0), (8, 4.0))
 """How many times as long the deployed model is measured, and the seconds between sittings."""
 
 MeasureNetwork = Callable[[NetworkSpec], Measurement]
