@@ -12,6 +12,7 @@ from latency.measurement import Measurement
 from latency.model import LatencyModel, OpPrediction, Prediction
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
+from latency.regression import RegressionModel, fit
 from latency.table import LatencyTable
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "OpPrediction",
     "OpSpec",
     "Prediction",
+    "RegressionModel",
     "Setting",
     "SpecError",
     "TableError",
@@ -32,5 +34,6 @@ __all__ = [
     "Validation",
     "calibrate",
     "candidate_latency",
+    "fit",
     "validate",
 ]

@@ -1,0 +1,128 @@
+"""What an operator's latency depends on, as numbers: physical terms, and a place among operators.
+
+The terms (multiply-accumulates, bytes of activations and of weights of each kind of inner layer,
+launches) add up to a roofline-like latency (Williams, Waterman & Patterson, Roofline, CACM 2009);
+the place (sizes in octaves, and what is there or not) says which operators are alike.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency.layers import Layer
+from latency.ops import OpSpec
+
+Term = tuple[str, str]
+"""(role of an inner layer, what of it is counted): ("depthwise", "macs")."""
+
+LAUNCH: Term = ("layer", "launches")
+
+_VECTOR = 16
+"""Numbers in the widest vector register of today's CPUs (512 bits of float32)."""
+
+_TYPICAL_MACS = {"depthwise": 4.0, "dense": 2.0}
+_TYPICAL = {"macs": 1.0, "bytes": 4.0, "weights": 4.0, "launches": 10.0}
+"""A processor's usual balance: moving a byte takes as long as four multiply-accumulates, starting
+a layer as long as ten thousand; those of a depthwise convolution run at a quarter of the rate."""
+
+_COSTS = {
+    "none": "none",
+    "relu": "clip",
+    "relu6": "clip",
+    "h_swish": "hard",
+    "h_sigmoid": "hard",
+    "sigmoid": "smooth",
+    "silu": "smooth",
+}
+"""Activations that cost alike."""
+
+_WEIGHTS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.5])
+"""Of side, channels in, out and hidden, kernel, stride."""
+_STRANGER = 3.0
+"""Octaves that another kind, activation, squeeze-excite or batch counts as."""
+
+
+def physical_terms(op: OpSpec, sized: bool = False) -> dict[Term, float]:
+    """Millions of multiply-accumulates and megabytes of every role of inner layer, for the whole
+    batch, and thousands of layers. `sized`: depthwise kernels of each size are a role."""
+    terms: dict[Term, float] = {LAUNCH: len(op.layers) / 1e3}
+    for layer in op.layers:
+        counted = {
+            "macs": op.batch * layer.macs / 1e6,
+            "bytes": op.batch * layer.activations * 4e-6,
+            "weights": layer.params * 4e-6,
+        }
+        for what, amount in counted.items():
+            if amount:
+                term = (role(layer, sized), what)
+                terms[term] = terms.get(term, 0.0) + amount
+    return terms
+
+
+def role(layer: Layer, sized: bool = False) -> str:
+    """Which code executes a layer: pointwise, dense and depthwise convolutions (those of each
+    size where `sized`), products with a vector, and the layer's kind for all others."""
+    if layer.kind == "linear":
+        return "vector"
+    if layer.kind != "conv":
+        return layer.kind
+    if layer.groups > 1:
+        return f"depthwise {layer.kernel[0]}x{layer.kernel[1]}" if sized else "depthwise"
+    if layer.kernel != (1, 1):
+        return "dense"
+    return "pointwise" if layer.in_shape[:2] != (1, 1) else "vector"
+
+
+def typical_cost(term: Term) -> float:
+    """What a term usually costs, in units of one million multiply-accumulates."""
+    layer, what = term
+    return _TYPICAL[what] * (_TYPICAL_MACS.get(family(layer), 1.0) if what == "macs" else 1.0)
+
+
+def family(role: str) -> str:
+    """The role without its size."""
+    return role.split()[0]
+
+
+def place(op: OpSpec) -> NDArray[np.float64]:
+    """Sizes in octaves, what an operator has or lacks, and how much of its vectors is idle."""
+    hidden = _hidden(op)
+    cost = _COSTS[op.activation]
+    residual = op.kind == "mbconv" and op.stride == 1 and op.in_channels == op.out_channels
+    has = [hidden == op.in_channels, bool(op.squeeze_excite), residual]
+    has += [cost == name for name in ("none", "hard", "smooth")]
+    has += [op.kind == kind for kind in ("conv", "pool", "linear")]
+    idle = [4 * _idle_octaves(channels) for channels in (op.in_channels, hidden, op.out_channels)]
+    return np.array([*_octaves(op), *map(float, has), *idle])
+
+
+def distances(op: OpSpec, others: Sequence[OpSpec]) -> NDArray[np.float64]:
+    """How far each of `others` is from `op`, shape (others,): octaves between their sizes, taken
+    together as a Euclidean length, and 3 for each way in which they differ in kind."""
+    sizes = np.array([_octaves(other) for other in others]) - _octaves(op)
+    traits = np.array([_traits(other) for other in others], object)
+    strange = (traits != np.array(_traits(op), object)).sum(1)
+    return np.sqrt(((sizes * _WEIGHTS) ** 2).sum(1)) + _STRANGER * strange
+
+
+@lru_cache(maxsize=8192)
+def _octaves(op: OpSpec) -> NDArray[np.float64]:
+    side = math.sqrt(op.height * op.width)
+    sizes = (side, op.in_channels, op.out_channels, _hidden(op), op.kernel, op.stride)
+    return np.log2(np.array(sizes, float))
+
+
+@lru_cache(maxsize=8192)
+def _traits(op: OpSpec) -> tuple[object, ...]:
+    return op.kind, _COSTS[op.activation], bool(op.squeeze_excite), op.batch
+
+
+def _hidden(op: OpSpec) -> int:
+    return max(1, round(op.in_channels * op.expansion))
+
+
+def _idle_octaves(channels: int) -> float:
+    return math.log2(-(-channels // _VECTOR) * _VECTOR / channels)

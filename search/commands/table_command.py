@@ -1,0 +1,299 @@
+"""`lat-table`: look at tables, compare, merge, import and export them."""
+
+import json
+import math
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from latency.comparison import OpDifference, TableDifference, diff
+from latency.errors import UsageError, unknown_name
+from latency.exchange import export_table, import_table
+from latency.ops import OpSpec
+from latency.table import LatencyTable
+from latency.units import format_ms
+from search.commands.console import notice, run
+
+_SETTLED = 0.02
+"""An operator whose 95 % interval is wider than this share of its median is called unstable."""
+
+Name = Annotated[str, typer.Argument(help="A table: path, stem, or a card's name.")]
+Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
+Format = Annotated[str, typer.Option("--format", help="proxylessnas or ofa.")]
+Rows = Annotated[int, typer.Option(min=1, help="How many operators to list at most.")]
+
+
+def show(table: Name, rows: Rows = 10, as_json: Json = False) -> None:
+    """Print a table: its circumstances, slowest and unstable operators, and its own error.
+
+    Examples:
+
+      lat-table show cpu
+
+      lat-table show my-phone.csv --rows 30
+
+      lat-table show my-phone.csv --json
+    """
+    one = LatencyTable.load(table)
+    slowest = sorted(one, key=lambda op: -one[op].median_ms)
+    unstable = [op for op in slowest if _is_unstable(one, op)]
+    if as_json:
+        print(json.dumps(_table_as_dict(one, unstable)))
+        return
+    facts = {**_filled(asdict(one.setting)), **one.circumstances}
+    _print_pairs(str(one.source), facts)
+    print(f"\n{len(one)} operators")
+    for tag, validation in one.validations.items():
+        print(f"{tag}: {validation}, never fitted on")
+    if not one.validations:
+        print("error on whole networks: not measured")
+    _print_ops("slowest", one, slowest[:rows])
+    if unstable:
+        _print_ops("unstable", one, unstable[:rows])
+        print(f"{len(unstable)} unstable: measure them again, on a machine at rest")
+
+
+def diff_tables(a: Name, b: Name, rows: Rows = 20, as_json: Json = False) -> None:
+    """Compare table B with table A, operator by operator, and say what is more than chance.
+
+    Examples:
+
+      lat-table diff before.csv after.csv
+
+      lat-table diff cpu.csv phone.csv --json
+    """
+    found = diff(LatencyTable.load(a), LatencyTable.load(b))
+    if as_json:
+        print(json.dumps(_difference_as_dict(found)))
+        return
+    if found.settings:
+        pairs = {name: f"{x} | {y}" for name, (x, y) in found.settings.items()}
+        _print_pairs("settings differ: A | B", pairs)
+    _print_differences(found, rows)
+    print(f"only in A: {len(found.only_a)}; only in B: {len(found.only_b)}")
+    if not found.common:
+        print("no operator in common")
+        return
+    print(
+        f"{len(found.significant)} of {len(found.common)} common operators differ significantly "
+        "(5 %, Holm)"
+    )
+    print(
+        f"B takes {found.median_ratio:.3f} times as long as A (median); "
+        f"sign test: p = {found.sign_p_value:.2g}"
+    )
+
+
+def merge(
+    tables: Annotated[list[str], typer.Argument(help="Tables; of a row in several, the last.")],
+    out: Annotated[Path, typer.Option(help="The table to write.")],
+    as_json: Json = False,
+) -> None:
+    """Merge tables of one setting; where several know an operator, the last one wins.
+
+    Tables of different hardware, runtime, precision, batch, ... are refused, and why is said.
+
+    Examples:
+
+      lat-table merge old.csv new.csv --out both.csv
+    """
+    _check_out(out, ".csv")
+    if len(tables) < 2:
+        raise UsageError("merging takes two tables or more")
+    merged = LatencyTable.load(tables[0])
+    for name in tables[1:]:
+        merged = merged.merge(LatencyTable.load(name))
+    merged.save(out)
+    _print_written({"table": str(out), "operators": len(merged)}, as_json)
+
+
+def import_file(
+    file: Annotated[Path, typer.Argument(help="The published YAML file.")],
+    format: Format,
+    device: Annotated[str, typer.Option(help="Name of the card that the table is for.")],
+    out: Annotated[Path, typer.Option(help="The table to write.")],
+    hardware: Annotated[str, typer.Option(help="What it was measured on, in words.")] = "",
+    runtime: Annotated[
+        str, typer.Option(help="What executed the operators.")
+    ] = "TF-Lite (as published)",
+    as_json: Json = False,
+) -> None:
+    """Make a table of ours from one of ProxylessNAS or Once-for-all.
+
+    Examples:
+
+      lat-table import --format proxylessnas mobile_trim.yaml --device pixel1 --out pixel1.csv
+
+      lat-table import --format ofa 224_lookup_table.yaml --device note10
+      --hardware "Samsung Note10" --out note10.csv
+    """
+    _check_out(out, ".csv")
+    table = import_table(file, format, device, hardware=hardware, runtime=runtime)
+    table.save(out)
+    _print_written({"table": str(out), "operators": len(table)}, as_json)
+
+
+def export_file(
+    table: Name,
+    format: Format,
+    out: Annotated[Path, typer.Option(help="The YAML file to write.")],
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Leave out, and name, what the format cannot tell.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a table in the format that ProxylessNAS' or Once-for-all's search code reads.
+
+    Examples:
+
+      lat-table export cpu --format proxylessnas --out cpu.yaml
+
+      lat-table export cpu --format ofa --partial --out cpu.yaml
+    """
+    _check_out(out, ".yaml", ".yml")
+    one = LatencyTable.load(table)
+    left_out = export_table(one, format, out, partial=partial)
+    for op in left_out:
+        notice(f"left out, since {format} has no key for it: {op.key}")
+    summary = {"file": str(out), "operators": len(one) - len(left_out)}
+    _print_written({**summary, "left_out": [op.key for op in left_out]}, as_json)
+
+
+def _check_out(out: Path, *endings: str) -> None:
+    if out.suffix not in endings:
+        raise UsageError(f"--out {out}: a file that ends in {' or '.join(endings)} is expected")
+
+
+def _print_written(summary: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        print(f"{summary['operators']} operators: {summary.get('table') or summary.get('file')}")
+
+
+def _is_unstable(table: LatencyTable, op: OpSpec) -> bool:
+    return table[op].relative_ci95 > _SETTLED or table[op].converged is False
+
+
+def _filled(facts: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in facts.items() if value != ""}
+
+
+def _print_pairs(title: str, pairs: dict) -> None:
+    print(title)
+    width = max(map(len, pairs))
+    for name, value in pairs.items():
+        lines = textwrap.wrap(str(value), 76 - width) or [""]
+        print(f"  {name:{width}}  " + f"\n{' ' * (width + 4)}".join(lines))
+
+
+def _print_ops(title: str, table: LatencyTable, ops: list[OpSpec]) -> None:
+    shown = Table(title, "alone", "± 95 %", "in network", "runs", box=None, pad_edge=False)
+    for op in ops:
+        row = table[op]
+        inside = table.in_network_ms.get(op, row.median_ms)
+        interval = f"{100 * row.relative_ci95:.2f} %"
+        shown.add_row(op.key, format_ms(row.median_ms), interval, format_ms(inside), str(row.runs))
+    print()
+    _console().print(shown)
+
+
+def _print_differences(found: TableDifference, rows: int) -> None:
+    ranked = sorted(found.common, key=lambda one: (not one.significant, one.p_value))
+    shown = Table("operator", "A", "B", "B / A", "95 %", "", box=None, pad_edge=False)
+    for one in ranked[:rows]:
+        ends = f"{one.low:.3f} to {one.high:.3f}"
+        mark = "*" if one.significant else ""
+        a, b = format_ms(one.a_ms), format_ms(one.b_ms)
+        shown.add_row(one.op.key, a, b, f"{one.ratio:.3f}", ends, mark)
+    if ranked:
+        _console().print(shown)
+        print(f"*: significant; {max(0, len(ranked) - rows)} more not listed (--rows)")
+
+
+def _console() -> Console:
+    return Console(highlight=False, width=80)
+
+
+def _table_as_dict(table: LatencyTable, unstable: list[OpSpec]) -> dict[str, object]:
+    return {
+        "table": table.source,
+        "setting": asdict(table.setting),
+        "circumstances": dict(table.circumstances),
+        "validation": {tag: asdict(one) for tag, one in table.validations.items()},
+        "unstable": [op.key for op in unstable],
+        "ops": [
+            {
+                "key": op.key,
+                "latency_ms": row.median_ms,
+                "ci95_ms": row.ci95_ms if math.isfinite(row.ci95_ms) else None,
+                "runs": row.runs,
+                "in_network_ms": table.in_network_ms.get(op, row.median_ms),
+            }
+            for op, row in table.rows.items()
+        ],
+    }
+
+
+def _difference_as_dict(found: TableDifference) -> dict[str, object]:
+    def told(one: OpDifference) -> dict[str, object]:
+        facts = {**vars(one), "key": one.op.key}
+        del facts["op"]
+        return facts
+
+    return {
+        "median_ratio": found.median_ratio if found.common else None,
+        "sign_p_value": found.sign_p_value,
+        "significant": len(found.significant),
+        "common": [told(one) for one in found.common],
+        "only_a": [op.key for op in found.only_a],
+        "only_b": [op.key for op in found.only_b],
+        "settings": found.settings,
+    }
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "show": show,
+    "diff": diff_tables,
+    "merge": merge,
+    "import": import_file,
+    "export": export_file,
+}
+
+
+def main() -> None:
+    """Run the sub-command that the first word names."""
+    words = sys.argv[1:]
+    if words and words[0] in COMMANDS:
+        sys.argv = [sys.argv[0], *words[1:]]
+        run(COMMANDS[words[0]], f"lat-table {words[0]}")
+    run(_overview, "lat-table")
+
+
+def _overview(
+    command: Annotated[str, typer.Argument(help="show, diff, merge, import or export.")],
+) -> None:
+    """Look at latency tables, compare, merge, import and export them.
+
+    Every command has its own --help.
+
+    Examples:
+
+      lat-table show cpu
+
+      lat-table diff before.csv after.csv
+
+      lat-table merge old.csv new.csv --out both.csv
+
+      lat-table import --format proxylessnas FILE --device NAME --out FILE.csv
+
+      lat-table export cpu --format proxylessnas --out cpu.yaml
+    """
+    raise unknown_name("command", command, COMMANDS)
