@@ -1,13 +1,13 @@
 """`lat-predict`: a network's latency on a target, with interval and operator by operator."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from latency import fit, zoo
 from latency.errors import UsageError
 from latency.model import Prediction
 from latency.network import NetworkSpec
@@ -17,33 +17,52 @@ from search.commands.targets import resolve
 
 
 def predict_command(
-    network: Annotated[Path, typer.Argument(help="A network.json, as lat-search writes it.")],
+    network: Annotated[
+        str, typer.Argument(help="A network.json, as lat-search writes it, or zoo:NAME.")
+    ],
     target: Annotated[str, typer.Option(help="Device card, table, or path to either.")] = "cpu",
+    extrapolate: Annotated[
+        bool, typer.Option(help="Predict operators far from all that the table covers, too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
     """Predict a network's latency from a target's table, without running it.
+
+    Operators that the table lacks are predicted from those it has, and said to be.
 
     Examples:
 
       lat-predict runs/demo/network.json --target cpu
 
       lat-predict network.json --target my-phone.csv --json
+
+      lat-predict zoo:mobilenet_v2 --target cpu
     """
-    spec = NetworkSpec.load(network)
     table = resolve(target).table
     if table is None:
         raise UsageError(
             f"no measurements of {target} yet; measure it: lat-profile --device {target}"
         )
-    prediction = table.predict(spec)
+    spec = _network(network, table.setting.batch)
+    is_covered = not table.missing(spec.ops)
+    model = table if is_covered else fit(table, extrapolate=extrapolate)
+    prediction = model.predict(spec)
     if as_json:
         print(json.dumps(_as_dict(prediction)))
         return
-    shown = Table("operator", "latency", "share")
+    shown = Table("operator", "latency", "share", "source")
     for part in prediction.per_op:
-        shown.add_row(part.op.key, format_ms(part.ms), f"{100 * part.ms / prediction.ms:.1f} %")
+        share = f"{100 * part.ms / prediction.ms:.1f} %"
+        shown.add_row(part.op.key, format_ms(part.ms), share, part.source)
     Console(highlight=False).print(shown)
     print(f"{spec.name} on {target}: {prediction}")
+
+
+def _network(name: str, batch: int) -> NetworkSpec:
+    """The published network "zoo:NAME", or that of a file."""
+    if name.startswith("zoo:"):
+        return zoo.load(name.removeprefix("zoo:"), batch=batch)
+    return NetworkSpec.load(name)
 
 
 def _as_dict(prediction: Prediction) -> dict[str, object]:

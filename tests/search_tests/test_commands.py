@@ -135,13 +135,39 @@ def test_a_network_file_is_predicted_operator_by_operator(invoke, mini_csv, tmp_
     code, out, _ = invoke(lat_predict, "n.json", "--target", mini_csv)
     assert code == 0
     assert "mbconv-16x16x24-24-k7-s1-e6-relu6" in out
-    other = spaces.load("mini", resolution=48)
-    (tmp_path / "n.json").write_text(other.network(other.largest).to_json())
-    code, _, err = invoke(lat_predict, "n.json", "--target", mini_csv)
-    assert code == 1
-    assert "lacks" in err
-    assert "conv-48x48x3-16" in err
     assert invoke(lat_predict, "absent.json", "--target", mini_csv)[0] == 1
+
+
+def test_operators_that_the_table_lacks_are_predicted_and_said_to_be(invoke, mini_csv, tmp_path):
+    table = LatencyTable.load(mini_csv)
+    space = spaces.load("mini")
+    network = space.network(space.largest)
+    removed = network.ops[4]
+    rows = {op: row for op, row in table.rows.items() if op != removed}
+    LatencyTable(table.setting, rows).save(tmp_path / "partial.csv")
+    (tmp_path / "n.json").write_text(network.to_json())
+    code, out, err = invoke(lat_predict, "n.json", "--target", tmp_path / "partial.csv", "--json")
+    assert code == 0, err
+    answer = json.loads(out)
+    sources = {op["key"]: op["source"] for op in answer["ops"]}
+    assert [key for key, source in sources.items() if source == "predicted"] == [removed.key]
+    assert answer["latency_ms"] == pytest.approx(table.predict(network).ms, rel=0.05)
+    assert answer["low_ms"] < table.predict(network).ms < answer["high_ms"]
+
+
+def test_operators_far_from_the_table_are_refused_with_the_nearest_named(invoke, mini_csv):
+    words = ["zoo:mobilenet_v2", "--target", mini_csv]
+    code, out, err = invoke(lat_predict, *words)
+    assert (code, out) == (1, "")
+    assert "conv-224x224x3-32-k3-s2-relu6" in err
+    assert "nearest" in err
+    code, out, _ = invoke(lat_predict, *words, "--extrapolate", "--json")
+    assert code == 0
+    answer = json.loads(out)
+    assert answer["low_ms"] < answer["latency_ms"] < answer["high_ms"]
+    code, _, err = invoke(lat_predict, "zoo:mobilenet_v3", "--target", mini_csv)
+    assert code == 2
+    assert "did you mean 'mobilenet_v2'" in err
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(invoke, mini_csv, tmp_path):
