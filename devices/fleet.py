@@ -7,7 +7,6 @@
 A few anchors, measured by all, tell how well the devices agree.
 """
 
-import math
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +23,7 @@ from devices.measuring import Keeper, Measured, OnProgress, Progress, measure
 from latency.errors import DeviceError, LatError
 from latency.measurement import Measurement
 
-ANCHORS = 3
+ANCHORS = 2
 _CHUNKS_A_DEVICE = 2
 AGREEMENT = 0.05
 """Devices whose anchors differ by more are no one hardware setting."""
@@ -112,9 +111,7 @@ class _Work:
         rest = [w for w in workloads if w.name not in owners]
         for is_network in (True, False):
             alike = [w for w in rest if w.is_network == is_network]
-            wanted = len(self.workers) * _CHUNKS_A_DEVICE
-            size = max(LEAST_TOGETHER, math.ceil(len(alike) / wanted))
-            self.queue.extend(alike[i : i + size] for i in range(0, len(alike), size))
+            self.queue.extend(_chunks(alike, len(self.workers)))
 
     def run(self, workers: Iterable[_Worker], measuring: Measuring, seed: int) -> None:
         """Work on all devices until the queue is empty; what a failing device leaves goes back."""
@@ -178,6 +175,17 @@ class _Work:
             done += int(sum(w.under_way for w in self.workers))
             alive = sum(w.error is None for w in self.workers)
             self._on_progress(Progress(done, self._total, f"measuring on {alive} devices"))
+
+
+def _chunks(workloads: Sequence[Workload], devices: int) -> list[list[Workload]]:
+    """Equal shares, two for each device, or one where that is too few to tell drift by; each of
+    them from all over the list, since neighbours in it take about as long."""
+    for count in (_CHUNKS_A_DEVICE * devices, devices):
+        if len(workloads) >= count * LEAST_TOGETHER:
+            break
+    else:
+        count = max(1, len(workloads) // LEAST_TOGETHER)
+    return [list(share) for i in range(count) if (share := workloads[i::count])]
 
 
 class _StoppedError(Exception):

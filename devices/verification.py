@@ -17,6 +17,8 @@ from latency.table import LatencyTable
 SHARE = 0.1
 SIGNIFICANT = 0.05
 """Probability below which a common drift is no chance."""
+NEGLIGIBLE = 0.01
+"""A drift that does not put a table out of date, significant or not."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,12 @@ class Verification:
 
     @property
     def still_holds(self) -> bool:
-        """Whether no drift over the whole is significant."""
-        return self.probability > SIGNIFICANT
+        """Whether no drift over the whole is both significant and more than negligible."""
+        return self.probability > SIGNIFICANT or abs(self.drift) <= NEGLIGIBLE
 
     def __str__(self) -> str:
         moved = sum(r.is_significant for r in self.rechecks)
-        verdict = "not significant" if self.still_holds else "significant"
+        verdict = "significant" if self.probability <= SIGNIFICANT else "not significant"
         return (
             f"{len(self.rechecks)} operators measured again: {100 * self.drift:+.1f} % on the "
             f"whole ({verdict}, p = {self.probability:.2g}); {moved} of them differ by more than "
