@@ -42,7 +42,7 @@ from sshd import Sshd, descendants
 
 KILLS = 100
 OPS = [OpSpec("conv", 16, 16, 4 * c, 16, 3, activation="relu6") for c in range(1, 17)]
-BURSTS = 120
+BURSTS = 240
 RULE = Measuring(
     sittings=3, max_sittings=3, min_bursts=BURSTS, max_bursts=BURSTS, drift=1e9, seconds=1e9
 )
@@ -92,7 +92,7 @@ def _killed_while_measuring(
 
     def keep_killing() -> None:
         nonlocal count
-        while count < most and not over.wait(generator.uniform(0.05, 0.6)):
+        while count < most and not over.wait(generator.uniform(0.05, 1.2)):
             kill()
             count += 1
 

@@ -21,7 +21,9 @@ _MIN_RUNS, _MAX_RUNS = 2, 50
 _LEAST_WARM_UP, _MOST_WARM_UP = 2, 64
 _WARM = 0.98
 """A batch of runs that takes more than this share of the batch before is warm."""
-_FATAL_LOSSES = 3
+_BETWEEN_LOSSES = (0.2, 2.0)
+"""Seconds before a workload under which a process was lost is tried again."""
+_FATAL_LOSSES = len(_BETWEEN_LOSSES) + 1
 """A workload under which so many processes die in a row cannot be measured."""
 _BACK_OFF = (0.2, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds before each further try to get a lost device back."""
@@ -49,7 +51,9 @@ class PatientSitting:
     def burst(self, workload: Workload, burst_ms: float, expected_ms: float | None) -> Timing:
         """Run a workload for about `burst_ms`, warm. `expected_ms`: what a run takes, if known."""
         said = ""
-        for _ in range(_FATAL_LOSSES):
+        for loss in range(_FATAL_LOSSES):
+            if loss:  # it may be the way to the device that is shaky, not the workload
+                self._sleep(_BETWEEN_LOSSES[loss - 1])
             sitting = self._sit_patiently()
             try:
                 return self._burst(sitting, workload, burst_ms, expected_ms)

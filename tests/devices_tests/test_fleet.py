@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from threading import Event
 
 import pytest
 from doubles import Memory, ShakyDevice
@@ -22,6 +23,29 @@ def no_waiting(monkeypatch):
 @pytest.fixture
 def workloads(toy_table):
     return [Workload.of_op(op) for op in toy_table]
+
+
+class UnpluggedDevice(ShakyDevice):
+    """Gone for good once it runs anything but the anchors."""
+
+    def __init__(self, table, anchors):
+        super().__init__(table, seed=1)
+        self.anchors, self.is_unplugged = anchors, Event()
+
+    def _is_gone(self):
+        if not set(self.loaded) <= self.anchors:
+            self.is_unplugged.set()
+        return self.is_unplugged.is_set()
+
+
+def _wait_before_sitting(device, event):
+    sit = device.sit
+
+    def sit_when_set():
+        assert event.wait(20)
+        return sit()
+
+    device.sit = sit_when_set
 
 
 def _fleet(table, count, **options):
@@ -45,8 +69,14 @@ def test_each_operator_is_measured_by_one_device_and_the_anchors_by_all(toy_tabl
 
 def test_a_device_that_fails_hands_its_work_back(toy_table, workloads):
     devices = _fleet(toy_table, 3)
-    devices[1] = ShakyDevice(toy_table, seed=1, gone_after=30)
+    anchors = {anchor.name for anchor in choose_anchors(workloads)}
+    devices[1] = failing = UnpluggedDevice(toy_table, anchors)
+    for device in (devices[0], devices[2]):  # not before the failing one has taken its share
+        _wait_before_sitting(device, failing.is_unplugged)
     measured = measure_on_all(devices, workloads, QUICK)
+    handed_back = set(failing.loaded) - anchors
+    assert handed_back
+    assert handed_back <= set(devices[0].loaded) | set(devices[2].loaded)
     assert set(measured.rows) == {workload.name for workload in workloads}
     assert measured.failures == {}
     assert "replay-1 failed (unplugged)" in measured.circumstances["fleet"]
