@@ -36,6 +36,7 @@ _COSTS = {
     "h_sigmoid": "hard",
     "sigmoid": "smooth",
     "silu": "smooth",
+    "gelu": "smooth",
 }
 """Activations that cost alike."""
 

@@ -97,9 +97,15 @@ _MEASURED = (
     "temperature_c",
     "frequency_mhz",
     "note",
+    "traced_ms",
 )
 _YES_NO = {True: "yes", False: "no", None: ""}
-_NEEDED = (*_OP_COLUMNS, "latency_ms", "ci95_ms", "runs")
+_LATER_COLUMNS = ("groups", "dilation")
+_NEEDED = (
+    *(name for name in _OP_COLUMNS if name not in _LATER_COLUMNS),
+    *("latency_ms", "ci95_ms", "runs"),
+)
+_NEEDED = (*(name for name in _OP_COLUMNS if name not in _LATER_COLUMNS), "latency_ms", "ci95_ms", "runs")
 _SETTING = {f.name: f.type for f in fields(Setting)}
 
 
@@ -175,6 +181,7 @@ def table_rows(table: TableContent) -> Iterator[dict[str, object]]:
             "temperature_c": measured.temperature_c,
             "frequency_mhz": measured.frequency_mhz,
             "note": measured.note.replace("#", "no."),
+            "traced_ms": None if measured.traced_ms is None else round(measured.traced_ms, 7),
         }
 
 
@@ -239,7 +246,7 @@ def _read_rows(path: Path, body: list[tuple[int, str]]) -> Iterator[tuple[int, d
 
 def _parse_row(where: str, row: dict[str, str]) -> tuple[OpSpec, Measurement, float | None]:
     try:
-        op = OpSpec(**{name: kind(row[name]) for name, kind in _OP_COLUMNS.items()})  # type: ignore[operator]
+        op = OpSpec(**{name: kind(row[name]) for name, kind in _OP_COLUMNS.items() if name in row})  # type: ignore[operator]
         measurement = Measurement(
             float(row["latency_ms"]),
             float(row["ci95_ms"]),
@@ -252,6 +259,7 @@ def _parse_row(where: str, row: dict[str, str]) -> tuple[OpSpec, Measurement, fl
             _optional(float, row.get("temperature_c")),
             _optional(float, row.get("frequency_mhz")),
             row.get("note") or "",
+            _optional(float, row.get("traced_ms")),
         )
         inside = float(row["in_network_ms"]) if row.get("in_network_ms") else None
     except (ValueError, SpecError) as error:
@@ -260,6 +268,7 @@ def _parse_row(where: str, row: dict[str, str]) -> tuple[OpSpec, Measurement, fl
         ("latency_ms", measurement.median_ms),
         ("min_ms", measurement.min_ms),
         ("in_network_ms", 1.0 if inside is None else inside),
+        ("traced_ms", 1.0 if measurement.traced_ms is None else measurement.traced_ms),
     ):
         if not (math.isfinite(ms) and ms > 0):
             raise TableError(f"{where}: {name} is {ms:g}; a latency is finite and positive")

@@ -23,19 +23,23 @@ if TYPE_CHECKING:
 Shape = tuple[int, int, int]
 """(height, width, channels)"""
 
-INPUT = "input"
-"""The name by which a layer refers to its operator's input."""
+INPUT, OTHER = "input", "other"
+"""The names by which a layer refers to its operator's input, and to the second one that some
+kinds have (`other_shape`)."""
 
-ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "h_sigmoid", "silu", "sigmoid")
+ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "h_sigmoid", "silu", "sigmoid", "gelu")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A primitive: `conv`, `linear`, `pool` (average), `add` or `multiply` (broadcasting).
+    """A primitive: `conv`, `conv_transpose`, `linear`, `matmul` (on channels last), `pool`
+    (average), `max_pool`, `add` or `multiply` (broadcasting), `norm` (scale and shift a channel),
+    `layer_norm` (over channels, on channels last), `concat` and `slice` (of channels),
+    `transpose` (to channels last), `resize` (nearest, by `stride`), `softmax` (over channels),
+    `reorder` (to a runtime's own layout), or `identity`.
 
-    A convolution is padded by half of its kernel. `norm`: followed by batch norm (which a
-    deployed graph folds); else a convolution or linear layer has a bias. `activation` is
-    applied last.
+    `norm`: followed by batch norm (which a deployed graph folds); else a convolution or linear
+    layer has a bias. `activation` is applied last.
     """
 
     name: str
@@ -48,19 +52,45 @@ class Layer:
     groups: int = 1
     norm: bool = False
     activation: str = "none"
+    dilation: int = 1
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the weight as torch and ONNX store it; () where there is none."""
+        inside, outside = self.in_shape[2], self.out_shape[2]
         if self.kind == "conv":
-            return (self.out_shape[2], self.in_shape[2] // self.groups, *self.kernel)
-        if self.kind == "linear":
-            return (self.out_shape[2], self.in_shape[2])
+            return (outside, inside // self.groups, *self.kernel)
+        if self.kind == "conv_transpose":
+            return (inside, outside, *self.kernel)
+        if self.kind in ("linear", "matmul"):
+            return (outside, inside)
+        if self.kind in ("norm", "layer_norm"):
+            return (outside,)
         return ()
+
+    @property
+    def padding(self) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right) of a convolution: half of an odd kernel on each side; of an
+        even one what the output needs, the greater half below and to the right."""
+        before, after = [], []
+        for axis in (0, 1):
+            reach = (self.kernel[axis] - 1) * self.dilation + 1
+            if reach % 2:
+                total = reach - 1
+            else:
+                total = max(0, (self.out_shape[axis] - 1) * self.stride + reach)
+                total = max(0, total - self.in_shape[axis])
+            before.append(total // 2)
+            after.append(total - total // 2)
+        return (before[0], before[1], after[0], after[1])
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one sample."""
+        if self.kind == "conv_transpose":
+            return self.in_shape[0] * self.in_shape[1] * _product(self.weight_shape)
+        if self.kind in ("norm", "layer_norm"):
+            return 0
         return self.out_shape[0] * self.out_shape[1] * _product(self.weight_shape)
 
     @property
@@ -73,6 +103,10 @@ class Layer:
     @property
     def activations(self) -> int:
         """Numbers read and written for one sample, weights left out."""
+        if self.kind == "concat":
+            return 2 * _product(self.out_shape)
+        if self.kind == "slice":
+            return 2 * _product(self.out_shape)
         return _product(self.in_shape) * len(self.inputs) + _product(self.out_shape)
 
 
@@ -83,22 +117,67 @@ def decompose(op: "OpSpec") -> tuple[Layer, ...]:
 
 def check(op: "OpSpec") -> None:
     """Raise `SpecError` where the operator's sizes contradict its kind."""
-    if op.kind == "pool":
-        if op.out_channels != op.in_channels:
-            raise SpecError(f"{op.key}: a pooling keeps its channels")
-        if op.kernel > min(op.height, op.width):
-            raise SpecError(f"{op.key}: the pooling window is larger than the input")
-    elif op.kind == "linear":
-        if (op.height, op.width, op.kernel, op.stride) != (1, 1, 1, 1):
-            raise SpecError(f"{op.key}: a linear layer works on 1x1 inputs (pool first)")
-    elif op.kernel % 2 == 0:
+    if op.kind not in ("conv", "conv_add") and (op.groups, op.dilation) != (1, 1):
+        raise SpecError(f"{op.key}: only a convolution has groups and dilation")
+    if op.in_channels % op.groups or op.out_channels % op.groups:
+        raise SpecError(f"{op.key}: the groups do not divide the channels")
+    if op.kind in _KEEP_CHANNELS and op.out_channels != op.in_channels:
+        raise SpecError(f"{op.key}: a {op.kind} keeps its channels")
+    if op.kind == "pool" and op.kernel > min(op.height, op.width):
+        raise SpecError(f"{op.key}: the pooling window is larger than the input")
+    if op.kind == "linear" and (op.height, op.width, op.kernel, op.stride) != (1, 1, 1, 1):
+        raise SpecError(f"{op.key}: a linear layer works on 1x1 inputs (pool first)")
+    if op.kind == "mbconv" and op.kernel % 2 == 0:
         raise SpecError(f"{op.key}: the kernel of a padded convolution is odd")
+    if op.kind == "concat" and op.out_channels <= op.in_channels:
+        raise SpecError(f"{op.key}: a concatenation adds channels")
+    if op.kind == "slice" and op.out_channels > op.in_channels:
+        raise SpecError(f"{op.key}: a slice has no more channels than its input")
+    if op.kind == "activation" and op.activation == "none":
+        raise SpecError(f"{op.key}: an activation names its function")
+
+
+def other_shape(op: "OpSpec") -> Shape | None:
+    """Shape of the operator's second input, None where it has just one."""
+    if op.kind in ("add", "multiply"):
+        return (op.height, op.width, op.in_channels)
+    if op.kind == "scale":
+        return (1, 1, op.in_channels)
+    if op.kind == "concat":
+        return (op.height, op.width, op.out_channels - op.in_channels)
+    if op.kind == "conv_add":
+        return op.out_shape
+    return None
 
 
 def _conv(op: "OpSpec") -> tuple[Layer, ...]:
     """Convolution, batch norm, activation."""
     chain = _Chain(op)
-    chain.conv("conv", op.out_channels, op.kernel, op.stride, activation=op.activation)
+    chain.conv(
+        "conv",
+        op.out_channels,
+        op.kernel,
+        op.stride,
+        op.groups,
+        activation=op.activation,
+        dilation=op.dilation,
+    )
+    return chain.layers
+
+
+def _conv_add(op: "OpSpec") -> tuple[Layer, ...]:
+    """Convolution and batch norm, added to a second input; activation."""
+    chain = _Chain(op)
+    chain.conv("conv", op.out_channels, op.kernel, op.stride, op.groups, dilation=op.dilation)
+    chain.join("add", "add", OTHER, op.activation)
+    return chain.layers
+
+
+def _conv_transpose(op: "OpSpec") -> tuple[Layer, ...]:
+    """Transposed convolution that enlarges its input `stride` times; activation."""
+    chain = _Chain(op)
+    shape = (op.height * op.stride, op.width * op.stride, op.out_channels)
+    chain.primitive("conv_transpose", shape, op.kernel, op.stride, op.activation)
     return chain.layers
 
 
@@ -134,11 +213,74 @@ def _linear(op: "OpSpec") -> tuple[Layer, ...]:
     return chain.layers
 
 
+def _max_pool(op: "OpSpec") -> tuple[Layer, ...]:
+    """Max pooling, padded by half of an odd kernel; windows begin inside."""
+    chain = _Chain(op)
+    padding = 2 * ((op.kernel - 1) // 2)
+    height, width = (
+        max(0, size + padding - op.kernel) // op.stride + 1 for size in (op.height, op.width)
+    )
+    chain.primitive("max_pool", (height, width, op.in_channels), op.kernel, op.stride)
+    return chain.layers
+
+
+def _resize(op: "OpSpec") -> tuple[Layer, ...]:
+    """Nearest neighbours, to `stride` times height and width."""
+    chain = _Chain(op)
+    shape = (op.height * op.stride, op.width * op.stride, op.in_channels)
+    chain.primitive("resize", shape, 1, op.stride)
+    return chain.layers
+
+
+def _join(kind: str) -> Callable[["OpSpec"], tuple[Layer, ...]]:
+    """Two inputs into one, by the layer `kind`; activation."""
+
+    def decompose_join(op: "OpSpec") -> tuple[Layer, ...]:
+        chain = _Chain(op)
+        chain.join(kind, kind, OTHER, op.activation, op.out_channels)
+        return chain.layers
+
+    return decompose_join
+
+
+def _pointwise(kind: str) -> Callable[["OpSpec"], tuple[Layer, ...]]:
+    """One layer of `kind` that keeps height and width; activation."""
+
+    def decompose_pointwise(op: "OpSpec") -> tuple[Layer, ...]:
+        chain = _Chain(op)
+        shape = (op.height, op.width, op.out_channels)
+        chain.primitive(kind, shape, activation=op.activation)
+        return chain.layers
+
+    return decompose_pointwise
+
+
+_KEEP_CHANNELS = (
+    *("pool", "max_pool", "activation", "add", "multiply", "scale", "norm", "layer_norm"),
+    *("transpose", "resize", "softmax", "reorder"),
+)
+
 KINDS: dict[str, Callable[["OpSpec"], tuple[Layer, ...]]] = {
     "conv": _conv,
     "mbconv": _mbconv,
     "pool": _pool,
     "linear": _linear,
+    "conv_add": _conv_add,
+    "conv_transpose": _conv_transpose,
+    "matmul": _pointwise("matmul"),
+    "max_pool": _max_pool,
+    "activation": _pointwise("identity"),
+    "add": _join("add"),
+    "multiply": _join("multiply"),
+    "scale": _join("multiply"),
+    "norm": _pointwise("norm"),
+    "layer_norm": _pointwise("layer_norm"),
+    "concat": _join("concat"),
+    "slice": _pointwise("slice"),
+    "transpose": _pointwise("transpose"),
+    "resize": _resize,
+    "softmax": _pointwise("softmax"),
+    "reorder": _pointwise("reorder"),
 }
 """Operator kind to the function that decomposes it."""
 
@@ -164,6 +306,7 @@ class _Chain:
         groups: int = 1,
         norm: bool = True,
         activation: str = "none",
+        dilation: int = 1,
     ) -> None:
         height, width, _ = self.shape
         out_shape = (-(-height // stride), -(-width // stride), channels)
@@ -179,8 +322,22 @@ class _Chain:
                 groups=groups,
                 norm=norm,
                 activation=activation,
+                dilation=dilation,
             )
         )
+
+    def primitive(
+        self,
+        kind: str,
+        out_shape: Shape,
+        kernel: int = 1,
+        stride: int = 1,
+        activation: str = "none",
+    ) -> None:
+        """A layer named as its kind."""
+        inputs = (self.last,)
+        sizes = (self.shape, out_shape, (kernel, kernel), stride)
+        self._append(Layer(kind, kind, inputs, *sizes, activation=activation))
 
     def pool(self, name: str, kernel: tuple[int, int], stride: int) -> None:
         height, width, channels = self.shape
@@ -210,8 +367,17 @@ class _Chain:
             )
         )
 
-    def join(self, name: str, kind: str, other: str) -> None:
-        self._append(Layer(name, kind, (self.last, other), self.shape, self.shape))
+    def join(
+        self,
+        name: str,
+        kind: str,
+        other: str,
+        activation: str = "none",
+        channels: int | None = None,
+    ) -> None:
+        out_shape = (*self.shape[:2], channels or self.shape[2])
+        inputs = (self.last, other)
+        self._append(Layer(name, kind, inputs, self.shape, out_shape, activation=activation))
 
     def squeeze_excite(self, squeezed: int) -> None:
         """Hu et al., CVPR 2018, with the hard sigmoid of MobileNetV3."""

@@ -16,6 +16,8 @@ class Measurement:
     `sittings`: over how many processes. `converged`: whether the interval became as narrow as
     asked. `memory_bytes`, `temperature_c`, `frequency_mhz`: peak memory, and the device's state
     meanwhile; None where it cannot be read. `note`: what is to be known about it, in words.
+    `traced_ms`: what an operator takes inside networks by the runtime's own profiler, scaled to
+    what the networks take unprofiled; None where it was not traced.
     """
 
     median_ms: float
@@ -29,6 +31,7 @@ class Measurement:
     temperature_c: float | None = None
     frequency_mhz: float | None = None
     note: str = ""
+    traced_ms: float | None = None
 
     @classmethod
     def from_bursts(cls, sittings_ms: Sequence[Sequence[Sequence[float]]]) -> Self:

@@ -14,9 +14,15 @@ _TAGS = {
     "s": ("stride", int),
     "e": ("expansion", float),
     "se": ("squeeze_excite", float),
+    "g": ("groups", int),
+    "d": ("dilation", int),
     "b": ("batch", int),
 }
-_TAG = re.compile(r"(se|[kseb])(\d.*)")
+_SIZED = (
+    *("height", "width", "in_channels", "out_channels", "kernel", "stride"),
+    *("batch", "groups", "dilation"),
+)
+_TAG = re.compile(r"(se|[ksegdb])(\d.*)")
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,8 @@ class OpSpec:
     else (counts, torch module, exported graph) is read. `expansion` is the ratio of an
     inverted bottleneck's hidden channels to its input channels (rounded to a whole channel),
     `squeeze_excite` the ratio of the squeezed to the hidden channels, 0 for none. Convolutions
-    are padded by half of their kernel on each side, poolings not at all.
+    (of `groups`, dilated by `dilation`) are padded by half of their kernel on each side, average
+    poolings not at all.
 
     Raises `SpecError` where no such operator exists.
 
@@ -46,14 +53,15 @@ class OpSpec:
     activation: str = "none"
     squeeze_excite: float = 0
     batch: int = 1
+    groups: int = 1
+    dilation: int = 1
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise SpecError(str(unknown_name("operator kind", self.kind, KINDS)))
         if self.activation not in ACTIVATIONS:
             raise SpecError(str(unknown_name("activation", self.activation, ACTIVATIONS)))
-        sizes = ("height", "width", "in_channels", "out_channels", "kernel", "stride", "batch")
-        for name in sizes:
+        for name in _SIZED:
             if getattr(self, name) < 1:
                 raise SpecError(f"{name} of a {self.kind} is {getattr(self, name)}; at least 1")
         if not (self.expansion > 0 and 0 <= self.squeeze_excite <= 1):
@@ -79,6 +87,10 @@ class OpSpec:
             parts.append(self.activation)
         if self.squeeze_excite:
             parts.append(f"se{_plain(self.squeeze_excite)}")
+        if self.groups != 1:
+            parts.append(f"g{self.groups}")
+        if self.dilation != 1:
+            parts.append(f"d{self.dilation}")
         if self.batch != 1:
             parts.append(f"b{self.batch}")
         return "-".join(parts)
