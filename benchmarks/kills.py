@@ -92,7 +92,7 @@ def _killed_while_measuring(
 
     def keep_killing() -> None:
         nonlocal count
-        while count < most and not over.wait(generator.uniform(0.05, 1.2)):
+        while count < most and not over.wait(generator.uniform(0.1, 3.0)):
             kill()
             count += 1
 

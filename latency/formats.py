@@ -101,11 +101,11 @@ _MEASURED = (
 )
 _YES_NO = {True: "yes", False: "no", None: ""}
 _LATER_COLUMNS = ("groups", "dilation")
+"""Columns that older tables lack."""
 _NEEDED = (
     *(name for name in _OP_COLUMNS if name not in _LATER_COLUMNS),
     *("latency_ms", "ci95_ms", "runs"),
 )
-_NEEDED = (*(name for name in _OP_COLUMNS if name not in _LATER_COLUMNS), "latency_ms", "ci95_ms", "runs")
 _SETTING = {f.name: f.type for f in fields(Setting)}
 
 
