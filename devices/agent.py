@@ -206,7 +206,7 @@ class Torch:
         return time_runs
 
     def network(self, path):
-        """The model as a function, and an input for it."""
+        """The model as a function, and its inputs by name."""
         import numpy as np
 
         torch = self.torch
@@ -221,10 +221,14 @@ class Torch:
             for name, value in weights.items()
         }
         steps = [self.step(layer, weights) for layer in described["layers"]]
-        x = torch.randn(described["input"]).to(**place, memory_format=self.layout)
+        layout = torch.channels_last if described["channels_last"] else self.layout
+        x = {
+            name: torch.randn(shape).to(**place, memory_format=layout)
+            for name, shape in described["inputs"].items()
+        }
 
         def run(x):
-            values = {"input": x}
+            values = dict(x)
             for inputs, output, function in steps:
                 values[output] = function(*[values[name] for name in inputs])
             return values[output]
@@ -237,26 +241,68 @@ class Torch:
         functional = torch.nn.functional
         kind, name = layer["kind"], layer["name"]
         weight, bias = weights.get(name + ".weight"), weights.get(name + ".bias")
-        stride, padding, groups = layer["stride"], layer["padding"], layer["groups"]
+        kernel, stride, channels = layer["kernel"], layer["stride"], layer["channels"]
+        mean, variance = torch.zeros(channels), torch.ones(channels)
+        if kind == "norm":
+            mean, variance = mean.to(bias), variance.to(bias)
         core = {
-            "conv": lambda x: torch.conv2d(x, weight, bias, stride, padding, 1, groups),
+            "conv": self.convolution(layer, weight, bias),
+            "conv_transpose": self.transposed_convolution(layer, weight, bias),
             "linear": lambda x: functional.linear(x.flatten(1), weight, bias),
-            "pool": lambda x: functional.avg_pool2d(x, layer["kernel"], stride),
+            "matmul": self.along_channels(lambda x: functional.linear(x, weight, bias)),
+            "pool": lambda x: functional.avg_pool2d(x, kernel, stride),
+            "max_pool": lambda x: functional.max_pool2d(x, kernel, stride, (kernel[0] - 1) // 2),
             "add": torch.add,
             "multiply": torch.mul,
+            "concat": lambda x, other: torch.cat((x, other), 1),
+            "norm": lambda x: functional.batch_norm(x, mean, variance, weight, bias, eps=0.0),
+            "layer_norm": self.along_channels(
+                lambda x: functional.layer_norm(x, (channels,), weight, bias)
+            ),
+            "softmax": self.along_channels(lambda x: torch.softmax(x, -1)),
+            "slice": lambda x: x[:, :channels].clone(memory_format=self.layout),
+            "transpose": lambda x: x.permute(0, 2, 3, 1).clone(
+                memory_format=torch.contiguous_format
+            ),
+            "resize": lambda x: functional.interpolate(x, scale_factor=stride),
+            "identity": lambda x: x,
         }[kind]
+        is_fresh = kind != "identity"  # what a layer has computed may be overwritten
         activation = {
             "none": None,
-            "relu": torch.relu_,
-            "relu6": lambda x: functional.hardtanh_(x, 0.0, 6.0),
+            "relu": torch.relu_ if is_fresh else torch.relu,
+            "relu6": lambda x: (functional.hardtanh_ if is_fresh else functional.hardtanh)(
+                x, 0.0, 6.0
+            ),
             "h_swish": functional.hardswish,
             "h_sigmoid": functional.hardsigmoid,
             "silu": functional.silu,
             "sigmoid": torch.sigmoid,
+            "gelu": functional.gelu,
         }[layer["activation"]]
         if activation is None:
             return layer["inputs"], name, core
         return layer["inputs"], name, lambda *inputs: activation(core(*inputs))
+
+    def convolution(self, layer, weight, bias):
+        torch = self.torch
+        top, left, bottom, right = layer["padding"]
+        rest = (layer["dilation"], layer["groups"])
+        if (top, left) == (bottom, right):
+            return lambda x: torch.conv2d(x, weight, bias, layer["stride"], (top, left), *rest)
+        around = (left, right, top, bottom)
+        pad = torch.nn.functional.pad
+        return lambda x: torch.conv2d(pad(x, around), weight, bias, layer["stride"], 0, *rest)
+
+    def transposed_convolution(self, layer, weight, bias):
+        before, after = layer["trimming"]
+        return lambda x: self.torch.conv_transpose2d(
+            x, weight, bias, layer["stride"], before, before - after
+        )
+
+    def along_channels(self, function):
+        """A function of channels last, for tensors that name the channels first."""
+        return lambda x: function(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def on_stream(self, network, x):
         """A function that queues one run on the GPU: the replay of a graph, or the launches."""

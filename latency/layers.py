@@ -27,19 +27,25 @@ INPUT, OTHER = "input", "other"
 """The names by which a layer refers to its operator's input, and to the second one that some
 kinds have (`other_shape`)."""
 
+CHANNELS_LAST = ("matmul", "layer_norm", "softmax")
+"""Layers that work along the channels, which runtimes have last there."""
+
+STANDS_ALONE = ("transpose", "reorder")
+"""Kinds of operators that are in no chain with others, as those with a second input are not."""
+
 ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "h_sigmoid", "silu", "sigmoid", "gelu")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A primitive: `conv`, `conv_transpose`, `linear`, `matmul` (on channels last), `pool`
-    (average), `max_pool`, `add` or `multiply` (broadcasting), `norm` (scale and shift a channel),
-    `layer_norm` (over channels, on channels last), `concat` and `slice` (of channels),
-    `transpose` (to channels last), `resize` (nearest, by `stride`), `softmax` (over channels),
-    `reorder` (to a runtime's own layout), or `identity`.
+    """A primitive: `conv`, `conv_transpose`, `linear`, `matmul` (mixes the channels of each
+    pixel), `pool` (average), `max_pool`, `add` or `multiply` (broadcasting), `norm` (batch norm
+    that stands alone: scale and shift a channel), `layer_norm` (over channels), `concat` and
+    `slice` (the first ones) of channels, `transpose` (to channels last), `resize` (nearest, by
+    `stride`), `softmax` (over channels), `reorder` (to a runtime's own layout), or `identity`.
 
-    `norm`: followed by batch norm (which a deployed graph folds); else a convolution or linear
-    layer has a bias. `activation` is applied last.
+    `norm`: followed by batch norm (which a deployed graph folds); else what has a weight has a
+    bias, too. `activation` is applied last.
     """
 
     name: str
@@ -85,6 +91,14 @@ class Layer:
         return (before[0], before[1], after[0], after[1])
 
     @property
+    def trimming(self) -> tuple[int, int]:
+        """How many rows, and columns, a transposed convolution cuts off before and after the sum
+        of its windows, so that `stride` times its input is left; less than none adds zeros."""
+        total = self.kernel[0] - self.stride
+        before = max(0, total - total // 2)
+        return before, total - before
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of one sample."""
         if self.kind == "conv_transpose":
@@ -125,6 +139,15 @@ def check(op: "OpSpec") -> None:
         raise SpecError(f"{op.key}: a {op.kind} keeps its channels")
     if op.kind == "pool" and op.kernel > min(op.height, op.width):
         raise SpecError(f"{op.key}: the pooling window is larger than the input")
+    padded = 2 * ((op.kernel - 1) // 2) + min(op.height, op.width)
+    if op.kind == "max_pool" and op.kernel > padded:
+        raise SpecError(f"{op.key}: the pooling window is larger than the padded input")
+    if op.kind not in _WINDOWED and (op.kernel, op.stride) != (1, 1):
+        raise SpecError(f"{op.key}: {op.kind} has neither kernel nor stride")
+    if op.kind == "resize" and op.kernel != 1:
+        raise SpecError(f"{op.key}: a resize has no kernel")
+    if op.kind == "conv_transpose" and op.stride == 1 and op.kernel % 2 == 0:
+        raise SpecError(f"{op.key}: a transposed convolution of stride 1 has an odd kernel")
     if op.kind == "linear" and (op.height, op.width, op.kernel, op.stride) != (1, 1, 1, 1):
         raise SpecError(f"{op.key}: a linear layer works on 1x1 inputs (pool first)")
     if op.kind == "mbconv" and op.kernel % 2 == 0:
@@ -202,7 +225,7 @@ def _mbconv(op: "OpSpec") -> tuple[Layer, ...]:
 def _pool(op: "OpSpec") -> tuple[Layer, ...]:
     """Average pooling without padding; a window of the input's size is global pooling."""
     chain = _Chain(op)
-    chain.pool("pool", (op.kernel, op.kernel), op.stride)
+    chain.pool("pool", (op.kernel, op.kernel), op.stride, op.activation)
     return chain.layers
 
 
@@ -214,13 +237,14 @@ def _linear(op: "OpSpec") -> tuple[Layer, ...]:
 
 
 def _max_pool(op: "OpSpec") -> tuple[Layer, ...]:
-    """Max pooling, padded by half of an odd kernel; windows begin inside."""
+    """Max pooling, padded on each side by half of what the kernel has more than one pixel."""
     chain = _Chain(op)
     padding = 2 * ((op.kernel - 1) // 2)
     height, width = (
-        max(0, size + padding - op.kernel) // op.stride + 1 for size in (op.height, op.width)
+        (size + padding - op.kernel) // op.stride + 1 for size in (op.height, op.width)
     )
-    chain.primitive("max_pool", (height, width, op.in_channels), op.kernel, op.stride)
+    shape = (height, width, op.in_channels)
+    chain.primitive("max_pool", shape, op.kernel, op.stride, op.activation)
     return chain.layers
 
 
@@ -228,7 +252,7 @@ def _resize(op: "OpSpec") -> tuple[Layer, ...]:
     """Nearest neighbours, to `stride` times height and width."""
     chain = _Chain(op)
     shape = (op.height * op.stride, op.width * op.stride, op.in_channels)
-    chain.primitive("resize", shape, 1, op.stride)
+    chain.primitive("resize", shape, 1, op.stride, op.activation)
     return chain.layers
 
 
@@ -258,6 +282,10 @@ def _pointwise(kind: str) -> Callable[["OpSpec"], tuple[Layer, ...]]:
 _KEEP_CHANNELS = (
     *("pool", "max_pool", "activation", "add", "multiply", "scale", "norm", "layer_norm"),
     *("transpose", "resize", "softmax", "reorder"),
+)
+
+_WINDOWED = (
+    *("conv", "conv_add", "conv_transpose", "mbconv", "pool", "max_pool", "linear", "resize"),
 )
 
 KINDS: dict[str, Callable[["OpSpec"], tuple[Layer, ...]]] = {
@@ -339,7 +367,9 @@ class _Chain:
         sizes = (self.shape, out_shape, (kernel, kernel), stride)
         self._append(Layer(kind, kind, inputs, *sizes, activation=activation))
 
-    def pool(self, name: str, kernel: tuple[int, int], stride: int) -> None:
+    def pool(
+        self, name: str, kernel: tuple[int, int], stride: int, activation: str = "none"
+    ) -> None:
         height, width, channels = self.shape
         out_height = (height - kernel[0]) // stride + 1
         out_width = (width - kernel[1]) // stride + 1
@@ -352,6 +382,7 @@ class _Chain:
                 (out_height, out_width, channels),
                 kernel=kernel,
                 stride=stride,
+                activation=activation,
             )
         )
 

@@ -7,23 +7,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from latency.layers import INPUT, Layer
+from latency.errors import SpecError
+from latency.layers import CHANNELS_LAST, INPUT, OTHER, Layer, other_shape
 from latency.ops import OpSpec
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "none": nn.Identity,
-    "relu": lambda: nn.ReLU(inplace=True),
-    "relu6": lambda: nn.ReLU6(inplace=True),
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
     "h_swish": nn.Hardswish,
     "h_sigmoid": nn.Hardsigmoid,
     "silu": nn.SiLU,
     "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
 }
+
+_WEIGHTED = nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.LayerNorm
 
 
 class LayerModule(nn.Module):
     """A layer with its batch norm and activation. Input (batch, channels, height, width), or
-    two of them for `add` and `multiply`."""
+    two of them for `add`, `multiply` and `concat`. Raises `SpecError` where only a runtime has
+    such a layer."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
@@ -31,54 +36,112 @@ class LayerModule(nn.Module):
         self.core: nn.Module = _core(layer)
         self.norm = nn.BatchNorm2d(layer.out_shape[2]) if layer.norm else nn.Identity()
         self.activation = _ACTIVATIONS[layer.activation]()
+        if isinstance(self.activation, nn.ReLU | nn.ReLU6):
+            self.activation.inplace = layer.kind not in _VIEWS
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        if self.layer.kind == "add":
-            return inputs[0] + inputs[1]
-        if self.layer.kind == "multiply":
-            return inputs[0] * inputs[1]
-        x = inputs[0].flatten(1) if self.layer.kind == "linear" else inputs[0]
-        return self.activation(self.norm(self.core(x)))
+        return self.activation(self.norm(self._computed(*inputs)))
+
+    def _computed(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        kind = self.layer.kind
+        if other is not None:
+            return _JOINS[kind](x, other)
+        if kind == "linear":
+            return self.core(x.flatten(1))
+        if kind in CHANNELS_LAST:
+            return self.core(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        if kind == "transpose":
+            return x.permute(0, 2, 3, 1)
+        if kind == "slice":
+            return x[:, : self.layer.out_shape[2]]
+        if kind == "conv" and not _is_even(self.layer.padding):
+            top, left, bottom, right = self.layer.padding
+            x = nn.functional.pad(x, (left, right, top, bottom))
+        return self.core(x)
 
     def folded(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Weight and bias of the convolution or linear layer as deployed: batch norm in
-        evaluation mode multiplied into them."""
-        assert isinstance(self.core, nn.Conv2d | nn.Linear)
+        """Weight and bias of the layer as deployed: batch norm in evaluation mode multiplied
+        into them."""
+        if isinstance(self.core, nn.BatchNorm2d):
+            ones = torch.ones(self.core.num_features).double()
+            return _with_norm(ones, torch.zeros_like(ones), self.core)
+        assert isinstance(self.core, _WEIGHTED)
         weight = self.core.weight.detach().double()
-        bias = torch.zeros(len(weight)) if self.core.bias is None else self.core.bias.detach()
-        bias = bias.double()
-        if isinstance(self.norm, nn.BatchNorm2d):
-            assert self.norm.running_mean is not None
-            assert self.norm.running_var is not None
-            scale = self.norm.weight.detach() / (self.norm.running_var + self.norm.eps).sqrt()
-            weight = weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
-            bias = (bias - self.norm.running_mean) * scale + self.norm.bias.detach()
-        return weight.float().numpy(), bias.float().numpy()
+        size = self.layer.out_shape[2]
+        bias = torch.zeros(size) if self.core.bias is None else self.core.bias.detach()
+        return _with_norm(weight, bias.double(), self.norm)
+
+
+def _with_norm(
+    weight: Tensor, bias: Tensor, norm: nn.Module
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if isinstance(norm, nn.BatchNorm2d):
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
+        weight = weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
+        bias = (bias - norm.running_mean) * scale + norm.bias.detach()
+    return weight.float().numpy(), bias.float().numpy()
+
+
+_VIEWS = ("identity", "slice", "transpose")
+"""Layers that return their input, or a part of it: no place for another one's output."""
+
+_JOINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "add": torch.add,
+    "multiply": torch.mul,
+    "concat": lambda x, other: torch.cat((x, other), 1),
+}
+
+
+def _is_even(padding: tuple[int, int, int, int]) -> bool:
+    return padding[:2] == padding[2:]
 
 
 def _core(layer: Layer) -> nn.Module:
+    inside, outside = layer.in_shape[2], layer.out_shape[2]
     if layer.kind == "conv":
         return nn.Conv2d(
-            layer.in_shape[2],
-            layer.out_shape[2],
+            inside,
+            outside,
             layer.kernel,
             layer.stride,
-            (layer.kernel[0] // 2, layer.kernel[1] // 2),
-            groups=layer.groups,
+            layer.padding[:2] if _is_even(layer.padding) else 0,
+            layer.dilation,
+            layer.groups,
             bias=not layer.norm,
         )
-    if layer.kind == "linear":
-        return nn.Linear(layer.in_shape[2], layer.out_shape[2])
+    if layer.kind == "conv_transpose":
+        before, after = layer.trimming
+        return nn.ConvTranspose2d(
+            inside, outside, layer.kernel, layer.stride, before, before - after
+        )
+    if layer.kind in ("linear", "matmul"):
+        return nn.Linear(inside, outside)
     if layer.kind == "pool":
         return nn.AvgPool2d(layer.kernel, layer.stride)
-    return nn.Identity()
+    if layer.kind == "max_pool":
+        return nn.MaxPool2d(layer.kernel, layer.stride, (layer.kernel[0] - 1) // 2)
+    if layer.kind == "norm":
+        return nn.BatchNorm2d(outside)
+    if layer.kind == "layer_norm":
+        return nn.LayerNorm(outside)
+    if layer.kind == "resize":
+        return nn.Upsample(scale_factor=layer.stride)
+    if layer.kind == "softmax":
+        return nn.Softmax(-1)
+    if layer.kind in (*_JOINS, *_VIEWS):
+        return nn.Identity()
+    raise SpecError(f"layer {layer.name}: a '{layer.kind}' exists in runtimes only")
 
 
 class OperatorModule(nn.Module):
     """An operator as a torch module that executes its layers.
 
     (batch, in_channels, height, width) to (batch, out_channels, out_height, out_width); a linear
-    operator flattens its input and returns (batch, out_channels).
+    operator flattens its input and returns (batch, out_channels), a `transpose` returns (batch,
+    height, width, channels). `other`: the second input of an operator that has one, of
+    `other_shape`, channels first as well.
     """
 
     def __init__(self, op: OpSpec) -> None:
@@ -86,8 +149,12 @@ class OperatorModule(nn.Module):
         self.op = op
         self.layers = nn.ModuleDict({layer.name: LayerModule(layer) for layer in op.layers})
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         values = {INPUT: x}
+        if other_shape(self.op) is not None:
+            if other is None:
+                raise SpecError(f"{self.op.key} has a second input, which is not given")
+            values[OTHER] = other
         for layer in self.op.layers:
             values[layer.name] = self.layers[layer.name](*(values[i] for i in layer.inputs))
         return values[self.op.layers[-1].name]

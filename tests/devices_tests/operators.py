@@ -3,7 +3,7 @@
 import torch
 
 from latency import OpSpec
-from latency.layers import ACTIVATIONS
+from latency.layers import ACTIVATIONS, other_shape
 from latency.modules import NetworkModule
 
 OPERATORS = [
@@ -30,6 +30,57 @@ OPERATORS = [
     OpSpec("conv", 8, 8, 3, 8, 3, activation="h_sigmoid", batch=3),
 ]
 
+KERNELS = [
+    OpSpec("conv", 9, 8, 6, 12, 3, groups=3, activation="relu"),
+    OpSpec("conv", 9, 8, 6, 6, 5, 2, groups=6, batch=2),
+    OpSpec("conv", 9, 8, 6, 12, 3, groups=6, activation="relu6"),
+    OpSpec("conv", 12, 11, 4, 6, 3, dilation=2),
+    OpSpec("conv", 12, 11, 4, 4, 3, groups=4, dilation=3, activation="relu"),
+    OpSpec("conv", 13, 12, 4, 6, 3, 2, dilation=2),
+    OpSpec("conv", 8, 9, 4, 6, 2, activation="relu"),
+    OpSpec("conv", 8, 9, 4, 6, 2, 2),
+    OpSpec("conv", 11, 12, 4, 6, 4, 3, groups=2),
+    OpSpec("conv", 12, 9, 4, 6, 2, dilation=2),
+    OpSpec("conv", 9, 9, 4, 4, 4, 4, activation="gelu"),
+    OpSpec("conv_add", 8, 9, 4, 6, 3, activation="relu"),
+    OpSpec("conv_add", 8, 9, 6, 6, 3, 2, groups=6, batch=2),
+    OpSpec("conv_transpose", 5, 6, 4, 3, 2, 2, activation="relu"),
+    OpSpec("conv_transpose", 5, 6, 4, 3, 3, 2),
+    OpSpec("conv_transpose", 5, 6, 4, 3, 4, 2, batch=2),
+    OpSpec("conv_transpose", 5, 6, 4, 3, 3, 1, activation="silu"),
+    OpSpec("conv_transpose", 5, 6, 4, 3, 1, 2),
+    OpSpec("conv_transpose", 5, 6, 4, 3, 5, 3),
+    OpSpec("matmul", 5, 6, 8, 12, activation="gelu", batch=2),
+    OpSpec("matmul", 1, 9, 8, 12),
+    OpSpec("max_pool", 8, 8, 4, 4, 2, 2),
+    OpSpec("max_pool", 9, 10, 4, 4, 3, 2, batch=2),
+    OpSpec("max_pool", 9, 9, 4, 4, 3, 1, activation="relu"),
+    OpSpec("max_pool", 9, 8, 4, 4, 2, 1),
+    OpSpec("max_pool", 7, 9, 4, 4, 5, 3),
+    OpSpec("pool", 9, 9, 5, 5, 3, 2, activation="silu"),
+    *(
+        OpSpec("activation", 6, 7, 5, 5, activation=name, batch=2)
+        for name in ACTIVATIONS
+        if name != "none"
+    ),
+    OpSpec("add", 6, 7, 5, 5),
+    OpSpec("add", 6, 7, 5, 5, activation="relu", batch=2),
+    OpSpec("multiply", 6, 7, 5, 5, activation="silu"),
+    OpSpec("scale", 6, 7, 5, 5, batch=2),
+    OpSpec("norm", 6, 7, 5, 5),
+    OpSpec("norm", 6, 7, 5, 5, activation="relu", batch=2),
+    OpSpec("layer_norm", 6, 7, 8, 8, batch=2),
+    OpSpec("concat", 6, 7, 5, 8, batch=2),
+    OpSpec("slice", 6, 7, 8, 5, batch=2),
+    OpSpec("slice", 6, 7, 8, 5, activation="relu"),
+    OpSpec("transpose", 6, 7, 5, 5, batch=2),
+    OpSpec("resize", 6, 7, 5, 5, 1, 2),
+    OpSpec("resize", 6, 7, 5, 5, 1, 3, activation="relu", batch=2),
+    OpSpec("softmax", 6, 7, 5, 5, batch=2),
+    OpSpec("softmax", 1, 1, 50, 50),
+]
+"""What runtimes execute as one, of the kinds that no search space has."""
+
 
 def trained_looking(*ops: OpSpec) -> NetworkModule:
     """A chain of operators with batch-norm statistics as after training, so that folding them
@@ -43,3 +94,20 @@ def trained_looking(*ops: OpSpec) -> NetworkModule:
             torch.nn.init.normal_(part.weight)
             torch.nn.init.normal_(part.bias)
     return module.eval()
+
+
+def random_inputs(op: OpSpec) -> dict[str, torch.Tensor]:
+    """The operator's inputs by name, channels first."""
+    generator = torch.Generator().manual_seed(2)
+    shapes = {"input": (op.height, op.width, op.in_channels), "other": other_shape(op)}
+    return {
+        name: torch.randn(op.batch, shape[2], *shape[:2], generator=generator)
+        for name, shape in shapes.items()
+        if shape is not None
+    }
+
+
+def computed(module: NetworkModule, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What the module of one operator computes."""
+    with torch.no_grad():
+        return module[0](*inputs.values())

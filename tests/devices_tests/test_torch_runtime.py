@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from operators import OPERATORS, trained_looking
+from operators import KERNELS, OPERATORS, computed, random_inputs, trained_looking
 
 from devices import agent
 from devices.card import DeviceCard
 from devices.connection import connect
 from devices.device import Workload
+from devices.export import random_weights
 from devices.runtimes.torch_eager import TorchEager
-from latency import OpSpec
+from latency import OpSpec, SpecError
 from latency.modules import NetworkModule
 
 needs_gpu = [
@@ -27,7 +28,7 @@ def torch_settings_are_restored():
     torch.backends.cudnn.benchmark = benchmark
 
 
-def _executed(card: DeviceCard, module: NetworkModule, ops, tmp_path, x):
+def _executed(card: DeviceCard, module: NetworkModule, ops, tmp_path, inputs):
     """The output of the agent's own executor for a model file that the host wrote."""
     runtime = TorchEager(card)
     path = tmp_path / "model.npz"
@@ -36,19 +37,23 @@ def _executed(card: DeviceCard, module: NetworkModule, ops, tmp_path, x):
     executor = agent.Torch(**settings)
     with torch.inference_mode():
         network, drawn = executor.network(str(path))
-        assert drawn.shape == x.shape
-        return network(x.to(drawn.device, drawn.dtype)).float().cpu().numpy()
+        assert list(drawn) == list(inputs)
+        for name, x in inputs.items():
+            assert drawn[name].shape == x.shape
+            drawn[name].copy_(x)
+        output = network(drawn).float().cpu().numpy()
+        for name, x in inputs.items():
+            np.testing.assert_array_equal(drawn[name].float().cpu(), x)  # so that runs are alike
+        return output
 
 
-@pytest.mark.parametrize("op", OPERATORS, ids=str)
+@pytest.mark.parametrize("op", OPERATORS + KERNELS, ids=str)
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_the_agent_and_the_module_agree(op, channels_last, tmp_path):
     card = DeviceCard(name="x", runtime="torch", channels_last=channels_last)
-    module = trained_looking(op)
-    x = torch.randn(op.batch, op.in_channels, op.height, op.width)
-    with torch.no_grad():
-        expected = module(x).numpy()
-    output = _executed(card, module, [op], tmp_path, x)
+    module, inputs = trained_looking(op), random_inputs(op)
+    expected = computed(module, inputs).numpy()
+    output = _executed(card, module, [op], tmp_path, inputs)
     np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -58,8 +63,21 @@ def test_a_whole_network_agrees(toy_space, tmp_path):
     x = torch.randn(1, 3, 16, 16)
     with torch.no_grad():
         expected = module(x).numpy()
-    output = _executed(DeviceCard(name="x", runtime="torch"), module, network.ops, tmp_path, x)
+    card = DeviceCard(name="x", runtime="torch")
+    output = _executed(card, module, network.ops, tmp_path, {"input": x})
     np.testing.assert_allclose(output, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("ops", "said"),
+    [
+        ([OpSpec("conv", 8, 8, 4, 4), OpSpec("scale", 8, 8, 4, 4)], "scale stands alone"),
+        ([OpSpec("reorder", 8, 8, 4, 4)], "no reordering"),
+    ],
+)
+def test_what_torch_does_not_execute_is_refused_in_words(ops, said):
+    with pytest.raises(SpecError, match=said):
+        TorchEager(DeviceCard(name="x", runtime="torch")).build(ops, random_weights(), "n")
 
 
 def test_the_model_file_is_read_without_unpickling(tmp_path):
@@ -120,5 +138,5 @@ def test_on_a_gpu_the_agent_and_the_module_agree(mark, toy_space, tmp_path):
     with torch.no_grad():
         expected = module(x).numpy()
     card = DeviceCard(name="gpu", runtime="torch", provider="cuda")
-    output = _executed(card, module, network.ops, tmp_path, x)
+    output = _executed(card, module, network.ops, tmp_path, {"input": x})
     np.testing.assert_allclose(output, expected, rtol=1e-3, atol=1e-3)
