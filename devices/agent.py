@@ -5,11 +5,16 @@ Reads one JSON object a line from standard input and answers each with one line 
 output, with the request's `id` in it:
 
     {"do": "hello", "runtime": "onnxruntime", "threads": 1, ...}
-        ->  {"runtime": "onnxruntime 1.32.0", "build": "...", "cpus": [1], "facts": {...}}
+        ->  {"runtime": "onnxruntime 1.32.0", "build": "...", "cpus": [1], "traces": true,
+             "facts": {...}}
     {"do": "load", "path": "/tmp/x.onnx"}                  ->  {"handle": 0}
     {"do": "run", "handle": 0, "warmup": 2, "runs": 10}    ->  {"ns": [201340, ...]}
+    {"do": "trace", "path": "/tmp/x.onnx", "warmup": 2, "runs": 10}
+        ->  {"ns": {"0.conv.relu6_nchwc": 70210.5, "1.depthwise.relu6_nchwc": ..., ...}}
     {"do": "state"}                         ->  {"temperature_c": 41.5, "frequency_mhz": 2400.0}
 
+`trace` loads the model once more and says what each of its nodes takes while the whole runs, by
+the runtime's own profiler, in order of execution; a runtime without one says "traces": false.
 A request that fails is answered with {"error": "..."}. The end of standard input ends it, so
 that no agent outlives its host.
 """
@@ -22,6 +27,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from time import perf_counter_ns
 from typing import Any
 
@@ -60,6 +66,14 @@ def timed(execute):
     return time_runs
 
 
+def typical(times):
+    """Mean of the middle half: no slow run moves it, and it is finer than the clock of a
+    profiler that counts in microseconds."""
+    ordered, quarter = sorted(times), len(times) // 4
+    middle = ordered[quarter : len(ordered) - quarter]
+    return sum(middle) / len(middle)
+
+
 def keep_freed_memory():
     """Have the C library keep what is freed, as the allocators do that PyTorch's tuning guide
     names: else each large activation is mapped anew by the system, page by page, in every run."""
@@ -88,18 +102,40 @@ class OnnxRuntime:
                 f"this onnxruntime has no {self.provider}; "
                 "install one that has: pip install onnxruntime-gpu"
             )
-        self.options = onnxruntime.SessionOptions()
-        self.options.intra_op_num_threads = threads
-        self.options.inter_op_num_threads = 1
-        self.options.log_severity_level = 3
-        level = getattr(onnxruntime.GraphOptimizationLevel, ONNX_RUNTIME_LEVELS[graph_optimization])
-        self.options.graph_optimization_level = level
+        self.threads = threads
+        self.level = ONNX_RUNTIME_LEVELS[graph_optimization]
+        self.traces = provider == "cpu"  # elsewhere its profile tells launches, not kernels
+
+    def options(self):
+        options = self.library.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        level = getattr(self.library.GraphOptimizationLevel, self.level)
+        options.graph_optimization_level = level
+        return options
 
     def load(self, path):
+        return timed(self.bound(path, self.options())[1])
+
+    def trace(self, path, warmup, runs):
+        with tempfile.TemporaryDirectory(prefix="lat-trace-") as folder:
+            options = self.options()
+            options.enable_profiling = True
+            options.profile_file_prefix = os.path.join(folder, "profile")
+            session, execute = self.bound(path, options)
+            for _ in range(warmup + runs):
+                execute()
+            with open(session.end_profiling()) as file:
+                events = json.load(file)
+        return traced_nodes(events, warmup, runs)
+
+    def bound(self, path, options):
+        """A session with its inputs and outputs bound, and a function that runs it once."""
         import numpy as np
 
         providers = list(dict.fromkeys([self.provider, "CPUExecutionProvider"]))
-        session = self.library.InferenceSession(path, self.options, providers=providers)
+        session = self.library.InferenceSession(path, options, providers=providers)
         if session.get_providers()[0] != self.provider:
             raise UnableError(f"{self.provider} could not be started on this machine")
         binding = session.io_binding()
@@ -114,19 +150,42 @@ class OnnxRuntime:
             buffer = np.zeros(tensor.shape, kind)
             binding.bind_ortvalue_output(tensor.name, place(buffer, self.memory, 0))
         if self.memory == "cpu":
-            return timed(lambda: session.run_with_iobinding(binding))
+            return session, lambda: session.run_with_iobinding(binding)
 
         def execute():
             session.run_with_iobinding(binding)
             binding.synchronize_outputs()
 
-        return timed(execute)
+        return session, execute
+
+
+def traced_nodes(events, warmup, runs):
+    """Node name -> ns of a run, of the events of an ONNX Runtime profile."""
+    ending = "_kernel_time"
+    nodes = [
+        (event["name"][: -len(ending)], event["dur"])
+        for event in events
+        if event.get("cat") == "Node" and event["name"].endswith(ending)
+    ]
+    a_run, rest = divmod(len(nodes), warmup + runs)
+    if rest or not a_run:
+        raise ValueError(f"{warmup + runs} runs left {len(nodes)} nodes in the profile")
+    times: dict = {}
+    for start in range(warmup * a_run, len(nodes), a_run):
+        run: dict = {}
+        for name, microseconds in nodes[start : start + a_run]:
+            # Durations are cut to whole microseconds, half a one on average.
+            run[name] = run.get(name, 0.0) + 1e3 * (microseconds + 0.5)
+        for name, ns in run.items():
+            times.setdefault(name, []).append(ns)
+    return {name: typical(ns) for name, ns in times.items()}
 
 
 class LiteRt:
     """LiteRT (or its predecessor tflite-runtime), with its default delegate XNNPACK."""
 
     accelerator = None
+    traces = False
 
     def __init__(self, threads):
         try:
@@ -167,6 +226,7 @@ class Torch:
     """So long (in cycles, about 20 us) the GPU is kept waiting for each run that is queued behind,
     so that the gaps between launches are not timed."""
     WARM_MS = 50.0
+    traces = True
 
     def __init__(self, threads, provider, precision, channels_last, cuda_graph):
         import torch
@@ -205,8 +265,57 @@ class Torch:
         time_runs.memory_bytes = torch.cuda.max_memory_allocated() - before
         return time_runs
 
+    def trace(self, path, warmup, runs):
+        """The layers as they are launched one by one, also where they are measured as a graph."""
+        torch = self.torch
+        with torch.inference_mode():
+            steps, x = self.steps(path)
+            if self.on_cuda:
+                self.warm_clocks(lambda: self.marked(steps, x, lambda: None))
+            times = [self.timed_steps(steps, x) for _ in range(warmup + runs)][warmup:]
+        return {
+            name: typical([run[step] for run in times]) for step, (_, name, _) in enumerate(steps)
+        }
+
+    def timed_steps(self, steps, x):
+        """ns of each step of one run; each begins where the one before it ends."""
+        torch = self.torch
+        if not self.on_cuda:
+            marks = self.marked(steps, x, perf_counter_ns)
+            return [marks[step + 1] - marks[step] for step in range(len(steps))]
+
+        def mark():
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            return event
+
+        torch.cuda._sleep(self.SPIN_CYCLES_PER_RUN * (len(steps) + 1))
+        marks = self.marked(steps, x, mark)
+        torch.cuda.synchronize()
+        return [marks[step].elapsed_time(marks[step + 1]) * 1e6 for step in range(len(steps))]
+
+    def marked(self, steps, x, mark):
+        """Run the model once, with a mark before the first step and after each."""
+        values, marks = dict(x), [mark()]
+        for inputs, output, function in steps:
+            values[output] = function(*[values[name] for name in inputs])
+            marks.append(mark())
+        return marks
+
     def network(self, path):
         """The model as a function, and its inputs by name."""
+        steps, x = self.steps(path)
+
+        def run(x):
+            values = dict(x)
+            for inputs, output, function in steps:
+                values[output] = function(*[values[name] for name in inputs])
+            return values[output]
+
+        return run, x
+
+    def steps(self, path):
+        """The model's layers in order of execution, as `step` returns them, and its inputs."""
         import numpy as np
 
         torch = self.torch
@@ -226,14 +335,7 @@ class Torch:
             name: torch.randn(shape).to(**place, memory_format=layout)
             for name, shape in described["inputs"].items()
         }
-
-        def run(x):
-            values = dict(x)
-            for inputs, output, function in steps:
-                values[output] = function(*[values[name] for name in inputs])
-            return values[output]
-
-        return run, x
+        return steps, x
 
     def step(self, layer, weights):
         """(names of inputs, name of the output, function) of a layer."""
@@ -424,6 +526,7 @@ class Agent:
             "runtime": self.runtime.version,
             "build": self.runtime.build,
             "cpus": self.cpus,
+            "traces": self.runtime.traces,
             "facts": known,
         }
 
@@ -437,6 +540,11 @@ class Agent:
         if hasattr(time_runs, "memory_bytes"):
             answer["memory_bytes"] = time_runs.memory_bytes
         return answer
+
+    def trace(self, path, warmup, runs):
+        if not self.runtime.traces:
+            raise UnableError(f"{self.runtime.version} offers no per-operator profile here")
+        return {"ns": self.runtime.trace(path, warmup, runs)}
 
     def state(self):
         if self.runtime and self.runtime.accelerator:
@@ -476,6 +584,7 @@ def main():
         "hello": agent.hello,
         "load": agent.load,
         "run": agent.run,
+        "trace": agent.trace,
         "state": agent.state,
     }
     for line in sys.stdin:

@@ -92,6 +92,7 @@ class AgentSitting:
         self._channel = channel
         self.greeting = greeting
         self.is_resident = bool(greeting.get("resident", True))
+        self.traces = bool(greeting.get("traces", False))
 
     def load(self, workload: Workload) -> int:
         path = self._device.path_of(workload)
@@ -114,6 +115,17 @@ class AgentSitting:
             int(_number(answer.get("runs", len(ms)), "the number of runs")),
             None if memory is None else int(_number(memory, "the memory of a run")),
         )
+
+    def trace(self, workload: Workload, warmup: int, runs: int) -> dict[str, float]:
+        path = self._device.path_of(workload)
+        request = {"do": "trace", "path": path, "warmup": warmup, "runs": runs}
+        nodes = self._channel.ask(request).get("ns")
+        if not isinstance(nodes, dict) or not nodes:
+            raise DeviceError(f"a trace was answered with {str(nodes)[:80]}")
+        traced = {name: _number(ns, "the time of a node") / _NS_IN_MS for name, ns in nodes.items()}
+        if min(traced.values()) < 0 or not sum(traced.values()) > 0:
+            raise DeviceError("the nodes of a traced model took no time")
+        return traced
 
     def condition(self) -> Condition:
         state = self._channel.ask({"do": "state"})

@@ -17,6 +17,7 @@ _FAILED = {
     "hello": "the runtime cannot be started",
     "load": "could not load the model",
     "run": "could not run the model",
+    "trace": "could not trace the model",
     "state": "could not read its state",
 }
 
@@ -65,7 +66,8 @@ class AgentChannel:
             raise self._lost(ValueError("it does not speak as our agent does"))
         if "error" in answer:
             said = f"{self._where}: {_FAILED[request['do']]}: {_printable(answer['error'])}"
-            raise WorkloadError(said) if request["do"] in ("load", "run") else DeviceError(said)
+            is_of_model = request["do"] in ("load", "run", "trace")
+            raise WorkloadError(said) if is_of_model else DeviceError(said)
         return answer
 
     def close(self) -> None:

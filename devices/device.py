@@ -11,7 +11,7 @@ nothing of each other: any of the one serves any of the other.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from devices.export import Weights
 from latency.formats import Setting
@@ -101,6 +101,23 @@ class Sitting(Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
+class Tracer(Protocol):
+    """What a `Sitting` may be able to do besides: tell where a model's time goes."""
+
+    @property
+    def traces(self) -> bool:
+        """Whether the runtime has a profiler that tells nodes apart."""
+        ...
+
+    def trace(self, workload: Workload, warmup: int, runs: int) -> Mapping[str, float]:
+        """ms of each node of a workload's model while the whole of it runs, by the runtime's own
+        profiler, in order of execution; a node is named by the layer that it executes,
+        "position.layer", or as the runtime likes. Profiled runs are slower than others. Raises
+        as `Sitting` does."""
+        ...
+
+
 class Device(Protocol):
     """A target that can be measured now. Raises `DeviceError` where it fails."""
 
@@ -153,7 +170,7 @@ class Runtime(Protocol):
 
 class Channel(Protocol):
     """A running process on the device, asked in JSON objects (`devices.agent` has the verbs:
-    hello, load, run, state)."""
+    hello, load, run, trace, state)."""
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Send a request and wait for its answer.

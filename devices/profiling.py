@@ -1,13 +1,17 @@
 """Profiling: operators and whole networks measured on devices, and the table of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from devices.card import Measuring
 from devices.device import Device, Workload
 from devices.fleet import measure_on_all
-from devices.measuring import Keeper, Measured, OnProgress
+from devices.measuring import Keeper, Measured, OnProgress, Progress
+from devices.tracing import trace_ops
 from latency.calibration import calibrate, validate
-from latency.errors import DeviceError
+from latency.errors import DeviceError, LatError
 from latency.formats import Setting
 from latency.measurement import Measurement
 from latency.network import NetworkSpec
@@ -32,14 +36,21 @@ def profile(
 
     `calibration` networks bring the sum of operators to that of networks; the `held_out` ones,
     never fitted on, give the error that the table states of itself for this `space`. Operators
-    that fail are named in the table's header; networks that contain one are left out. Raises
-    `DeviceError` where nothing could be measured.
+    that fail are named in the table's header; networks that contain one are left out. Where the
+    first device offers a per-operator profile, it also traces operators inside the calibration
+    networks (`devices.tracing`). Raises `DeviceError` where nothing could be measured.
     """
     ops = list(dict.fromkeys(operators))
     workloads = [Workload.of_op(op) for op in ops]
     workloads += [Workload.of_network(network) for network in (*calibration, *held_out)]
     measured = measure_on_all(devices, workloads, measuring, journals, on_progress, seed)
-    return _table_of(devices[0].setting, ops, calibration, held_out, space, measured, circumstances)
+    setting = devices[0].setting
+    table = _table_of(setting, ops, calibration, held_out, space, measured, circumstances)
+    on_progress(Progress(1, 1, "tracing"))
+    whole_ms = {name: row.median_ms for name, row in measured.rows.items()}
+    return _traced(
+        table, devices[0], [n for n in calibration if n.name in whole_ms], whole_ms, space
+    )
 
 
 def _table_of(
@@ -76,3 +87,32 @@ def _table_of(
 
 def _is_known(network: NetworkSpec, rows: Mapping[OpSpec, Measurement], measured: Measured) -> bool:
     return network.name in measured.rows and all(op in rows for op in network.ops)
+
+
+def _traced(
+    table: LatencyTable,
+    device: Device,
+    networks: Sequence[NetworkSpec],
+    whole_ms: Mapping[str, float],
+    space: str,
+) -> LatencyTable:
+    """The table with what operators take inside networks by the runtime's profiler, where the
+    device offers that; a trace that fails is a circumstance."""
+    try:
+        traced = trace_ops(device, networks, whole_ms)
+    except LatError as error:
+        said = f"failed: {error}"
+        return replace(table, circumstances={**table.circumstances, f"traced {space}": said})
+    known = {op: ms for op, ms in traced.items() if op in table.rows}
+    if not known:
+        return table
+    off = [abs(ms / table.in_network_ms[op] - 1) for op, ms in known.items()]
+    said = (
+        f"{len(known)} of {len(table.rows)} operators in {len(networks)} networks; "
+        f"{100 * np.median(off):.1f} % from in_network_ms (median)"
+    )
+    return replace(
+        table,
+        rows={op: replace(row, traced_ms=known.get(op)) for op, row in table.rows.items()},
+        circumstances={**table.circumstances, f"traced {space}": said},
+    )

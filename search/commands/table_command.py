@@ -195,12 +195,17 @@ def _print_pairs(title: str, pairs: dict) -> None:
 
 
 def _print_ops(title: str, table: LatencyTable, ops: list[OpSpec]) -> None:
-    shown = Table(title, "alone", "± 95 %", "in network", "runs", box=None, pad_edge=False)
+    is_traced = any(row.traced_ms for row in table.rows.values())
+    columns = [title, "alone", "± 95 %", "in network", *["traced"] * is_traced, "runs"]
+    shown = Table(*columns, box=None, pad_edge=False)
     for op in ops:
         row = table[op]
         inside = table.in_network_ms.get(op, row.median_ms)
         interval = f"{100 * row.relative_ci95:.2f} %"
-        shown.add_row(op.key, format_ms(row.median_ms), interval, format_ms(inside), str(row.runs))
+        cells = [op.key, format_ms(row.median_ms), interval, format_ms(inside)]
+        if is_traced:
+            cells.append("" if row.traced_ms is None else format_ms(row.traced_ms))
+        shown.add_row(*cells, str(row.runs))
     print()
     _console().print(shown)
 
@@ -236,6 +241,7 @@ def _table_as_dict(table: LatencyTable, unstable: list[OpSpec]) -> dict[str, obj
                 "ci95_ms": row.ci95_ms if math.isfinite(row.ci95_ms) else None,
                 "runs": row.runs,
                 "in_network_ms": table.in_network_ms.get(op, row.median_ms),
+                "traced_ms": row.traced_ms,
             }
             for op, row in table.rows.items()
         ],

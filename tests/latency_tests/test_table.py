@@ -134,6 +134,41 @@ def test_a_latency_that_is_none_is_refused_with_its_line(saved, latency):
         LatencyTable.load(saved)
 
 
+def _with_column(path, column, value):
+    """The file with another value in a column of its last row; the number of that row."""
+    lines = path.read_text().splitlines()
+    cells = lines[-1].split(",")
+    cells[next(line for line in lines if line[0] != "#").split(",").index(column)] = value
+    path.write_text("\n".join([*lines[:-1], ",".join(cells)]) + "\n")
+    return len(lines)
+
+
+def test_traced_operators_read_back_and_the_others_stay_empty(toy_table, tmp_path):
+    first, *others = toy_table
+    rows = {**toy_table.rows, first: replace(toy_table[first], traced_ms=0.123456789)}
+    replace(toy_table, rows=rows).save(tmp_path / "t.csv")
+    back = LatencyTable.load(tmp_path / "t.csv")
+    assert back[first].traced_ms == 0.1234568
+    assert {back[op].traced_ms for op in others} == {None}
+    assert back.to_frame().traced_ms.notna().sum() == 1
+
+
+@pytest.mark.parametrize("traced", ["nan", "0", "-1.5", "inf", "quick"])
+def test_a_traced_latency_that_is_none_is_refused_with_its_line(saved, traced):
+    number = _with_column(saved, "traced_ms", traced)
+    with pytest.raises(TableError, match=rf"toy\.csv:{number}: .*(traced_ms is|broken row)"):
+        LatencyTable.load(saved)
+
+
+def test_a_table_from_before_operators_were_traced_still_reads(saved, toy_table):
+    lines = saved.read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if line[0] != "#")
+    assert lines[at].endswith(",traced_ms")
+    old = [*lines[:at], *(line.rpartition(",")[0] for line in lines[at:])]
+    saved.write_text("\n".join(old) + "\n")
+    assert {row.traced_ms for row in LatencyTable.load(saved).rows.values()} == {None}
+
+
 def test_a_duplicate_operator_is_refused_with_its_line(saved):
     lines = saved.read_text().splitlines()
     saved.write_text("\n".join([*lines, lines[-1]]) + "\n")

@@ -1,0 +1,111 @@
+"""Tracing: what operators take inside whole networks, by the runtime's own profiler.
+
+Next to operators measured alone (`devices.measuring`): here an operator's neighbours, layouts
+and caches are those of the network, and the operators add up to it.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+import numpy as np
+
+from devices.device import Device, Sitting, Tracer, Workload
+from latency.errors import DeviceError
+from latency.network import NetworkSpec
+from latency.ops import OpSpec
+
+_WARM_UP = 5
+_BUDGET_MS = 500.0
+"""For so long a network is traced, within the bounds on the number of runs."""
+_RUNS = (20, 60)
+_FLOOR = 0.1
+"""A node never takes less than this share of what the profiler says."""
+
+_OUTPUT = "output"
+"""Of a model, by which a runtime names its last node where that is fused with others."""
+
+Place = tuple[int, str]
+"""Position of an operator in a network, and name of one of its layers."""
+
+
+def trace_layers(
+    device: Device, network: NetworkSpec, whole_ms: float | None = None
+) -> dict[Place, float]:
+    """ms of each layer while the whole network runs, in order of execution.
+
+    A layer that the runtime fuses into another is not named, its time is the other's. Nodes that
+    the runtime inserts (changes of layout) count for the layer before them. A profiler adds about
+    the same to every node, which is known from runs without it just before and after, and taken
+    off. Then the layers are scaled to add up to `whole_ms`, which the network is known to take;
+    without it, to what those runs took.
+
+    {} where the device offers no per-operator profile. Raises `DeviceError` where it fails.
+    """
+    with device.sit() as sitting:
+        return _trace(sitting, network, whole_ms)
+
+
+def trace_ops(
+    device: Device, networks: Sequence[NetworkSpec], whole_ms: Mapping[str, float]
+) -> dict[OpSpec, float]:
+    """ms that each operator takes inside networks: its median over all its occurrences in them.
+
+    `whole_ms`: what each network takes unprofiled, by its name; those without are left out. In
+    each network the operators add up to it, as in `trace_layers`. {} where the device offers no
+    per-operator profile. Raises `DeviceError` where it fails.
+    """
+    found: dict[OpSpec, list[float]] = {}
+    with device.sit() as sitting:
+        for network in (n for n in networks if n.name in whole_ms):
+            operators: dict[int, float] = {}
+            for (position, _), ms in _trace(sitting, network, whole_ms[network.name]).items():
+                operators[position] = operators.get(position, 0.0) + ms
+            for position, ms in operators.items():
+                found.setdefault(network.ops[position], []).append(ms)
+    return {op: ms for op, times in found.items() if (ms := median(times)) > 0}
+
+
+def _trace(sitting: Sitting, network: NetworkSpec, whole_ms: float | None) -> dict[Place, float]:
+    if not isinstance(sitting, Tracer) or not sitting.traces:
+        return {}
+    workload = Workload.of_network(network)
+    handle = sitting.load(workload)
+    run_ms = median(sitting.run(handle, _WARM_UP, 3).ms)
+    runs = int(np.clip(_BUDGET_MS / run_ms, *_RUNS))
+    before = sitting.run(handle, 1, runs)
+    nodes = sitting.trace(workload, _WARM_UP, runs)
+    after = sitting.run(handle, 1, runs)
+    run_ms = median(before.ms + after.ms)
+    added_ms = (sum(nodes.values()) - run_ms) / len(nodes)
+    nodes = {name: max(ms - added_ms, _FLOOR * ms) for name, ms in nodes.items()}
+    scale = (whole_ms or run_ms) / sum(nodes.values())
+    return {place: scale * ms for place, ms in _by_layer(network, nodes).items()}
+
+
+def _by_layer(network: NetworkSpec, nodes: Mapping[str, float]) -> dict[Place, float]:
+    """Times of nodes, in order of execution, as times of the layers that they execute."""
+    places = [_place(network, name) for name in nodes]
+    last = next((place for place in places if place is not None), None)
+    if last is None:
+        raise DeviceError(f"{network.name}: no node of the traced model is one of its layers")
+    layers: dict[Place, float] = {}
+    for place, ms in zip(places, nodes.values(), strict=True):
+        last = place or last
+        layers[last] = layers.get(last, 0.0) + ms
+    return layers
+
+
+def _place(network: NetworkSpec, node: str) -> Place | None:
+    """The layer that a node is named by ("3.expand.relu6_nchwc", "output_nchwc" for the last
+    one); None where by none."""
+    if node.startswith(_OUTPUT):
+        return len(network.ops) - 1, network.ops[-1].layers[-1].name
+    position, _, rest = node.partition(".")
+    if not position.isdecimal() or int(position) >= len(network.ops):
+        return None
+    named = [
+        layer.name
+        for layer in network.ops[int(position)].layers
+        if rest == layer.name or rest.startswith(tuple(layer.name + c for c in "._/"))
+    ]
+    return (int(position), max(named, key=len)) if named else None

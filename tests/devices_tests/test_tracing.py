@@ -1,0 +1,292 @@
+"""Tracing: operators inside networks, by the runtime's own profiler."""
+
+import glob
+import os
+import tempfile
+from dataclasses import replace
+from statistics import median
+
+import numpy as np
+import pytest
+import torch
+from doubles import ShakyDevice
+
+from devices import agent
+from devices.card import DeviceCard, Measuring
+from devices.channel import AgentChannel
+from devices.connection import connect
+from devices.device import Timing, Workload
+from devices.profiling import profile
+from devices.replay import ReplayDevice
+from devices.tracing import trace_layers, trace_ops
+from latency import LatencyTable, NetworkSpec, OpSpec
+from latency.errors import ConnectionLostError, DeviceError, WorkloadError
+
+SMALL = OpSpec("conv", 28, 28, 16, 16, 3, activation="relu6")
+LARGE = OpSpec("conv", 28, 28, 16, 160, 3, activation="relu6")
+LONG = NetworkSpec.of("long", (SMALL, SMALL, LARGE))
+
+RUNTIMES = {
+    "onnxruntime": {"runtime": "onnxruntime"},
+    "onnxruntime as exported": {"runtime": "onnxruntime", "graph_optimization": "disabled"},
+    "torch": {"runtime": "torch"},
+}
+
+
+@pytest.fixture(params=RUNTIMES)
+def device(request):
+    device = connect(DeviceCard(name="cpu", **RUNTIMES[request.param]))
+    yield device
+    device.close()
+
+
+@pytest.fixture
+def network(toy_space):
+    return toy_space.network(toy_space.largest)
+
+
+@pytest.fixture
+def varied():
+    """Layers of every kind, with activations that a runtime has no node of its own for."""
+    return NetworkSpec.of(
+        "varied",
+        (
+            OpSpec("conv", 16, 16, 3, 8, 3, 2, activation="silu"),
+            OpSpec("mbconv", 8, 8, 8, 8, 3, 1, 3, "h_swish", 0.25),
+            OpSpec("mbconv", 8, 8, 8, 8, 3, 1, 3, "sigmoid", 0.5),
+            OpSpec("pool", 8, 8, 8, 8, 8),
+            OpSpec("linear", 1, 1, 8, 10, activation="silu"),
+        ),
+    )
+
+
+class TracedDevice(ReplayDevice):
+    """Has a profiler that adds `ADDED_MS` to every node; an operator is one node. Or its trace
+    is `nodes`, and runs without it take `run_ms`; or it fails with `error`."""
+
+    ADDED_MS = 0.05
+
+    def __init__(self, table, error=None, nodes=None, run_ms=None, **options):
+        super().__init__(table, **options)
+        self._error, self._nodes, self._run_ms = error, nodes, run_ms
+
+    def sit(self):
+        sitting = super().sit()
+        sitting.traces, sitting.trace = True, self._trace
+        if self._run_ms:
+            sitting.run = lambda handle, warmup, runs: Timing((self._run_ms,) * runs, runs)
+        return sitting
+
+    def _trace(self, workload, warmup, runs):
+        if self._error:
+            raise self._error
+        return self._nodes or {
+            f"{position}.{op.layers[0].name}_fused": self._factor * self._table[op].median_ms
+            + self.ADDED_MS
+            for position, op in enumerate(workload.ops)
+        }
+
+
+def profiled(device, space, count=6, **options) -> LatencyTable:
+    choices = space.random_choices(count + 2, np.random.default_rng(0))
+    held_out, calibration = (list(map(space.network, part)) for part in (choices[:2], choices[2:]))
+    rule = Measuring(sittings=1, max_sittings=1, min_bursts=6, max_bursts=6)
+    ops = space.operators
+    return profile([device], ops, calibration, held_out, "toy@16", rule, [], {}, **options)
+
+
+def test_every_operator_is_in_the_trace_of_a_network(device, network, varied):
+    for one in (network, varied):
+        layers = trace_layers(device, one)
+        assert [place for place, _ in layers] == sorted(place for place, _ in layers)
+        assert {place for place, _ in layers} == set(range(len(one.ops)))
+        for place, name in layers:
+            assert name in [layer.name for layer in one.ops[place].layers]
+        assert min(layers.values()) > 0
+
+
+def test_the_layers_add_up_to_the_whole(device, network, varied):
+    for one in (network, varied):
+        assert sum(trace_layers(device, one, 1.25).values()) == pytest.approx(1.25)
+
+
+def test_ten_times_the_work_costs_more(device):
+    layers = trace_layers(device, LONG)
+    assert layers[2, "conv"] > 2 * layers[1, "conv"]
+    traced = trace_ops(device, [LONG], {"long": 3.0})
+    assert traced[LARGE] > 2 * traced[SMALL]
+    assert set(traced) == {SMALL, LARGE}
+
+
+def test_the_trace_is_about_what_the_network_takes(device):
+    workload = Workload.of_network(LONG)
+    with device.sit() as sitting:
+        whole_ms = median(sitting.run(sitting.load(workload), 20, 50).ms)
+        traced_ms = sum(sitting.trace(workload, 20, 50).values())
+    assert whole_ms / 3 < traced_ms < 3 * whole_ms
+
+
+def test_a_trace_leaves_nothing_on_the_disk(device, monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert trace_layers(device, LONG)
+    assert glob.glob(str(tmp_path / "lat-trace-*")) == []
+
+
+def test_nodes_without_a_name_of_ours_belong_to_the_layer_before_them(toy_table, network):
+    first, second = (op.layers[0].name for op in network.ops[:2])
+    nodes = {
+        "ReorderInput": 1.0,
+        f"0.{first}.relu6_nchwc": 2.0,
+        f"1.{second}": 4.0,
+        "99.project": 8.0,
+        "ReorderOutput": 16.0,
+    }
+    found = trace_layers(TracedDevice(toy_table, nodes=nodes, run_ms=31.0), network)
+    assert found == {(0, first): 3.0, (1, second): 28.0}
+    nodes = {f"0.{first}": 1.0, "output_nchwc": 2.0, "ReorderOutput": 4.0}
+    found = trace_layers(TracedDevice(toy_table, nodes=nodes, run_ms=7.0), network)
+    last = len(network.ops) - 1, network.ops[-1].layers[-1].name
+    assert found == {(0, first): 1.0, last: 6.0}
+    device = TracedDevice(toy_table, nodes={"ReorderInput": 1.0}, run_ms=1.0)
+    with pytest.raises(DeviceError, match="no node of the traced model is one of its layers"):
+        trace_layers(device, network)
+
+
+def test_what_a_profiler_adds_to_every_node_is_taken_off(toy_table, network):
+    names = [op.layers[0].name for op in network.ops[:3]]
+    nodes = {f"{i}.{name}": 3.0 + 2 * i for i, name in enumerate(names)}
+    device = TracedDevice(toy_table, nodes=nodes, run_ms=12.0)
+    assert list(trace_layers(device, network).values()) == pytest.approx([2.0, 4.0, 6.0])
+    assert list(trace_layers(device, network, 6.0).values()) == pytest.approx([1.0, 2.0, 3.0])
+    much = TracedDevice(toy_table, nodes=nodes, run_ms=1.0)
+    assert min(trace_layers(much, network).values()) > 0
+    assert sum(trace_layers(much, network).values()) == pytest.approx(1.0)
+
+
+def test_an_operator_takes_its_median_over_networks_scaled_to_each(toy_table, toy_space):
+    device = TracedDevice(toy_table)
+    networks = [toy_space.network([0] * 4), toy_space.network(toy_space.largest)]
+    networks = [replace(n, name=str(i)) for i, n in enumerate(networks)]
+    sums = [sum(toy_table[op].median_ms for op in n.ops) for n in networks]
+    traced = trace_ops(device, networks, {"0": 3 * sums[0], "1": 5 * sums[1]})
+    only_first = next(op for op in networks[0].ops if op not in networks[1].ops)
+    stem = networks[0].ops[0]
+    assert traced[only_first] == pytest.approx(3 * toy_table[only_first].median_ms, rel=0.02)
+    assert traced[stem] == pytest.approx(4 * toy_table[stem].median_ms, rel=0.02)
+    assert set(trace_ops(device, networks, {"1": 1.0})) == set(networks[1].ops)
+
+
+def test_devices_without_a_profiler_give_nothing(toy_table, network):
+    replayed = ReplayDevice(toy_table)
+    assert trace_layers(replayed, network, 1.0) == {}
+    assert trace_ops(replayed, [network], {network.name: 1.0}) == {}
+    lite = connect(DeviceCard(name="lite", runtime="litert"))
+    assert trace_layers(lite, network) == {}
+    with lite.sit() as sitting:
+        request = {"do": "trace", "path": "x", "warmup": 1, "runs": 1}
+        with pytest.raises(WorkloadError, match="offers no per-operator profile"):
+            sitting._channel.ask(request)
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"ns": []}, {"ns": {}}, {"ns": {"0.conv": "x"}}, {"ns": {"0.conv": 0}}]
+)
+def test_a_trace_that_is_none_is_refused(answer, network):
+    device = connect(DeviceCard(name="cpu"))
+    with device.sit() as sitting:
+        sitting._channel.ask = lambda request: answer
+        with pytest.raises(DeviceError):
+            sitting.trace(Workload.of_network(network), 1, 1)
+    device.close()
+
+
+def test_onnx_runtimes_profile_is_read_run_by_run():
+    def event(name, microseconds):
+        return {"cat": "Node", "name": f"{name}_kernel_time", "dur": microseconds}
+
+    runs = [(90, 9), (10, 3), (14, 3), (12, 4), (11, 90)]
+    events = [{"cat": "Session", "name": "model_run", "dur": 1}]
+    for conv, pool in runs:
+        events += [event("0.conv", conv), event("1.pool", pool), event("0.conv", 1)]
+        events += [{"cat": "Node", "name": "0.conv_fence_before", "dur": 7}]
+    found = agent.traced_nodes(events, 1, 4)
+    assert list(found) == ["0.conv", "1.pool"]
+    assert found["0.conv"] == pytest.approx(1e3 * (11.5 + 1 + 2 * 0.5))
+    assert found["1.pool"] == pytest.approx(1e3 * (3.5 + 0.5))
+    with pytest.raises(ValueError, match="left 15 nodes"):
+        agent.traced_nodes(events, 1, 3)
+
+
+def test_a_profile_has_what_operators_take_inside_networks(toy_space, tmp_path):
+    device = connect(DeviceCard(name="cpu"))
+    seen = []
+    table = profiled(device, toy_space, on_progress=lambda progress: seen.append(progress.doing))
+    device.close()
+    traced = {op for op, row in table.rows.items() if row.traced_ms is not None}
+    assert seen[-1] == "tracing"
+    assert {op for op in table if op.kind in ("conv", "linear", "pool")} <= traced
+    said = table.circumstances["traced toy@16"]
+    assert said.startswith(f"{len(traced)} of {len(table)} operators in 6 networks; ")
+    table.save(tmp_path / "t.csv")
+    back = LatencyTable.load(tmp_path / "t.csv")
+    assert back.circumstances["traced toy@16"] == said
+    for op in table:
+        assert back[op].traced_ms == pytest.approx(table[op].traced_ms, abs=1e-7)
+
+
+def test_traced_operators_add_up_to_the_measured_networks(toy_table, toy_space):
+    table = profiled(TracedDevice(toy_table, factor=0.9), toy_space)
+    for op, row in table.rows.items():
+        if row.traced_ms is not None:
+            assert row.traced_ms == pytest.approx(0.9 * toy_table[op].median_ms, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionLostError("the measuring process is gone"), WorkloadError("no\nmemory")]
+)
+def test_a_failing_trace_does_not_fail_the_profile(toy_table, toy_space, error, tmp_path):
+    table = profiled(TracedDevice(toy_table, error), toy_space)
+    assert {row.traced_ms for row in table.rows.values()} == {None}
+    assert table.validations["toy@16"].networks == 2
+    assert table.circumstances["traced toy@16"] == f"failed: {error}"
+    table.save(tmp_path / "t.csv")
+    said = LatencyTable.load(tmp_path / "t.csv").circumstances["traced toy@16"]
+    assert said == "failed: " + " ".join(str(error).split())
+
+
+def test_a_killed_trace_does_not_fail_the_profile(toy_space, monkeypatch):
+    device = connect(DeviceCard(name="cpu"))
+    ask = AgentChannel.ask
+
+    def ask_or_die(channel, request):
+        if request["do"] == "trace":
+            os.kill(channel._pipe._process.pid, 9)
+        return ask(channel, request)
+
+    monkeypatch.setattr(AgentChannel, "ask", ask_or_die)
+    table = profiled(device, toy_space, count=2)
+    device.close()
+    assert {row.traced_ms for row in table.rows.values()} == {None}
+    said = table.circumstances["traced toy@16"]
+    assert said.startswith("failed: this machine: the measuring process is gone")
+
+
+def test_without_a_profiler_a_profile_says_nothing_of_it(toy_table, toy_space):
+    for device in (ReplayDevice(toy_table), ShakyDevice(toy_table)):
+        table = profiled(device, toy_space)
+        assert {row.traced_ms for row in table.rows.values()} == {None}
+        assert "traced toy@16" not in table.circumstances
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_tells_what_each_layer_takes(network):
+    small = OpSpec("conv", 56, 56, 64, 64, 3, activation="relu6", batch=32)
+    large = OpSpec("conv", 56, 56, 64, 640, 3, activation="relu6", batch=32)
+    device = connect(DeviceCard(name="gpu", runtime="torch", provider="cuda", batch=32))
+    layers = trace_layers(device, NetworkSpec.of("long", (small, small, large)))
+    assert layers[2, "conv"] > 2 * layers[1, "conv"]
+    assert {place for place, _ in trace_layers(device, network)} == set(range(len(network.ops)))
+    assert sum(trace_layers(device, network, 1.25).values()) == pytest.approx(1.25)
+    device.close()
