@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from latency.layers import INPUT
+from latency.layers import INPUT, OTHER
 
 Code = schema.BuiltinOperator
 
@@ -20,7 +20,9 @@ OUTPUT = "output"
 _INT8_VERSIONS = {
     **dict.fromkeys((Code.ADD, Code.MUL, Code.PAD, Code.MEAN, Code.AVERAGE_POOL_2D), 2),
     **dict.fromkeys((Code.CONV_2D, Code.DEPTHWISE_CONV_2D), 3),
-    Code.LOGISTIC: 2,
+    **dict.fromkeys((Code.LOGISTIC, Code.SOFTMAX, Code.GELU, Code.RELU, Code.RELU6), 2),
+    **dict.fromkeys((Code.CONCATENATION, Code.SLICE, Code.TRANSPOSE), 2),
+    **dict.fromkeys((Code.MAX_POOL_2D, Code.PADV2, Code.RESIZE_NEAREST_NEIGHBOR), 2),
     Code.FULLY_CONNECTED: 4,
 }
 """The version since which an operator computes in int8."""
@@ -53,21 +55,29 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Node:
-    """A built-in operator, its inputs and output by name, and its options in the schema."""
+    """A built-in operator, its inputs and output by name, its options in the schema, and the
+    version since which it has what they ask for."""
 
     code: int
     inputs: tuple[str, ...]
     output: str
     options: Any
+    version: int = 1
 
 
 @dataclass
 class Graph:
-    """From tensor "input" to tensor "output"; nodes in order of execution."""
+    """From tensor "input" to tensor "output"; nodes in order of execution. It may have a second
+    input, "other"."""
 
     name: str
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs."""
+        return (INPUT, OTHER) if OTHER in self.tensors else (INPUT,)
 
 
 def serialise(graph: Graph) -> bytes:
@@ -75,24 +85,26 @@ def serialise(graph: Graph) -> bytes:
     tensors = list(graph.tensors.values())
     index = {tensor.name: position for position, tensor in enumerate(tensors)}
     buffers = [schema.BufferT()]  # number 0 stands for "no data"
-    versions = _INT8_VERSIONS if graph.tensors[OUTPUT].dtype == "int8" else {}
+    versions = dict(_INT8_VERSIONS) if graph.tensors[OUTPUT].dtype == "int8" else {}
+    for node in graph.nodes:
+        versions[node.code] = max(node.version, versions.get(node.code, 1))
     codes = sorted({node.code for node in graph.nodes})
     subgraph = schema.SubGraphT(
         tensors=[_packed_tensor(tensor, buffers) for tensor in tensors],
-        inputs=[index[INPUT]],
+        inputs=[index[name] for name in graph.inputs],
         outputs=[index[OUTPUT]],
         operators=[_packed_node(node, index, codes) for node in graph.nodes],
         name=graph.name,
     )
     signature = schema.SignatureDefT(
-        inputs=[schema.TensorMapT(INPUT, index[INPUT])],
+        inputs=[schema.TensorMapT(name, index[name]) for name in graph.inputs],
         outputs=[schema.TensorMapT(OUTPUT, index[OUTPUT])],
         signatureKey="serving_default",
     )
     model = schema.ModelT(
         version=3,
         operatorCodes=[
-            schema.OperatorCodeT(min(code, 127), version=versions.get(code, 1), builtinCode=code)
+            schema.OperatorCodeT(min(code, 127), version=versions[code], builtinCode=code)
             for code in codes
         ],
         subgraphs=[subgraph],

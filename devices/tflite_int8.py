@@ -6,7 +6,7 @@ scale * (stored - zero point), weights symmetric with a scale for every output c
 int32, activations asymmetric with the range they took on calibration inputs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,16 +17,25 @@ from devices.export import Weights
 from devices.tflite import network_graph, tflite_model
 from devices.tflite_graph import Code, Graph, Node, Quantisation, Tensor, serialise
 from latency.errors import UsageError
-from latency.layers import INPUT
+from latency.layers import INPUT, OTHER
 from latency.ops import OpSpec
 
 CALIBRATION_INPUTS = 8
 """Random inputs that are drawn where none are given."""
 
-_KEEPS_QUANTISATION = (Code.PAD, Code.AVERAGE_POOL_2D)
-"""Operators whose output the format wants to be quantised as their input is."""
+_KEEPS_QUANTISATION = (
+    *(Code.PAD, Code.PADV2, Code.AVERAGE_POOL_2D, Code.MAX_POOL_2D, Code.CONCATENATION),
+    *(Code.SLICE, Code.TRANSPOSE, Code.RESIZE_NEAREST_NEIGHBOR),
+)
+"""Operators whose output the format wants to be quantised as their inputs are."""
 
-_CHANNEL_AXIS = {Code.CONV_2D: 0, Code.DEPTHWISE_CONV_2D: 3, Code.FULLY_CONNECTED: 0}
+_SHARES = (Code.LOGISTIC, Code.SOFTMAX)
+"""Operators whose output is between 0 and 1, and that the format wants to be quantised so."""
+
+_CHANNEL_AXIS = {
+    **{Code.CONV_2D: 0, Code.TRANSPOSE_CONV: 0, Code.DEPTHWISE_CONV_2D: 3},
+    Code.FULLY_CONNECTED: 0,
+}
 """Operators with a weight and a bias, and the axis of the weight's output channels."""
 
 Ranges = dict[str, tuple[float, float]]
@@ -44,27 +53,36 @@ def tflite_int8_model(
     weights: Weights,
     name: str = "network",
     calibration: Sequence[NDArray[np.float32]] | None = None,
+    others: Sequence[NDArray[np.float32]] | None = None,
 ) -> bytes:
     """The .tflite file of a chain of operators, in int8 from its input to its output.
 
     Input "input" and output "output" have the shapes that `tflite_model` gives them, and carry
     their scale and zero point. `calibration`: float32 inputs of the network's shape (batch,
     height, width, channels); values outside the ranges that activations took on them saturate.
-    Where none are given, standard normal ones are drawn (seeded). Raises `SpecError` where the
-    operators don't form a chain, `UsageError` where calibration inputs don't fit them.
+    Where none are given, standard normal ones are drawn (seeded). `others`: as many of the second
+    input, where the operator has one. Raises `SpecError` where the operators don't form a chain
+    or one has no int8 form, `UsageError` where calibration inputs don't fit them.
     """
     graph = network_graph(ops, weights, name, integer=True)
-    if calibration is None:
-        shape = graph.tensors[INPUT].shape
-        generator = np.random.default_rng(0)
-        calibration = [
-            generator.standard_normal(shape, np.float32) for _ in range(CALIBRATION_INPUTS)
-        ]
-    return serialise(quantised(graph, measured_ranges(graph, calibration)))
+    given = {INPUT: calibration, OTHER: others}
+    count = CALIBRATION_INPUTS if calibration is None else len(calibration)
+    inputs = {
+        name: _drawn(graph.tensors[name].shape, count, seed) if values is None else values
+        for seed, name in enumerate(graph.inputs)
+        for values in [given[name]]
+    }
+    return serialise(quantised(graph, measured_ranges(graph, inputs)))
 
 
-def measured_ranges(graph: Graph, inputs: Sequence[NDArray[np.float32]]) -> Ranges:
-    """Range of every tensor of a float32 graph over these inputs, as LiteRT computes them."""
+def _drawn(shape: tuple[int, ...], count: int, seed: int) -> list[NDArray[np.float32]]:
+    generator = np.random.default_rng(seed)
+    return [generator.standard_normal(shape, np.float32) for _ in range(count)]
+
+
+def measured_ranges(graph: Graph, inputs: Mapping[str, Sequence[NDArray[np.float32]]]) -> Ranges:
+    """Range of every tensor of a float32 graph over inputs of these names, as LiteRT computes
+    them."""
     interpreter = Interpreter(
         model_content=serialise(graph),
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
@@ -72,11 +90,13 @@ def measured_ranges(graph: Graph, inputs: Sequence[NDArray[np.float32]]) -> Rang
     )
     interpreter.allocate_tensors()
     index = {tensor["name"]: tensor["index"] for tensor in interpreter.get_tensor_details()}
-    _check_inputs(inputs, graph.tensors[INPUT].shape)
-    computed = [INPUT, *(node.output for node in graph.nodes)]
+    for name in graph.inputs:
+        _check_inputs(inputs[name], graph.tensors[name].shape, len(inputs[INPUT]))
+    computed = [*graph.inputs, *(node.output for node in graph.nodes)]
     ranges = dict.fromkeys(computed, (0.0, 0.0))  # zero is always among the numbers of int8
-    for values in inputs:
-        interpreter.set_tensor(index[INPUT], np.ascontiguousarray(values))
+    for run in range(len(inputs[INPUT])):
+        for name in graph.inputs:
+            interpreter.set_tensor(index[name], np.ascontiguousarray(inputs[name][run]))
         interpreter.invoke()
         for tensor in computed:
             values, (low, high) = interpreter.get_tensor(index[tensor]), ranges[tensor]
@@ -86,23 +106,38 @@ def measured_ranges(graph: Graph, inputs: Sequence[NDArray[np.float32]]) -> Rang
 
 def quantised(graph: Graph, ranges: Ranges) -> Graph:
     """The graph in int8, its activations in these ranges."""
-    tensors = {INPUT: replace(graph.tensors[INPUT], quantisation=_asymmetric(*ranges[INPUT]))}
+    if any(node.code == Code.CONCATENATION for node in graph.nodes):
+        both = [ranges[name] for name in graph.inputs]  # the format wants them to be alike
+        joint = (min(low for low, _ in both), max(high for _, high in both))
+        ranges = {**ranges, **dict.fromkeys(graph.inputs, joint)}
+    tensors = {
+        name: replace(graph.tensors[name], quantisation=_asymmetric(*ranges[name]))
+        for name in graph.inputs
+    }
     for node in graph.nodes:
-        quantisation = _output_quantisation(node, tensors[node.inputs[0]], ranges)
+        constants = [graph.tensors[i] for i in node.inputs if graph.tensors[i].data is not None]
+        source = next(tensors[i] for i in node.inputs if graph.tensors[i].data is None)
+        quantisation = _output_quantisation(node, source, ranges)
         output = replace(graph.tensors[node.output], quantisation=quantisation)
         tensors[node.output] = output
-        constants = [graph.tensors[i] for i in node.inputs if graph.tensors[i].data is not None]
+        numbers = [constant for constant in constants if constant.dtype != "int32"]
         if node.code in _CHANNEL_AXIS:
-            constants = _parameters(node, constants, tensors[node.inputs[0]], output)
+            numbers = _parameters(node, numbers, source, output)
+        elif node.code == Code.PADV2:
+            numbers = [_least(constant, source) for constant in numbers]
         else:
-            constants = [c if c.dtype == "int32" else _scalar(c) for c in constants]
-        tensors |= {constant.name: constant for constant in constants}
+            numbers = [_constant(constant) for constant in numbers]
+        tensors |= {constant.name: constant for constant in constants + numbers}
     return Graph(graph.name, tensors, graph.nodes)
 
 
-def _check_inputs(inputs: Sequence[NDArray[np.float32]], shape: tuple[int, ...]) -> None:
-    if not len(inputs):
+def _check_inputs(
+    inputs: Sequence[NDArray[np.float32]], shape: tuple[int, ...], count: int
+) -> None:
+    if not count:
         raise UsageError("int8 needs at least one calibration input")
+    if len(inputs) != count:
+        raise UsageError(f"{count} calibration inputs, but {len(inputs)} of the second input")
     for values in inputs:
         if values.shape != shape or values.dtype != np.float32:
             raise UsageError(
@@ -117,7 +152,7 @@ def _output_quantisation(node: Node, source: Tensor, ranges: Ranges) -> Quantisa
     if node.code in _KEEPS_QUANTISATION:
         assert source.quantisation is not None
         return source.quantisation
-    if node.code == Code.LOGISTIC:
+    if node.code in _SHARES:
         return _quantisation(1 / 256, -128)  # what the format prescribes
     return _asymmetric(*ranges[node.output])
 
@@ -137,11 +172,21 @@ def _scale(tensor: Tensor) -> float:
     return float(tensor.quantisation.scale[0])
 
 
-def _scalar(constant: Tensor) -> Tensor:
-    """A positive constant as the largest number of int8."""
+def _constant(constant: Tensor) -> Tensor:
+    """A constant over the whole range of int8: a positive number is its largest."""
     assert constant.data is not None
-    data = np.full_like(constant.data, 127, np.int8)
-    return replace(constant, data=data, quantisation=_asymmetric(0.0, constant.data.item()))
+    low, high = min(0.0, float(constant.data.min())), max(0.0, float(constant.data.max()))
+    quantisation = _asymmetric(low, high)
+    stored = np.round(constant.data / quantisation.scale[0]) + quantisation.zero_point[0]
+    data = np.clip(stored, -128, 127).astype(np.int8)
+    return replace(constant, data=data, quantisation=quantisation)
+
+
+def _least(constant: Tensor, source: Tensor) -> Tensor:
+    """The least number of int8, in the source's unit."""
+    assert constant.data is not None
+    data = np.full_like(constant.data, -128, np.int8)
+    return replace(constant, data=data, quantisation=source.quantisation)
 
 
 def _parameters(

@@ -142,8 +142,8 @@ def check(op: "OpSpec") -> None:
     padded = 2 * ((op.kernel - 1) // 2) + min(op.height, op.width)
     if op.kind == "max_pool" and op.kernel > padded:
         raise SpecError(f"{op.key}: the pooling window is larger than the padded input")
-    if op.kind not in _WINDOWED and (op.kernel, op.stride) != (1, 1):
-        raise SpecError(f"{op.key}: {op.kind} has neither kernel nor stride")
+    if op.kind in _POINTWISE and (op.kernel, op.stride) != (1, 1):
+        raise SpecError(f"{op.key}: a {op.kind} has neither kernel nor stride")
     if op.kind == "resize" and op.kernel != 1:
         raise SpecError(f"{op.key}: a resize has no kernel")
     if op.kind == "conv_transpose" and op.stride == 1 and op.kernel % 2 == 0:
@@ -284,8 +284,9 @@ _KEEP_CHANNELS = (
     *("transpose", "resize", "softmax", "reorder"),
 )
 
-_WINDOWED = (
-    *("conv", "conv_add", "conv_transpose", "mbconv", "pool", "max_pool", "linear", "resize"),
+_POINTWISE = (
+    *("matmul", "activation", "add", "multiply", "scale", "norm", "layer_norm", "concat"),
+    *("slice", "transpose", "softmax", "reorder"),
 )
 
 KINDS: dict[str, Callable[["OpSpec"], tuple[Layer, ...]]] = {

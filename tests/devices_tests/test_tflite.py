@@ -10,10 +10,10 @@ import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from operators import OPERATORS, trained_looking
+from operators import KERNELS, OPERATORS, computed, random_inputs, trained_looking
 
 from devices.conversion import tflite_of_module
-from devices.export import onnx_model, random_weights
+from devices.export import Weights, is_channels_last, onnx_model, random_weights
 from devices.tflite import tflite_model
 from devices.tflite_int8 import tflite_int8_model
 from latency import OpSpec, SpecError, UsageError
@@ -39,14 +39,32 @@ def _channels_first(x: np.ndarray) -> np.ndarray:
 def _torch_output(module: torch.nn.Module, x: np.ndarray) -> np.ndarray:
     """Of an NHWC input, NHWC or (batch, features)."""
     with torch.no_grad():
-        output = module(torch.from_numpy(_channels_first(x))).numpy()
-    return output.transpose(0, 2, 3, 1) if output.ndim == 4 else output
+        return _channels_last(module(torch.from_numpy(_channels_first(x))).numpy())
 
 
-def _onnx_output(model: bytes, x: np.ndarray) -> np.ndarray:
+def _channels_last(x: np.ndarray) -> np.ndarray:
+    return x.transpose(0, 2, 3, 1) if x.ndim == 4 else x
+
+
+def _example(op: OpSpec, module: torch.nn.Module) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Inputs as the file of an operator takes them, and the output that torch computes."""
+    inputs = random_inputs(op)
+    expected = computed(module, inputs).numpy()
+    arrays = {name: x.numpy() for name, x in inputs.items()}
+    if op.kind == "transpose":
+        return arrays, expected
+    arrays = {name: np.ascontiguousarray(_channels_last(x)) for name, x in arrays.items()}
+    return arrays, _channels_last(expected)
+
+
+def _onnx_output(ops: list[OpSpec], weights: Weights, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """Of inputs as `_example` has them, and the output as there."""
+    model = onnx_model(ops, weights)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    output = session.run(None, {"input": _channels_first(x)})[0]
-    return output.transpose(0, 2, 3, 1) if output.ndim == 4 else output
+    if is_channels_last(ops) or ops[0].kind == "transpose":
+        return session.run(None, inputs)[0]
+    arrays = {name: _channels_first(x) for name, x in inputs.items()}
+    return _channels_last(session.run(None, arrays)[0])
 
 
 def _interpreter(model: bytes) -> Interpreter:
@@ -55,14 +73,16 @@ def _interpreter(model: bytes) -> Interpreter:
     return interpreter
 
 
-def _lite_rt_output(model: bytes, x: np.ndarray) -> np.ndarray:
+def _lite_rt_output(model: bytes, x: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
     """In float32, whatever the file computes in."""
     interpreter = _interpreter(model)
-    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
-    if source["dtype"] == np.int8:
-        scale, zero = source["quantization"]
-        x = np.clip(np.round(x / scale) + zero, -128, 127).astype(np.int8)
-    interpreter.set_tensor(source["index"], x)
+    (target,) = interpreter.get_output_details()
+    for source in interpreter.get_input_details():
+        values = other if source["name"] == "other" else x
+        if source["dtype"] == np.int8:
+            scale, zero = source["quantization"]
+            values = np.clip(np.round(values / scale) + zero, -128, 127).astype(np.int8)
+        interpreter.set_tensor(source["index"], values)
     interpreter.invoke()
     output = interpreter.get_tensor(target["index"])
     if output.dtype == np.int8:
@@ -102,12 +122,14 @@ def _weights_of(model: bytes) -> dict[str, schema.TensorT]:
     return {n: t for n, t in tensors.items() if n.endswith((".weight", ".bias"))}
 
 
-@pytest.mark.parametrize("op", OPERATORS, ids=str)
+@pytest.mark.parametrize("op", OPERATORS + KERNELS, ids=str)
 def test_lite_rt_torch_and_onnx_runtime_agree(op):
-    module, x = trained_looking(op), _input(op)
-    output = _lite_rt_output(tflite_model([op], module.folded), x)
-    np.testing.assert_allclose(output, _torch_output(module, x), rtol=1e-5, atol=1e-5)
-    onnx_output = _onnx_output(onnx_model([op], module.folded), x)
+    module = trained_looking(op)
+    inputs, expected = _example(op, module)
+    output = _lite_rt_output(tflite_model([op], module.folded), *inputs.values())
+    assert output.shape == expected.shape
+    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-5)
+    onnx_output = _onnx_output([op], module.folded, inputs)
     np.testing.assert_allclose(output, onnx_output, rtol=1e-5, atol=1e-5)
 
 
@@ -118,7 +140,42 @@ def test_xnnpack_takes_an_operator_as_a_whole_and_nothing_is_transposed(op):
     assert schema.BuiltinOperator.TRANSPOSE not in _codes(model)
 
 
-@pytest.mark.parametrize("op", OPERATORS, ids=str)
+@pytest.mark.parametrize("op", KERNELS, ids=str)
+def test_xnnpack_takes_kernels_that_it_has_and_only_a_transpose_transposes(op):
+    model = tflite_model([op], random_weights())
+    assert _is_one_partition(model) == (not _is_beyond_xnnpack(op))
+    assert (schema.BuiltinOperator.TRANSPOSE in _codes(model)) == (op.kind == "transpose")
+
+
+def _is_beyond_xnnpack(op: OpSpec) -> bool:
+    """A nearest resize, a window smaller than its stride, padding by the least number there is."""
+    if op.kind == "conv_transpose":
+        return op.kernel < op.stride
+    return op.kind == "resize" or (op.kind == "max_pool" and op.kernel > 2 and op.stride > 1)
+
+
+KERNELS_IN_INT8 = [op for op in KERNELS if op.kind != "layer_norm"]
+
+
+@pytest.mark.parametrize("op", KERNELS_IN_INT8, ids=str)
+def test_int8_kernels_are_within_some_steps_of_float32(op):
+    module = trained_looking(op)
+    inputs, expected = _example(op, module)
+    x, *rest = inputs.values()
+    model = tflite_int8_model([op], module.folded, calibration=[x], others=rest or None)
+    interpreter = _interpreter(model)
+    assert {t["dtype"] for t in interpreter.get_input_details()} == {np.int8}
+    steps = np.abs(_lite_rt_output(model, x, *rest) - expected) / _output_scale(model)
+    assert steps.max() <= 4
+    assert np.sqrt((steps**2).mean()) <= 1.5
+
+
+def test_what_has_no_int8_form_is_named():
+    with pytest.raises(SpecError, match="a 'layer_norm' has no int8 form"):
+        tflite_int8_model([OpSpec("layer_norm", 4, 4, 8, 8)], random_weights())
+
+
+@pytest.mark.parametrize("op", OPERATORS + KERNELS_IN_INT8, ids=str)
 def test_the_file_holds_the_parameters_of_the_operator_with_norms_folded(op):
     folded = sum(layer.out_shape[2] for layer in op.layers if layer.norm)
     for write in (tflite_model, tflite_int8_model):
@@ -193,13 +250,13 @@ def test_int8_keeps_most_of_the_signal_of_inputs_it_was_not_calibrated_on(op):
 
 
 @pytest.mark.parametrize("op", OPERATORS, ids=str)
-def test_xnnpack_takes_int8_operators_too_but_for_windows_of_a_pooling(op):
+def test_xnnpack_takes_int8_operators_too_but_for_windows_of_a_pooling_and_gelu(op):
     model = tflite_int8_model([op], random_weights())
     interpreter = _interpreter(model)
     assert interpreter.get_input_details()[0]["dtype"] == np.int8
     assert interpreter.get_output_details()[0]["dtype"] == np.int8
     window = op.kind == "pool" and (op.kernel, op.kernel) != (op.height, op.width)
-    assert _is_one_partition(model) == (not window)
+    assert _is_one_partition(model) == (not window and op.activation != "gelu")
 
 
 def test_int8_weights_have_a_scale_for_every_output_channel():
@@ -256,6 +313,8 @@ def test_grouped_convolutions_and_channel_multipliers(monkeypatch):
         ([OpSpec("conv", 8, 8, 3, 8), OpSpec("conv", 8, 8, 16, 8)], "does not take the 8x8x8"),
         ([OpSpec("linear", 1, 1, 8, 8), OpSpec("conv", 1, 1, 8, 8)], r"\(batch, features\)"),
         ([OpSpec("conv", 8, 8, 3, 8), OpSpec("conv", 8, 8, 8, 8, batch=2)], "has batch 2"),
+        ([OpSpec("conv", 8, 8, 3, 8), OpSpec("add", 8, 8, 8, 8)], "add stands alone"),
+        ([OpSpec("reorder", 8, 8, 8, 8)], "'reorder' cannot be written"),
     ],
 )
 def test_what_is_no_chain_is_named(ops, message):
@@ -283,6 +342,12 @@ def test_a_layer_without_a_form_in_the_format_is_named(monkeypatch):
 def test_calibration_inputs_that_do_not_fit_are_errors(calibration, message):
     with pytest.raises(UsageError, match=message):
         tflite_int8_model([OPERATORS[0]], random_weights(), calibration=calibration)
+
+
+def test_there_are_as_many_calibration_inputs_of_the_second_kind():
+    op, x = OpSpec("add", 4, 4, 3, 3), np.zeros((1, 4, 4, 3), np.float32)
+    with pytest.raises(UsageError, match="2 calibration inputs, but 1 of the second input"):
+        tflite_int8_model([op], random_weights(), calibration=[x, x], others=[x])
 
 
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from latency import NetworkSpec, OpSpec, SpecError
+from latency.layers import KINDS, other_shape
 from latency.modules import NetworkModule, OperatorModule
 
 OPERATORS = [
@@ -18,10 +19,35 @@ OPERATORS = [
     OpSpec("pool", 9, 9, 12, 12, 3, 2),
     OpSpec("linear", 1, 1, 32, 10),
     OpSpec("conv", 8, 8, 3, 8, 3, batch=4),
+    OpSpec("conv", 9, 8, 6, 12, 3, 2, groups=3, dilation=2, activation="relu"),
+    OpSpec("conv", 8, 9, 4, 6, 2),
+    OpSpec("conv", 11, 9, 4, 6, 4, 3),
+    OpSpec("conv_add", 8, 8, 6, 6, 3, groups=6, activation="relu"),
+    OpSpec("conv_transpose", 5, 6, 4, 3, 2, 2, batch=2),
+    OpSpec("conv_transpose", 5, 6, 4, 3, 5, 2),
+    OpSpec("matmul", 5, 6, 8, 12, activation="gelu"),
+    OpSpec("max_pool", 9, 10, 4, 4, 3, 2),
+    OpSpec("max_pool", 9, 10, 4, 4, 2, 2),
+    OpSpec("activation", 6, 7, 5, 5, activation="h_swish"),
+    OpSpec("add", 6, 7, 5, 5, activation="relu"),
+    OpSpec("multiply", 6, 7, 5, 5),
+    OpSpec("scale", 6, 7, 5, 5),
+    OpSpec("norm", 6, 7, 5, 5, activation="relu"),
+    OpSpec("layer_norm", 6, 7, 8, 8, batch=2),
+    OpSpec("concat", 6, 7, 5, 8),
+    OpSpec("slice", 6, 7, 8, 5),
+    OpSpec("transpose", 6, 7, 5, 5),
+    OpSpec("resize", 6, 7, 5, 5, 1, 2),
+    OpSpec("softmax", 1, 1, 50, 50),
 ]
+RUNTIME_ONLY = OpSpec("reorder", 6, 7, 8, 8)
 
 
-@pytest.mark.parametrize("op", OPERATORS, ids=str)
+def test_every_kind_is_among_them():
+    assert {op.kind for op in (*OPERATORS, RUNTIME_ONLY)} == set(KINDS)
+
+
+@pytest.mark.parametrize("op", [*OPERATORS, RUNTIME_ONLY], ids=str)
 def test_a_key_reads_back_to_the_same_operator(op):
     assert OpSpec.parse(op.key) == op
 
@@ -39,15 +65,38 @@ def test_counts_are_those_of_the_torch_module(op):
     def count(layer, inputs, output):
         nonlocal macs
         weight = layer.weight
-        macs += output.numel() * weight[0].numel()
+        is_transposed = isinstance(layer, torch.nn.ConvTranspose2d)
+        macs += (inputs[0] if is_transposed else output).numel() * weight[0].numel()
 
     for layer in module.modules():
-        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear):
             layer.register_forward_hook(count)
-    output = module(torch.randn(op.batch, op.in_channels, op.height, op.width))
+    shapes = [(op.height, op.width, op.in_channels), other_shape(op)]
+    output = module(*(torch.randn(op.batch, s[2], *s[:2]) for s in shapes if s))
     assert op.macs == macs
     height, width, channels = op.out_shape
-    assert output.numel() == op.batch * height * width * channels
+    expected = (op.batch, channels, height, width)
+    if op.kind == "transpose":
+        expected = (op.batch, height, width, channels)
+    assert output.shape == (expected[:2] if op.kind == "linear" else expected)
+
+
+def test_what_only_runtimes_have_is_no_module():
+    with pytest.raises(SpecError, match="'reorder' exists in runtimes only"):
+        OperatorModule(RUNTIME_ONLY)
+
+
+def test_a_second_input_that_is_not_given_is_named():
+    op = OpSpec("add", 6, 7, 5, 5)
+    with pytest.raises(SpecError, match="second input, which is not given"):
+        OperatorModule(op)(torch.zeros(1, 5, 6, 7))
+
+
+@pytest.mark.parametrize("kind", ["activation", "slice"])
+def test_an_activation_leaves_the_input_as_it_is(kind):
+    x = torch.full((1, 4, 2, 2), -1.0)
+    OperatorModule(OpSpec(kind, 2, 2, 4, 4, activation="relu"))(x)
+    assert (x == -1).all()
 
 
 def test_mobilenet_v2_block_has_the_macs_of_the_paper():
@@ -72,17 +121,39 @@ def test_a_residual_is_added_only_where_shapes_allow():
     [
         (("mbconf", 8, 8, 8, 8), "did you mean 'mbconv'"),
         (("conv", 0, 8, 8, 8), "height of a conv is 0"),
-        (("conv", 8, 8, 8, 8, 2), "kernel of a padded convolution is odd"),
+        (("mbconv", 8, 8, 8, 8, 2), "kernel of a padded convolution is odd"),
         (("conv", 8, 8, 8, 8, 3, 1, 1, "rellu"), "did you mean 'relu'"),
         (("pool", 8, 8, 8, 4, 8), "keeps its channels"),
         (("pool", 4, 4, 8, 8, 5), "larger than the input"),
         (("linear", 4, 4, 8, 8), "works on 1x1 inputs"),
         (("mbconv", 8, 8, 8, 8, 3, 1, -2), "expansion -2 must be positive"),
+        (("max_pool", 1, 8, 8, 8, 2), "larger than the padded input"),
+        (("max_pool", 8, 8, 8, 4, 2), "keeps its channels"),
+        (("add", 8, 8, 8, 8, 3), "neither kernel nor stride"),
+        (("resize", 8, 8, 8, 8, 2, 2), "a resize has no kernel"),
+        (("conv_transpose", 8, 8, 8, 8, 2, 1), "stride 1 has an odd kernel"),
+        (("concat", 8, 8, 8, 8), "a concatenation adds channels"),
+        (("slice", 8, 8, 8, 9), "no more channels than its input"),
+        (("activation", 8, 8, 8, 8), "names its function"),
     ],
 )
 def test_an_operator_that_cannot_be_is_refused_in_words(fields, said):
     with pytest.raises(SpecError, match=said):
         OpSpec(*fields)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "said"),
+    [
+        ("conv", {"groups": 3}, "the groups do not divide the channels"),
+        ("conv", {"dilation": 0}, "dilation of a conv is 0"),
+        ("mbconv", {"groups": 2}, "only a convolution has groups and dilation"),
+        ("max_pool", {"dilation": 2}, "only a convolution has groups and dilation"),
+    ],
+)
+def test_groups_and_dilation_that_cannot_be_are_refused_in_words(kind, fields, said):
+    with pytest.raises(SpecError, match=said):
+        OpSpec(kind, 8, 8, 8, 8, **fields)
 
 
 @pytest.mark.parametrize("key", ["", "conv", "conv-8x8-4", "conv-8x8x4-x", "conv-8x8x4-8-k1.5"])
