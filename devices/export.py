@@ -60,6 +60,11 @@ def is_channels_last(ops: Sequence[OpSpec]) -> bool:
     )
 
 
+def is_flat(ops: Sequence[OpSpec]) -> bool:
+    """Whether a chain returns (batch, features), as a linear operator does."""
+    return [op.kind for op in ops if op.kind != "activation"][-1:] == ["linear"]
+
+
 def onnx_model(
     ops: Sequence[OpSpec], weights: Weights, name: str = "network", half: bool = False
 ) -> bytes:
@@ -90,7 +95,7 @@ def onnx_model(
         graph.nodes,
         name,
         inputs,
-        [_value("output", kind, axes[:2] if last.kind == "linear" else axes)],
+        [_value("output", kind, axes[:2] if is_flat(ops) else axes)],
         graph.initializers,
     )
     model = helper.make_model(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from devices.export import Weights, check_alone
+from devices.export import Weights, check_alone, is_flat
 from devices.tflite_graph import OUTPUT, Graph, serialise
 from devices.tflite_writer import Writer
 from latency.errors import SpecError
@@ -62,7 +62,7 @@ def _check_chain(ops: Sequence[OpSpec], name: str) -> None:
         where = f"network '{name}': operator {position} ({op.key})"
         if op.batch != before.batch:
             raise SpecError(f"{where} has batch {op.batch}, the one before it {before.batch}")
-        if before.kind == "linear" and op.kind != "linear":
+        if is_flat(ops[:position]) and op.kind not in ("linear", "activation"):
             raise SpecError(f"{where} does not take the (batch, features) of a linear operator")
 
 

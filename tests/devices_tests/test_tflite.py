@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import prod
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -170,6 +171,21 @@ def test_int8_kernels_are_within_some_steps_of_float32(op):
     assert np.sqrt((steps**2).mean()) <= 1.5
 
 
+FLAT = [OpSpec("linear", 1, 1, 12, 8), OpSpec("activation", 1, 1, 8, 8, activation="relu")]
+
+
+def test_an_activation_of_features_leaves_them_flat():
+    module, x = trained_looking(*FLAT), _input(FLAT[0])
+    output = _lite_rt_output(tflite_model(FLAT, module.folded), x)
+    assert output.shape == (1, 8)
+    np.testing.assert_allclose(output, _torch_output(module, x), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        output, _onnx_output(FLAT, module.folded, {"input": x}), rtol=1e-5, atol=1e-5
+    )
+    graph = onnx.load_from_string(onnx_model(FLAT, module.folded)).graph
+    assert [d.dim_value for d in graph.output[0].type.tensor_type.shape.dim] == [1, 8]
+
+
 def test_what_has_no_int8_form_is_named():
     with pytest.raises(SpecError, match="a 'layer_norm' has no int8 form"):
         tflite_int8_model([OpSpec("layer_norm", 4, 4, 8, 8)], random_weights())
@@ -312,6 +328,7 @@ def test_grouped_convolutions_and_channel_multipliers(monkeypatch):
         ([], "has no operators"),
         ([OpSpec("conv", 8, 8, 3, 8), OpSpec("conv", 8, 8, 16, 8)], "does not take the 8x8x8"),
         ([OpSpec("linear", 1, 1, 8, 8), OpSpec("conv", 1, 1, 8, 8)], r"\(batch, features\)"),
+        ([*FLAT, OpSpec("pool", 1, 1, 8, 8)], r"\(batch, features\)"),
         ([OpSpec("conv", 8, 8, 3, 8), OpSpec("conv", 8, 8, 8, 8, batch=2)], "has batch 2"),
         ([OpSpec("conv", 8, 8, 3, 8), OpSpec("add", 8, 8, 8, 8)], "add stands alone"),
         ([OpSpec("reorder", 8, 8, 8, 8)], "'reorder' cannot be written"),
