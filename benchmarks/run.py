@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import measuring_devices
+import million
 import numpy as np
 import torch
 from figure import Figure
@@ -182,6 +183,7 @@ def import_time() -> Iterator[Figure]:
 
 BENCHMARKS = {
     "import": import_time,
+    **million.BENCHMARKS,
     "supernet": supernet,
     "profiling": profiling,
     **measuring_devices.BENCHMARKS,

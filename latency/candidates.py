@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +13,12 @@ from latency.ops import OpSpec
 
 Block = Sequence[OpSpec | None]
 """The candidates of a searchable block; None is the skipped block (identity)."""
+
+_SUMS = 4096
+"""Neighbouring blocks are summed ahead, as one lookup, up to this many combinations."""
+
+_CHUNK = 8192
+"""Networks at a time, so that what is computed of them stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +45,33 @@ class CandidateLatency:
                 f"choices of shape {choices.shape} and type {choices.dtype}; "
                 f"expected integers of shape (networks, {blocks})"
             )
-        if (choices < 0).any() or (choices >= self.counts).any():
-            raise SpecError("a choice names a candidate that its block does not have")
-        total = np.full(len(choices), self.fixed_ms)
-        for block in range(blocks):
-            total += self.matrix[block].take(choices[:, block])
+        total = np.full(len(choices), self.fixed_ms, np.float64)
+        for start in range(0, len(choices), _CHUNK):
+            chunk = choices[start : start + _CHUNK].T.astype(np.int64, order="C")
+            # Read as unsigned, a negative choice is larger than any count.
+            if (chunk.view(np.uint64).max(axis=1) >= self.counts.view(np.uint64)).any():
+                raise SpecError("a choice names a candidate that its block does not have")
+            for group, sums in self._groups:
+                index = chunk[group[0]].copy()
+                for block in group[1:]:
+                    index *= self.counts[block]
+                    index += chunk[block]
+                total[start : start + _CHUNK] += sums.take(index)
         return total
+
+    @cached_property
+    def _groups(self) -> list[tuple[list[int], NDArray[np.float64]]]:
+        """Neighbouring blocks, and ms of each combination of their candidates, the last block's
+        candidate varying fastest."""
+        groups: list[tuple[list[int], NDArray[np.float64]]] = []
+        for block, count in enumerate(self.counts):
+            row = self.matrix[block, :count]
+            if groups and groups[-1][1].size * count <= _SUMS:
+                group, sums = groups[-1]
+                groups[-1] = [*group, block], np.add.outer(sums, row).ravel()
+            else:
+                groups.append(([block], row))
+        return groups
 
     @property
     def fastest_ms(self) -> float:
@@ -75,4 +103,4 @@ def candidate_latency(
     matrix = np.full((len(blocks), int(counts.max(initial=0))), np.nan)
     for row, block in enumerate(blocks):
         matrix[row, : len(block)] = [0.0 if op is None else ms[op] for op in block]
-    return CandidateLatency(sum(ms[op] for op in fixed), matrix, counts)
+    return CandidateLatency(float(sum(ms[op] for op in fixed)), matrix, counts)

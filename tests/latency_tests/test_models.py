@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from latency import CoverageError, SpecError, calibrate, candidate_latency, validate
+from latency import (
+    CandidateLatency,
+    CoverageError,
+    SpecError,
+    calibrate,
+    candidate_latency,
+    validate,
+)
 from latency.calibration import Calibration
 from latency.expected import ExpectedLatency
 
@@ -60,6 +67,27 @@ def test_choices_that_are_no_candidates_are_refused(toy_table, toy_space):
     for wrong in ([[6, 0, 0, 0]], [[-1, 0, 0, 0]], [[0, 0, 0]], [[0.5, 0, 0, 0]]):
         with pytest.raises(SpecError):
             costs.predict(wrong)
+
+
+@pytest.mark.parametrize(
+    "counts", [[7] * 21, [1] * 70, [5000, 2, 1, 90, 90, 3], [6, 7, 7] * 9], ids=str
+)
+def test_blocks_of_any_number_and_width_add_up(counts, generator):
+    counts = np.array(counts, np.int64)
+    matrix = generator.uniform(0.01, 10, (len(counts), counts.max()))
+    matrix[np.arange(counts.max()) >= counts[:, None]] = np.nan
+    costs = CandidateLatency(1.5, matrix, counts)
+    choices = generator.integers(0, counts, (20_000, len(counts)))
+    expected = 1.5 + matrix[np.arange(len(counts)), choices].sum(1)
+    for kind in (np.int64, np.uint64, np.int16, ">i4"):
+        given = choices.astype(kind)
+        np.testing.assert_allclose(costs.predict(given), expected, rtol=1e-12)
+        np.testing.assert_allclose(costs.predict(given[::3]), expected[::3], rtol=1e-12)
+    assert costs.predict(choices[:0]).shape == (0,)
+    for wrong in (-1, counts[-1], 2**40):
+        choices[-1, -1] = wrong
+        with pytest.raises(SpecError, match="names a candidate"):
+            costs.predict(choices)
 
 
 def test_a_matrix_with_holes_is_refused(toy_table, toy_space):
