@@ -8,14 +8,16 @@ What was measured stays measured; the burst under way is made again by the new p
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 
-from devices.device import Condition, Device, Sitting, Timing, Workload
+from devices.device import Condition, Device, Sitting, Timing, Tracer, Workload
 from latency.errors import ConnectionLostError, WorkloadError
+
+Answer = TypeVar("Answer")
 
 _MIN_RUNS, _MAX_RUNS = 2, 50
 _LEAST_WARM_UP, _MOST_WARM_UP = 2, 64
@@ -50,13 +52,28 @@ class PatientSitting:
 
     def burst(self, workload: Workload, burst_ms: float, expected_ms: float | None) -> Timing:
         """Run a workload for about `burst_ms`, warm. `expected_ms`: what a run takes, if known."""
+        return self._patiently(lambda s: self._burst(s, workload, burst_ms, expected_ms))
+
+    def trace(self, workload: Workload, warmup: int, runs: int) -> Mapping[str, float]:
+        """ms of each node that the runtime executes of a workload's model, as a `Tracer` tells
+        them; {} where it does not."""
+
+        def ask(sitting: Sitting) -> Mapping[str, float]:
+            if isinstance(sitting, Tracer) and sitting.traces:
+                return sitting.trace(workload, warmup, runs)
+            return {}
+
+        return self._patiently(ask)
+
+    def _patiently(self, ask: Callable[[Sitting], Answer]) -> Answer:
+        """What a process answers; a new one is asked where one is lost."""
         said = ""
         for loss in range(_FATAL_LOSSES):
             if loss:  # it may be the way to the device that is shaky, not the workload
                 self._sleep(_BETWEEN_LOSSES[loss - 1])
             sitting = self._sit_patiently()
             try:
-                return self._burst(sitting, workload, burst_ms, expected_ms)
+                return ask(sitting)
             except ConnectionLostError as error:
                 self._stand_up()
                 said = str(error)

@@ -23,6 +23,8 @@ _FLOOR = 0.1
 
 _OUTPUT = "output"
 """Of a model, by which a runtime names its last node where that is fused with others."""
+_MOST_ADDED_MS = 0.02
+"""Profiling adds no more to a node: what is above is the machine's drift."""
 
 Place = tuple[int, str]
 """Position of an operator in a network, and name of one of its layers."""
@@ -76,10 +78,18 @@ def _trace(sitting: Sitting, network: NetworkSpec, whole_ms: float | None) -> di
     nodes = sitting.trace(workload, _WARM_UP, runs)
     after = sitting.run(handle, 1, runs)
     run_ms = median(before.ms + after.ms)
-    added_ms = (sum(nodes.values()) - run_ms) / len(nodes)
-    nodes = {name: max(ms - added_ms, _FLOOR * ms) for name, ms in nodes.items()}
-    scale = (whole_ms or run_ms) / sum(nodes.values())
+    nodes = unprofiled(nodes, run_ms)
+    scale = (whole_ms or run_ms) / run_ms
     return {place: scale * ms for place, ms in _by_layer(network, nodes).items()}
+
+
+def unprofiled(nodes: Mapping[str, float], whole_ms: float) -> dict[str, float]:
+    """Traced ms of nodes without what profiling adds to each, scaled to add up to `whole_ms`, what
+    the model takes unprofiled."""
+    added_ms = float(np.clip((sum(nodes.values()) - whole_ms) / len(nodes), 0.0, _MOST_ADDED_MS))
+    less = {name: max(ms - added_ms, _FLOOR * ms) for name, ms in nodes.items()}
+    scale = whole_ms / sum(less.values())
+    return {name: scale * ms for name, ms in less.items()}
 
 
 def _by_layer(network: NetworkSpec, nodes: Mapping[str, float]) -> dict[Place, float]:

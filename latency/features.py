@@ -23,7 +23,7 @@ LAUNCH: Term = ("layer", "launches")
 _VECTOR = 16
 """Numbers in the widest vector register of today's CPUs (512 bits of float32)."""
 
-_TYPICAL_MACS = {"depthwise": 4.0, "dense": 2.0}
+_TYPICAL_MACS = {"depthwise": 4.0, "dense": 2.0, "grouped": 2.0}
 _TYPICAL = {"macs": 1.0, "bytes": 4.0, "weights": 4.0, "launches": 10.0}
 """A processor's usual balance: moving a byte takes as long as four multiply-accumulates, starting
 a layer as long as ten thousand; those of a depthwise convolution run at a quarter of the rate."""
@@ -40,8 +40,13 @@ _COSTS = {
 }
 """Activations that cost alike."""
 
-_WEIGHTS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.5])
-"""Of side, channels in, out and hidden, kernel, stride."""
+_WEIGHTS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0])
+"""Of side, channels in, out and hidden, kernel, stride, groups, dilation."""
+_TOLD_APART = (
+    *("conv", "pool", "linear", "conv_add", "conv_transpose", "matmul", "max_pool", "activation"),
+    *("add", "multiply", "scale", "norm", "layer_norm", "concat", "slice", "transpose", "resize"),
+    *("softmax", "reorder"),
+)
 _STRANGER = 3.0
 """Octaves that another kind, activation, squeeze-excite or batch counts as."""
 
@@ -64,12 +69,14 @@ def physical_terms(op: OpSpec, sized: bool = False) -> dict[Term, float]:
 
 
 def role(layer: Layer, sized: bool = False) -> str:
-    """Which code executes a layer: pointwise, dense and depthwise convolutions (those of each
-    size where `sized`), products with a vector, and the layer's kind for all others."""
+    """Which code executes a layer: pointwise, dense, grouped and depthwise convolutions (those of
+    each size where `sized`), products with a vector, and the layer's kind for all others."""
     if layer.kind == "linear":
         return "vector"
     if layer.kind != "conv":
         return layer.kind
+    if 1 < layer.groups < layer.in_shape[2]:
+        return "grouped"
     if layer.groups > 1:
         return f"depthwise {layer.kernel[0]}x{layer.kernel[1]}" if sized else "depthwise"
     if layer.kernel != (1, 1):
@@ -88,6 +95,13 @@ def family(role: str) -> str:
     return role.split()[0]
 
 
+def kernel_family(op: OpSpec) -> str:
+    """Which operators one cost model serves: convolutions by their role, others by their kind."""
+    if op.kind in ("conv", "conv_add"):
+        return role(op.layers[0])
+    return op.kind
+
+
 def place(op: OpSpec) -> NDArray[np.float64]:
     """Sizes in octaves, what an operator has or lacks, and how much of its vectors is idle."""
     hidden = _hidden(op)
@@ -95,34 +109,64 @@ def place(op: OpSpec) -> NDArray[np.float64]:
     residual = op.kind == "mbconv" and op.stride == 1 and op.in_channels == op.out_channels
     has = [hidden == op.in_channels, bool(op.squeeze_excite), residual]
     has += [cost == name for name in ("none", "hard", "smooth")]
-    has += [op.kind == kind for kind in ("conv", "pool", "linear")]
+    has += [op.kind == kind for kind in _TOLD_APART]
     idle = [4 * _idle_octaves(channels) for channels in (op.in_channels, hidden, op.out_channels)]
-    return np.array([*_octaves(op), *map(float, has), *idle])
+    return np.array([*_octaves(op), *map(float, has), *idle, *_misaligned(op)])
 
 
 def distances(op: OpSpec, others: Sequence[OpSpec]) -> NDArray[np.float64]:
     """How far each of `others` is from `op`, shape (others,): octaves between their sizes, taken
     together as a Euclidean length, and 3 for each way in which they differ in kind."""
-    sizes = np.array([_octaves(other) for other in others]) - _octaves(op)
-    traits = np.array([_traits(other) for other in others], object)
-    strange = (traits != np.array(_traits(op), object)).sum(1)
-    return np.sqrt(((sizes * _WEIGHTS) ** 2).sum(1)) + _STRANGER * strange
+    return Neighbours(others).distances(op)
+
+
+class Neighbours:
+    """Operators among which the nearest to others are looked for."""
+
+    def __init__(self, ops: Sequence[OpSpec]) -> None:
+        self.ops = tuple(ops)
+        self._sizes = np.array([_octaves(op) for op in ops])
+        self._traits = np.array([_traits(op) for op in ops], object)
+
+    def distances(self, op: OpSpec) -> NDArray[np.float64]:
+        """As `distances` from `op` to all of them."""
+        sizes = self._sizes - _octaves(op)
+        strange = (self._traits != np.array(_traits(op), object)).sum(1)
+        return np.sqrt(((sizes * _WEIGHTS) ** 2).sum(1)) + _STRANGER * strange
 
 
 @lru_cache(maxsize=8192)
 def _octaves(op: OpSpec) -> NDArray[np.float64]:
     side = math.sqrt(op.height * op.width)
-    sizes = (side, op.in_channels, op.out_channels, _hidden(op), op.kernel, op.stride)
+    sizes = (
+        *(side, op.in_channels, op.out_channels, _hidden(op), op.kernel, op.stride),
+        *(op.groups, op.dilation),
+    )
     return np.log2(np.array(sizes, float))
 
 
 @lru_cache(maxsize=8192)
 def _traits(op: OpSpec) -> tuple[object, ...]:
-    return op.kind, _COSTS[op.activation], bool(op.squeeze_excite), op.batch
+    kind = "conv" if op.kind == "conv_add" else op.kind
+    return kind, _COSTS[op.activation], bool(op.squeeze_excite), op.batch
 
 
 def _hidden(op: OpSpec) -> int:
     return max(1, round(op.in_channels * op.expansion))
+
+
+def _misaligned(op: OpSpec) -> tuple[float, float]:
+    """Octaves by which the channels (of each group) in and out miss a multiple of a vector. Blocks
+    of several layers have too many channels to name: none."""
+    if op.kind == "mbconv":
+        return 0.0, 0.0
+    groups = 1 if op.groups == op.in_channels else op.groups
+    whole = math.log2(_VECTOR)
+    near, far = (
+        whole - math.log2(math.gcd(channels // groups, _VECTOR))
+        for channels in (op.in_channels, op.out_channels)
+    )
+    return near, far
 
 
 def _idle_octaves(channels: int) -> float:

@@ -1,88 +1,70 @@
 """`fit`: from a table to a model that also predicts operators that the table lacks.
 
-The logarithm of an operator's latency alone is the logarithm of a roofline (a sum over its inner
-layers, `latency.roofline`) plus a Gaussian process (Rasmussen & Williams, 2006; Matern 5/2, one
-length a feature, by the largest marginal likelihood under a weak prior) of what that gets wrong.
-What it costs inside a network follows by the calibration of the nearest operator that was measured.
-
-Intervals are conformal: scores of rows left out, each error in units of its own predicted
-deviation, say how many deviations 95 % take (Papadopoulos, Gammerman & Vovk, 2008; Barber et al.,
-Predictive inference with the jackknife+, 2021).
+What an operator takes alone is predicted by the cost model of its family (`latency.families`); what
+it costs inside a network follows by the calibration of the nearest operator that was measured.
 
 A model is a pure function of its table: no randomness, nothing stored.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from latency.calibration import Calibration
 from latency.errors import CoverageError, TableError
-from latency.features import distances, place
+from latency.families import REACH, Family, Floats, fit_family
+from latency.features import Neighbours, kernel_family
+from latency.kernels import SUITE, KernelGraph
 from latency.model import PREDICTED, OpPrediction, Prediction
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
-from latency.residuals import fit_process, tune
-from latency.roofline import Roofline, solve, term_matrix
-from latency.stats import coverage_factor, student_t
+from latency.stats import coverage_factor
 from latency.table import LatencyTable
 
-Floats = NDArray[np.float64]
-
-REACH = 2.0
-"""An operator this many octaves or more (`features.distances`) from all of a table is refused."""
-
 _FEWEST_ROWS = 5
-_FOLDS, _STEPS_AGAIN = 6, 8
-"""Of rows, and steps by which the kernel is tuned anew without one of them."""
+_OWN_FAMILY = 40
+"""A family of fewer rows has no cost model of its own: all such share one."""
+_REST = "rest"
 _SHARED = 0.1
 """Least correlation between the errors of two predicted operators: the roofline's are common."""
-_UNSEEN = 0.1
-"""Half an interval (in logarithms) of an operator that has what no row has, or lacks what all
-have, is this at least: no row left out could tell what it matters."""
-_DOUBT = 0.35
-"""Half an interval (in logarithms) grows by at least this an octave beyond what is covered."""
 
 
 @dataclass(frozen=True)
 class RegressionModel:
     """A `LatencyModel` that says of each operator whether it was `measured` or is `predicted`.
 
-    `fit` makes it. `process` (a fitted Gaussian process) sees the `varying` features of an
-    operator. `noise`: the variance that a measurement adds; `deviations`: how many predicted
-    deviations half a 95 % interval takes.
+    `fit` makes it. The cost model of a family is fitted when first asked for.
     """
 
     table: LatencyTable
     extrapolate: bool
-    roofline: Roofline
-    process: Any
-    varying: NDArray[np.bool_]
-    deviations: float
-    noise: float
+    _fitted: dict[str, Family] = field(default_factory=dict, repr=False, compare=False)
 
-    def predict(self, network: NetworkSpec) -> Prediction:
+    def predict(self, network: NetworkSpec | KernelGraph) -> Prediction:
         """Latency of a network: the sum of its operators.
 
         The interval of what was measured is the table's. Errors of predicted operators are taken
         to be correlated as the Gaussian process has them, by a tenth at least, and never to
-        cancel. Raises `CoverageError` with all operators that are out of reach.
+        cancel. The interval of the kernels of a graph is at least that of the suite's validation.
+        Raises `CoverageError` with all operators that are out of reach.
         """
         self._require(network.ops)
-        parts = {op: self.predict_op(op) for op in dict.fromkeys(network.ops)}
+        parts = self._predict_ops(tuple(dict.fromkeys(network.ops)))
         per_op = tuple(parts[op] for op in network.ops)
         ms = sum(part.ms for part in per_op)
         half = self._half_of_predicted(per_op)
-        measured = [part for part in per_op if part.op in self.table]
-        if self.table.validations:
+        validation = self.table.validations.get(SUITE)
+        if isinstance(network, KernelGraph):
+            if validation is not None:
+                half = max(half, ms * validation.relative_ci95)
+        elif self.table.validations:
             half = math.hypot(half, ms * self.table.relative_ci95)
         else:
-            half += sum(part.high_ms - part.ms for part in measured)
+            half += sum(part.high_ms - part.ms for part in per_op if part.op in self.table)
         return Prediction(ms, max(0.0, ms - half), ms + half, per_op)
 
     def predict_op(self, op: OpSpec) -> OpPrediction:
@@ -91,16 +73,8 @@ class RegressionModel:
         Raises `CoverageError` where it is neither in the table nor near to what is, with the
         nearest operator named; `extrapolate` predicts it all the same, with a wide interval.
         """
-        if op in self.table:
-            return self.table.predict_op(op)
         self._require([op])
-        middle, half = self._log_alone([op])
-        inside = self._calibration(op).in_network_ms
-        ms, low, high = (inside(op, math.exp(middle[0] + s * half[0])) for s in (0, -1, 1))
-        least = ms * self.table.relative_ci95
-        return OpPrediction(
-            op, ms, max(0.0, min(low, ms - least)), max(high, ms + least), PREDICTED
-        )
+        return self._predict_ops((op,))[op]
 
     def missing(self, ops: Iterable[OpSpec]) -> tuple[OpSpec, ...]:
         """Those of `ops` that are out of reach, each once, in order; none with `extrapolate`."""
@@ -110,13 +84,48 @@ class RegressionModel:
 
     def nearest(self, op: OpSpec) -> tuple[OpSpec, float]:
         """The operator of the table that is nearest, and how far it is (`features.distances`)."""
-        far = distances(op, self._rows)
+        near = self._near
+        far = near.distances(op)
         index = int(far.argmin())
-        return self._rows[index], float(far[index])
+        return near.ops[index], float(far[index])
 
     @cached_property
-    def _rows(self) -> tuple[OpSpec, ...]:
-        return tuple(sorted(self.table, key=lambda op: op.key))
+    def _near(self) -> Neighbours:
+        return Neighbours(sorted(self.table, key=lambda op: op.key))
+
+    @cached_property
+    def _members(self) -> dict[str, list[OpSpec]]:
+        """The rows of each family."""
+        sizes = Counter(kernel_family(op) for op in self.table)
+        members: dict[str, list[OpSpec]] = {}
+        for op in self._near.ops:
+            name = kernel_family(op)
+            own = sizes[name] >= _OWN_FAMILY and name != "mbconv"
+            members.setdefault(name if own else _REST, []).append(op)
+        if 0 < len(members.get(_REST, ())) < _FEWEST_ROWS:
+            members[_REST] = list(self._near.ops)
+        return members
+
+    def _family_name(self, op: OpSpec) -> str:
+        """A family that has no rows is served by the rest, or else by the largest."""
+        name = kernel_family(op)
+        if name in self._members:
+            return name
+        if _REST in self._members:
+            return _REST
+        return max(self._members, key=lambda one: len(self._members[one]))
+
+    def family_of(self, op: OpSpec) -> Family:
+        """The cost model that serves an operator."""
+        return self._family(self._family_name(op))
+
+    def _family(self, name: str) -> Family:
+        if name not in self._fitted:
+            rows = self._members[name]
+            ms = np.array([self.table[op].median_ms for op in rows])
+            noise = np.array([_noise(self.table[op].relative_ci95) for op in rows])
+            self._fitted[name] = fit_family(rows, ms, noise)
+        return self._fitted[name]
 
     def _require(self, ops: Iterable[OpSpec]) -> None:
         lacking = self.missing(ops)
@@ -130,50 +139,65 @@ class RegressionModel:
                 "all the same: --extrapolate",
             )
 
-    def _log_alone(self, ops: Sequence[OpSpec]) -> tuple[Floats, Floats]:
-        """Logarithm of the ms alone, and half its 95 % interval, shape (operators,) each."""
-        middle, covariance = self._posterior(ops)
-        half = self.deviations * np.sqrt(np.diag(covariance))
-        beyond = np.array([max(0.0, self.nearest(op)[1] - REACH) for op in ops])
-        doubt = np.where(beyond > 0, _DOUBT * (1 + beyond), 0.0)
-        alike = np.array([place(op) for op in ops]) == place(self._rows[0])
-        unseen = ~(alike | self.varying).all(1)
-        doubt = np.maximum(doubt, _UNSEEN * unseen)
-        return middle, np.maximum(half, doubt)
+    def _predict_ops(self, ops: Sequence[OpSpec]) -> dict[OpSpec, OpPrediction]:
+        """Each of different operators; those that the table lacks family by family."""
+        found = {op: self.table.predict_op(op) for op in ops if op in self.table}
+        for name, lacking in self._by_family(op for op in ops if op not in self.table).items():
+            middles, halves = self._family(name).log_alone(lacking)
+            for op, middle, half in zip(lacking, middles, halves, strict=True):
+                inside = self._calibration(op).in_network_ms
+                ms, low, high = (inside(op, math.exp(middle + s * half)) for s in (0, -1, 1))
+                least = ms * self.table.relative_ci95
+                found[op] = OpPrediction(
+                    op, ms, max(0.0, min(low, ms - least)), max(high, ms + least), PREDICTED
+                )
+        return found
 
-    def _posterior(self, ops: Sequence[OpSpec]) -> tuple[Floats, Floats]:
-        places = np.array([place(op) for op in ops])[:, self.varying]
-        residual, covariance = self.process.predict(places, return_cov=True)
-        np.fill_diagonal(covariance, np.maximum(np.diag(covariance), 0.0) + self.noise)
-        return self.roofline.log_ms(ops) + residual, covariance
+    def _by_family(self, ops: Iterable[OpSpec]) -> dict[str, list[OpSpec]]:
+        families: dict[str, list[OpSpec]] = {}
+        for op in ops:
+            families.setdefault(self._family_name(op), []).append(op)
+        return families
 
     def _half_of_predicted(self, parts: Sequence[OpPrediction]) -> float:
         """Half the interval of the sum of those operators that are predicted, in ms."""
         halves: dict[OpSpec, float] = {}
         for part in parts:
-            if part.source == PREDICTED:
+            if part.source == PREDICTED and part.op not in self.table:
                 half = (part.high_ms - part.low_ms) / 2
                 halves[part.op] = halves.get(part.op, 0.0) + half
-        if not halves:
-            return 0.0
-        _, covariance = self._posterior(list(halves))
-        deviation = np.sqrt(np.diag(covariance))
-        correlation = np.clip(covariance / np.outer(deviation, deviation), _SHARED, 1.0)
-        summed = np.array(list(halves.values()))
-        return math.sqrt(summed @ correlation @ summed)
+        variance = total = 0.0
+        for name, ops in self._by_family(halves).items():
+            _, covariance = self._family(name).posterior(ops)
+            deviation = np.sqrt(np.diag(covariance))
+            correlation = np.clip(covariance / np.outer(deviation, deviation), _SHARED, 1.0)
+            summed = np.array([halves[op] for op in ops])
+            variance += float(summed @ correlation @ summed) - _SHARED * float(summed.sum()) ** 2
+            total += float(summed.sum())
+        return math.sqrt(max(0.0, variance + _SHARED * total**2))
 
     @cached_property
     def _calibrations(self) -> dict[OpSpec, Calibration]:
         """The calibration by which each row's in-network latency was found."""
-        return {op: _calibration_of(self.table, op) for op in self._rows}
+        return {op: _calibration_of(self.table, op) for op in self._near.ops}
 
     def _calibration(self, op: OpSpec) -> Calibration:
         """That of the nearest row on inputs of the same size, which spaces of several
         resolutions rarely share; of the nearest row where no input has that size."""
-        size = op.height, op.width
-        elsewhere = np.array([(row.height, row.width) != size for row in self._rows])
-        index = int((distances(op, self._rows) + 1e3 * elsewhere).argmin())
-        return self._calibrations[self._rows[index]]
+        if not self.table.calibrations:
+            return Calibration()
+        elsewhere = self._heights != op.height
+        elsewhere |= self._widths != op.width
+        index = int((self._near.distances(op) + 1e3 * elsewhere).argmin())
+        return self._calibrations[self._near.ops[index]]
+
+    @cached_property
+    def _heights(self) -> Floats:
+        return np.array([row.height for row in self._near.ops], float)
+
+    @cached_property
+    def _widths(self) -> Floats:
+        return np.array([row.width for row in self._near.ops], float)
 
 
 def fit(table: LatencyTable, *, extrapolate: bool = False) -> RegressionModel:
@@ -187,66 +211,12 @@ def fit(table: LatencyTable, *, extrapolate: bool = False) -> RegressionModel:
             f"{table.source}: {len(table)} rows are too few for a regression; measure at least "
             f"{_FEWEST_ROWS} operators"
         )
-    ops = sorted(table, key=lambda op: op.key)
-    ms = np.array([table[op].median_ms for op in ops])
-    noise = np.array([_noise(table[op].relative_ci95) for op in ops])
-    roofline = Roofline.fit(ops, ms)
-    places = np.array([place(op) for op in ops])
-    varying = np.ptp(places, axis=0) > 1e-9
-    places = places[:, varying]
-    process = fit_process(places, np.log(ms) - roofline.log_ms(ops), noise)
-    deviations = _conformal(_scores(ops, ms, roofline.sized, process.kernel_, places, noise))
-    return RegressionModel(
-        table, extrapolate, roofline, process, varying, deviations, float(np.median(noise))
-    )
+    return RegressionModel(table, extrapolate)
 
 
 def _noise(relative_ci95: float) -> float:
     """Variance of a row's logarithm by its interval."""
     return 1e-8 + (min(relative_ci95, 1.0) / coverage_factor(1000)) ** 2
-
-
-def _scores(
-    ops: Sequence[OpSpec], ms: Floats, sized: bool, kernel: Any, places: Floats, noise: Floats
-) -> Floats:
-    """Errors of rows left out, in their predicted deviations; of those rows that the rest of the
-    table covers. The roofline is fitted anew without each row, the kernel tuned anew without
-    each fold of rows: a kernel that has seen a row flatters itself about it."""
-    terms, amounts = term_matrix(ops, sized)
-    residuals = np.log(ms / (amounts @ solve(terms, amounts, ms)[0]))
-    folds = np.arange(len(ops)) % _FOLDS
-    scores = []
-    for fold in range(_FOLDS):
-        kept = np.flatnonzero(folds != fold)
-        tuned = tune(kernel, places[kept], residuals[kept], noise[kept], _STEPS_AGAIN)
-        inverse = np.linalg.inv(tuned(places) + np.diag(noise))
-        for row in np.flatnonzero(folds == fold).tolist():
-            if _farness(ops, row) >= REACH:
-                continue
-            others = np.arange(len(ops)) != row
-            costs = solve(terms, amounts[others], ms[others])[0]
-            weighted = inverse[row] @ np.log(ms / (amounts @ costs))
-            scores.append(abs(weighted) / math.sqrt(inverse[row, row]))
-    return np.array(scores)
-
-
-def _farness(ops: Sequence[OpSpec], row: int) -> float:
-    """How far a row is from the nearest other one."""
-    far = distances(ops[row], ops)
-    far[row] = math.inf
-    return float(far.min())
-
-
-def _conformal(scores: Floats) -> float:
-    """The 95 % quantile of scores as one more of them would have it; by Student's t where they
-    are too few to have one, and four where there are hardly any."""
-    count = len(scores)
-    if count < 3:
-        return 4.0
-    rank = math.ceil(0.95 * (count + 1))
-    if rank <= count:
-        return float(np.sort(scores)[rank - 1])
-    return max(float(scores.max()), student_t(count) * math.sqrt(np.mean(scores**2)))
 
 
 def _calibration_of(table: LatencyTable, op: OpSpec) -> Calibration:

@@ -15,8 +15,9 @@ Floats = NDArray[np.float64]
 
 _ROWS_OF_OWN_LENGTHS = 20
 """Tables of fewer rows get one length for all features: their rows cannot tell lengths apart."""
-_MOST_ROWS_TO_TUNE = 200
-_STEPS = 30
+_MOST_ROWS_TO_TUNE = 120
+_STEPS, _FEW_STEPS = 30, 12
+"""Of the climb to the largest likelihood; few where the rows are many and tell it within a few."""
 _USUAL_LENGTH, _USUAL_SPREAD = 3.0, 1.5
 """A length's prior: log-normal about three octaves."""
 
@@ -26,7 +27,8 @@ def fit_process(places: Floats, residuals: Floats, noise: Floats) -> Any:
     (variances, rows): scikit-learn's `GaussianProcessRegressor`, fitted."""
     from sklearn.gaussian_process import GaussianProcessRegressor
 
-    kernel = tune(_start(places, residuals), places, residuals, noise, _STEPS)
+    steps = _STEPS if len(places) <= _MOST_ROWS_TO_TUNE else _FEW_STEPS
+    kernel = tune(_start(places, residuals), places, residuals, noise, steps)
     return GaussianProcessRegressor(kernel, alpha=noise, optimizer=None).fit(places, residuals)
 
 
@@ -43,7 +45,7 @@ def _start(places: Floats, residuals: Floats) -> Any:
 
 def tune(kernel: Any, places: Floats, residuals: Floats, noise: Floats, steps: int) -> Any:
     """The kernel with the parameters of the largest marginal likelihood that `steps` lead to,
-    by two hundred rows at most."""
+    by some of them where they are many."""
     from scipy.optimize import minimize
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor

@@ -1,0 +1,302 @@
+"""ONNX files, read as graphs of shapes: nodes, and the shape of every tensor, without weights.
+
+Nothing of a file is executed. What a file may hold is limited before anything is made of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency.errors import SpecError
+from latency.onnx_folding import fold_shapes
+
+Sizes = tuple[int, ...]
+
+MOST_BYTES = 2 << 30
+"""No larger file is read: the format's own limit without external data."""
+MOST_NODES = 50_000
+MOST_NUMBERS = 1 << 34
+"""No tensor has more: a shape beyond it is a mistake, or an attack."""
+_SMALL = 64
+"""Constants of at most so many numbers are kept: shapes, axes, scales, limits."""
+_CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
+_COMPUTES_SHAPES = ("Shape", "Size", "NonZero", "ConstantOfShape", "Range")
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operation on named tensors. `kind`: ONNX's name of it."""
+
+    kind: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in an order in which they can be executed; those that compute nothing but shapes or
+    constants are left out. `shapes`: of every tensor, constants too. `constants`: names of the
+    tensors that do not depend on the input, with their values where these are small."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    shapes: Mapping[str, Sizes]
+    constants: Mapping[str, NDArray[Any] | None]
+
+
+def read_graph(path: str | Path, input_shape: Sequence[int] | None = None, batch: int = 1) -> Graph:
+    """The graph of an ONNX file.
+
+    `input_shape`: of the first input, as the file has it ((batch, channels, height, width) for
+    images), where the file leaves sizes open; an open first size alone is taken as `batch`.
+    Raises `SpecError` for whatever is no static graph of tensors, saying what is wrong with it.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise SpecError(f"{path}: {size >> 20} MiB; ONNX files end at {MOST_BYTES >> 20} MiB")
+        content = path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror or error}") from None
+    return parse_graph(content, str(path), input_shape, batch)
+
+
+def parse_graph(
+    content: bytes, where: str, input_shape: Sequence[int] | None = None, batch: int = 1
+) -> Graph:
+    """As `read_graph`, of a file's content; errors name `where`."""
+    model = _parse(content, where)
+    _check(model, where)
+    _fix_input(model.graph, where, input_shape, batch)
+    model = _infer_shapes(model, where)
+    try:
+        return _Reading(model.graph, where).graph()
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+        raise SpecError(f"{where}: broken ONNX graph: {error!r}") from None
+
+
+def _parse(content: bytes, where: str) -> Any:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except (DecodeError, RecursionError, ValueError):
+        raise SpecError(f"{where}: not an ONNX file, or a damaged one") from None
+    if not model.graph.node:
+        raise SpecError(f"{where}: not an ONNX file, or one without a graph")
+    return model
+
+
+def _check(model: Any, where: str) -> None:
+    graph = model.graph
+    if len(graph.node) > MOST_NODES:
+        raise SpecError(f"{where}: {len(graph.node)} nodes; at most {MOST_NODES} are read")
+    for node in graph.node:
+        if node.op_type in _CONTROL_FLOW:
+            raise SpecError(
+                f"{where}: node '{node.name}' is an {node.op_type}: the latency of a network with "
+                "control flow depends on its input; export the branch that is taken"
+            )
+    if model.functions:
+        raise SpecError(
+            f"{where}: has functions of its own ('{model.functions[0].name}'); inline them: "
+            "onnx.inliner.inline_local_functions"
+        )
+    if graph.sparse_initializer:
+        raise SpecError(f"{where}: has sparse weights, which no table covers")
+
+
+def _fix_input(graph: Any, where: str, input_shape: Sequence[int] | None, batch: int) -> None:
+    """Close the sizes of the inputs that the file leaves open."""
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    if not inputs:
+        raise SpecError(f"{where}: the network has no input")
+    is_changed = False
+    for position, value in enumerate(inputs):
+        if not value.type.HasField("tensor_type"):
+            raise SpecError(f"{where}: input '{value.name}' is no tensor")
+        dims = value.type.tensor_type.shape.dim
+        known: list[int] = [dim.dim_value for dim in dims]
+        if position == 0 and input_shape is not None:
+            wanted = list(input_shape)
+            fits = len(wanted) == len(known) or not known
+            if not fits or any(
+                a not in (0, b) for a, b in zip(known[1:], wanted[1:], strict=False)
+            ):
+                shown = "x".join(str(size or "?") for size in known)
+                raise SpecError(
+                    f"{where}: input '{value.name}' is {shown}, not {'x'.join(map(str, wanted))}"
+                )
+            known = wanted
+        elif known and known[0] <= 0 and all(size > 0 for size in known[1:]):
+            known[0] = batch
+        if not known or any(size <= 0 for size in known):
+            shown = "x".join(str(size) if size > 0 else "?" for size in known) or "of no shape"
+            raise SpecError(
+                f"{where}: input '{value.name}' is {shown}; say its sizes: "
+                "--input-shape 1x3x224x224"
+            )
+        if known != [dim.dim_value for dim in dims]:
+            is_changed = True
+            del dims[:]
+            for one in known:
+                dims.add().dim_value = one
+    if is_changed:
+        del graph.value_info[:]
+        for value in graph.output:
+            value.type.tensor_type.ClearField("shape")
+
+
+def _infer_shapes(model: Any, where: str) -> Any:
+    """The model with the shapes that follow from its inputs; weights are dropped, their shapes
+    and the small ones, which may be shapes themselves, kept."""
+    from google.protobuf.message import Error
+    from onnx import shape_inference
+
+    for tensor in model.graph.initializer:
+        if _count(tensor.dims) > _SMALL or tensor.external_data:
+            for name in ("raw_data", "float_data", "int32_data", "int64_data", "double_data"):
+                tensor.ClearField(name)
+            del tensor.external_data[:]
+            tensor.ClearField("data_location")
+    try:
+        model = shape_inference.infer_shapes(model, data_prop=True)
+        while fold_shapes(model.graph):
+            model = shape_inference.infer_shapes(model, data_prop=True)
+        return model
+    except (shape_inference.InferenceError, Error, ValueError, RuntimeError, TypeError) as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise SpecError(f"{where}: its shapes contradict each other: {said[-1][:200]}") from None
+
+
+def _count(dims: Sequence[int]) -> int:
+    total = 1
+    for size in dims:
+        total *= max(0, size)
+    return total
+
+
+class _Reading:
+    """What is known while a graph is read."""
+
+    def __init__(self, graph: Any, where: str) -> None:
+        from onnx import TensorProto
+
+        self.proto, self.where = graph, where
+        self.integers = {
+            *(TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.INT8),
+            *(TensorProto.UINT8, TensorProto.STRING),
+        }
+        self.shapes: dict[str, Sizes] = {}
+        self.kinds: dict[str, int] = {}
+        self.constants: dict[str, NDArray[Any] | None] = {}
+
+    def graph(self) -> Graph:
+        for value in (*self.proto.input, *self.proto.value_info, *self.proto.output):
+            self._note(value)
+        for tensor in self.proto.initializer:
+            self.shapes[tensor.name] = tuple(tensor.dims)
+            self.constants[tensor.name] = _value(tensor)
+        nodes = tuple(self._nodes())
+        inputs = tuple(v.name for v in self.proto.input if v.name not in self.constants)
+        outputs = tuple(value.name for value in self.proto.output)
+        return Graph(
+            self.proto.name or "network", inputs, outputs, nodes, self.shapes, self.constants
+        )
+
+    def _note(self, value: Any) -> None:
+        kind = value.type.tensor_type
+        self.kinds[value.name] = kind.elem_type
+        if kind.HasField("shape") and all(dim.dim_value > 0 for dim in kind.shape.dim):
+            sizes = tuple(dim.dim_value for dim in kind.shape.dim)
+            if _count(sizes) > MOST_NUMBERS:
+                raise SpecError(f"{self.where}: tensor '{value.name}' of {sizes} is too large")
+            self.shapes[value.name] = sizes
+
+    def _nodes(self) -> list[Node]:
+        known = {value.name for value in self.proto.input} | set(self.constants) | {""}
+        kept = []
+        for position, proto in enumerate(self.proto.node):
+            lacking = [name for name in proto.input if name not in known]
+            if lacking:
+                raise SpecError(
+                    f"{self.where}: node '{proto.name or proto.op_type}' reads '{lacking[0]}', "
+                    "which nothing before it writes: the graph has a cycle, or is damaged"
+                )
+            twice = [name for name in proto.output if name and name in known]
+            if twice:
+                raise SpecError(f"{self.where}: tensor '{twice[0]}' is written twice")
+            known.update(proto.output)
+            if not self._is_constant(proto):
+                kept.append(self._node(proto, position))
+        return kept
+
+    def _is_constant(self, proto: Any) -> bool:
+        """Whether a node computes nothing from the input but shapes; its outputs are noted."""
+        data = [name for name in proto.input if name]
+        computes_shapes = proto.op_type in _COMPUTES_SHAPES or (
+            bool(proto.output) and self.kinds.get(proto.output[0]) in self.integers
+        )
+        if not computes_shapes and any(name not in self.constants for name in data):
+            return False
+        value = None
+        if proto.op_type == "Constant":
+            for attribute in proto.attribute:
+                if attribute.name == "value":
+                    value = _value(attribute.t)
+                    self.shapes[proto.output[0]] = tuple(attribute.t.dims)
+                elif attribute.name in ("value_float", "value_int"):
+                    value = np.array(
+                        attribute.f if attribute.name == "value_float" else attribute.i
+                    )
+                    self.shapes[proto.output[0]] = ()
+        elif proto.op_type in ("Identity", "Cast", "Unsqueeze", "Squeeze") and data:
+            value = self.constants.get(data[0])
+        self.constants.update(dict.fromkeys(proto.output, value))
+        return True
+
+    def _node(self, proto: Any, position: int) -> Node:
+        from onnx import helper
+
+        lacking = [
+            name
+            for name in (*proto.input, *proto.output[:1])
+            if name and name not in self.shapes and name not in self.constants
+        ]
+        if lacking:
+            raise SpecError(
+                f"{self.where}: the shape of '{lacking[0]}' ({proto.op_type} "
+                f"'{proto.name}') depends on the input's values, or on an operator that ONNX "
+                "does not define; only static shapes can be predicted"
+            )
+        attributes = {
+            attribute.name: helper.get_attribute_value(attribute)
+            for attribute in proto.attribute
+            if not attribute.HasField("t") and not attribute.HasField("g")
+        }
+        name = proto.name or f"{proto.op_type}_{position}"
+        return Node(proto.op_type, name, tuple(proto.input), tuple(proto.output), attributes)
+
+
+def _value(tensor: Any) -> NDArray[Any] | None:
+    """A small constant's value; None where it is large, elsewhere or broken."""
+    from onnx import numpy_helper
+
+    if _count(tensor.dims) > _SMALL or tensor.external_data:
+        return None
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError):
+        return None

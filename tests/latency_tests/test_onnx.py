@@ -1,0 +1,273 @@
+"""ONNX files: read as shapes, split into kernels, and refused in words where they are broken."""
+
+import random
+from contextlib import suppress
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from latency.errors import LatError, SpecError
+from latency.kernels import USUAL, Fusion, kernels_of
+from latency.onnx_graph import parse_graph, read_graph
+
+FUSING = Fusion(
+    frozenset(
+        [
+            *(f"conv+{name}" for name in ("norm", "relu", "relu6", "h_swish", "sigmoid", "add")),
+            *("conv_add+relu", "norm+relu", "pad+conv", "matmul+relu"),
+        ]
+    ),
+    frozenset(["conv", "conv_add", "max_pool", "pool"]),
+    frozenset(["concat", "add", "activation"]),
+    8,
+)
+
+
+class Writer:
+    """A small ONNX model, node by node."""
+
+    def __init__(self, shape=(1, 16, 14, 14)):
+        self.shape, self.nodes, self.weights = shape, [], []
+
+    def __call__(self, kind, *inputs, outputs=1, **attributes):
+        name = f"{kind}{len(self.nodes)}"
+        names = [name, *(f"{name}.{i}" for i in range(1, outputs))]
+        self.nodes.append(helper.make_node(kind, inputs, names, name=name, **attributes))
+        return name if outputs == 1 else names
+
+    def constant(self, value):
+        name = f"w{len(self.weights)}"
+        value = np.asarray(value)
+        value = value.astype(np.int64 if value.dtype.kind == "i" else np.float32)
+        self.weights.append(numpy_helper.from_array(value, name))
+        return name
+
+    def conv(self, x, inside=16, outside=16, kernel=3, stride=1, group=1, **attributes):
+        weight = self.constant(np.zeros((outside, inside // group, kernel, kernel)))
+        sizes = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "group": group}
+        return self("Conv", x, weight, pads=[kernel // 2] * 4, **sizes, **attributes)
+
+    def model(self, *results, opset=17):
+        graph = helper.make_graph(
+            self.nodes,
+            "small",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, self.shape)],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in results],
+            self.weights,
+        )
+        opsets = [helper.make_opsetid("", opset)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+    def kernels(self, *results, fusion=FUSING):
+        graph = parse_graph(self.model(*results).SerializeToString(), "small.onnx")
+        return kernels_of(graph, fusion)
+
+
+def keys(graph):
+    return [op.key for op in graph.ops]
+
+
+def kinds(graph):
+    return [op.kind for op in graph.ops if op.kind != "reorder"]
+
+
+def test_a_convolution_takes_in_its_norm_and_activation():
+    w = Writer((1, 3, 32, 32))
+    y = w.conv("x", 3, 8, 3, 2)
+    y = w("BatchNormalization", y, *(w.constant(np.ones(8)) for _ in range(4)))
+    y = w("Relu", y)
+    assert keys(w.kernels(y, fusion=USUAL)) == ["conv-32x32x3-8-k3-s2-relu"]
+
+
+def test_what_a_runtime_does_not_fuse_stays_a_kernel():
+    w = Writer()
+    y = w("Softplus", w.conv("x"))
+    assert kinds(w.kernels(y)) == ["conv", "activation"]
+
+
+def test_an_output_that_two_read_is_not_fused_away():
+    w = Writer()
+    y = w.conv("x")
+    z = w("Relu", y)
+    assert kinds(w.kernels(w("Add", w("Softplus", y), z))) == [
+        "conv",
+        "activation",
+        "activation",
+        "add",
+    ]
+
+
+@pytest.mark.parametrize("opset", [13, 17])
+def test_patterns_of_exporters_are_one_activation(opset):
+    w = Writer()
+
+    def number(value):
+        return w.constant(np.array(value, float))
+
+    def silu(x):
+        return w("Mul", x, w("Sigmoid", x))
+
+    def h_swish(x):
+        return w("Mul", w("HardSigmoid", x, alpha=1 / 6), x)
+
+    def clipped_h_swish(x):
+        gate = w("Clip", w("Add", x, number(3)), number(0), number(6))
+        return w("Div", w("Mul", x, gate), number(6))
+
+    def gelu(x):
+        erf = w("Erf", w("Div", x, number(2**0.5)))
+        return w("Mul", w("Mul", x, w("Add", erf, number(1))), number(0.5))
+
+    x = "x"
+    for pattern in (silu, h_swish, clipped_h_swish, gelu):
+        x = w("MaxPool", pattern(x), kernel_shape=[1, 1])
+    content = w.model(x, opset=opset).SerializeToString()
+    found = [op.activation for op in kernels_of(parse_graph(content, "x"), USUAL).ops]
+    assert found[::2] == ["silu", "h_swish", "h_swish", "gelu"]
+
+
+def test_a_residual_is_taken_in_by_the_later_convolution():
+    w = Writer()
+    first = w("Relu", w.conv("x"))
+    y = w("Relu", w("Add", w.conv(first), first))
+    found = w.kernels(w("GlobalAveragePool", y))
+    assert kinds(found) == ["conv", "conv_add", "pool"]
+    assert found.ops[2].activation == "relu"
+    assert kinds(w.kernels(w("GlobalAveragePool", y), fusion=USUAL)).count("add") == 1
+
+
+def test_reorders_stand_between_layouts():
+    w = Writer()
+    y = w.conv("x")
+    y = w("Softmax", y, axis=1)
+    y = w.conv(y)
+    found = [op.kind for op in w.kernels(w("Relu", y)).ops]
+    assert found == ["reorder", "conv", "reorder", "softmax", "reorder", "conv", "reorder"]
+    assert [op.kind for op in w.kernels(w("Relu", y), fusion=USUAL).ops].count("reorder") == 0
+
+
+def test_sizes_of_grouped_dilated_and_unpadded_convolutions():
+    w = Writer((1, 16, 32, 32))
+    y = w.conv("x", 16, 32, 3, group=4)
+    y = w("Conv", y, w.constant(np.zeros((8, 32, 3, 3))), dilations=[2, 2], pads=[2, 2, 2, 2])
+    y = w("Conv", y, w.constant(np.zeros((8, 8, 5, 5))))
+    assert keys(w.kernels(y, fusion=USUAL)) == [
+        "conv-32x32x16-32-k3-s1-g4",
+        "conv-32x32x32-8-k3-s1-d2",
+        "conv-28x28x8-8-k5-s1",
+    ]
+
+
+def test_a_kernel_that_is_not_square_is_named():
+    w = Writer()
+    y = w("Conv", "x", w.constant(np.zeros((16, 16, 1, 7))), pads=[0, 3, 0, 3])
+    assert w.kernels(y).warnings == ("a kernel of 1x7 is taken as 3x3",)
+
+
+def test_an_unknown_operator_is_estimated_and_named():
+    w = Writer()
+    y = w("Softsign", w.conv("x"))
+    found = w.kernels(y)
+    assert found.warnings == ("Softsign is estimated from its bytes",)
+    assert kinds(found) == ["conv", "slice"]
+
+
+def test_shapes_that_the_graph_computes_are_followed():
+    w = Writer((1, 16, 8, 8))
+    shape = w("Shape", "x")
+    half = w("Div", w("Gather", shape, w.constant(1), axis=0), w.constant(2))
+    starts = w("Unsqueeze", half, w.constant([0]))
+    y = w("Slice", "x", starts, w("Gather", shape, w.constant([1]), axis=0), w.constant([1]))
+    found = w.kernels(w.conv(y, 8, 16))
+    assert kinds(found) == ["slice", "conv"]
+    assert found.ops[-2].in_channels == 8
+
+
+def open_model(*sizes):
+    w = Writer(sizes)
+    return w.model(w("Relu", w.conv("x", sizes[1]))).SerializeToString()
+
+
+def test_open_sizes_are_closed_by_the_batch_or_the_input_shape():
+    graph = parse_graph(open_model("n", 16, 14, 14), "x", batch=4)
+    assert kernels_of(graph).ops[0].batch == 4
+    graph = parse_graph(open_model(1, 16, "h", "w"), "x", input_shape=(1, 16, 20, 30))
+    assert (kernels_of(graph).ops[0].height, kernels_of(graph).ops[0].width) == (20, 30)
+    with pytest.raises(SpecError, match=r"is 1x16x\?x\?; say its sizes: --input-shape"):
+        parse_graph(open_model(1, 16, "h", "w"), "x")
+    with pytest.raises(SpecError, match="is 1x16x14x14, not 1x8x14x14"):
+        parse_graph(open_model(1, 16, 14, 14), "x", input_shape=(1, 8, 14, 14))
+
+
+def broken(change):
+    w = Writer()
+    model = w.model(w("Relu", w.conv(w.conv("x"))))
+    change(model.graph)
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "not an ONNX file"),
+        (b"PK\x03\x04", "not an ONNX file"),
+        (open_model(1, 16, 14, 14)[:-40], "ONNX|shape|damaged"),
+        (broken(lambda g: g.node[0].input.__setitem__(0, g.node[2].output[0])), "cycle"),
+        (broken(lambda g: g.node[1].output.__setitem__(0, g.node[0].output[0])), "twice"),
+        (broken(lambda g: g.node[0].__setattr__("op_type", "If")), "control flow"),
+        (broken(lambda g: g.initializer[0].dims.__setitem__(1, 7)), "contradict"),
+        (broken(lambda g: g.initializer[0].dims.__setitem__(0, 1 << 40)), "contradict|too large"),
+        (broken(lambda g: g.ClearField("input")), "no input|reads 'x'"),
+        (broken(lambda g: g.node[0].__setattr__("domain", "mine")), "domain mine"),
+    ],
+)
+def test_a_broken_file_is_refused_in_words(content, said):
+    with pytest.raises(SpecError, match=said):
+        kernels_of(parse_graph(content, "model.onnx"))
+
+
+def test_weights_that_are_elsewhere_are_not_needed(tmp_path):
+    w = Writer()
+    model = w.model(w.conv("x", 16, 64))
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, size_threshold=0, location="weights.bin")
+    (tmp_path / "weights.bin").unlink()
+    assert kernels_of(read_graph(path)).ops[0].out_channels == 64
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SpecError, match=r"absent\.onnx: No such file"):
+        read_graph(tmp_path / "absent.onnx")
+
+
+def test_rules_round_trip_and_broken_ones_are_refused():
+    assert Fusion.parse(str(FUSING)) == FUSING
+    assert Fusion.parse(str(USUAL)) == USUAL
+    for text in ("pairs", "block=x", "colour=red"):
+        with pytest.raises(SpecError, match="no rules of fusion"):
+            Fusion.parse(text)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_damaged_files_end_in_words_or_in_kernels(seed):
+    """Bytes changed, cut out and put in at random: an answer, or an error of ours, no other."""
+    generator = random.Random(seed)
+    w = Writer()
+    y = w("Relu", w("Add", w.conv("x"), w.conv("x")))
+    y = w("Concat", y, w("MaxPool", y, kernel_shape=[3, 3], pads=[1] * 4), axis=1)
+    content = bytearray(w.model(w("Flatten", w("GlobalAveragePool", y))).SerializeToString())
+    for _ in range(generator.randint(1, 6)):
+        place = generator.randrange(len(content))
+        how = generator.randrange(4)
+        if how == 0:
+            content[place] = generator.randrange(256)
+        elif how == 1:
+            del content[place : place + generator.randint(1, 30)]
+        elif how == 2:
+            content[place:place] = generator.randbytes(generator.randint(1, 8))
+        else:
+            content[place:place] = content[place : place + generator.randint(1, 200)]
+    with suppress(LatError):
+        kernels_of(parse_graph(bytes(content), "damaged.onnx"), FUSING)
