@@ -7,6 +7,9 @@ from typing import Self
 from latency.stats import clustered_median, median_interval
 from latency.units import format_ms
 
+TRANSFERRED = "transferred"
+"""Note of a row that was not measured, but follows from other devices (`latency.transferred`)."""
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -51,6 +54,11 @@ class Measurement:
     def relative_ci95(self) -> float:
         """Half the interval as a share of the median."""
         return self.ci95_ms / self.median_ms
+
+    @property
+    def is_transferred(self) -> bool:
+        """Whether it follows from other devices, and was not measured."""
+        return self.note == TRANSFERRED
 
     @property
     def low_ms(self) -> float:

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Self
 
 from latency.errors import CoverageError, TableError
 from latency.formats import Setting, TableContent, read_table, table_rows, write_table
+from latency.kernels import FUSION, SUITE, USUAL, Fusion
 from latency.library import find_table
 from latency.measurement import Measurement
-from latency.model import MEASURED, OpPrediction, Prediction
+from latency.model import MEASURED, PREDICTED, OpPrediction, Prediction
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
 
 if TYPE_CHECKING:
     import pandas
+
+TRANSFER = "transferred"
+"""Followed by a space, the key of the header line that marks its rows as transferred."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class LatencyTable(TableContent):
     differ from its measurement alone; `calibrations`, per space, how that was found.
     `validations`: per space, the table's error on networks that it was not fitted on.
     `circumstances`: what else was recorded while measuring (clock, date, ...).
+    Rows may be transferred from other devices (`latency.transferred`): then `transfers` says so.
     """
 
     source: str = "table"
@@ -49,57 +54,87 @@ class LatencyTable(TableContent):
         return tuple(op for op in dict.fromkeys(ops) if op not in self.rows)
 
     def predict_op(self, op: OpSpec) -> OpPrediction:
-        """Latency that an operator adds to a network; `CoverageError` where the table lacks it."""
+        """Latency that an operator adds to a network; `CoverageError` where the table lacks it.
+
+        It is `predicted` where the row was transferred, else `measured`.
+        """
         measured = self[op]
         ms = self.in_network_ms.get(op, measured.median_ms)
-        half = ms * max(measured.relative_ci95, self.relative_ci95)
-        return OpPrediction(op, ms, max(0.0, ms - half), ms + half, MEASURED)
+        half = ms * max(measured.relative_ci95, self._worst_error([op]) or 0.0)
+        source = PREDICTED if measured.is_transferred else MEASURED
+        return OpPrediction(op, ms, max(0.0, ms - half), ms + half, source)
 
     def predict(self, network: NetworkSpec) -> Prediction:
         """Latency of a network: the sum of its operators.
 
-        The interval comes from the table's error on held-out networks; a table that has none
-        adds up its operators' intervals, since errors of one machine need not cancel. Raises
-        `CoverageError` with all operators that the table lacks.
+        The interval comes from the table's error on held-out networks (on that of transfers only
+        where an operator was transferred); a table that has none adds up its operators' intervals,
+        since errors of one machine need not cancel. Raises `CoverageError` with all operators that
+        the table lacks.
         """
         self._require(network.ops)
         per_op = tuple(self.predict_op(op) for op in network.ops)
         ms = sum(op.ms for op in per_op)
-        if self.validations:
-            half = ms * self.relative_ci95
-        else:
-            half = sum(op.high_ms - op.ms for op in per_op)
+        error = self._worst_error(network.ops)
+        half = sum(op.high_ms - op.ms for op in per_op) if error is None else ms * error
         return Prediction(ms, max(0.0, ms - half), ms + half, per_op)
 
     @property
     def relative_ci95(self) -> float:
-        """Half a 95 % interval of a network's prediction by the least certain validation."""
-        return max((v.relative_ci95 for v in self.validations.values()), default=0.0)
+        """Half a 95 % interval of a network's prediction by the least certain validation. That of
+        the kernel suite is of networks whose kernels are predicted: it does not count here."""
+        spaces = (v for tag, v in self.validations.items() if tag != SUITE)
+        return max((v.relative_ci95 for v in spaces), default=0.0)
+
+    @property
+    def fusion(self) -> Fusion:
+        """The fusion rules of the runtime, as the kernel suite found them; the usual ones where
+        the table has none."""
+        said = self.circumstances.get(FUSION)
+        return USUAL if said is None else Fusion.parse(said)
+
+    @property
+    def transfers(self) -> dict[str, str]:
+        """The spaces that were transferred: from which tables, after how many measurements."""
+        return {
+            key.removeprefix(f"{TRANSFER} "): said
+            for key, said in self.circumstances.items()
+            if key.startswith(f"{TRANSFER} ")
+        }
+
+    def stated_error(self, space: str) -> str:
+        """The error that the table states of itself on networks of a space, in words."""
+        if said := self.transfers.get(space):
+            return f"{self.validations[space]}, cross-validated; transferred {said}"
+        return f"{self.validations[space]}, never fitted on"
 
     def merge(self, other: Self) -> Self:
         """The table `other` with what this one has besides; where both know, `other` wins.
 
+        But what was measured wins over what was transferred, either way: row by row, and where
+        one has measured a space that the other has transferred, nothing of that transfer is told
+        any more, and rows behind which no transfer is left are dropped.
+
         Raises `TableError` where the two were measured in different settings.
         """
-        ours, theirs = self.setting, other.setting
-        if ours.identity != theirs.identity:
-            differing = [
-                f"{f.name} '{getattr(ours, f.name)}' and '{getattr(theirs, f.name)}'"
-                for f in fields(Setting)
-                if f.name != "system" and getattr(ours, f.name) != getattr(theirs, f.name)
-            ]
-            raise TableError(
-                f"{self.source} was measured in another setting ({'; '.join(differing)}); "
-                "tables of two settings are never mixed"
-            )
-        kept = {op: ms for op, ms in self.in_network_ms.items() if op not in other.rows}
+        self._require_setting_of(other)
+        known = self._profiled | other._profiled
+        ours, theirs = self._without_transfers(known), other._without_transfers(known)
+        stay = {
+            op
+            for op, row in ours.rows.items()
+            if op not in theirs.rows or (theirs.rows[op].is_transferred and not row.is_transferred)
+        }
         return replace(
-            other,
-            rows={**self.rows, **other.rows},
-            in_network_ms={**kept, **other.in_network_ms},
-            calibrations={**self.calibrations, **other.calibrations},
-            validations={**self.validations, **other.validations},
-            circumstances={**self.circumstances, **other.circumstances},
+            theirs,
+            rows={**theirs.rows, **{op: ours.rows[op] for op in stay}},
+            in_network_ms={
+                **{op: ms for op, ms in theirs.in_network_ms.items() if op not in stay},
+                **{op: ms for op, ms in ours.in_network_ms.items() if op in stay},
+            },
+            calibrations={**ours.calibrations, **theirs.calibrations},
+            validations={**ours.validations, **theirs.validations},
+            circumstances={**ours.circumstances, **theirs.circumstances},
         )
 
     @classmethod
@@ -122,6 +157,46 @@ class LatencyTable(TableContent):
         import pandas
 
         return pandas.DataFrame(list(table_rows(self)))
+
+    @property
+    def _profiled(self) -> set[str]:
+        """The spaces that were measured operator by operator."""
+        return {*self.calibrations, *self.validations} - {*self.transfers}
+
+    def _without_transfers(self, spaces: Iterable[str]) -> Self:
+        """The table as if these spaces had not been transferred."""
+        gone = {*spaces} & {*self.transfers}
+        if not gone:
+            return self
+        said = {f"{what} {space}" for what in (TRANSFER, "measured") for space in gone}
+        is_left = len(gone) < len(self.transfers)
+        return replace(
+            self,
+            rows={op: row for op, row in self.rows.items() if is_left or not row.is_transferred},
+            validations={tag: v for tag, v in self.validations.items() if tag not in gone},
+            circumstances={k: v for k, v in self.circumstances.items() if k not in said},
+        )
+
+    def _worst_error(self, ops: Iterable[OpSpec]) -> float | None:
+        """Half a 95 % interval, relative, by the least certain validation that tells of networks
+        of such operators; None where none does."""
+        told = set(self.validations) - {SUITE}
+        if not any(self.rows[op].is_transferred for op in ops):
+            told -= set(self.transfers)
+        return max((self.validations[space].relative_ci95 for space in told), default=None)
+
+    def _require_setting_of(self, other: Self) -> None:
+        ours, theirs = self.setting, other.setting
+        if ours.identity != theirs.identity:
+            differing = [
+                f"{f.name} '{getattr(ours, f.name)}' and '{getattr(theirs, f.name)}'"
+                for f in fields(Setting)
+                if f.name != "system" and getattr(ours, f.name) != getattr(theirs, f.name)
+            ]
+            raise TableError(
+                f"{self.source} was measured in another setting ({'; '.join(differing)}); "
+                "tables of two settings are never mixed"
+            )
 
     def _require(self, ops: Iterable[OpSpec]) -> None:
         lacking = self.missing(ops)

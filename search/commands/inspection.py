@@ -4,7 +4,7 @@ a table still holds."""
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,6 +39,7 @@ def list_cards(as_json: bool) -> None:
     for row in rows:
         age = "" if row["age_days"] is None else f"{row['age_days']} d"
         error = "" if row["mean_error"] is None else f"{100 * float(str(row['mean_error'])):.1f} %"
+        error += " (transferred)" if row["transferred"] else ""
         state = "yes" if row["reachable"] else f"no: {_shortened(str(row['why']))}"
         shown.add_row(str(row["card"]), state, str(row["table"] or "none"), age, error)
     Console(highlight=False).print(shown)
@@ -51,7 +52,7 @@ def _shortened(text: str) -> str:
 
 def _overview(name: str) -> dict[str, object]:
     row: dict[str, object] = dict.fromkeys(
-        ("card", "reachable", "why", "table", "age_days", "mean_error")
+        ("card", "reachable", "why", "table", "age_days", "mean_error", "transferred")
     )
     row["card"], row["reachable"] = name, False
     try:
@@ -68,6 +69,7 @@ def _overview(name: str) -> dict[str, object]:
         row["age_days"] = _age_days(table)
         errors = [validation.mean for validation in table.validations.values()]
         row["mean_error"] = max(errors, default=None)
+        row["transferred"] = table.transfers
     return row
 
 
@@ -171,6 +173,13 @@ def verify_table(card: DeviceCard, as_json: bool) -> None:
             f"there is no table of {card.name} as it is set up now; "
             f"measure one: lat-profile --device {card.name}"
         )
+    measured = {op: row for op, row in table.rows.items() if not row.is_transferred}
+    if not measured:
+        raise DeviceError(
+            f"{table.source} is transferred from other devices, there is nothing to measure "
+            f"again; measure it: lat-profile --device {card.name}"
+        )
+    table = replace(table, rows=measured)
     with progress_bar(as_json) as bar:
         task = bar.add_task("measuring again", total=None)
         found = verify(

@@ -48,7 +48,7 @@ def predict_command(
     model = table if is_covered else fit(table, extrapolate=extrapolate)
     prediction = model.predict(spec)
     if as_json:
-        print(json.dumps(_as_dict(prediction)))
+        print(json.dumps({**_as_dict(prediction), "transferred": table.transfers}))
         return
     shown = Table("operator", "latency", "share", "source")
     for part in prediction.per_op:
@@ -56,6 +56,8 @@ def predict_command(
         shown.add_row(part.op.key, format_ms(part.ms), share, part.source)
     Console(highlight=False).print(shown)
     print(f"{spec.name} on {target}: {prediction}")
+    for space in table.transfers:
+        print(f"the table of {space} was not measured: {table.stated_error(space)}")
 
 
 def _network(name: str, batch: int) -> NetworkSpec:

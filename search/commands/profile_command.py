@@ -9,10 +9,12 @@ import typer
 
 from devices.card import load_card
 from devices.connection import connect_all
+from latency.errors import UsageError
 from latency.library import user_folder
 from latency.table import LatencyTable
 from search import spaces
 from search.commands.console import run
+from search.commands.few_shot_job import few_shot_space
 from search.commands.inspection import check_device, list_cards, verify_table
 from search.commands.profile_job import profile_space
 from search.commands.targets import default_path
@@ -37,6 +39,14 @@ def profile_command(
         Path | None, typer.Option(help="Table to write, or the folder to write it to.")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with a run that was broken off.")] = False,
+    few_shot: Annotated[
+        int | None,
+        typer.Option(help="Measure so many networks only, and predict the rest (10, say)."),
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--from", help="Of --few-shot: a table to predict from; repeatable."),
+    ] = None,
     only_list: Annotated[
         bool, typer.Option("--list", help="Show the cards, their devices and their tables.")
     ] = False,
@@ -58,12 +68,16 @@ def profile_command(
 
       lat-profile --resume
 
+      lat-profile --device cpu-litert --few-shot 10
+
       lat-profile --list
 
       lat-profile --device android --check
 
       lat-profile --device cpu --verify
     """
+    if source and few_shot is None:
+        raise UsageError("--from TABLE belongs to --few-shot N: say how many networks to measure")
     if only_list:
         return list_cards(as_json)
     card = load_card(device)
@@ -79,7 +93,12 @@ def profile_command(
     if out is not None:
         path = out if out.suffix == ".csv" else out / path.name
     for one in chosen:
-        table = profile_space(card, devices, one, path, resume, as_json)
+        if few_shot is None:
+            table = profile_space(card, devices, one, path, resume, as_json)
+        else:
+            table = few_shot_space(
+                card, devices[0], one, path, few_shot, source or (), resume, as_json
+            )
     intervals = [row.relative_ci95 for row in table.rows.values()]
     median_ci95 = float(np.median(intervals))
     within_asked = float(np.mean(np.array(intervals) <= card.measuring.ci95))
@@ -100,6 +119,7 @@ def profile_command(
             tag: {"networks": v.networks, "mean_error": v.mean, "worst_error": v.worst}
             for tag, v in table.validations.items()
         },
+        "transferred": table.transfers,
     }
     if as_json:
         print(json.dumps(summary))
@@ -110,12 +130,14 @@ def profile_command(
         f"{100 * within_asked:.0f} % of them within the asked "
         f"{100 * card.measuring.ci95:g} %"
     )
-    for tag, validation in table.validations.items():
-        print(f"{tag}: {validation}, never fitted on")
+    for tag in table.validations:
+        print(f"{tag}: {table.stated_error(tag)}")
     for key, error in failed.items():
         print(f"could not be measured: {key}: {error}")
     for key, unsteady in _unsteady(table):
         print(f"{key}: {unsteady}")
+    if table.transfers:
+        print(f"measure all of it when there is time: lat-profile --device {device}")
     print(f"table: {path}")
     if path.parent != user_folder():
         print(f"use it: lat-search --target {path} ...")
@@ -123,7 +145,8 @@ def profile_command(
 
 def _unsteady(table: LatencyTable) -> list[tuple[str, str]]:
     """The operators with the widest intervals among those that something is to be said of."""
-    noted = sorted((op for op in table if table[op].note), key=lambda op: -table[op].relative_ci95)
+    told = (op for op in table if table[op].note and not table[op].is_transferred)
+    noted = sorted(told, key=lambda op: -table[op].relative_ci95)
     said = [(op.key, table[op].note) for op in noted[:_MOST_NOTES]]
     if len(noted) > _MOST_NOTES:
         said.append((f"and {len(noted) - _MOST_NOTES} more", "see the column `note`"))

@@ -1,8 +1,8 @@
 """One profile of a space on the devices of a card: journals, progress, and the table kept."""
 
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,15 +36,7 @@ def profile_space(
     """Measure every operator of a space and a sample of its networks; write the table to `path`,
     beside the rows that are there already. Returns the table as written."""
     networks = sample_networks(space)
-    with ExitStack() as stack:
-        journals = [
-            stack.enter_context(Journal(journal, device.setting, resume))
-            for device, journal in zip(devices, _journal_paths(devices, path), strict=True)
-        ]
-        for journal in journals:
-            if journal.set_aside:
-                notice(f"an unfinished run is set aside as {journal.set_aside}; --resume goes on")
-        bar = stack.enter_context(progress_bar(quiet))
+    with journaled(devices, path, resume) as journals, progress_bar(quiet) as bar:
         task = bar.add_task("measuring", total=None)
         table = profile(
             devices,
@@ -54,13 +46,28 @@ def profile_space(
             space.tag,
             card.measuring,
             journals,
-            _circumstances(card),
+            circumstances(card),
             lambda p: bar.update(task, description=p.doing, completed=p.done, total=p.total),
         )
         kept = keep(table, path)
         for journal in journals:
             journal.remove()
     return kept
+
+
+@contextmanager
+def journaled(devices: Sequence[Device], path: Path, resume: bool) -> Iterator[list[Journal]]:
+    """Journals beside the table `path`, one a device; an unfinished run's are gone on with, or
+    set aside with a notice."""
+    with ExitStack() as stack:
+        journals = [
+            stack.enter_context(Journal(journal, device.setting, resume))
+            for device, journal in zip(devices, _journal_paths(devices, path), strict=True)
+        ]
+        for journal in journals:
+            if journal.set_aside:
+                notice(f"an unfinished run is set aside as {journal.set_aside}; --resume goes on")
+        yield journals
 
 
 def measure_missing(
@@ -100,7 +107,8 @@ def _journal_paths(devices: Sequence[Device], path: Path) -> list[Path]:
     return [path.with_name(f"{path.stem}.{machine.slug(d.label)}.journal") for d in devices]
 
 
-def _circumstances(card: DeviceCard) -> dict[str, str]:
+def circumstances(card: DeviceCard) -> dict[str, str]:
+    """What a table's header says of when and how it was measured."""
     said = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "tool": f"lat-search {version()}",

@@ -50,8 +50,8 @@ def show(table: Name, rows: Rows = 10, as_json: Json = False) -> None:
     facts = {**_filled(asdict(one.setting)), **one.circumstances}
     _print_pairs(str(one.source), facts)
     print(f"\n{len(one)} operators")
-    for tag, validation in one.validations.items():
-        print(f"{tag}: {validation}, never fitted on")
+    for tag in one.validations:
+        print(f"{tag}: {one.stated_error(tag)}")
     if not one.validations:
         print("error on whole networks: not measured")
     _print_ops("slowest", one, slowest[:rows])

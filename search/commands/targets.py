@@ -119,6 +119,8 @@ def covered(target: Target, space: SearchSpace, quiet: bool) -> LatencyTable:
     if target.table is not None:
         lacking = target.table.missing(space.operators)
         if not lacking:
+            for tag in target.table.transfers:
+                notice(f"{tag} was not measured: {target.table.stated_error(tag)}")
             return target.table
     if target.device is None or target.card is None:
         assert target.table is not None
