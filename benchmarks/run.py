@@ -21,6 +21,7 @@ import measuring_devices
 import million
 import numpy as np
 import torch
+import unseen
 from figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -187,6 +188,8 @@ BENCHMARKS = {
     "supernet": supernet,
     "profiling": profiling,
     **measuring_devices.BENCHMARKS,
+    "unseen": unseen.unseen,
+    "predict": unseen.predict_time,
     "table": table_error,
     "searches": searches,
     "default": default_search,

@@ -33,13 +33,14 @@ from latency.regression import fit
 from latency.stats import student_t
 from latency.table import LatencyTable
 
-NETWORKS, HELD_OUT = 76, 12
+NETWORKS, HELD_OUT = 96, 12
 """Random networks, and how many of them are held out."""
 SUITE_NOTE = "inside random networks"
 """What rows say that were measured so."""
 _SITTINGS = 3
 """Processes in which each network is traced: what differs between them is in the interval."""
 _WARM_UP = 3
+_SENTINEL, _SENTINEL_MS = "sentinel", 60.0
 _WHOLE_MS, _TRACED_MS, _RUNS = 120.0, 250.0, (6, 40)
 """For so long a network is timed, and traced, in each process, within the bounds on the number of
 traced runs."""
@@ -79,6 +80,7 @@ def profile_kernels(
     circumstances: Mapping[str, str] | None = None,
     on_progress: OnProgress = lambda progress: None,
     networks: int = NETWORKS,
+    held_out: int = HELD_OUT,
 ) -> LatencyTable:
     """The table of the kernels of CNNs on a device, with the fusion rules of its runtime.
 
@@ -89,7 +91,7 @@ def profile_kernels(
     drawn = draw_networks(networks, fusion)
     if can_trace(device):
         bursts = trace_networks(device, drawn, journal, on_progress)
-        return table_of(device.setting, drawn, bursts, fusion, circumstances or {})
+        return table_of(device.setting, drawn, bursts, fusion, circumstances or {}, held_out)
     ops = alone(drawn)
     measured = measure(device, [Workload.of_op(op) for op in ops], measuring, journal, on_progress)
     rows = {op: measured.rows[op.key] for op in ops if op.key in measured.rows}
@@ -143,7 +145,7 @@ def trace_networks(
         with PatientSitting(device, first=sitting) as patient:
             for network in todo:
                 with suppress(WorkloadError):
-                    for burst in _trace(patient, network, sitting):
+                    for burst in _trace(patient, network, _sentinel(networks), sitting):
                         bursts.append(burst)
                         if journal is not None:
                             journal.append(burst)
@@ -158,13 +160,14 @@ def table_of(
     bursts: Sequence[Burst],
     fusion: Fusion,
     circumstances: Mapping[str, str],
+    held_out: int = HELD_OUT,
 ) -> LatencyTable:
-    """The table of traced networks; the last `HELD_OUT` of them validate it."""
+    """The table of traced networks; the last `held_out` of them validate it."""
     levels = _levels(bursts)
     known = [network for network in networks if network.graph.name in levels]
-    if len(known) <= HELD_OUT:
+    if len(known) <= held_out:
         raise DeviceError("too few of the random networks could be run for a table of kernels")
-    fitted_on, held_out = known[:-HELD_OUT], known[-HELD_OUT:]
+    fitted_on, unseen = known[:-held_out], known[-held_out:]
     rows = _rows(fitted_on, bursts, levels)
     table = LatencyTable(
         setting,
@@ -177,14 +180,25 @@ def table_of(
         },
     )
     model = fit(table, extrapolate=True)
-    predicted = [model.predict(network.graph).ms for network in held_out]
-    actual = [levels[network.graph.name] for network in held_out]
+    predicted = [model.predict(network.graph).ms for network in unseen]
+    actual = [levels[network.graph.name] for network in unseen]
     return replace(table, validations={SUITE: validate(predicted, actual)})
 
 
-def _trace(patient: PatientSitting, network: RandomNetwork, sitting: int) -> Iterator[Burst]:
-    """The kernels of a network, and last the whole, which says that all are there."""
+def _sentinel(networks: Sequence[RandomNetwork]) -> Workload:
+    """The network that tells, time and again, how fast the device is just now: one of moderate
+    size."""
+    ordered = sorted(networks, key=lambda network: (network.graph.macs, network.graph.name))
+    chosen = ordered[len(ordered) // 4].workload
+    return replace(chosen, name=_SENTINEL)
+
+
+def _trace(
+    patient: PatientSitting, network: RandomNetwork, sentinel: Workload, sitting: int
+) -> Iterator[Burst]:
+    """The sentinel, the kernels of a network, and last the whole, which says that all are there."""
     workload = network.workload
+    yield Burst(sitting, sitting, _SENTINEL, patient.burst(sentinel, _SENTINEL_MS, None))
     before = patient.burst(workload, _WHOLE_MS, None)
     runs = int(np.clip(_TRACED_MS / float(np.median(before.ms)), *_RUNS))
     nodes = patient.trace(workload, _WARM_UP, runs)
@@ -204,24 +218,26 @@ def _trace(patient: PatientSitting, network: RandomNetwork, sitting: int) -> Ite
 def by_kernel(kernels: Sequence[Kernel], nodes: Mapping[str, float]) -> dict[int, float]:
     """Position of a kernel -> ms of it, of the ms of the nodes that a runtime executed.
 
-    Nodes have the names of the file's, with endings of the runtime's own. What the runtime
-    inserted goes to the kernels of its kind: changes of layout to all of them by their bytes,
-    others one by one; and what is of no kind to the kernel before it.
+    Nodes have the names of the file's, with words of the runtime's own around them. What the
+    runtime inserted goes to the kernels of its kind: changes of layout to all of them by their
+    bytes, others one by one; and what is of no kind, or of one without kernels, to the kernel
+    before it.
     """
     position_of = {name: i for i, kernel in enumerate(kernels) for name in kernel.nodes}
     found: dict[int, float] = {}
-    inserted: dict[str, list[float]] = {}
+    inserted: dict[str, list[tuple[int, float]]] = {}
     last = 0
     for name, ms in nodes.items():
-        own = _FILE_NAME.match(name)
-        position = position_of.get(own[0]) if own else None
+        own = (position_of[part] for part in _FILE_NAME.findall(name) if part in position_of)
+        position = next(own, None)
         begin = next((b for b in _INSERTED if name.startswith(b)), None)
         if position is None and begin is not None:
-            inserted.setdefault(_INSERTED[begin], []).append(ms)
+            inserted.setdefault(_INSERTED[begin], []).append((last, ms))
             continue
         last = last if position is None else position
         found[last] = found.get(last, 0.0) + ms
-    for kind, times in inserted.items():
+    for kind, places in inserted.items():
+        times = [ms for _, ms in places]
         open_ = [i for i, k in enumerate(kernels) if k.op.kind == kind and i not in found]
         if len(open_) == len(times) and kind != "reorder":
             found |= dict(zip(open_, times, strict=True))
@@ -229,15 +245,23 @@ def by_kernel(kernels: Sequence[Kernel], nodes: Mapping[str, float]) -> dict[int
             sizes = np.array([kernels[i].op.border_bytes for i in open_], float)
             shares = sum(times) * sizes / sizes.sum()
             found |= dict(zip(open_, shares.tolist(), strict=True))
+        else:
+            for before, ms in places:
+                found[before] = found.get(before, 0.0) + ms
     return found
 
 
-def _levels(bursts: Iterable[Burst]) -> dict[str, float]:
-    """ms of each whole network: the median of its processes."""
+def _levels(bursts: Sequence[Burst]) -> dict[str, float]:
+    """ms of each whole network: the median of its processes, at the device's usual speed. The
+    sentinel beside it tells how fast the device was meanwhile."""
+    usual = float(np.median([burst.ms for burst in bursts if burst.workload == _SENTINEL]))
     found: dict[str, list[float]] = {}
+    now = usual
     for burst in bursts:
-        if "/" not in burst.workload:
-            found.setdefault(burst.workload, []).append(burst.ms)
+        if burst.workload == _SENTINEL:
+            now = burst.ms
+        elif "/" not in burst.workload:
+            found.setdefault(burst.workload, []).append(burst.ms * usual / now)
     return {name: float(np.median(times)) for name, times in found.items()}
 
 

@@ -10,7 +10,8 @@ from devices.cnn_writer import CnnWriter
 
 _RESOLUTIONS = (96, 112, 128, 144, 160, 192, 224, 224, 224, 256)
 _FAMILIES = (
-    *("plain", "basic", "bottleneck", "grouped", "inverted", "inverted", "separable"),
+    *("plain", "plain", "basic", "basic", "bottleneck", "grouped", "inverted", "inverted"),
+    "separable",
     *("fire", "dense", "shuffle", "next", "inception"),
 )
 _ACTIVATIONS = ("relu", "relu", "relu", "relu6", "relu6", "h_swish", "silu")
@@ -52,7 +53,7 @@ class _RandomCnn(CnnWriter):
 
     def _stem(self, x: str) -> str:
         width = self._width(float(self.generator.choice([16, 24, 32, 48, 64, 64, 96])))
-        kind = self.generator.integers(6)
+        kind = self.generator.choice(6, p=[0.35, 0.13, 0.1, 0.14, 0.1, 0.18])
         if kind == 0:
             return self.conv(x, width, 3, 2)
         if kind == 1:
@@ -199,9 +200,7 @@ class _RandomCnn(CnnWriter):
 
     def _width(self, near: float) -> int:
         """A number of channels: mostly a multiple of eight, as those of networks are."""
-        step = int(
-            self.generator.choice([8, 8, 8, 16, 16, 4, 2], p=[0.2, 0.2, 0.2, 0.1, 0.1, 0.15, 0.05])
-        )
+        step = int(self.generator.choice([8, 16, 32, 4, 2], p=[0.45, 0.2, 0.1, 0.17, 0.08]))
         return max(step, 8, round(near / step) * step)
 
     def _odd(self) -> int:

@@ -26,9 +26,6 @@ REACH = 2.0
 
 _FOLDS, _STEPS_AGAIN = 6, 8
 """Of rows, and steps by which the kernel is tuned anew without one of them."""
-_MANY_ROWS = 120
-"""A process of more rows is not moved by a single one: they are left out fold by fold, and the
-kernel is kept."""
 _UNSEEN = 0.1
 """Half an interval (in logarithms) of an operator that has what no row has, or lacks what all
 have, is this at least: no row left out could tell what it matters."""
@@ -68,9 +65,9 @@ class Family:
         return self.roofline.log_ms(ops) + residual, covariance
 
 
-def fit_family(ops: Sequence[OpSpec], ms: Floats, noise: Floats) -> Family:
+def fit_family(ops: Sequence[OpSpec], ms: Floats, noise: Floats, inside: bool = False) -> Family:
     """The cost model of operators by their ms alone and the variance of its logarithm, shape
-    (operators,) each.
+    (operators,) each. `inside`: they are kernels, many, and measured inside networks.
 
     Intervals are conformal: scores of rows left out, each error in units of its own predicted
     deviation, say how many deviations 95 % take (Papadopoulos, Gammerman & Vovk, 2008; Barber et
@@ -80,9 +77,9 @@ def fit_family(ops: Sequence[OpSpec], ms: Floats, noise: Floats) -> Family:
     places = np.array([place(op) for op in ops])
     varying = np.ptp(places, axis=0) > 1e-9
     places = places[:, varying]
-    process = fit_process(places, np.log(ms) - roofline.log_ms(ops), noise)
+    process = fit_process(places, np.log(ms) - roofline.log_ms(ops), noise, inside)
     near = Neighbours(ops)
-    score = _fold_scores if len(ops) > _MANY_ROWS else _scores
+    score = _fold_scores if inside else _scores
     deviations = _conformal(score(near, ms, roofline.sized, process.kernel_, places, noise))
     return Family(near, roofline, process, varying, deviations, float(np.median(noise)))
 
@@ -90,7 +87,8 @@ def fit_family(ops: Sequence[OpSpec], ms: Floats, noise: Floats) -> Family:
 def _fold_scores(
     near: Neighbours, ms: Floats, sized: bool, kernel: Any, places: Floats, noise: Floats
 ) -> Floats:
-    """As `_scores`, of a fold of rows left out at a time, by the kernel of all rows."""
+    """As `_scores`, of a fold of rows left out at a time, by the kernel of all rows: a single row
+    of many moves neither."""
     terms, amounts = term_matrix(near.ops, sized)
     covariance = kernel(places)
     scores = []

@@ -36,12 +36,13 @@ _COSTS = {
     "h_sigmoid": "hard",
     "sigmoid": "smooth",
     "silu": "smooth",
-    "gelu": "smooth",
+    "gelu": "exact",
 }
 """Activations that cost alike."""
 
-_WEIGHTS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0])
-"""Of side, channels in, out and hidden, kernel, stride, groups, dilation."""
+_COST_ORDER = ("none", "clip", "hard", "smooth", "exact")
+_WEIGHTS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 1.0])
+"""Of side, channels in, out and hidden, kernel, stride, groups, dilation, activation."""
 _TOLD_APART = (
     *("conv", "pool", "linear", "conv_add", "conv_transpose", "matmul", "max_pool", "activation"),
     *("add", "multiply", "scale", "norm", "layer_norm", "concat", "slice", "transpose", "resize"),
@@ -108,7 +109,7 @@ def place(op: OpSpec) -> NDArray[np.float64]:
     cost = _COSTS[op.activation]
     residual = op.kind == "mbconv" and op.stride == 1 and op.in_channels == op.out_channels
     has = [hidden == op.in_channels, bool(op.squeeze_excite), residual]
-    has += [cost == name for name in ("none", "hard", "smooth")]
+    has += [cost == name for name in ("none", "hard", "smooth", "exact")]
     has += [op.kind == kind for kind in _TOLD_APART]
     idle = [4 * _idle_octaves(channels) for channels in (op.in_channels, hidden, op.out_channels)]
     return np.array([*_octaves(op), *map(float, has), *idle, *_misaligned(op)])
@@ -125,12 +126,12 @@ class Neighbours:
 
     def __init__(self, ops: Sequence[OpSpec]) -> None:
         self.ops = tuple(ops)
-        self._sizes = np.array([_octaves(op) for op in ops])
+        self._sizes = np.array([_whereabouts(op) for op in ops])
         self._traits = np.array([_traits(op) for op in ops], object)
 
     def distances(self, op: OpSpec) -> NDArray[np.float64]:
         """As `distances` from `op` to all of them."""
-        sizes = self._sizes - _octaves(op)
+        sizes = self._sizes - _whereabouts(op)
         strange = (self._traits != np.array(_traits(op), object)).sum(1)
         return np.sqrt(((sizes * _WEIGHTS) ** 2).sum(1)) + _STRANGER * strange
 
@@ -138,17 +139,36 @@ class Neighbours:
 @lru_cache(maxsize=8192)
 def _octaves(op: OpSpec) -> NDArray[np.float64]:
     side = math.sqrt(op.height * op.width)
+    groups = op.groups if op.groups < op.in_channels else 1
     sizes = (
         *(side, op.in_channels, op.out_channels, _hidden(op), op.kernel, op.stride),
-        *(op.groups, op.dilation),
+        *(groups, op.dilation),
     )
     return np.log2(np.array(sizes, float))
 
 
 @lru_cache(maxsize=8192)
+def _whereabouts(op: OpSpec) -> NDArray[np.float64]:
+    """Sizes in octaves by which the nearest are found: what is told twice of a kernel counts
+    once."""
+    sizes = _octaves(op).copy()
+    if op.kind != "mbconv":
+        sizes[3] = 0.0
+    return np.array([*sizes, math.log2(_activation_cost(op))])
+
+
+def _activation_cost(op: OpSpec) -> float:
+    """A kernel's activation as a size: those that cost alike are near. The activations inside of
+    blocks tell these apart (`_traits`)."""
+    if op.kind == "mbconv":
+        return 1.0
+    return float(2 ** (_COST_ORDER.index(_COSTS[op.activation]) / 4))
+
+
+@lru_cache(maxsize=8192)
 def _traits(op: OpSpec) -> tuple[object, ...]:
-    kind = "conv" if op.kind == "conv_add" else op.kind
-    return kind, _COSTS[op.activation], bool(op.squeeze_excite), op.batch
+    inside = _COSTS[op.activation] if op.kind == "mbconv" else ""
+    return kernel_family(op), inside, bool(op.squeeze_excite), op.batch
 
 
 def _hidden(op: OpSpec) -> int:

@@ -78,6 +78,14 @@ class KernelGraph:
     def ops(self) -> tuple[OpSpec, ...]:
         return tuple(kernel.op for kernel in self.kernels)
 
+    @property
+    def macs(self) -> int:
+        return sum(op.macs for op in self.ops)
+
+    @property
+    def params(self) -> int:
+        return sum(op.params for op in self.ops)
+
 
 def kernels_of(graph: Graph, fusion: Fusion = USUAL) -> KernelGraph:
     """Split a graph into the kernels that a runtime of these rules executes."""
@@ -110,17 +118,27 @@ class _Splitter:
         self.names: dict[str, str] = {}
         """A tensor that is computed on the way into the kernel that reads it: what it is read
         from."""
+        self.channels_last: set[str] = set()
+        """Tensors whose channels are the last axis."""
         self.warnings: dict[str, None] = {}
 
     def split(self) -> KernelGraph:
         for each in self.steps:
             step = replace(each, inputs=tuple(self.names.get(n, n) for n in each.inputs))
+            if self._is_channels_last(step):
+                self.channels_last.add(step.output)
             if step.inputs and 0 not in step.out_shape and not self._fuse(step):
                 self._start(step)
         kernels = tuple(self._with_reorders())
         if not kernels:
             raise SpecError(f"network '{self.graph.name}' computes nothing")
         return KernelGraph(self.graph.name, kernels, tuple(self.warnings))
+
+    def _is_channels_last(self, step: Step) -> bool:
+        """Whether a step writes a tensor with its channels last."""
+        if step.kind == "Transpose":
+            return tuple(step.attributes.get("perm", ())) == (0, 2, 3, 1)
+        return bool(step.inputs) and self.channels_last.issuperset(step.inputs)
 
     def _fuse(self, step: Step) -> bool:
         """Put a step into the kernel before it, where the rules say so."""
@@ -178,7 +196,8 @@ class _Splitter:
 
     def _start(self, step: Step) -> None:
         try:
-            op = _Reader(self.warnings).op_of(step)
+            is_last = self.channels_last.issuperset(step.inputs)
+            op = _Reader(self.warnings).op_of(_channels_first(step) if is_last else step)
         except (SpecError, IndexError, ValueError, ZeroDivisionError) as error:
             raise SpecError(f"node '{step.nodes[0]}' ({step.kind}): {error}") from None
         kernel = _Open(op, list(step.nodes), list(step.inputs), step.output)
@@ -201,9 +220,10 @@ class _Splitter:
                 if layout == reads_blocked or (name, reads_blocked) in done:
                     continue
                 done.add((name, reads_blocked))
-                height, width, channels = shape_of.get(
-                    name, (kernel.op.height, kernel.op.width, kernel.op.in_channels)
-                )
+                own = (kernel.op.height, kernel.op.width, kernel.op.in_channels)
+                height, width, channels = written = shape_of.get(name, own)
+                if math.prod(own) == math.prod(written):
+                    height, width, channels = own
                 if height * width > 1:
                     batch = kernel.op.batch
                     yield Kernel(
@@ -240,6 +260,19 @@ class _Splitter:
         elif op.in_channels % block:
             return False, False
         return True, True
+
+
+def _channels_first(step: Step) -> Step:
+    """A step on tensors with channels last as one on tensors with channels first; matrix products
+    and norms over channels are read with channels last."""
+    if step.kind in ("MatMul", "Gemm", "LayerNormalization"):
+        return step
+
+    def turned(shape: Sizes) -> Sizes:
+        return (shape[0], shape[-1], *shape[1:-1]) if len(shape) == 4 else shape
+
+    shapes = tuple(turned(shape) for shape in step.shapes)
+    return replace(step, shapes=shapes, out_shape=turned(step.out_shape))
 
 
 class _Reader:
@@ -393,7 +426,7 @@ class _Reader:
         batch, channels, height, width = _four(step.out_shape)
         sizes = (height, width, channels, channels)
         if len(step.shapes) < 2:
-            kind = "scale"
+            kind = "multiply"  # by a constant: as broad as by another tensor
         elif step.shapes[0] == step.shapes[1]:
             kind = "multiply" if step.kind in ("Mul", "Div") else "add"
         else:

@@ -84,10 +84,10 @@ class _Folding:
 
         if node.op_type == "Shape":
             shape = self.shapes.get(node.input[0])
-            attributes: dict[str, int] = {attribute.name: attribute.i for attribute in node.attribute}
             if shape is None:
                 return None
-            part = shape[attributes.get("start", 0) : attributes.get("end", len(shape))]
+            ends: dict[str, int] = {one.name: one.i for one in node.attribute}
+            part = shape[ends.get("start", 0) : ends.get("end", len(shape))]
             return np.array(part, np.int64)
         inputs = {name: self.values.get(name) for name in node.input if name}
         if any(value is None for value in inputs.values()):

@@ -29,6 +29,9 @@ _FEWEST_ROWS = 5
 _OWN_FAMILY = 40
 """A family of fewer rows has no cost model of its own: all such share one."""
 _REST = "rest"
+_NEGLIGIBLE = 0.03
+"""Kernels out of reach that take no more than this share of a network, at the upper ends of their
+intervals, are predicted all the same."""
 _SHARED = 0.1
 """Least correlation between the errors of two predicted operators: the roofline's are common."""
 
@@ -50,15 +53,22 @@ class RegressionModel:
         The interval of what was measured is the table's. Errors of predicted operators are taken
         to be correlated as the Gaussian process has them, by a tenth at least, and never to
         cancel. The interval of the kernels of a graph is at least that of the suite's validation.
-        Raises `CoverageError` with all operators that are out of reach.
+        Raises `CoverageError` with all operators that are out of reach; kernels of a graph may be,
+        where all of them together are negligible in it.
         """
-        self._require(network.ops)
+        is_graph = isinstance(network, KernelGraph)
+        if not is_graph:
+            self._require(network.ops)
         parts = self._predict_ops(tuple(dict.fromkeys(network.ops)))
         per_op = tuple(parts[op] for op in network.ops)
         ms = sum(part.ms for part in per_op)
+        if is_graph:
+            far = self.missing(network.ops)
+            if sum(part.high_ms for part in per_op if part.op in far) > _NEGLIGIBLE * ms:
+                self._require(far)
         half = self._half_of_predicted(per_op)
         validation = self.table.validations.get(SUITE)
-        if isinstance(network, KernelGraph):
+        if is_graph:
             if validation is not None:
                 half = max(half, ms * validation.relative_ci95)
         elif self.table.validations:
@@ -124,7 +134,8 @@ class RegressionModel:
             rows = self._members[name]
             ms = np.array([self.table[op].median_ms for op in rows])
             noise = np.array([_noise(self.table[op].relative_ci95) for op in rows])
-            self._fitted[name] = fit_family(rows, ms, noise)
+            inside = all(row.kind != "mbconv" for row in rows) and len(rows) >= _OWN_FAMILY
+            self._fitted[name] = fit_family(rows, ms, noise, inside)
         return self._fitted[name]
 
     def _require(self, ops: Iterable[OpSpec]) -> None:

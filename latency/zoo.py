@@ -8,8 +8,10 @@ and `*n` for n of them (the stride of the first alone), and the channels of the 
 import re
 
 from latency.errors import SpecError, unknown_name
+from latency.kernels import USUAL, Fusion, KernelGraph
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
+from latency.zoo_graphs import NETWORKS, graph
 
 _NETWORKS = {
     "mobilenet_v2": (  # Sandler et al., CVPR 2018, table 2
@@ -37,18 +39,23 @@ _BLOCKS = re.compile(r"(\d+)/(\d+)/(\d+)(?::(\d+))?(?:\*(\d+))?")
 
 def known() -> tuple[str, ...]:
     """Names of the published networks."""
-    return tuple(_NETWORKS)
+    return (*_NETWORKS, *NETWORKS)
 
 
-def load(name: str, resolution: int = 224, batch: int = 1) -> NetworkSpec:
-    """The published network `name` on `resolution` x `resolution` images; `UsageError` for
-    unknown names.
+def load(
+    name: str, resolution: int = 224, batch: int = 1, fusion: Fusion = USUAL
+) -> NetworkSpec | KernelGraph:
+    """The published network `name` on `resolution` x `resolution` images: a chain of operators
+    where it is one of blocks that can be searched, else the kernels that a runtime with the rules
+    `fusion` makes of it. `UsageError` for unknown names.
 
     >>> load("mobilenet_v2").macs
     300774272
     """
+    if name in NETWORKS:
+        return graph(name, resolution, batch, fusion)
     if name not in _NETWORKS:
-        raise unknown_name("network", name, _NETWORKS)
+        raise unknown_name("network", name, known())
     return expand(name, _NETWORKS[name], resolution, batch)
 
 

@@ -61,9 +61,7 @@ class TorchEager:
             current = names[op.layers[-1].name]
         first = ops[0]
         shapes = {INPUT: (first.height, first.width, first.in_channels), OTHER: other_shape(first)}
-        sizes = {
-            key: [first.batch, shape[2], *shape[:2]] for key, shape in shapes.items() if shape
-        }
+        sizes = {key: [first.batch, shape[2], *shape[:2]] for key, shape in shapes.items() if shape}
         header = json.dumps(
             {
                 "name": name,

@@ -1,6 +1,7 @@
 """`lat-predict`: a network's latency on a target, with interval and operator by operator."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,9 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from latency import fit, zoo
-from latency.errors import UsageError
+from latency.errors import CoverageError, UsageError
+from latency.kernels import SUITE, KernelGraph, kernels_of
 from latency.model import Prediction
 from latency.network import NetworkSpec
+from latency.onnx_graph import read_graph
+from latency.table import LatencyTable
 from latency.units import format_ms
 from search.commands.console import run
 from search.commands.targets import resolve
@@ -18,17 +22,23 @@ from search.commands.targets import resolve
 
 def predict_command(
     network: Annotated[
-        str, typer.Argument(help="A network.json, as lat-search writes it, or zoo:NAME.")
+        str,
+        typer.Argument(help="An ONNX file, a network.json as lat-search writes it, or zoo:NAME."),
     ],
     target: Annotated[str, typer.Option(help="Device card, table, or path to either.")] = "cpu",
     extrapolate: Annotated[
         bool, typer.Option(help="Predict operators far from all that the table covers, too.")
     ] = False,
+    input_shape: Annotated[
+        str | None, typer.Option(help="Of an ONNX file that leaves it open, as in 1x3x224x224.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
     """Predict a network's latency from a target's table, without running it.
 
-    Operators that the table lacks are predicted from those it has, and said to be.
+    Operators that the table lacks are predicted from those it has, and said to be. An ONNX file is
+    split into the kernels that the target's runtime executes; lat-profile --suite kernels measures
+    what such are predicted from.
 
     Examples:
 
@@ -37,18 +47,33 @@ def predict_command(
       lat-predict network.json --target my-phone.csv --json
 
       lat-predict zoo:mobilenet_v2 --target cpu
+
+      lat-predict model.onnx --target cpu --input-shape 1x3x224x224
     """
     table = resolve(target).table
     if table is None:
         raise UsageError(
             f"no measurements of {target} yet; measure it: lat-profile --device {target}"
         )
-    spec = _network(network, table.setting.batch)
-    is_covered = not table.missing(spec.ops)
-    model = table if is_covered else fit(table, extrapolate=extrapolate)
-    prediction = model.predict(spec)
+    spec = _network(network, table, input_shape)
+    model = fit(table, extrapolate=extrapolate)
+    try:
+        prediction = model.predict(spec)
+    except CoverageError as error:
+        if isinstance(spec, NetworkSpec) or SUITE in table.validations:
+            raise
+        words = f"lat-profile --device {table.setting.device} --suite {SUITE}"
+        raise UsageError(
+            f"{table.source} has too few kernels for {spec.name}: measure them: {words} "
+            f"(of {len(spec.ops)} kernels, {len(error.missing)} are far from all in it)"
+        ) from None
+    warnings = spec.warnings if isinstance(spec, KernelGraph) else ()
     if as_json:
-        print(json.dumps({**_as_dict(prediction), "transferred": table.transfers}))
+        print(
+            json.dumps(
+                {**_as_dict(prediction), "transferred": table.transfers, "warnings": warnings}
+            )
+        )
         return
     shown = Table("operator", "latency", "share", "source")
     for part in prediction.per_op:
@@ -56,15 +81,29 @@ def predict_command(
         shown.add_row(part.op.key, format_ms(part.ms), share, part.source)
     Console(highlight=False).print(shown)
     print(f"{spec.name} on {target}: {prediction}")
+    for warning in warnings:
+        print(f"approximated: {warning}")
     for space in table.transfers:
         print(f"the table of {space} was not measured: {table.stated_error(space)}")
 
 
-def _network(name: str, batch: int) -> NetworkSpec:
+def _network(name: str, table: LatencyTable, input_shape: str | None) -> NetworkSpec | KernelGraph:
     """The published network "zoo:NAME", or that of a file."""
+    batch = table.setting.batch
     if name.startswith("zoo:"):
-        return zoo.load(name.removeprefix("zoo:"), batch=batch)
-    return NetworkSpec.load(name)
+        return zoo.load(name.removeprefix("zoo:"), batch=batch, fusion=table.fusion)
+    if Path(name).suffix == ".json":
+        return NetworkSpec.load(name)
+    return kernels_of(read_graph(name, _sizes(input_shape), batch), table.fusion)
+
+
+def _sizes(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    sizes = text.lower().split("x")
+    if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise UsageError(f"--input-shape {text}: sizes such as 1x3x224x224 are wanted")
+    return [int(size) for size in sizes]
 
 
 def _as_dict(prediction: Prediction) -> dict[str, object]:

@@ -9,13 +9,15 @@ import typer
 
 from devices.card import load_card
 from devices.connection import connect_all
-from latency.errors import UsageError
+from latency.errors import UsageError, unknown_name
+from latency.kernels import SUITE
 from latency.library import user_folder
 from latency.table import LatencyTable
 from search import spaces
 from search.commands.console import run
 from search.commands.few_shot_job import few_shot_space
 from search.commands.inspection import check_device, list_cards, verify_table
+from search.commands.kernels_job import profile_suite
 from search.commands.profile_job import profile_space
 from search.commands.targets import default_path
 
@@ -37,6 +39,10 @@ def profile_command(
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Table to write, or the folder to write it to.")
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="Measure 'kernels': what CNNs of any kind are made of, for lat-predict."),
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with a run that was broken off.")] = False,
     few_shot: Annotated[
@@ -66,6 +72,8 @@ def profile_command(
 
       lat-profile --device cpu --space mini --out tables/
 
+      lat-profile --device cpu --suite kernels
+
       lat-profile --resume
 
       lat-profile --device cpu-litert --few-shot 10
@@ -78,6 +86,10 @@ def profile_command(
     """
     if source and few_shot is None:
         raise UsageError("--from TABLE belongs to --few-shot N: say how many networks to measure")
+    if suite not in (None, SUITE):
+        raise unknown_name("suite", str(suite), [SUITE])
+    if suite and (space or few_shot is not None):
+        raise UsageError("--suite measures no space: leave --space and --few-shot out")
     if only_list:
         return list_cards(as_json)
     card = load_card(device)
@@ -92,13 +104,15 @@ def profile_command(
     path = default_path(devices[0].setting)
     if out is not None:
         path = out if out.suffix == ".csv" else out / path.name
-    for one in chosen:
+    for one in chosen if suite is None else ():
         if few_shot is None:
             table = profile_space(card, devices, one, path, resume, as_json)
         else:
             table = few_shot_space(
                 card, devices[0], one, path, few_shot, source or (), resume, as_json
             )
+    if suite is not None:
+        table = profile_suite(card, devices[0], path, resume, as_json)
     intervals = [row.relative_ci95 for row in table.rows.values()]
     median_ci95 = float(np.median(intervals))
     within_asked = float(np.mean(np.array(intervals) <= card.measuring.ci95))

@@ -18,6 +18,13 @@ CONFIGS = Path(__file__).parents[2].parent / "shared" / "data" / "zoo"
         ("proxyless_cpu", 439, 4.4),
         ("proxyless_gpu", 465, 7.1),
         ("proxyless_mobile_14", 581, 6.9),
+        ("resnet18", 1814, 11.69),
+        ("resnet34", 3664, 21.80),
+        ("resnet50", 4089, 25.56),
+        ("resnet101", 7801, 44.55),
+        ("vgg11_bn", 7609, 132.87),
+        ("vgg16_bn", 15470, 138.37),
+        ("mobilenet_v1", 569, 4.23),
     ],
 )
 def test_networks_have_their_published_counts(name, mega_macs, mega_params):

@@ -1,0 +1,71 @@
+"""What is promised of ONNX files: well-known CNNs that no table has seen."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from figure import Figure
+from unseen_models import MODELS, onnx_of
+
+from devices.card import load_card
+from devices.connection import connect
+from devices.device import Workload
+from devices.measuring import measure
+from latency import LatencyTable, fit
+from latency.kernels import KernelGraph, kernels_of
+from latency.onnx_graph import read_graph
+
+
+def unseen() -> Iterator[Figure]:
+    """Each model predicted from the shipped table of this machine, and measured now."""
+    card = load_card("cpu")
+    device = connect(card)
+    table = LatencyTable.load(device.setting.stem)
+    graphs: dict[str, KernelGraph] = {}
+    workloads = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (build, resolution) in MODELS.items():
+            path = Path(folder) / f"{name}.onnx"
+            path.write_bytes(onnx_of(build(), resolution))
+            graphs[name] = kernels_of(read_graph(path), table.fusion)
+            workloads.append(Workload(name, graphs[name].ops, path.read_bytes()))
+    rule = {"sittings": 3, "max_sittings": 3, "min_bursts": 9, "max_network_bursts": 18}
+    measured = measure(device, workloads, card.measuring.model_copy(update=rule))
+    model = fit(table)
+    errors, covered = [], []
+    for name, graph in graphs.items():
+        predicted, ms = model.predict(graph), measured[name].median_ms
+        errors.append(predicted.ms / ms - 1)
+        covered.append(predicted.low_ms <= ms <= predicted.high_ms)
+        yield Figure(f"{name}: predicted against measured", 100 * errors[-1], unit="%")
+    off = np.abs(errors)
+    yield Figure("unseen models", len(off), least=20)
+    yield Figure("  within 10 %", 100 * float(np.mean(off <= 0.10)), least=95, unit="%")
+    yield Figure("  within 5 %", 100 * float(np.mean(off <= 0.05)), least=70, unit="%")
+    yield Figure("  mean error", 100 * float(off.mean()), unit="%")
+    level = float(np.exp(-np.median(np.log1p(errors))))
+    levelled = np.abs(level * (1 + np.array(errors)) - 1)
+    yield Figure("  the machine's speed then over now", level)
+    yield Figure("  within 10 % at equal speed", 100 * float(np.mean(levelled <= 0.1)), unit="%")
+    yield Figure("  within the 95 % interval", 100 * float(np.mean(covered)), unit="%")
+
+
+def predict_time() -> Iterator[Figure]:
+    """`lat-predict` of a ResNet-50 file, the whole command."""
+    build, resolution = MODELS["resnet50"]
+    device = connect(load_card("cpu"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "resnet50.onnx"
+        path.write_bytes(onnx_of(build(), resolution))
+        script = Path(sys.executable).parent / "lat-predict"
+        seconds = []
+        for _ in range(5):
+            start = time.perf_counter()
+            words = [script, path, "--target", device.setting.stem, "--json"]
+            subprocess.run(words, check=True, capture_output=True)
+            seconds.append(time.perf_counter() - start)
+    yield Figure("lat-predict of a ResNet-50 file", float(np.median(seconds)), 2.0, unit="s")

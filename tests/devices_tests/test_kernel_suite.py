@@ -1,0 +1,103 @@
+"""The kernel suite and the rules of fusion, on the real runtimes of this machine."""
+
+import onnx
+import pytest
+from doubles import Memory
+
+from devices import kernel_suite
+from devices.card import Measuring, load_card
+from devices.connection import connect
+from devices.fusion import measure_fusion
+from devices.kernel_suite import SUITE_NOTE, by_kernel, draw_networks, profile_kernels
+from devices.random_cnns import random_cnn
+from devices.replay import ReplayDevice
+from latency import LatencyTable, fit
+from latency.kernels import FUSION, SUITE, USUAL, Kernel
+from latency.ops import OpSpec
+
+
+@pytest.fixture(scope="module")
+def cpu():
+    return connect(load_card("cpu"))
+
+
+@pytest.fixture(scope="module")
+def fusion(cpu):
+    return measure_fusion(cpu)
+
+
+def test_the_rules_of_onnx_runtime_are_found(fusion):
+    assert {"conv+relu", "conv+norm", "conv+add", "conv_add+relu"} <= fusion.pairs
+    assert not {"conv+gelu", "conv+silu"} & fusion.pairs
+    if fusion.blocked:  # a layout of its own it has where the vectors are wide enough
+        assert {"conv", "max_pool"} <= fusion.blocked
+        assert not {"softmax", "slice", "scale"} & (fusion.blocked | fusion.either)
+        assert fusion.block in (8, 16)
+
+
+def test_without_a_profiler_the_usual_rules_hold(toy_table):
+    assert measure_fusion(ReplayDevice(toy_table)) == USUAL
+    assert measure_fusion(connect(load_card("cpu-litert"))) == USUAL
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_networks_are_sound_and_the_same_for_a_seed(seed):
+    content = random_cnn(seed)
+    assert content == random_cnn(seed)
+    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+
+
+def test_the_kernels_are_those_that_the_runtime_executes(cpu, fusion):
+    """Each node that ONNX Runtime names belongs to a kernel, and each kernel but changes of layout
+    has its node."""
+    for network in draw_networks(4, fusion):
+        with cpu.sit() as sitting:
+            nodes = sitting.trace(network.workload, 1, 2)
+        kernels = network.graph.kernels
+        found = by_kernel(kernels, nodes)
+        assert sum(found.values()) == pytest.approx(sum(nodes.values()))
+        silent = [k.op.key for i, k in enumerate(kernels) if i not in found]
+        assert len(silent) <= 0.05 * len(kernels), silent
+
+
+def test_nodes_that_the_runtime_inserts_go_to_the_kernels_of_their_kind():
+    conv, reorder = OpSpec("conv", 8, 8, 16, 16, 3), OpSpec("reorder", 8, 8, 16, 16)
+    larger = OpSpec("reorder", 8, 8, 48, 48)
+    kernels = [Kernel(reorder, ()), Kernel(conv, ("Conv_0", "Relu_1")), Kernel(larger, ())]
+    nodes = {"ReorderInput": 1.0, "Relu_1_nchwc": 5.0, "made_up": 0.5, "ReorderOutput": 3.0}
+    assert by_kernel(kernels, nodes) == {0: 1.0, 1: 5.5, 2: 3.0}
+
+
+def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, tmp_path):
+    monkeypatch.setattr(kernel_suite, "_SITTINGS", 2)
+    monkeypatch.setattr(kernel_suite, "_WHOLE_MS", 20.0)
+    monkeypatch.setattr(kernel_suite, "_TRACED_MS", 40.0)
+    journal = Memory()
+    table = profile_kernels(cpu, Measuring(), journal, networks=9, held_out=2)
+    assert SUITE in table.validations
+    assert table.validations[SUITE].networks == 2
+    assert len(table) > 100
+    assert {table[op].note for op in table} == {SUITE_NOTE}
+    table.save(tmp_path / "kernels.csv")
+    kept = LatencyTable.load(tmp_path / "kernels.csv")
+    assert str(kept.fusion) == table.circumstances[FUSION]
+    network = draw_networks(1, kept.fusion, first=50)[0].graph
+    predicted = fit(kept, extrapolate=True).predict(network)
+    assert predicted.low_ms < predicted.ms < predicted.high_ms
+    assert {part.source for part in predicted.per_op} >= {"predicted"}
+    before = len(journal.bursts)
+    again = profile_kernels(cpu, Measuring(), journal, networks=9, held_out=2)
+    assert len(journal.bursts) == before
+    assert {op: row.median_ms for op, row in again.rows.items()} == {
+        op: row.median_ms for op, row in table.rows.items()
+    }
+
+
+def test_where_networks_cannot_be_traced_kernels_are_measured_alone(monkeypatch):
+    monkeypatch.setattr(kernel_suite, "_ALONE", 2)
+    device = connect(load_card("cpu-litert"))
+    quick = Measuring(sittings=1, max_sittings=1, min_bursts=6, max_bursts=6)
+    table = profile_kernels(device, quick, networks=8)
+    assert {"conv", "max_pool", "linear"} <= {op.kind for op in table}
+    assert table.validations == {}
+    assert "each alone" in table.circumstances[f"measured {SUITE}"]
