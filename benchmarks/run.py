@@ -17,6 +17,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+import fuzz
 import measuring_devices
 import million
 import numpy as np
@@ -190,6 +191,7 @@ BENCHMARKS = {
     **measuring_devices.BENCHMARKS,
     "unseen": unseen.unseen,
     "predict": unseen.predict_time,
+    "fuzz": fuzz.fuzz,
     "table": table_error,
     "searches": searches,
     "default": default_search,

@@ -435,6 +435,6 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "shufflenet_v2_x0_5": (lambda: shufflenet_v2((48, 96, 192, 1024)), 224),
     "shufflenet_v2_x1_0": (lambda: shufflenet_v2((116, 232, 464, 1024)), 224),
     "convnext_atto": (lambda: convnext((2, 2, 6, 2), (40, 80, 160, 320)), 224),
-    "convnext_tiny": (lambda: convnext((3, 3, 9, 3), (96, 192, 384, 768)), 160),
+    "convnext_tiny": (lambda: convnext((3, 3, 9, 3), (96, 192, 384, 768)), 224),
 }
 """Name to module and resolution."""

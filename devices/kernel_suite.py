@@ -5,8 +5,10 @@ the runtime executes becomes a row. Some networks are held out: the error of the
 from all others is what the table states of itself.
 """
 
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -41,6 +43,9 @@ _SITTINGS = 3
 """Processes in which each network is traced: what differs between them is in the interval."""
 _WARM_UP = 3
 _SENTINEL, _SENTINEL_MS = "sentinel", 60.0
+_SLOWER, _WAIT_S, _MOST_WAITS = 1.06, 2.0, 150
+"""A device that is slower than at its fastest by this factor is waited for, for five minutes in
+all."""
 _WHOLE_MS, _TRACED_MS, _RUNS = 120.0, 250.0, (6, 40)
 """For so long a network is timed, and traced, in each process, within the bounds on the number of
 traced runs."""
@@ -126,17 +131,21 @@ def trace_networks(
     journal: Keeper | None = None,
     on_progress: OnProgress = lambda progress: None,
     seed: int = 0,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> list[Burst]:
     """Bursts of all kernels of networks as they run inside them, and of each whole network.
 
     In each of a few processes every network is timed unprofiled and then traced; its kernels are
-    scaled to add up to it. What is in the journal is not measured again. A network that the runtime
-    cannot run is left out. Raises `DeviceError` where the device fails.
+    scaled to add up to it. Where the sentinel tells that the device is slower than it was (a shared
+    machine's other users), it is waited for, within limits. What is in the journal is not measured
+    again. A network that the runtime cannot run is left out. Raises `DeviceError` where the device
+    fails.
     """
     bursts = list(journal.bursts) if journal is not None else []
     done = {(burst.sitting, burst.workload) for burst in bursts}
     generator = np.random.default_rng(seed)
     total = _SITTINGS * len(networks)
+    quiet = _Quiet(_sentinel(networks), sleep)
     for sitting in range(_SITTINGS):
         order = [networks[i] for i in generator.permutation(len(networks))]
         todo = [n for n in order if (sitting, n.graph.name) not in done]
@@ -145,7 +154,7 @@ def trace_networks(
         with PatientSitting(device, first=sitting) as patient:
             for network in todo:
                 with suppress(WorkloadError):
-                    for burst in _trace(patient, network, _sentinel(networks), sitting):
+                    for burst in _trace(patient, network, quiet, sitting):
                         bursts.append(burst)
                         if journal is not None:
                             journal.append(burst)
@@ -193,12 +202,32 @@ def _sentinel(networks: Sequence[RandomNetwork]) -> Workload:
     return replace(chosen, name=_SENTINEL)
 
 
+class _Quiet:
+    """Waits until the device is about as fast as it was at its fastest, by the sentinel."""
+
+    def __init__(self, sentinel: Workload, sleep: Callable[[float], None]) -> None:
+        self._sentinel, self._sleep = sentinel, sleep
+        self._fastest = math.inf
+        self._waits = _MOST_WAITS
+
+    def wait(self, patient: PatientSitting) -> Timing:
+        """What the sentinel took at last."""
+        while True:
+            timing = patient.burst(self._sentinel, _SENTINEL_MS, None)
+            ms = float(np.median(timing.ms))
+            self._fastest = min(self._fastest, ms)
+            if ms <= _SLOWER * self._fastest or self._waits == 0:
+                return timing
+            self._waits -= 1
+            self._sleep(_WAIT_S)
+
+
 def _trace(
-    patient: PatientSitting, network: RandomNetwork, sentinel: Workload, sitting: int
+    patient: PatientSitting, network: RandomNetwork, quiet: _Quiet, sitting: int
 ) -> Iterator[Burst]:
     """The sentinel, the kernels of a network, and last the whole, which says that all are there."""
     workload = network.workload
-    yield Burst(sitting, sitting, _SENTINEL, patient.burst(sentinel, _SENTINEL_MS, None))
+    yield Burst(sitting, sitting, _SENTINEL, quiet.wait(patient))
     before = patient.burst(workload, _WHOLE_MS, None)
     runs = int(np.clip(_TRACED_MS / float(np.median(before.ms)), *_RUNS))
     nodes = patient.trace(workload, _WARM_UP, runs)

@@ -7,6 +7,7 @@ from doubles import Memory
 from devices import kernel_suite
 from devices.card import Measuring, load_card
 from devices.connection import connect
+from devices.device import Timing
 from devices.fusion import measure_fusion
 from devices.kernel_suite import SUITE_NOTE, by_kernel, draw_networks, profile_kernels
 from devices.random_cnns import random_cnn
@@ -91,6 +92,20 @@ def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, 
     assert {op: row.median_ms for op, row in again.rows.items()} == {
         op: row.median_ms for op, row in table.rows.items()
     }
+
+
+def test_a_slow_device_is_waited_for_within_limits(monkeypatch):
+    monkeypatch.setattr(kernel_suite, "_MOST_WAITS", 3)
+    times = iter([10.0, 13.0, 12.0, 10.4, 14.0, 14.0, 14.0])
+
+    class Patient:
+        def burst(self, workload, burst_ms, expected_ms):
+            return Timing((next(times),), 1)
+
+    slept = []
+    quiet = kernel_suite._Quiet(None, slept.append)
+    assert [quiet.wait(Patient()).ms[0] for _ in range(3)] == [10.0, 10.4, 14.0]
+    assert len(slept) == 3
 
 
 def test_where_networks_cannot_be_traced_kernels_are_measured_alone(monkeypatch):
