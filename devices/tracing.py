@@ -23,9 +23,6 @@ _FLOOR = 0.1
 
 _OUTPUT = "output"
 """Of a model, by which a runtime names its last node where that is fused with others."""
-_MOST_ADDED_MS = 0.02
-"""Profiling adds no more to a node: what is above is the machine's drift."""
-
 Place = tuple[int, str]
 """Position of an operator in a network, and name of one of its layers."""
 
@@ -86,7 +83,7 @@ def _trace(sitting: Sitting, network: NetworkSpec, whole_ms: float | None) -> di
 def unprofiled(nodes: Mapping[str, float], whole_ms: float) -> dict[str, float]:
     """Traced ms of nodes without what profiling adds to each, scaled to add up to `whole_ms`, what
     the model takes unprofiled."""
-    added_ms = float(np.clip((sum(nodes.values()) - whole_ms) / len(nodes), 0.0, _MOST_ADDED_MS))
+    added_ms = max(0.0, (sum(nodes.values()) - whole_ms) / len(nodes))
     less = {name: max(ms - added_ms, _FLOOR * ms) for name, ms in nodes.items()}
     scale = whole_ms / sum(less.values())
     return {name: scale * ms for name, ms in less.items()}
