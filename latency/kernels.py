@@ -8,7 +8,7 @@ header of a device's table.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 from latency.errors import SpecError
@@ -100,7 +100,6 @@ class _Open:
     nodes: list[str]
     inputs: list[str]
     output: str
-    is_data: list[bool] = field(default_factory=list)
 
 
 class _Splitter:
