@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import Iterator
 
+import onnx
 from figure import Figure
 
 from devices.cnn_writer import CnnWriter
@@ -54,6 +55,8 @@ def _sound() -> bytes:
 def _damaged(content: bytes, generator: random.Random) -> bytes:
     if generator.random() < 0.05:
         return generator.randbytes(generator.randrange(2000))
+    if generator.random() < 0.6:
+        return _rewired(content, generator)
     data = bytearray(content)
     for _ in range(generator.randint(1, 8)):
         place = generator.randrange(len(data))
@@ -71,3 +74,35 @@ def _damaged(content: bytes, generator: random.Random) -> bytes:
         if not data:
             break
     return bytes(data)
+
+
+def _rewired(content: bytes, generator: random.Random) -> bytes:
+    """A file that is sound as a file, and whose graph is not."""
+    model = onnx.load_from_string(content)
+    nodes = model.graph.node
+    names = [name for node in nodes for name in (*node.input, *node.output)]
+    for _ in range(generator.randint(1, 4)):
+        node = generator.choice(nodes)
+        how = generator.randrange(8)
+        if how == 0:
+            node.op_type = generator.choice(nodes).op_type
+        elif how == 1 and node.input:
+            node.input[generator.randrange(len(node.input))] = generator.choice(names)
+        elif how == 2:
+            node.input.append(generator.choice(names))
+        elif how == 3 and node.input:
+            del node.input[generator.randrange(len(node.input))]
+        elif how == 4 and node.attribute:
+            attribute = generator.choice(node.attribute)
+            attribute.i = generator.choice([-1, 0, 1 << 62])
+            attribute.ints[:] = [generator.choice([-3, 0, 7, 1 << 40])] * generator.randrange(6)
+        elif how == 5 and node.attribute:
+            generator.choice(node.attribute).name = generator.choice(["group", "perm", "axis"])
+        elif how == 6:
+            tensor = generator.choice(model.graph.initializer)
+            tensor.dims[:] = [generator.choice([-1, 0, 1, 8, 1 << 33]) for _ in range(4)]
+        else:
+            nodes.remove(node)
+            if not nodes:
+                break
+    return model.SerializeToString()

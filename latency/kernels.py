@@ -88,8 +88,12 @@ class KernelGraph:
 
 
 def kernels_of(graph: Graph, fusion: Fusion = USUAL) -> KernelGraph:
-    """Split a graph into the kernels that a runtime of these rules executes."""
-    return _Splitter(graph, fusion).split()
+    """Split a graph into the kernels that a runtime of these rules executes. `SpecError` where its
+    nodes are not what ONNX says they are."""
+    try:
+        return _Splitter(graph, fusion).split()
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
+        raise SpecError(f"network '{graph.name}': broken ONNX graph: {error!r}") from None
 
 
 @dataclass
@@ -197,7 +201,7 @@ class _Splitter:
         try:
             is_last = self.channels_last.issuperset(step.inputs)
             op = _Reader(self.warnings).op_of(_channels_first(step) if is_last else step)
-        except (SpecError, IndexError, ValueError, ZeroDivisionError) as error:
+        except (SpecError, TypeError, ValueError, LookupError, ArithmeticError) as error:
             raise SpecError(f"node '{step.nodes[0]}' ({step.kind}): {error}") from None
         kernel = _Open(op, list(step.nodes), list(step.inputs), step.output)
         self.kernels.append(kernel)
