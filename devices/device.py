@@ -118,6 +118,11 @@ class Tracer(Protocol):
         ...
 
 
+def tracer(sitting: Sitting) -> Tracer | None:
+    """The sitting as a `Tracer`, None where its runtime does not tell nodes apart."""
+    return sitting if isinstance(sitting, Tracer) and sitting.traces else None
+
+
 class Device(Protocol):
     """A target that can be measured now. Raises `DeviceError` where it fails."""
 

@@ -8,7 +8,7 @@ stands alone works in the runtime's own layout; one that does neither takes what
 from collections.abc import Callable, Iterator
 
 from devices.cnn_writer import CnnWriter
-from devices.device import Device, Tracer, Workload
+from devices.device import Device, Tracer, Workload, tracer
 from latency.errors import WorkloadError
 from latency.kernels import USUAL, Fusion
 from latency.ops import OpSpec
@@ -28,9 +28,9 @@ def measure_fusion(device: Device) -> Fusion:
     if device.suffix != ".onnx":
         return USUAL
     with device.sit() as sitting:
-        if not isinstance(sitting, Tracer) or not sitting.traces:
+        if (able := tracer(sitting)) is None:
             return USUAL
-        probe = _Probe(sitting)
+        probe = _Probe(able)
         pairs = frozenset(probe.pairs())
         blocked, either = probe.layouts()
         block = probe.block() if blocked else 1
@@ -68,7 +68,7 @@ class _Probe:
                 together, _ = self._or_nothing(_flat, piece, _following(follower))
                 if together == alone:
                     yield f"{base}+{follower}"
-        if self._or_nothing(_conv, _add, _conv)[0] == self._or_nothing(_conv, _conv, _conv)[0]:
+        if self._or_nothing(_conv, _conv_add, _conv)[0] == self._or_nothing(_conv, _conv, _conv)[0]:
             yield "conv+add"
         if self._or_nothing(_conv, _pad, _conv)[0] == self._or_nothing(_conv, _conv)[0]:
             yield "pad+conv"
@@ -115,10 +115,6 @@ def _conv(writer: CnnWriter, x: str) -> str:
 
 
 def _conv_add(writer: CnnWriter, x: str) -> str:
-    return writer.node("Add", [_conv(writer, x), x])
-
-
-def _add(writer: CnnWriter, x: str) -> str:
     return writer.node("Add", [_conv(writer, x), x])
 
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from devices.card import Measuring
-from devices.device import Device, Timing, Tracer, Workload
+from devices.device import Device, Timing, Workload, tracer
 from devices.drift import Burst
 from devices.fusion import measure_fusion
 from devices.measuring import Keeper, OnProgress, Progress, measure
@@ -112,7 +112,7 @@ def can_trace(device: Device) -> bool:
     if device.suffix != ".onnx":
         return False
     with device.sit() as sitting:
-        return isinstance(sitting, Tracer) and sitting.traces
+        return tracer(sitting) is not None
 
 
 def alone(networks: Sequence[RandomNetwork]) -> list[OpSpec]:

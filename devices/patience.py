@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 
 import numpy as np
 
-from devices.device import Condition, Device, Sitting, Timing, Tracer, Workload
+from devices.device import Condition, Device, Sitting, Timing, Workload, tracer
 from latency.errors import ConnectionLostError, WorkloadError
 
 Answer = TypeVar("Answer")
@@ -59,9 +59,8 @@ class PatientSitting:
         them; {} where it does not."""
 
         def ask(sitting: Sitting) -> Mapping[str, float]:
-            if isinstance(sitting, Tracer) and sitting.traces:
-                return sitting.trace(workload, warmup, runs)
-            return {}
+            able = tracer(sitting)
+            return {} if able is None else able.trace(workload, warmup, runs)
 
         return self._patiently(ask)
 

@@ -9,7 +9,7 @@ from statistics import median
 
 import numpy as np
 
-from devices.device import Device, Sitting, Tracer, Workload
+from devices.device import Device, Sitting, Workload, tracer
 from latency.errors import DeviceError
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
@@ -65,14 +65,14 @@ def trace_ops(
 
 
 def _trace(sitting: Sitting, network: NetworkSpec, whole_ms: float | None) -> dict[Place, float]:
-    if not isinstance(sitting, Tracer) or not sitting.traces:
+    if (able := tracer(sitting)) is None:
         return {}
     workload = Workload.of_network(network)
     handle = sitting.load(workload)
     run_ms = median(sitting.run(handle, _WARM_UP, 3).ms)
     runs = int(np.clip(_BUDGET_MS / run_ms, *_RUNS))
     before = sitting.run(handle, 1, runs)
-    nodes = sitting.trace(workload, _WARM_UP, runs)
+    nodes = able.trace(workload, _WARM_UP, runs)
     after = sitting.run(handle, 1, runs)
     run_ms = median(before.ms + after.ms)
     nodes = unprofiled(nodes, run_ms)

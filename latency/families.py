@@ -22,7 +22,7 @@ from latency.stats import student_t
 Floats = NDArray[np.float64]
 
 REACH = 2.0
-"""An operator this many octaves or more (`features.distances`) from all of a table is refused."""
+"""An operator this many octaves or more (`features.Neighbours`) from all of a table is refused."""
 
 _FOLDS, _STEPS_AGAIN = 6, 8
 """Of rows, and steps by which the kernel is tuned anew without one of them."""

@@ -115,12 +115,6 @@ def place(op: OpSpec) -> NDArray[np.float64]:
     return np.array([*_octaves(op), *map(float, has), *idle, *_misaligned(op)])
 
 
-def distances(op: OpSpec, others: Sequence[OpSpec]) -> NDArray[np.float64]:
-    """How far each of `others` is from `op`, shape (others,): octaves between their sizes, taken
-    together as a Euclidean length, and 3 for each way in which they differ in kind."""
-    return Neighbours(others).distances(op)
-
-
 class Neighbours:
     """Operators among which the nearest to others are looked for."""
 
@@ -130,7 +124,8 @@ class Neighbours:
         self._traits = np.array([_traits(op) for op in ops], object)
 
     def distances(self, op: OpSpec) -> NDArray[np.float64]:
-        """As `distances` from `op` to all of them."""
+        """How far each of them is from `op`, shape (operators,): octaves between their sizes, taken
+        together as a Euclidean length, and 3 for each way in which they differ in kind."""
         sizes = self._sizes - _whereabouts(op)
         strange = (self._traits != np.array(_traits(op), object)).sum(1)
         return np.sqrt(((sizes * _WEIGHTS) ** 2).sum(1)) + _STRANGER * strange

@@ -13,8 +13,6 @@
 
 import csv
 import math
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -25,6 +23,7 @@ from latency.errors import SpecError, TableError
 from latency.machine import slug
 from latency.measurement import Measurement
 from latency.ops import OpSpec
+from latency.whole_file import whole_file
 
 FORMAT_VERSION = "1"
 
@@ -145,22 +144,12 @@ def read_table(path: Path) -> TableContent:
 
 def write_table(table: TableContent, path: Path) -> None:
     """Write to a temporary file beside `path`, then rename: whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            for key, value in _header(table).items():
-                file.write(f"# {key}: {' '.join(str(value).split())}\n")
-            writer = csv.DictWriter(file, (*_OP_COLUMNS, *_MEASURED), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table_rows(table))
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        for key, value in _header(table).items():
+            file.write(f"# {key}: {' '.join(str(value).split())}\n")
+        writer = csv.DictWriter(file, (*_OP_COLUMNS, *_MEASURED), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table_rows(table))
 
 
 def table_rows(table: TableContent) -> Iterator[dict[str, object]]:

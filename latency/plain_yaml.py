@@ -5,13 +5,12 @@ over 8 MB, tags, anchors, aliases, lists, nesting, several documents, names that
 """
 
 import math
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from latency.errors import TableError
+from latency.whole_file import whole_file
 
 SIZE_LIMIT = 8_000_000
 """Bytes; published tables have ten to twenty thousand."""
@@ -43,18 +42,8 @@ def write_plain_yaml(numbers: Mapping[str, Mapping[str, float]], path: Path) -> 
     import yaml  # type: ignore[import-untyped,unused-ignore]
 
     text = yaml.safe_dump({name: dict(fields) for name, fields in numbers.items()}, width=1000)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        file.write(text)
 
 
 Event = tuple[str, str, int]

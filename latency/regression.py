@@ -93,7 +93,7 @@ class RegressionModel:
         return tuple(op for op in self.table.missing(ops) if self.nearest(op)[1] >= REACH)
 
     def nearest(self, op: OpSpec) -> tuple[OpSpec, float]:
-        """The operator of the table that is nearest, and how far it is (`features.distances`)."""
+        """The operator of the table that is nearest, and how far it is (`features.Neighbours`)."""
         near = self._near
         far = near.distances(op)
         index = int(far.argmin())

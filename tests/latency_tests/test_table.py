@@ -204,7 +204,8 @@ def test_a_card_finds_the_table_of_this_hardware_only(toy_table, tmp_path, monke
 def test_a_failed_write_leaves_the_old_table(toy_table, saved, monkeypatch):
     before = saved.read_text()
     broken = replace(toy_table, rows={next(iter(toy_table)): Measurement(math.nan, 0, 1, 1)})
-    monkeypatch.setattr("latency.formats.os.replace", lambda *_: (_ for _ in ()).throw(OSError()))
+    failing = lambda *_: (_ for _ in ()).throw(OSError())  # noqa: E731
+    monkeypatch.setattr("latency.whole_file.os.replace", failing)
     with pytest.raises(OSError):  # noqa: PT011 (any)
         broken.save(saved)
     assert saved.read_text() == before
