@@ -9,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help install system demo profile search test lint bench clean
+.PHONY: help install system demo profile search test lint bench docs dist clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -19,7 +19,7 @@ help:  ## list the targets
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=...") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,examples,gpu,mobile,ssh]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[convert,dev,docs,examples,gpu,mobile,pandas,ssh,train]'
 	@touch $@
 
 install: $(READY)  ## make .venv and install the project in it
@@ -53,5 +53,11 @@ lint: $(READY)  ## format, lint, types, and who may import whom
 bench: $(READY)  ## measure what we promise, and print it as a table
 	$(BIN)/python benchmarks/run.py
 
-clean:  ## remove .venv and caches
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+docs: $(READY)  ## build the documentation into site/; a broken link or name is an error
+	$(BIN)/mkdocs build --strict --quiet
+
+dist: $(READY)  ## build wheel and sdist, and try them in empty environments
+	$(BIN)/python tests/check_dist.py
+
+clean:  ## remove .venv, caches and what was built
+	rm -rf .venv build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,5 +1,6 @@
 """`AgentDevice`: a device on which a process answers requests; transport x runtime."""
 
+import logging
 import math
 from collections.abc import Mapping
 from functools import cached_property
@@ -15,6 +16,7 @@ from latency.formats import Setting
 from latency.network import NetworkSpec
 
 _NS_IN_MS = 1e6
+_log = logging.getLogger(__name__)
 
 
 class AgentDevice:
@@ -60,6 +62,7 @@ class AgentDevice:
 
     def sit(self) -> "AgentSitting":
         channel = self.transport.start()
+        _log.debug("%s: a process is started", self.label)
         try:
             hello = {"do": "hello", **self.runtime.greeting, "affinity": self.card.affinity}
             return AgentSitting(self, channel, channel.ask(hello))
@@ -74,6 +77,7 @@ class AgentDevice:
             if content is None:
                 content = self.runtime.build(workload.ops, self._weights, workload.name)
             self._paths[workload] = self.transport.send(content, self.runtime.suffix)
+            _log.debug("%s: %s is sent, %d bytes", self.label, workload.name, len(content))
         return self._paths[workload]
 
     def close(self) -> None:

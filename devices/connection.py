@@ -1,7 +1,5 @@
 """From a card to its devices: the transport and the runtime that it names, put together."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 
@@ -10,7 +8,7 @@ from devices.card import DeviceCard
 from devices.device import Device, Runtime, Transport
 from devices.replay import ReplayDevice
 from devices.transports.local import LocalTransport
-from latency.errors import UsageError
+from latency.errors import extra
 from latency.table import LatencyTable
 
 _RUNTIMES = {
@@ -50,7 +48,7 @@ def _replayed(table: LatencyTable, name: str) -> LatencyTable:
 
 def _runtime(card: DeviceCard) -> Runtime:
     module, name = _RUNTIMES[card.runtime]
-    with _extra("mobile"):
+    with extra("mobile"):
         return getattr(import_module(module), name)(card)
 
 
@@ -59,21 +57,10 @@ def _transports(card: DeviceCard) -> tuple[Transport, ...]:
         return (LocalTransport(),)
     if card.transport == "ssh":
         assert card.ssh is not None
-        with _extra("ssh"):
+        with extra("ssh"):
             from devices.transports.ssh import SshTransport
         hosts = card.ssh.hosts or (card.ssh.host,)
         return tuple(SshTransport(card.ssh.model_copy(update={"host": host})) for host in hosts)
-    with _extra("mobile"):
+    with extra("mobile"):
         from devices.transports.adb import AdbTransport, chosen_serials
     return tuple(AdbTransport(card.adb, serial) for serial in chosen_serials(card.adb))
-
-
-@contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Turns a missing package into an error that says which extra brings it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"the package {error.name} is needed; install it: pip install 'lat-search[{name}]'"
-        ) from None

@@ -22,7 +22,7 @@ def tflite_of_module(module: torch.nn.Module, example_inputs: tuple[Tensor, ...]
         import litert_torch
     except ImportError as error:
         raise DeviceError(
-            "converting a torch module needs litert-torch: pip install 'lat-search[mobile]'"
+            "converting a torch module needs litert-torch: pip install 'lat-search[convert]'"
         ) from error
     evaluated = copy.deepcopy(module).eval()
     try:

@@ -1,5 +1,6 @@
 """Measuring in rounds of bursts until every median is known well enough."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from devices.patience import PatientSitting
 from latency.errors import DeviceError, WorkloadError
 from latency.measurement import Measurement
 
+_log = logging.getLogger(__name__)
 _SENTINELS = 16
 """At least so many workloads of a kind are measured in each round, finished ones among them."""
 
@@ -88,6 +90,7 @@ def measure(
         if due:
             if run.record.sittings and measuring.pause_seconds:
                 sleep(measuring.pause_seconds)
+            _log.info("%s: sitting %d, %d to measure", device.label, turn + 1, len(due))
             run.sit(due)
     return run.result()
 

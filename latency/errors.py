@@ -3,7 +3,8 @@
 The library raises them; the commands print them as one line and exit with `exit_code`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -57,5 +58,17 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
     """
     known = sorted(known)
     near = get_close_matches(name, known, n=1)
-    hint = f" did you mean '{near[0]}'?" if near else ""
-    return UsageError(f"unknown {what} '{name}':{hint} (known: {', '.join(known) or 'none'})")
+    hint = f": did you mean '{near[0]}'?" if near else ""
+    return UsageError(f"unknown {what} '{name}'{hint} (known: {', '.join(known) or 'none'})")
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Turns a package that is missing inside into a `UsageError` that says which extra of this
+    project brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"the package {error.name} is needed; install it: pip install 'lat-search[{name}]'"
+        ) from None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from latency.errors import CoverageError, TableError
+from latency.errors import CoverageError, TableError, extra
 from latency.formats import Setting, TableContent, read_table, table_rows, write_table
 from latency.kernels import FUSION, SUITE, USUAL, Fusion
 from latency.library import find_table
@@ -153,8 +153,9 @@ class LatencyTable(TableContent):
         write_table(self, Path(path))
 
     def to_frame(self) -> "pandas.DataFrame":
-        """One row an operator: its columns, `latency_ms`, `ci95_ms`, `runs`, ..."""
-        import pandas
+        """One row an operator: its columns, `latency_ms`, `ci95_ms`, `runs`, ... Needs pandas."""
+        with extra("pandas"):
+            import pandas
 
         return pandas.DataFrame(list(table_rows(self)))
 

@@ -1,12 +1,21 @@
-"""What the commands have in common: errors as one line, exit codes, progress."""
+"""What all commands have in common: their options, errors as one line, exit codes, progress."""
 
+import errno
+import inspect
+import logging
+import os
 import sys
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,11 +24,19 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from latency.errors import LatError
+from latency.library import user_folder
+
+Command = Callable[..., None]
 
 notices = Console(stderr=True, highlight=False)
 """For people: progress, notices and errors. Standard output is for results."""
+
+_ROOMS = ("latency", "devices", "search")
+_INTERRUPTED = 130
+"""What the argument parser returns when Ctrl-C ended the command."""
 
 
 def version() -> str:
@@ -32,43 +49,12 @@ def notice(text: str) -> None:
     notices.print(text, markup=False, soft_wrap=True)
 
 
-_INTERRUPTED = 130
-"""What the argument parser returns when Ctrl-C ended the command."""
-
-
-def run(command: Callable[..., None], name: str) -> None:
-    """Run a command as the program `name`; ends the process with its exit code.
-
-    0 done, 1 the job failed or was interrupted, 2 the user's words are off.
-    """
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
-    try:
-        if app(prog_name=name, standalone_mode=False) == _INTERRUPTED:
-            raise KeyboardInterrupt
-    except LatError as error:
-        notice(f"{name}: {error}")
-        sys.exit(error.exit_code)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        notice(f"{name}: interrupted; the same words with --resume go on from here")
-        sys.exit(1)
-    except OSError as error:
-        notice(f"{name}: {error.filename or ''}: {error.strerror or error}")
-        sys.exit(1)
-    except Exception as error:
-        if (text := _click_message(error)) is None:
-            raise
-        notice(f"{name}: {text}")
-        sys.exit(2)
-    sys.exit(0)
-
-
-def _click_message(error: Exception) -> str | None:
-    """The message of an error that the argument parser raised; None for any other error."""
-    describe = getattr(error, "format_message", None)
-    return f"{describe()} (see --help)" if describe else None
+def print_table(table: Table) -> None:
+    """Print a table as wide as the terminal, or in 80 columns where there is none; a cell that
+    is too long goes on below."""
+    for column in table.columns:
+        column.overflow = "fold"
+    Console(highlight=False).print(table)
 
 
 @contextmanager
@@ -84,3 +70,144 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
         disable=quiet or not notices.is_terminal,
     ) as progress:
         yield progress
+
+
+def run(commands: Command | Mapping[str, Command], name: str, about: str = "") -> None:
+    """Run a command as the program `name`, or the one of several that the first word names.
+
+    `about` is the help of a program of several commands. All of them get the options of
+    `_common_options` beside their own, and the program the completion of the user's shell. Ends
+    the process with its exit code: 0 done, 1 the job failed or was interrupted, 2 the user's
+    words are off.
+    """
+    app = typer.Typer(pretty_exceptions_enable=False)
+    if callable(commands):
+        app.command()(_with_common_options(commands, name))
+    else:
+        app.callback(help=about)(_several_commands)
+        for word, command in commands.items():
+            app.command(word)(_with_common_options(command, f"{name} {word}"))
+    try:
+        code = app(prog_name=name, standalone_mode=False) or 0
+    except (typer.Abort, KeyboardInterrupt):
+        code = _INTERRUPTED
+    except Exception as error:
+        if (said := _parser_message(error)) is None:
+            raise
+        notice(f"{said[0] or name}: {said[1]} (see --help)")
+        code = 2
+    if code == _INTERRUPTED:  # while the words were read
+        notice(f"{name}: interrupted")
+    sys.exit(1 if code == _INTERRUPTED else code)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"lat-search {version()}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_print_version, is_eager=True, help="Print the version, and end."
+    ),
+]
+
+
+def _several_commands(version: Version = False) -> None:
+    """Options of a program of several commands, before the command."""
+
+
+def _common_options(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say what is being done, step by step.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Say more, and where in the code an error arose.")
+    ] = False,
+    version: Version = False,
+) -> None:
+    """Options of every command."""
+
+
+def _with_common_options(command: Command, program: str) -> Command:
+    """The command with the options of all commands beside its own; its errors end it by their
+    exit code, with one line."""
+    own, shared = inspect.signature(command), inspect.signature(_common_options)
+    parameters = {
+        name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in {**own.parameters, **shared.parameters}.items()
+    }
+
+    @wraps(command)
+    def with_options(verbose: bool, debug: bool, version: bool, **words: object) -> None:
+        _log(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
+        with _errors_in_one_line(program, debug, can_resume="resume" in words):
+            command(**words)
+
+    with_options.__signature__ = own.replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]
+    with_options.__annotations__ = {name: p.annotation for name, p in parameters.items()}
+    return with_options
+
+
+def _log(level: int) -> None:
+    """Show what the project's own code logs from this level up."""
+    handler = RichHandler(console=notices, show_level=False, show_path=False, highlighter=None)
+    for room in _ROOMS:
+        logger = logging.getLogger(room)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+
+
+@contextmanager
+def _errors_in_one_line(program: str, debug: bool, can_resume: bool) -> Iterator[None]:
+    """Turn what a command raises into one line and an exit code; before it, with `debug`, the
+    traceback."""
+    go_on = "; the same words with --resume go on from here" if can_resume else ""
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except BrokenPipeError:  # as in `lat-table show cpu | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        notice(f"{program}: {_in_one_line(error, go_on)}")
+        raise typer.Exit(error.exit_code if isinstance(error, LatError) else 1) from None
+
+
+def _in_one_line(error: BaseException, go_on: str) -> str:
+    if isinstance(error, LatError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return f"interrupted{go_on}"
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f"{error.filename}: " if error.filename else ""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return f"{where}{error.strerror}{f': make room{go_on}' if full else ''}"
+    said = f"a fault of lat-search itself: {type(error).__name__}: {error}"
+    kept = user_folder() / "last-error.txt"
+    return " ".join(f"{said}; {_kept(kept)}".split())
+
+
+def _kept(path: Path) -> str:
+    """Write the traceback to a file, for a report of the fault; what became of it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{' '.join(sys.argv)}\n{traceback.format_exc()}")
+    except OSError:
+        return "--debug shows where"
+    return f"where it arose is in {path}"
+
+
+def _parser_message(error: Exception) -> tuple[str, str] | None:
+    """The program and the message of an error that the argument parser raised; None for any
+    other error."""
+    describe = getattr(error, "format_message", None)
+    if describe is None:
+        return None
+    context = getattr(error, "ctx", None)
+    return (context.command_path if context else ""), " ".join(describe().split())

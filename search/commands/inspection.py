@@ -2,13 +2,13 @@
 a table still holds."""
 
 import json
+import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from devices.card import DeviceCard, known_cards, load_card
@@ -21,7 +21,7 @@ from latency.library import tables_of
 from latency.ops import OpSpec
 from latency.table import LatencyTable
 from latency.units import format_ms
-from search.commands.console import notice, progress_bar
+from search.commands.console import notice, print_table, progress_bar
 
 _PROBE = OpSpec("mbconv", 14, 14, 16, 16, 3, 1, 3, "relu6")
 """What a check runs once on the device."""
@@ -35,19 +35,18 @@ def list_cards(as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows))
         return
-    shown = Table("card", "reachable", "table", "age", "error")
+    shown = Table("card", "reachable", "age", "error", "table", box=None, pad_edge=False)
     for row in rows:
         age = "" if row["age_days"] is None else f"{row['age_days']} d"
         error = "" if row["mean_error"] is None else f"{100 * float(str(row['mean_error'])):.1f} %"
         error += " (transferred)" if row["transferred"] else ""
-        state = "yes" if row["reachable"] else f"no: {_shortened(str(row['why']))}"
-        shown.add_row(str(row["card"]), state, str(row["table"] or "none"), age, error)
-    Console(highlight=False).print(shown)
+        reachable = "yes" if row["reachable"] else "no"
+        shown.add_row(str(row["card"]), reachable, age, error, str(row["table"] or "none"))
+    print_table(shown)
+    for row in rows:
+        if not row["reachable"]:
+            print(textwrap.fill(f"{row['card']}: {row['why']}", 80, subsequent_indent="  "))
     print("what a device lacks: lat-profile --device CARD --check")
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _overview(name: str) -> dict[str, object]:
@@ -216,7 +215,7 @@ def verify_table(card: DeviceCard, as_json: bool) -> None:
     for r in found.rechecks:
         change = f"{100 * (r.ratio - 1):+.1f} %{' *' if r.is_significant else ''}"
         shown.add_row(r.op.key, format_ms(r.before.median_ms), format_ms(r.now.median_ms), change)
-    Console(highlight=False).print(shown)
+    print_table(shown)
     for key, error in found.failures.items():
         print(f"{key} could not be measured: {error}")
     print(f"{found} (*)\n{table.source}")

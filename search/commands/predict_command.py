@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from latency import fit, zoo
@@ -16,8 +15,8 @@ from latency.network import NetworkSpec
 from latency.onnx_graph import read_graph
 from latency.table import LatencyTable
 from latency.units import format_ms
-from search.commands.console import run
-from search.commands.targets import resolve
+from search.commands.console import print_table, run
+from search.commands.targets import known_targets, resolve
 
 
 def predict_command(
@@ -25,7 +24,10 @@ def predict_command(
         str,
         typer.Argument(help="An ONNX file, a network.json as lat-search writes it, or zoo:NAME."),
     ],
-    target: Annotated[str, typer.Option(help="Device card, table, or path to either.")] = "cpu",
+    target: Annotated[
+        str,
+        typer.Option(help="Device card, table, or path to either.", autocompletion=known_targets),
+    ] = "cpu",
     extrapolate: Annotated[
         bool, typer.Option(help="Predict operators far from all that the table covers, too.")
     ] = False,
@@ -79,7 +81,7 @@ def predict_command(
     for part in prediction.per_op:
         share = f"{100 * part.ms / prediction.ms:.1f} %"
         shown.add_row(part.op.key, format_ms(part.ms), share, part.source)
-    Console(highlight=False).print(shown)
+    print_table(shown)
     print(f"{spec.name} on {target}: {prediction}")
     for warning in warnings:
         print(f"approximated: {warning}")

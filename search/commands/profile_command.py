@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from devices.card import load_card
+from devices.card import known_cards, load_card
 from devices.connection import connect_all
 from latency.errors import UsageError, unknown_name
 from latency.kernels import SUITE
@@ -26,9 +26,14 @@ _MOST_NOTES = 5
 
 
 def profile_command(
-    device: Annotated[str, typer.Option(help="Name or path of a device card.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="Name or path of a device card.", autocompletion=known_cards)
+    ] = "cpu",
     space: Annotated[
-        list[str] | None, typer.Option(help="Space to measure; may be given repeatedly.")
+        list[str] | None,
+        typer.Option(
+            help="Space to measure; may be given repeatedly.", autocompletion=spaces.known
+        ),
     ] = None,
     resolution: Annotated[
         int | None, typer.Option(help="Input resolution; the space's own where not given.")

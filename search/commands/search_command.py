@@ -11,32 +11,44 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from latency import candidate_latency
 from latency.candidates import CandidateLatency
-from latency.errors import LatError, UsageError
+from latency.errors import LatError, UsageError, extra
 from latency.units import format_ms
 from search import spaces
 from search.budget import AskedBudget
-from search.commands.console import notice, run
-from search.commands.search_job import RUN_FILES, SearchJob
-from search.commands.targets import covered, resolve
-from search.data import load_dataset
+from search.commands.console import notice, print_table, run
+from search.commands.targets import covered, known_targets, resolve
 from search.penalties import make_penalty
 from search.result import SearchResult
 from search.settings import preset
 from search.space import SearchSpace
 
+RUN_FILES = (
+    "checkpoint",
+    "result.json",
+    "network.json",
+    "model.onnx",
+    "model.tflite",
+    "model.npz",
+)
+"""What a run leaves in its folder."""
+
 
 def search_command(
-    target: Annotated[str, typer.Option(help="Device card, table, or path to either.")] = "cpu",
+    target: Annotated[
+        str,
+        typer.Option(help="Device card, table, or path to either.", autocompletion=known_targets),
+    ] = "cpu",
     budget: Annotated[
         str | None,
         typer.Option(help="Latency on the device, e.g. 5ms, 750us; or 50% of the space's range."),
     ] = None,
-    space: Annotated[str, typer.Option(help="Search space.")] = "proxyless",
+    space: Annotated[
+        str, typer.Option(help="Search space.", autocompletion=spaces.known)
+    ] = "proxyless",
     data: Annotated[str, typer.Option(help="Data set.")] = "digits",
     resolution: Annotated[
         int | None, typer.Option(help="Input resolution; the space's own where not given.")
@@ -76,6 +88,9 @@ def search_command(
       lat-search --target cpu --space mini --range --json
     """
     started = time.monotonic()
+    with extra("train"):
+        from search.commands.search_job import SearchJob
+        from search.data import load_dataset
     if strategy != "proxyless-g":
         raise UsageError(f"unknown strategy '{strategy}' (known: proxyless-g)")
     asked = None if budget is None and only_range else AskedBudget.parse(_given(budget))
@@ -186,7 +201,7 @@ def _print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
         row(label, f"{100 * getattr(result, key):.1f} %", f"{100 * big.get(key, 0):.1f} %")
     row("MACs", f"{result.macs / 1e6:.1f} M", f"{big.get('macs', 0) / 1e6:.1f} M")
     row("parameters", f"{result.params / 1e6:.2f} M", f"{big.get('params', 0) / 1e6:.2f} M")
-    Console(highlight=False).print(table)
+    print_table(table)
     if result.measured_ms is None:
         print("not measured: the device of this table is not at hand")
     elif result.meets_budget:

@@ -30,16 +30,6 @@ from search.settings import SearchSettings
 from search.space import SearchSpace
 from search.training import accuracy
 
-RUN_FILES = (
-    "checkpoint",
-    "result.json",
-    "network.json",
-    "model.onnx",
-    "model.tflite",
-    "model.npz",
-)
-"""What a run leaves in its folder."""
-
 _TRAININGS = 3
 """How often a network that proves over budget once trained is derived and trained anew."""
 

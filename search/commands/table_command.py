@@ -2,24 +2,21 @@
 
 import json
 import math
-import sys
 import textwrap
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from latency.comparison import OpDifference, TableDifference, diff
-from latency.errors import UsageError, unknown_name
+from latency.errors import UsageError
 from latency.exchange import export_table, import_table
 from latency.ops import OpSpec
 from latency.table import LatencyTable
 from latency.units import format_ms
-from search.commands.console import notice, run
+from search.commands.console import Command, notice, print_table, run
 
 _SETTLED = 0.02
 """An operator whose 95 % interval is wider than this share of its median is called unstable."""
@@ -207,7 +204,7 @@ def _print_ops(title: str, table: LatencyTable, ops: list[OpSpec]) -> None:
             cells.append("" if row.traced_ms is None else format_ms(row.traced_ms))
         shown.add_row(*cells, str(row.runs))
     print()
-    _console().print(shown)
+    print_table(shown)
 
 
 def _print_differences(found: TableDifference, rows: int) -> None:
@@ -219,12 +216,8 @@ def _print_differences(found: TableDifference, rows: int) -> None:
         a, b = format_ms(one.a_ms), format_ms(one.b_ms)
         shown.add_row(one.op.key, a, b, f"{one.ratio:.3f}", ends, mark)
     if ranked:
-        _console().print(shown)
+        print_table(shown)
         print(f"*: significant; {max(0, len(ranked) - rows)} more not listed (--rows)")
-
-
-def _console() -> Console:
-    return Console(highlight=False, width=80)
 
 
 def _table_as_dict(table: LatencyTable, unstable: list[OpSpec]) -> dict[str, object]:
@@ -265,7 +258,7 @@ def _difference_as_dict(found: TableDifference) -> dict[str, object]:
     }
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Command] = {
     "show": show,
     "diff": diff_tables,
     "merge": merge,
@@ -274,32 +267,23 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
+_ABOUT = """Look at latency tables, compare, merge, import and export them.
+
+Every command has its own --help.
+
+Examples:
+
+  lat-table show cpu
+
+  lat-table diff before.csv after.csv
+
+  lat-table merge old.csv new.csv --out both.csv
+
+  lat-table import --format proxylessnas FILE --device NAME --out FILE.csv
+
+  lat-table export cpu --format proxylessnas --out cpu.yaml
+"""
+
+
 def main() -> None:
-    """Run the sub-command that the first word names."""
-    words = sys.argv[1:]
-    if words and words[0] in COMMANDS:
-        sys.argv = [sys.argv[0], *words[1:]]
-        run(COMMANDS[words[0]], f"lat-table {words[0]}")
-    run(_overview, "lat-table")
-
-
-def _overview(
-    command: Annotated[str, typer.Argument(help="show, diff, merge, import or export.")],
-) -> None:
-    """Look at latency tables, compare, merge, import and export them.
-
-    Every command has its own --help.
-
-    Examples:
-
-      lat-table show cpu
-
-      lat-table diff before.csv after.csv
-
-      lat-table merge old.csv new.csv --out both.csv
-
-      lat-table import --format proxylessnas FILE --device NAME --out FILE.csv
-
-      lat-table export cpu --format proxylessnas --out cpu.yaml
-    """
-    raise unknown_name("command", command, COMMANDS)
+    run(COMMANDS, "lat-table", _ABOUT)

@@ -1,5 +1,6 @@
 """From the name of a target to its latency table and, where it is at hand, its device."""
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from latency.table import LatencyTable
 from search.commands.console import notice
 from search.commands.profile_job import measure_missing, profile_space
 from search.space import SearchSpace
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,11 @@ class Target:
         return self.table.setting.batch if self.table else 1
 
 
+def known_targets() -> list[str]:
+    """What can be named without a path: cards and tables."""
+    return sorted({*known_cards(), *known_tables()})
+
+
 def resolve(name: str) -> Target:
     """The target that `name` means: a device card, a table's stem, or a path to either.
 
@@ -50,15 +58,24 @@ def resolve(name: str) -> Target:
     that lists what is known, and `DeviceError` where there is neither device nor table.
     """
     if name in known_cards() or name.endswith(".toml"):
-        return _of_card(name, load_card(name))
-    if name.endswith(".csv") or os.sep in name or name in known_tables():
-        path = find_table(name)
-        table = LatencyTable.load(path)
-        card, devices = _devices_of(table)
-        if devices and path.is_relative_to(shipped_folder()):
-            path = default_path(devices[0].setting)
-        return Target(name, table, path, card, devices)
-    raise unknown_name("target", name, {*known_cards(), *known_tables()})
+        target = _of_card(name, load_card(name))
+    elif name.endswith(".csv") or os.sep in name or name in known_tables():
+        target = _of_table(name)
+    else:
+        raise unknown_name("target", name, known_targets())
+    devices = ", ".join(device.label for device in target.devices) or "none at hand"
+    table = target.table.source if target.table else "none yet"
+    _log.info("%s: devices: %s; table: %s", name, devices, table)
+    return target
+
+
+def _of_table(name: str) -> Target:
+    path = find_table(name)
+    table = LatencyTable.load(path)
+    card, devices = _devices_of(table)
+    if devices and path.is_relative_to(shipped_folder()):
+        path = default_path(devices[0].setting)
+    return Target(name, table, path, card, devices)
 
 
 def _of_card(name: str, card: DeviceCard) -> Target:

@@ -155,8 +155,8 @@ def test_an_export_names_what_it_leaves_out(lat_table, toy_csv):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["shw"], "lat-table: unknown command 'shw': did you mean 'show'?"),
-        ([], "Missing argument"),
+        (["shw"], "lat-table: No such command 'shw'. Did you mean 'show'?"),
+        ([], "Missing command"),
         (["show"], "lat-table show: Missing argument"),
         (["show", "nonesuch"], "unknown table 'nonesuch'"),
         (["show", "nonesuch.csv"], "no such table file"),

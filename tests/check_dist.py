@@ -1,0 +1,73 @@
+"""`make dist`: build wheel and sdist, install them in empty environments, try every command.
+
+    python tests/check_dist.py [DIST]
+
+What was built stays in DIST (dist/ where not given). Each check ends the process with what was
+wrong. The core is installed without extras: commands must say which extra they lack.
+"""
+
+import subprocess
+import sys
+import tempfile
+import tomllib
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NEEDS_TRAIN = ("lat-search", "--budget", "5ms")
+
+
+def main() -> None:
+    dist = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "dist").resolve()
+    call([sys.executable, "-m", "build", "--outdir", dist, ROOT], ROOT)
+    version = PROJECT["version"]
+    for built in (f"lat_search-{version}-py3-none-any.whl", f"lat_search-{version}.tar.gz"):
+        with tempfile.TemporaryDirectory() as folder:
+            check(dist / built, Path(folder))
+            print(f"{built}: {(dist / built).stat().st_size / 1e6:.2f} MB; core {size_of(folder)}")
+
+
+def check(built: Path, folder: Path) -> None:
+    """Install what was built, and run its commands from elsewhere."""
+    venv.create(folder, with_pip=True)
+    scripts = folder / "bin"
+    constraints = ROOT / "constraints.txt"
+    call([scripts / "pip", "install", "--quiet", "-c", constraints, built], folder)
+    for script in PROJECT["scripts"]:
+        assert "--version" in call([scripts / script, "--help"], "/")
+        assert call([scripts / script, "--version"], "/") == f"lat-search {PROJECT['version']}\n"
+    rooms = "import sys, latency, devices, search, lut_data; print('torch' in sys.modules)"
+    assert call([scripts / "python", "-c", rooms], "/") == "False\n"
+    shipped = sorted(path.stem for path in (ROOT / "lut_data").glob("*.csv"))
+    for table in shipped:
+        call([scripts / "lat-table", "show", table], "/")
+    call([scripts / "lat-predict", "zoo:proxyless_mobile", "--target", shipped[0]], "/")
+    lacking = subprocess.run(
+        [scripts / NEEDS_TRAIN[0], *NEEDS_TRAIN[1:]], cwd="/", capture_output=True, text=True
+    )
+    assert (lacking.returncode, lacking.stdout) == (2, "")
+    assert "pip install 'lat-search[train]'" in lacking.stderr, lacking.stderr
+
+
+def size_of(folder: str) -> str:
+    """What the packages in an environment take on the disk, less pip and setuptools."""
+    (packages,) = Path(folder).glob("lib/python*/site-packages")
+    own = ("pip", "setuptools")
+    files = (f for f in packages.rglob("*") if f.is_file() and "__pycache__" not in f.parts)
+    total = sum(
+        f.stat().st_size for f in files if not f.relative_to(packages).parts[0].startswith(own)
+    )
+    return f"{total / 1e6:.0f} MB installed"
+
+
+def call(command: list, folder: Path | str) -> str:
+    """Run a command in a folder; its standard output. Ends the process where it fails."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

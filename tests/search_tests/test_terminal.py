@@ -1,0 +1,180 @@
+"""What all commands do alike on a terminal and off it: common options, errors, colours, widths."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from latency.errors import DeviceError
+from search.commands.console import run, version
+from search.commands.profile_command import main as lat_profile
+from search.commands.table_command import main as lat_table
+
+SCRIPTS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
+    "scripts"
+]
+COLOUR = re.compile(r"\x1b\[[\d;]*3\d")
+
+
+def command_line(script: str, *words) -> list[str]:
+    """The words that run a command of this tree as its installed script would."""
+    module, main = SCRIPTS[script].split(":")
+    code = f"import sys; from {module} import {main}; sys.argv[0] = {script!r}; {main}()"
+    return [sys.executable, "-c", code, *map(str, words)]
+
+
+def on_a_terminal(command: list[str], **environment: str) -> str:
+    """What a command writes on a terminal of its own."""
+    ours, its = pty.openpty()
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **environment}
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=env) as process:
+        os.close(its)
+        written = b""
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not piece:
+                break
+            written += piece
+    os.close(ours)
+    assert process.returncode == 0, written
+    return written.decode()
+
+
+@pytest.fixture
+def failing(invoke):
+    """Run a command that fails with an error; its exit code, output and errors."""
+
+    def call(error, *words):
+        def command() -> None:
+            raise error
+
+        return invoke(lambda: run(command, "lat-fail"), *words)
+
+    return call
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_command_tells_its_version_and_its_common_options(script):
+    done = subprocess.run(command_line(script, "--version"), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"lat-search {version()}\n")
+    words = ["show", "--help"] if script == "lat-table" else ["--help"]
+    done = subprocess.run(command_line(script, *words), capture_output=True, text=True)
+    for option in ("--verbose", "-v", "--debug", "--version", "--help"):
+        assert option in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_debug_shows_where_an_error_arose_and_then_the_same_line(failing):
+    code, out, err = failing(DeviceError("the cable is cut"))
+    assert (code, out, err) == (1, "", "lat-fail: the cable is cut")
+    code, out, err = failing(DeviceError("the cable is cut"), "--debug")
+    assert (code, out) == (1, "")
+    assert err.startswith("Traceback")
+    assert err.endswith("lat-fail: the cable is cut")
+
+
+def test_a_fault_of_the_tool_is_one_line_that_names_the_traceback(
+    failing, own_data_folder, tmp_path
+):
+    code, out, err = failing(ZeroDivisionError("division by zero"))
+    assert (code, out) == (1, "")
+    assert err.startswith("lat-fail: a fault of lat-search itself: ZeroDivisionError")
+    kept = tmp_path / "user-data" / "last-error.txt"
+    assert err.endswith(str(kept))
+    assert "in command" in kept.read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device: make room"),
+        (PermissionError(13, "Permission denied", "t.csv"), "t.csv: Permission denied"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(failing, error, said):
+    assert failing(error) == (1, "", f"lat-fail: {said}")
+
+
+def test_an_interrupted_command_that_can_go_on_says_how(invoke):
+    def command(resume: bool = False) -> None:
+        raise KeyboardInterrupt
+
+    code, _, err = invoke(lambda: run(command, "lat-long"))
+    assert (code, err) == (1, "lat-long: interrupted; the same words with --resume go on from here")
+
+
+def test_verbose_says_what_is_done_on_standard_error_and_quiet_is_the_default(invoke, mini_csv):
+    card = f"transport = 'replay'\n[replay]\ntable = '{mini_csv}'\n"
+    Path("replayed.toml").write_text(card)
+    words = ["--device", "replayed.toml", "--space", "mini", "--out", "o", "--json"]
+    code, quiet, err = invoke(lat_profile, *words)
+    assert (code, err) == (0, "")
+    code, loud, err = invoke(lat_profile, *words, "-v")
+    assert code == 0
+    assert "sitting 1, 69 to measure" in err
+    assert json.loads(loud).keys() == json.loads(quiet).keys()
+
+
+def test_colour_is_for_terminals_and_NO_COLOR_is_respected():  # noqa: N802
+    command = command_line("lat-table", "--help")
+    assert COLOUR.search(on_a_terminal(command, NO_COLOR=""))
+    assert not COLOUR.search(on_a_terminal(command, NO_COLOR="1"))
+    assert "\x1b" not in subprocess.run(command, capture_output=True, text=True).stdout
+
+
+def test_a_reader_that_goes_away_is_no_error(mini_csv):
+    command = command_line("lat-table", "show", mini_csv, "--rows", "41")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "typed", "offered"),
+    [
+        ("lat-profile", "--device cp", {"cpu", "cpu-litert", "cpu-torch"}),
+        ("lat-search", "--space mi", {"mini"}),
+        ("lat-predict", "--target gp", {"gpu"}),
+        ("lat-table", "im", {"import"}),
+        ("lat-table", "show --ro", {"--rows"}),
+    ],
+)
+def test_the_shell_completes_commands_options_and_names(script, typed, offered):
+    variable = f"_{script.upper().replace('-', '_')}_COMPLETE"
+    asked = {
+        variable: "complete_bash",
+        "COMP_WORDS": f"{script} {typed}",
+        "COMP_CWORD": str(len(typed.split())),
+    }
+    done = subprocess.run(
+        command_line(script), env={**os.environ, **asked}, capture_output=True, text=True
+    )
+    assert set(done.stdout.split()) == offered, done.stderr
+
+
+def test_the_list_of_cards_fits_80_columns(invoke, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = invoke(lat_profile, "--list")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_long_name_in_a_table_goes_on_below(invoke, toy_table, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    toy_table.save(tmp_path / "toy.csv")
+    code, out, _ = invoke(lat_table, "show", "toy.csv", "--rows", "1")
+    assert code == 0
+    rows = out.partition("slowest")[2]
+    assert max(map(len, rows.splitlines())) <= 40
+    assert "…" not in rows
