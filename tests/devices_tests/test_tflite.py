@@ -393,5 +393,5 @@ def test_a_module_that_cannot_be_converted_is_named():
 
 def test_conversion_without_litert_torch_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "litert_torch", None)
-    with pytest.raises(DeviceError, match=r"pip install 'lat-search\[mobile\]'"):
+    with pytest.raises(DeviceError, match=r"pip install 'lat-search\[convert\]'"):
         tflite_of_module(torch.nn.ReLU(), (torch.ones(2),))
