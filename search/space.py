@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +19,8 @@ class SearchSpace:
     """Networks of the form stem, one candidate a block, head.
 
     A candidate None skips its block, which must then keep its input's shape. `name` and
-    `resolution` (of the square input) tell the space apart in tables.
+    `resolution` (of the square input) tell the space apart in tables. `words`: what a command's
+    --space takes to load it again, with the options that belong to it.
     """
 
     name: str
@@ -28,6 +29,7 @@ class SearchSpace:
     stem: tuple[OpSpec, ...]
     blocks: tuple[Block, ...]
     head: tuple[OpSpec, ...]
+    words: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         for position, block in enumerate(self.blocks):

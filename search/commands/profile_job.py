@@ -23,6 +23,8 @@ from search.space import SearchSpace
 
 CALIBRATION_NETWORKS = 16
 HELD_OUT_NETWORKS = 12
+_ROUNDS = 20
+"""How many times so many networks are drawn before a space is taken to have no others."""
 
 
 def profile_space(
@@ -35,14 +37,14 @@ def profile_space(
 ) -> LatencyTable:
     """Measure every operator of a space and a sample of its networks; write the table to `path`,
     beside the rows that are there already. Returns the table as written."""
-    networks = sample_networks(space)
+    calibration, held_out = sample_networks(space)
     with journaled(devices, path, resume) as journals, progress_bar(quiet) as bar:
         task = bar.add_task("measuring", total=None)
         table = profile(
             devices,
             space.operators,
-            networks[:CALIBRATION_NETWORKS],
-            networks[CALIBRATION_NETWORKS:],
+            calibration,
+            held_out,
             space.tag,
             card.measuring,
             journals,
@@ -93,11 +95,21 @@ def keep(table: LatencyTable, path: Path) -> LatencyTable:
     return replace(merged, source=str(path))
 
 
-def sample_networks(space: SearchSpace) -> list[NetworkSpec]:
-    """The random networks that a profile measures: calibration first, then the held-out ones."""
+def sample_networks(space: SearchSpace) -> tuple[list[NetworkSpec], list[NetworkSpec]]:
+    """The random networks that a profile measures, no two alike: those for calibration, and those
+    held out; in a like ratio fewer of each where the space has too few."""
     generator = np.random.default_rng(0)
-    choices = space.random_choices(CALIBRATION_NETWORKS + HELD_OUT_NETWORKS, generator)
-    return [space.network(row.tolist()) for row in choices]
+    wanted = CALIBRATION_NETWORKS + HELD_OUT_NETWORKS
+    networks: dict[tuple[OpSpec, ...], NetworkSpec] = {}
+    for _ in range(_ROUNDS):
+        for row in space.random_choices(wanted, generator):
+            network = space.network(row.tolist())
+            networks.setdefault(network.ops, network)
+        if len(networks) >= wanted:
+            break
+    found = list(networks.values())[:wanted]
+    share = round(len(found) * CALIBRATION_NETWORKS / wanted)
+    return found[:share], found[share:]
 
 
 def _journal_paths(devices: Sequence[Device], path: Path) -> list[Path]:

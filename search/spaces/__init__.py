@@ -1,14 +1,27 @@
-"""The shipped search spaces: one file a space, each with a function `build`."""
+"""The search spaces: shipped ones, each a Python file with a function `build` or a TOML file, and
+a user's own, from a file of either kind."""
 
+import shlex
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
-from latency.errors import unknown_name
+from latency.errors import UsageError, unknown_name
 from search.space import SearchSpace
-from search.spaces import mini, proxyless
+from search.spaces import mini, own, proxyless, staged
+
+
+def _mbv3(width: float = 1.0, **options: Any) -> SearchSpace:
+    described = staged.read(Path(str(files("search.spaces"))) / "mbv3.toml")
+    return described.build("mbv3" if width == 1 else f"mbv3-w{width:g}", width=width, **options)
+
 
 _SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mini": mini.build,
     "proxyless": proxyless.build,
+    "mbv3": _mbv3,
 }
 
 
@@ -17,9 +30,27 @@ def known() -> tuple[str, ...]:
     return tuple(_SPACES)
 
 
-def load(name: str, **options) -> SearchSpace:
-    """The space of this name; `options` are those of its `build` (`resolution`, `width`,
-    `classes`, `batch`). Raises `UsageError` for unknown names."""
-    if name not in _SPACES:
-        raise unknown_name("space", name, _SPACES)
-    return _SPACES[name](**options)
+def load(name: str, **options: Any) -> SearchSpace:
+    """The space that `name` means: a shipped one, or a user's own by the path of its file
+    (`search.spaces.own`, which executes a .py file: name none that the user did not).
+
+    `options` are those of its `build`: `resolution`, `width`, `classes`, `batch`. Raises
+    `UsageError` for unknown names and broken files.
+    """
+    if Path(name).suffix in own.SUFFIXES:
+        space = own.load(Path(name), **options)
+    elif name in _SPACES:
+        space = _SPACES[name](**options)
+    else:
+        unknown = unknown_name("space", name, _SPACES)
+        raise UsageError(f"{unknown}; a space of your own is a file: --space FILE.toml or FILE.py")
+    return replace(space, words=_words(name, options))
+
+
+def _words(name: str, options: dict[str, Any]) -> str:
+    """What loads the space again, after --space."""
+    given = {key: options.get(key) for key in ("resolution", "width", "classes")}
+    if given["width"] == 1:
+        del given["width"]
+    said = [f" --{key} {value}" for key, value in given.items() if value is not None]
+    return shlex.quote(name) + "".join(said)

@@ -1,12 +1,14 @@
 """The spaces, against what the paper says of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from latency import NetworkSpec, OpSpec, SpecError, UsageError
 from search import spaces
+from search.commands.profile_job import sample_networks
 from search.space import SearchSpace
 
 
@@ -96,3 +98,13 @@ def test_a_block_whose_candidates_differ_in_shape_is_refused(toy_space):
     mixed = (toy_space.blocks[0][0], toy_space.blocks[2][0])
     with pytest.raises(SpecError, match="output shapes differ"):
         SearchSpace("x", 16, 10, toy_space.stem, (mixed,), toy_space.head)
+
+
+def test_a_profile_measures_no_network_twice(toy_space):
+    one, other = sample_networks(spaces.load("mini"))
+    assert (len(one), len(other)) == (16, 12)
+    first, second, third, _ = toy_space.blocks
+    blocks = (first[:2], second[-2:], third[:1])
+    one, other = sample_networks(replace(toy_space, blocks=blocks))
+    assert len({network.ops for network in one + other}) == len(one + other) == 4
+    assert (len(one), len(other)) == (2, 2)
