@@ -1,6 +1,6 @@
 """`CandidateLatency`: a latency model laid out as a dense matrix over a space's candidates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latency.errors import CoverageError, SpecError
-from latency.model import LatencyModel
+from latency.model import LatencyModel, OpPrediction
 from latency.ops import OpSpec
+from latency.stats import Z95
 
 Block = Sequence[OpSpec | None]
 """The candidates of a searchable block; None is the skipped block (identity)."""
@@ -85,9 +86,17 @@ class CandidateLatency:
 
 
 def candidate_latency(
-    model: LatencyModel, blocks: Sequence[Block], fixed: Sequence[OpSpec] = ()
+    model: LatencyModel,
+    blocks: Sequence[Block],
+    fixed: Sequence[OpSpec] = (),
+    sigmas: float = 0.0,
 ) -> CandidateLatency:
     """Lay out any latency model over the candidates of `blocks` and the operators around them.
+
+    `sigmas`: how many standard deviations of its prediction each operator counts above its mean.
+    Since a sum's deviation is never above the sum of the deviations, however the errors are
+    correlated, a network within a budget under such costs is within it at its mean plus as many
+    of its own standard deviations.
 
     Raises `CoverageError` with every operator that the model cannot tell, and `SpecError` where
     a block has no candidates.
@@ -98,9 +107,20 @@ def candidate_latency(
     lacking = model.missing(ops)
     if lacking:
         raise CoverageError((op.key for op in lacking), "the latency model", "measure them first")
-    ms = {op: model.predict_op(op).ms for op in dict.fromkeys(ops)}
+    ms = {op: _at(model.predict_op(op), sigmas) for op in dict.fromkeys(ops)}
+    return sum_over(ms.__getitem__, blocks, fixed)
+
+
+def sum_over(
+    cost: Callable[[OpSpec], float], blocks: Sequence[Block], fixed: Sequence[OpSpec] = ()
+) -> CandidateLatency:
+    """Lay out any cost that adds up over operators; a skipped block costs nothing."""
     counts = np.array([len(block) for block in blocks], np.int64)
     matrix = np.full((len(blocks), int(counts.max(initial=0))), np.nan)
     for row, block in enumerate(blocks):
-        matrix[row, : len(block)] = [0.0 if op is None else ms[op] for op in block]
-    return CandidateLatency(float(sum(ms[op] for op in fixed)), matrix, counts)
+        matrix[row, : len(block)] = [0.0 if op is None else cost(op) for op in block]
+    return CandidateLatency(float(sum(map(cost, fixed))), matrix, counts)
+
+
+def _at(prediction: OpPrediction, sigmas: float) -> float:
+    return prediction.ms + sigmas * (prediction.high_ms - prediction.ms) / Z95

@@ -7,11 +7,10 @@ import numpy as np
 
 from latency.formats import Setting
 from latency.ops import OpSpec
-from latency.stats import sign_test
+from latency.stats import Z95, sign_test
 from latency.table import LatencyTable
 
 LEVEL = 0.05
-_Z95 = 1.959964
 _LEAST_RELATIVE = 1e-7
 """Tables keep seven decimals: a deviation below this is none that a table can tell."""
 
@@ -66,8 +65,8 @@ def diff(a: LatencyTable, b: LatencyTable) -> TableDifference:
             a[op].median_ms,
             b[op].median_ms,
             math.exp(log),
-            math.exp(log - _Z95 * deviation),
-            math.exp(log + _Z95 * deviation),
+            math.exp(log - Z95 * deviation),
+            math.exp(log + Z95 * deviation),
             p_value,
             significant,
         )
@@ -87,9 +86,9 @@ def diff(a: LatencyTable, b: LatencyTable) -> TableDifference:
 def _ratio(a: LatencyTable, b: LatencyTable, op: OpSpec) -> tuple[float, float, float]:
     """Logarithm of b over a, its standard deviation, and the probability of it by chance."""
     log = math.log(b[op].median_ms / a[op].median_ms)
-    deviation = math.hypot(a[op].relative_ci95, b[op].relative_ci95) / _Z95
+    deviation = math.hypot(a[op].relative_ci95, b[op].relative_ci95) / Z95
     if math.isinf(deviation) or math.isnan(deviation):
-        return log, 700.0 / _Z95, 1.0
+        return log, 700.0 / Z95, 1.0
     return log, deviation, math.erfc(abs(log) / max(deviation, _LEAST_RELATIVE) / math.sqrt(2))
 
 

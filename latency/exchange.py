@@ -16,9 +16,8 @@ from latency.formats import Setting
 from latency.measurement import Measurement
 from latency.ops import OpSpec
 from latency.plain_yaml import read_plain_yaml, write_plain_yaml
+from latency.stats import Z95
 from latency.table import LatencyTable
-
-_Z95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,11 @@ class _Published:
         ms = [table.in_network_ms.get(op, table[op].median_ms) for op in ops]
         half = sum(table[op].relative_ci95 * each for op, each in zip(ops, ms, strict=True))
         count = min(table[op].runs for op in ops)
-        return cls(count, sum(ms), half * math.sqrt(count) / _Z95)
+        return cls(count, sum(ms), half * math.sqrt(count) / Z95)
 
     def measurement(self, ms: float, note: str = "") -> Measurement:
         """`ms` of the mean, with its relative 95 % interval."""
-        half = _Z95 * self.std / math.sqrt(self.count)
+        half = Z95 * self.std / math.sqrt(self.count)
         return Measurement(ms, half * ms / self.mean, self.count, ms, note=note)
 
     def fields(self, format: str) -> dict[str, float]:

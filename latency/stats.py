@@ -6,6 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Z95 = 1.959964
+"""Half a 95 % interval of a normal distribution, in standard deviations."""
+
 _STUDENT_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365)
 """97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom."""
 

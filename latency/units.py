@@ -1,4 +1,4 @@
-"""Durations as people write them, in and out."""
+"""Durations, counts and sizes as people write them, in and out."""
 
 import math
 import re
@@ -6,7 +6,9 @@ import re
 from latency.errors import UsageError
 
 _TO_MS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
-_DURATION = re.compile(r"\s*(nan|[+-]?inf|[^a-zµ\s]*)\s*([a-zµ]*)\s*", re.IGNORECASE)
+_TO_ONE = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+_TO_BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_QUANTITY = re.compile(r"\s*(nan|[+-]?inf|[^a-zµ\s]*)\s*([a-zµ]*)\s*", re.IGNORECASE)
 
 
 def parse_ms(text: str) -> float:
@@ -17,21 +19,50 @@ def parse_ms(text: str) -> float:
     >>> parse_ms("750us")
     0.75
     """
-    parts = _DURATION.fullmatch(text)
+    return _parse(text, "duration", "5ms", _TO_MS)
+
+
+def parse_count(text: str) -> float:
+    """A number such as "300M", "5.7M" or "1200000"; errors as in `parse_ms`.
+
+    >>> parse_count("5.7M")
+    5700000.0
+    """
+    return _parse(text, "number", "3M", _TO_ONE)
+
+
+def parse_bytes(text: str) -> float:
+    """Bytes of a size such as "2MB" or "512KiB"; errors as in `parse_ms`.
+
+    >>> parse_bytes("512KiB")
+    524288.0
+    """
+    return _parse(text, "size", "2MB", _TO_BYTES)
+
+
+def _parse(text: str, what: str, example: str, units: dict[str, float]) -> float:
+    parts = _QUANTITY.fullmatch(text)
     try:
         number = float(parts[1]) if parts else math.nan
     except ValueError:
-        raise UsageError(f"'{text}' has no number; write a duration such as 5ms") from None
+        raise UsageError(f"'{text}' has no number; write a {what} such as {example}") from None
     unit = parts[2].lower() if parts else ""
     if math.isnan(number) or math.isinf(number):
-        raise UsageError(f"'{text}' is not a finite duration; write one such as 5ms")
-    if not unit:
-        raise UsageError(f"'{text}' has no unit; write {text.strip()}ms for milliseconds")
-    if unit not in _TO_MS:
-        raise UsageError(f"'{text}': unknown unit '{unit}' (known: {', '.join(_TO_MS)})")
+        raise UsageError(f"'{text}' is not a finite {what}; write one such as {example}")
+    if not unit and "" not in units:
+        raise UsageError(f"'{text}' has no unit; write {_with_unit(text, what)}")
+    if unit not in units:
+        known = ", ".join(name for name in units if name)
+        raise UsageError(f"'{text}': unknown unit '{unit}' (known: {known})")
     if number <= 0:
-        raise UsageError(f"'{text}' is not more than zero; write a duration such as 5ms")
-    return number * _TO_MS[unit]
+        raise UsageError(f"'{text}' is not more than zero; write a {what} such as {example}")
+    return number * units[unit]
+
+
+def _with_unit(text: str, what: str) -> str:
+    if what == "duration":
+        return f"{text.strip()}ms for milliseconds"
+    return f"{text.strip()}MB for megabytes"
 
 
 def format_ms(ms: float) -> str:
@@ -40,10 +71,30 @@ def format_ms(ms: float) -> str:
     >>> format_ms(1.8349), format_ms(0.0213), format_ms(2510.0)
     ('1.83 ms', '21.3 µs', '2.51 s')
     """
-    for unit, in_ms in (("s", 1e3), ("ms", 1.0), ("µs", 1e-3), ("ns", 1e-6)):
-        if abs(ms) >= 0.9995 * in_ms or unit == "ns":
-            return f"{_three_digits(ms / in_ms)} {unit}"
-    raise AssertionError("unreachable")
+    return _scaled(ms, (("s", 1e3), ("ms", 1.0), ("µs", 1e-3), ("ns", 1e-6)))
+
+
+def format_count(number: float) -> str:
+    """A number with three significant digits and a thousand's letter.
+
+    >>> format_count(5_712_000), format_count(320e6)
+    ('5.71 M', '320 M')
+    """
+    return _scaled(number, (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0)))
+
+
+def format_bytes(number: float) -> str:
+    """A size in bytes, with three significant digits.
+
+    >>> format_bytes(2_408_448)
+    '2.41 MB'
+    """
+    return _scaled(number, (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)))
+
+
+def _scaled(number: float, units: tuple[tuple[str, float], ...]) -> str:
+    unit, size = next((u for u in units if abs(number) >= 0.9995 * u[1]), units[-1])
+    return f"{_three_digits(number / size)} {unit}".strip()
 
 
 def _three_digits(number: float) -> str:

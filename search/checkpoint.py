@@ -1,13 +1,15 @@
 """Checkpoints: written whole or not at all, read without unpickling code."""
 
 import os
+import pickle
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from latency.errors import UsageError
+from latency.errors import LatError, UsageError
 
 
 class Checkpoint:
@@ -39,15 +41,34 @@ class Checkpoint:
         """The state last saved; None where there is none."""
         if not self.path.exists():
             return None
-        content = torch.load(self.path, weights_only=True)
-        differing = [
-            key
-            for key in {**self.identity, **content["identity"]}
-            if self.identity.get(key) != content["identity"].get(key)
-        ]
+        content = self._read()
+        self._require(content["identity"], {**self.identity, **content["identity"]})
+        return content["state"]
+
+    def load_of(self, *keys: str) -> dict[str, Any]:
+        """The state last saved by another run, whose identity need only agree in `keys`. Raises
+        `UsageError` where there is none."""
+        if not self.path.exists():
+            raise UsageError(f"{self.path}: no such checkpoint; name the folder of a search")
+        content = self._read()
+        self._require(content["identity"], keys)
+        return content["state"]
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return torch.load(self.path, weights_only=True)
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            said = str(error).splitlines()[0]
+            raise LatError(f"{self.path} is not a checkpoint that can be read: {said}") from None
+
+    def _require(self, theirs: Mapping[str, Any], keys: Iterable[str]) -> None:
+        differing = [key for key in keys if self.identity.get(key) != theirs.get(key)]
         if differing:
+            named = ", ".join(
+                f"{key} ({theirs.get(key)} there, {self.identity.get(key)} here)"
+                for key in sorted(differing)
+            )
             raise UsageError(
-                f"{self.path} belongs to a run with another {', '.join(sorted(differing))}; "
+                f"{self.path} belongs to a run with another {named}; "
                 "give the same words with --resume, or another --out"
             )
-        return content["state"]

@@ -1,106 +1,117 @@
-"""Confirmation: what was derived is measured on the device, and what was measured corrects the
-latency model, until the network meets the budget. The only file of the search (besides its
+"""Confirmation: what was derived is measured on the devices, and what was measured corrects the
+latency models, until the network meets the budgets. The only file of the search (besides its
 commands) that sees a device."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from devices.card import Measuring
 from devices.device import Device, Workload
 from devices.drift import Burst
 from devices.export import onnx_model
 from devices.measuring import measure
-from latency.candidates import CandidateLatency
-from latency.errors import UsageError
 from latency.measurement import Measurement
 from latency.modules import NetworkModule
 from latency.network import NetworkSpec
-from search.derivation import derive
+from search.budget import Budget
 from search.space import SearchSpace
 
 _AIM = 0.975
-"""Share of the budget that a derived network is to take: what is left over is room for the
+"""Share of a latency budget that a derived network is to take: what is left over is room for the
 measurement's interval, and for the device's drift until the network is trained."""
-_BAND = 0.025
-"""How far under its aim a network may be as long as the space has slower ones."""
+_USE = 0.925
+"""Share of the budget below which a network makes too little use of it."""
 _ATTEMPTS = 8
 _PATIENCE = ((1, 1.0), (3, 4.0), (8, 4.0))
 """How many times as long the deployed model is measured, and the seconds between sittings."""
+
+Choose = Callable[[Sequence[float]], tuple[int, ...]]
+"""The best network whose costs are within these limits, one a budget, near to the first."""
 
 MeasureNetwork = Callable[[NetworkSpec], Measurement]
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A derived network, and what was found out about it."""
+    """A derived network, and what was found out about it.
+
+    `predicted` by the latency models as they were given, uncorrected, and `measured` where the
+    device was at hand: both by the budget's name.
+    """
 
     choices: tuple[int, ...]
     network: NetworkSpec
-    predicted_ms: float
-    """By the latency model as it was given, uncorrected."""
-    measured: Measurement | None
-    """None where the device was not at hand."""
+    predicted: Mapping[str, float]
+    measured: Mapping[str, Measurement] = field(default_factory=dict)
 
     @property
-    def correction(self) -> float:
-        """By what the model is to be multiplied to agree with the measurement."""
-        return self.measured.median_ms / self.predicted_ms if self.measured else 1.0
+    def corrections(self) -> dict[str, float]:
+        """By what each model is to be multiplied to agree with the measurement."""
+        return {name: m.median_ms / self.predicted[name] for name, m in self.measured.items()}
+
+    def meets(self, budgets: Sequence[Budget]) -> bool:
+        """Whether every measured latency is within its budget, interval included."""
+        limits = {budget.name: budget.limit for budget in budgets}
+        return all(m.high_ms <= limits[name] for name, m in self.measured.items())
+
+    def use(self, budgets: Sequence[Budget]) -> float:
+        """Largest share of a budget that it takes, as measured."""
+        limits = {budget.name: budget.limit for budget in budgets}
+        return max(m.median_ms / limits[name] for name, m in self.measured.items())
 
 
 def derive_confirmed(
     space: SearchSpace,
-    utility: NDArray[np.float64],
-    costs: CandidateLatency,
-    budget_ms: float,
-    measure_network: MeasureNetwork,
-    correction: float = 1.0,
+    choose: Choose,
+    budgets: Sequence[Budget],
+    measures: Mapping[str, MeasureNetwork],
+    corrections: Mapping[str, float] | None = None,
 ) -> tuple[Attempt, ...]:
-    """Derive, measure, correct the model by what was measured, and derive again, until a network
-    meets the budget and makes use of it. All attempts, the best one last.
+    """Derive, measure, correct the models by what was measured, and derive again, until a network
+    meets the budgets and makes use of one. All attempts, the best one last.
 
-    `correction` is what the model is multiplied by at first. The last attempt misses the budget
-    only where all did.
+    `measures`: how a network is measured on each target at hand, by its name. `corrections`: what
+    its model is multiplied by at first. The last attempt misses a budget only where all did.
     """
-    attempts: list[tuple[Attempt, Measurement]] = []
-    tried: set[tuple[int, ...]] = set()
-    for _ in range(_ATTEMPTS):
-        choices = _derive_in_band(utility, costs, budget_ms * _AIM / correction)
-        if choices in tried:
+    corrections = dict(corrections or {})
+    attempts: list[Attempt] = []
+    while len(attempts) < _ATTEMPTS:
+        limits = [_aim(budget, corrections, budget.name in measures) for budget in budgets]
+        choices = choose(limits)
+        if choices in [attempt.choices for attempt in attempts]:
             break
-        tried.add(choices)
         network = space.network(choices)
-        predicted_ms = float(costs.predict(choices)[0])
-        measured = measure_network(network)
-        attempts.append((Attempt(choices, network, predicted_ms, measured), measured))
-        makes_use = measured.median_ms >= budget_ms * (_AIM - 2 * _BAND)
-        has_slower = budget_ms * _AIM < correction * costs.slowest_ms
-        if measured.high_ms <= budget_ms and (makes_use or not has_slower):
+        measured = {name: measure_network(network) for name, measure_network in measures.items()}
+        attempts.append(Attempt(choices, network, predictions(budgets, choices), measured))
+        if not measured:
             break
-        correction = measured.median_ms / predicted_ms
-    # The slowest that meets the budget; where none does, the fastest.
-    ordered = sorted(
-        attempts,
-        key=lambda pair: (
-            (1, pair[1].median_ms) if pair[1].high_ms <= budget_ms else (0, -pair[1].median_ms)
-        ),
-    )
-    return tuple(attempt for attempt, _ in ordered)
+        last = attempts[-1]
+        has_slower = limits[0] < budgets[0].costs.slowest_ms
+        if last.meets(budgets) and (last.use(budgets) >= _USE or not has_slower):
+            break
+        corrections |= last.corrections
+    # That which makes the most use of a budget; where none meets them all, the nearest to.
+    return tuple(sorted(attempts, key=lambda one: _rank(one, budgets)))
 
 
-def _derive_in_band(
-    utility: NDArray[np.float64], costs: CandidateLatency, aim_ms: float
-) -> tuple[int, ...]:
-    """The most probable network that takes about `aim_ms`, or the nearest there is below; the
-    fastest one where none is below."""
-    aim_ms = max(aim_ms, costs.fastest_ms)
-    try:
-        return derive(utility, costs, aim_ms, at_least_ms=aim_ms * (1 - _BAND))
-    except UsageError:
-        return derive(utility, costs, aim_ms)
+def _rank(attempt: Attempt, budgets: Sequence[Budget]) -> tuple[bool, float]:
+    if not attempt.measured:
+        return True, 0.0
+    use = attempt.use(budgets)
+    return (True, use) if attempt.meets(budgets) else (False, -use)
+
+
+def predictions(budgets: Sequence[Budget], choices: Sequence[int]) -> dict[str, float]:
+    """What the network of these choices costs of each budget, by its name."""
+    return {budget.name: float(budget.costs.predict(choices)[0]) for budget in budgets}
+
+
+def _aim(budget: Budget, corrections: Mapping[str, float], is_measured: bool) -> float:
+    """The limit of what the uncorrected model may say."""
+    if not is_measured:
+        return budget.limit
+    return budget.limit * _AIM / corrections.get(budget.name, 1.0)
 
 
 def measure_on(

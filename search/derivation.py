@@ -1,4 +1,7 @@
-"""Deriving a network: the most probable one within the budget, exactly."""
+"""Deriving a network: the most probable one within the budgets, exactly."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,47 +19,80 @@ def derive(
     costs: CandidateLatency,
     budget_ms: float,
     at_least_ms: float = 0.0,
+    others: Sequence[tuple[CandidateLatency, float]] = (),
 ) -> tuple[int, ...]:
     """The choices with the largest sum of utilities whose predicted latency is within the budget
-    (and, where `at_least_ms` is given, not below that).
+    (and, where `at_least_ms` is given, not below that), as are their `others`: costs, and the most
+    that they may be.
 
     `utility` (blocks, candidates): for the most probable network, the log probabilities. Solved
-    as a multiple-choice knapsack (Kellerer, Pferschy, Pisinger, Knapsack Problems, 2004, ch. 11)
-    by mixed-integer linear programming, to proven optimality. Raises `UsageError` where no
-    network is within the budget.
+    as a multiple-choice knapsack (Kellerer, Pferschy, Pisinger, Knapsack Problems, 2004, ch. 11),
+    of several dimensions where there are other costs, by mixed-integer linear programming, to
+    proven optimality. Raises `UsageError` where no network is within the budgets.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     real = np.arange(costs.matrix.shape[1]) < costs.counts[:, None]
-    rows = np.nonzero(real)[0]
+    rows, columns = np.nonzero(real)
     gain = np.maximum(np.nan_to_num(utility[real], nan=_LEAST_UTILITY), _LEAST_UTILITY)
-    latency = costs.matrix[real]
-    available = budget_ms - costs.fixed_ms
     one_each = (rows == np.arange(len(costs.counts))[:, None]).astype(float)
-    # Latencies are scaled to the budget, where the solver's absolute tolerances make sense; the
-    # bound is tightened by them, so that the solution is within the budget to the last digit.
-    unit = max(available, 1e-9)
-    lowest = (at_least_ms - costs.fixed_ms) / unit if at_least_ms > 0 else -np.inf
     solution = milp(
         -gain,
         integrality=np.ones(len(gain)),
         bounds=Bounds(0, 1),
         constraints=[
             LinearConstraint(one_each, 1, 1),
-            LinearConstraint(latency[None] / unit, lowest, available / unit - _TOLERANCE),
+            _within(costs, real, budget_ms, at_least_ms),
+            *(_within(other, real, limit) for other, limit in others),
         ],
         options={"mip_rel_gap": 0.0},
     )
-    if solution.x is None:
-        cheapest = np.nanargmin(costs.matrix, axis=1)
-        if (
-            at_least_ms <= costs.fastest_ms <= budget_ms
-        ):  # the budget is the fastest network's latency itself
-            return tuple(int(choice) for choice in cheapest)
-        raise UsageError(
-            f"no network between {format_ms(at_least_ms)} and {format_ms(budget_ms)}: the space "
-            f"reaches from {format_ms(costs.fastest_ms)} to {format_ms(costs.slowest_ms)}"
-        )
-    picked = np.round(solution.x).astype(bool)
-    columns = np.nonzero(real)[1][picked]
-    return tuple(int(choice) for choice in columns)
+    if solution.x is not None:
+        picked = np.round(solution.x).astype(bool)
+        return tuple(int(choice) for choice in columns[picked])
+    cheapest = tuple(int(choice) for choice in np.nanargmin(costs.matrix, axis=1))
+    fits = all(other.predict(cheapest)[0] <= limit for other, limit in others)
+    if fits and at_least_ms <= costs.fastest_ms <= budget_ms:
+        return cheapest  # the budget is the fastest network's latency itself
+    raise UsageError(
+        f"no network between {format_ms(at_least_ms)} and {format_ms(budget_ms)}"
+        f"{' within the other budgets' if others else ''}: the space "
+        f"reaches from {format_ms(costs.fastest_ms)} to {format_ms(costs.slowest_ms)}"
+    )
+
+
+def _within(costs: CandidateLatency, real: NDArray[np.bool_], most: float, least: float = 0.0):
+    """The constraint least <= cost <= most. Costs are scaled to the budget, where the solver's
+    absolute tolerances make sense; the bound is tightened by them, so that the solution is within
+    the budget to the last digit."""
+    from scipy.optimize import LinearConstraint
+
+    available = most - costs.fixed_ms
+    unit = max(available, 1e-9)
+    lowest = (least - costs.fixed_ms) / unit if least > 0 else -np.inf
+    return LinearConstraint(costs.matrix[real][None] / unit, lowest, available / unit - _TOLERANCE)
+
+
+@dataclass(frozen=True)
+class MostProbable:
+    """Chooses the most probable network at given limits, `utility` being log probabilities.
+
+    `costs`: of each budget, the first one's the one to make use of. `band`: how far under the
+    first limit, as a share of it, a network may be as long as there are slower ones; 1 for any.
+    """
+
+    utility: NDArray[np.float64]
+    costs: Sequence[CandidateLatency]
+    band: float = 0.025
+
+    def __call__(self, limits: Sequence[float]) -> tuple[int, ...]:
+        """The most probable network that takes about the first limit, or the nearest there is
+        below it; the fastest one where none is below. Raises `UsageError` where no network is
+        within the other limits."""
+        first, *others = self.costs
+        aim = max(limits[0], first.fastest_ms)
+        rest = list(zip(others, limits[1:], strict=True))
+        try:
+            return derive(self.utility, first, aim, aim * (1 - self.band), rest)
+        except UsageError:
+            return derive(self.utility, first, aim, others=rest)

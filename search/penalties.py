@@ -22,14 +22,14 @@ class Slope:
 
     task: float
     """With respect to the task loss."""
-    per_ms: float
-    """With respect to the expected latency in ms."""
+    per_cost: float
+    """With respect to the expected cost, in its unit (ms of a latency)."""
 
 
 class Penalty(Protocol):
     """How the architecture loss depends on the task loss and the expected latency."""
 
-    def slope(self, task_loss: float, expected_ms: float) -> Slope:
+    def slope(self, task_loss: float, expected: float) -> Slope:
         """The loss's derivatives here; advances the penalty's state by one step."""
         ...
 
@@ -51,19 +51,19 @@ class Lagrangian:
     (Platt & Barr, Constrained Differential Optimization, NIPS 1987).
     """
 
-    budget_ms: float
+    limit: float
     rate: float = 0.02
     damping: float = 2.0
     integral: float = field(default=0.0, init=False)
 
-    def slope(self, task_loss: float, expected_ms: float) -> Slope:
-        violation = expected_ms / self.budget_ms - 1
+    def slope(self, task_loss: float, expected: float) -> Slope:
+        violation = expected / self.limit - 1
         self.integral = max(0.0, self.integral + self.rate * violation)
-        return Slope(1.0, self.multiplier(expected_ms) / self.budget_ms)
+        return Slope(1.0, self.multiplier(expected) / self.limit)
 
-    def multiplier(self, expected_ms: float) -> float:
+    def multiplier(self, expected: float) -> float:
         """The multiplier in force at an expected latency."""
-        return max(0.0, self.integral + self.damping * (expected_ms / self.budget_ms - 1))
+        return max(0.0, self.integral + self.damping * (expected / self.limit - 1))
 
     @property
     def state(self) -> dict[str, float]:
@@ -77,12 +77,12 @@ class Lagrangian:
 class AddLinear:
     """`add#linear` with the published weight."""
 
-    budget_ms: float
+    limit: float
     weight: float = 0.1
     state: dict[str, float] = field(default_factory=dict, init=False)
 
-    def slope(self, task_loss: float, expected_ms: float) -> Slope:
-        return Slope(1.0, self.weight / self.budget_ms)
+    def slope(self, task_loss: float, expected: float) -> Slope:
+        return Slope(1.0, self.weight / self.limit)
 
     def restore(self, state: dict[str, float]) -> None:
         """Stateless."""
@@ -93,32 +93,32 @@ class MulLog:
     """`mul#log` with the published exponents. Latencies enter in ms, as published, so that the
     logarithm asks for budgets over one ms: `UsageError` else."""
 
-    budget_ms: float
+    limit: float
     scale: float = 0.2
     exponent: float = 0.3
     state: dict[str, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        if self.budget_ms <= 1:
+        if self.limit <= 1:
             raise UsageError(
                 "the penalty mul#log takes logarithms of milliseconds, so that a budget must be "
                 "over 1ms; use lagrangian or add#linear"
             )
 
-    def slope(self, task_loss: float, expected_ms: float) -> Slope:
-        log_ms = math.log(max(expected_ms, 1.001))
-        ratio = (log_ms / math.log(self.budget_ms)) ** self.exponent
-        steepness = self.exponent * ratio / (log_ms * expected_ms)
+    def slope(self, task_loss: float, expected: float) -> Slope:
+        log_ms = math.log(max(expected, 1.001))
+        ratio = (log_ms / math.log(self.limit)) ** self.exponent
+        steepness = self.exponent * ratio / (log_ms * expected)
         return Slope(self.scale * ratio, self.scale * task_loss * steepness)
 
     def restore(self, state: dict[str, float]) -> None:
         """Stateless."""
 
 
-def make_penalty(name: str, budget_ms: float) -> Penalty:
+def make_penalty(name: str, limit: float) -> Penalty:
     """The penalty of this name (`search.settings.PENALTIES`); `UsageError` for unknown ones, and
     where it cannot be for such a budget."""
     kinds = dict(zip(PENALTIES, (Lagrangian, AddLinear, MulLog), strict=True))
     if name not in kinds:
         raise unknown_name("penalty", name, PENALTIES)
-    return kinds[name](budget_ms)
+    return kinds[name](limit)

@@ -2,20 +2,44 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from latency.whole_file import write_whole
+
+
+@dataclass(frozen=True)
+class BudgetResult:
+    """A budget, and what the network takes of it: by the latency model with its 95 % interval,
+    before any correction by measurements of the network, and as measured of the exported model
+    where a device was at hand. In `unit`: "ms" of a target's latency, nothing of a count.
+    `meets`: measured with its interval, or where it was not measured, predicted."""
+
+    name: str
+    unit: str
+    limit: float
+    predicted: float
+    predicted_low: float
+    predicted_high: float
+    measured: float | None
+    measured_low: float | None
+    measured_high: float | None
+    meets: bool
+    table: str | None = None
 
 
 @dataclass(frozen=True)
 class SearchResult:
     """`result.json`. Latencies in ms, accuracies as shares.
 
-    `predicted_ms` is the latency model's, before any correction by measurements of the network;
-    `measured_ms` with `measured_low_ms`, `measured_high_ms` (95 %) is the exported model's on
-    the device, None where none was at hand. `meets_budget`: measured with its interval, or where
-    it was not measured, predicted. `attempts`: each network that was derived and measured on the
-    way. `largest`: the space's largest network, where it was asked for.
+    `budget_ms`, `predicted_ms`, `measured_ms` and their intervals are those of `target`, the
+    first of `budgets`. `candidates`: keys of each block's candidates, null for a skipped block;
+    `choices` and `probabilities` are over them. `attempts`: each network that was derived and
+    measured on the way. `history`: the architecture steps. `largest`: the space's largest network,
+    `baselines`: networks found without a search, at the same budgets, all trained and measured
+    alike, where they were asked for. `pareto`: networks from fastest to slowest, with the accuracy
+    that they have with the supernet's weights.
     """
 
     target: str
@@ -30,6 +54,7 @@ class SearchResult:
     measured_low_ms: float | None
     measured_high_ms: float | None
     meets_budget: bool
+    budgets: Sequence[BudgetResult]
     valid_accuracy: float
     test_accuracy: float
     macs: int
@@ -37,14 +62,18 @@ class SearchResult:
     seconds: float
     seed: int
     choices: Sequence[int]
+    candidates: Sequence[Sequence[str | None]]
     settings: Mapping[str, Any]
     attempts: Sequence[Mapping[str, Any]]
     history: Sequence[Mapping[str, Any]]
     probabilities: Sequence[Sequence[float]]
     table: str
     version: str
+    command: Sequence[str]
     largest: Mapping[str, Any] | None = None
+    baselines: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    pareto: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Write the result as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        write_whole(path, json.dumps(asdict(self), indent=2) + "\n")

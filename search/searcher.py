@@ -4,23 +4,24 @@ Both are series of steps, each a pure function of the state before it, the seed 
 number. So a run resumed from a checkpoint ends like an unbroken one.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from latency.candidates import CandidateLatency
-from latency.expected import ExpectedLatency
 from latency.modules import NetworkModule
 from latency.network import NetworkSpec
+from search.budget import Budget
 from search.checkpoint import Checkpoint
 from search.data import Dataset, draw_batch
-from search.penalties import make_penalty
+from search.hardware import HardwareTerm
 from search.settings import SearchSettings
 from search.space import SearchSpace
-from search.strategies.proxyless_g import ProxylessG
+from search.strategies import make_strategy
 from search.supernet import SuperNet
 from search.training import WeightOptimizer, seeded
 
@@ -28,20 +29,30 @@ _WEIGHT_BATCHES, _WEIGHT_PATHS, _ARCH_BATCHES, _ARCH_PATHS, _TRAIN_BATCHES = ran
 """Streams of random numbers, independent of each other."""
 
 
+_SNAPSHOTS = 50
+"""About how often the path probabilities are kept in a search's history."""
+
+
 @dataclass(frozen=True)
 class StepReport:
-    """What a step did: `step` of `total_steps`; in an architecture step also the expected
-    latency in ms, the validation loss, and the mean entropy (nats) of the blocks' choices."""
+    """What a step did: `step` of `total_steps`, and its loss; in an architecture step also the
+    expected costs and the multipliers by the budgets' names, the validation loss, and the mean
+    entropy (nats) of the blocks' choices."""
 
     step: int
     total_steps: int
     train_loss: float
-    expected_ms: float | None = None
+    expected: Mapping[str, float] | None = None
+    multipliers: Mapping[str, float] | None = None
     valid_loss: float | None = None
     entropy: float | None = None
 
 
 OnStep = Callable[[StepReport], None]
+
+Revise = Callable[[Tensor], Mapping[str, CandidateLatency]]
+"""From path probabilities (blocks, candidates) to costs that have become better known since, by
+the name of their budget."""
 
 
 class SupernetTraining:
@@ -52,10 +63,10 @@ class SupernetTraining:
         self,
         space: SearchSpace,
         data: Dataset,
-        costs: CandidateLatency,
-        budget_ms: float,
+        budgets: Sequence[Budget],
         settings: SearchSettings,
         seed: int,
+        revise: Revise | None = None,
     ) -> None:
         with seeded(seed):
             self.supernet = SuperNet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -64,15 +75,11 @@ class SupernetTraining:
         self.optimizer = WeightOptimizer(
             self.supernet.weights(), settings, settings.learning_rate, self.total_steps
         )
-        self.strategy = ProxylessG(
-            self.supernet,
-            ExpectedLatency(costs),
-            make_penalty(settings.penalty, budget_ms),
-            settings.binarisation,
-            settings.arch_learning_rate,
-        )
+        self.hardware = HardwareTerm(budgets, settings.penalty)
+        self.strategy = make_strategy(self.supernet, self.hardware, settings)
+        self.revise = revise
         self.step = 0
-        self.history: list[dict[str, float | None]] = []
+        self.history: list[dict[str, Any]] = []
 
     def run(self, checkpoint: Checkpoint, on_step: OnStep) -> None:
         """Go on from the checkpoint, if there is one, to the last step."""
@@ -81,41 +88,56 @@ class SupernetTraining:
         while self.step < self.total_steps:
             report = self._one_step()
             on_step(report)
-            if report.expected_ms is not None:
-                self.history.append(asdict(report))
+            if report.expected is not None:
+                self.history.append(self._entry(report))
             if checkpoint.is_due() or self.step == self.total_steps:
                 checkpoint.save(self._state())
 
+    def take_over(self, state: dict[str, Any]) -> None:
+        """The weights, the architecture and the history of a run that is done."""
+        self.supernet.load_state_dict(state["supernet"])
+        self.history = state["history"]
+        self.step = self.total_steps
+
     def _one_step(self) -> StepReport:
-        path = self._sample_path()
+        path = self.supernet.sample(self._generator(_WEIGHT_PATHS))
         images, labels = self._batch(self.data.train, self.settings.batch_size, _WEIGHT_BATCHES)
         loss = self.optimizer.step(self.step, self.supernet(images, path), labels)
         searched = self.step - self.settings.warmup_steps
         is_arch_step = searched >= 0 and (searched + 1) % self.settings.arch_every == 0
-        arch = self._architecture_step() if is_arch_step else {}
+        arch = self._architecture_step() if is_arch_step and self.strategy else {}
         self.step += 1
         return StepReport(self.step, self.total_steps, loss, **arch)
 
-    def _architecture_step(self) -> dict[str, float]:
+    def _architecture_step(self) -> dict[str, Any]:
+        assert self.strategy is not None
+        if self.revise is not None:
+            for name, costs in self.revise(self.supernet.probabilities.detach()).items():
+                self.hardware.revise(name, costs)
         images, labels = self._batch(self.data.valid, self.settings.arch_batch_size, _ARCH_BATCHES)
         seen = self.strategy.step(images, labels, self._generator(_ARCH_PATHS))
-        probabilities = self.supernet.probabilities.detach()
-        entropy = torch.special.entr(probabilities).sum(-1).mean()
+        entropy = torch.special.entr(self.supernet.probabilities.detach()).sum(-1).mean()
         return {
-            "expected_ms": seen.expected_ms,
+            "expected": seen.expected,
+            "multipliers": seen.multipliers,
             "valid_loss": seen.task_loss,
             "entropy": float(entropy),
         }
 
-    def _sample_path(self) -> list[int]:
-        """One candidate a block, drawn from softmax(alpha)."""
-        generator = self._generator(_WEIGHT_PATHS)
-        cumulative = self.supernet.probabilities.detach().double().cumsum(-1).numpy()
-        draws = generator.random(len(cumulative)) * cumulative[:, -1]
-        return [
-            int(np.searchsorted(row[:count], draw, side="right").clip(max=count - 1))
-            for row, draw, count in zip(cumulative, draws, self.space.counts, strict=True)
-        ]
+    def _entry(self, report: StepReport) -> dict[str, Any]:
+        """An architecture step as the history keeps it; now and then with the probabilities."""
+        entry: dict[str, Any] = {
+            "step": report.step,
+            "train_loss": report.train_loss,
+            "valid_loss": report.valid_loss,
+            "entropy": report.entropy,
+            "expected": dict(report.expected or {}),
+            "multiplier": dict(report.multipliers or {}),
+        }
+        every = max(1, self.settings.search_steps // self.settings.arch_every // _SNAPSHOTS)
+        if len(self.history) % every == 0 or self.step == self.total_steps:
+            entry["probabilities"] = self.supernet.probabilities.detach().tolist()
+        return entry
 
     def _batch(self, split, size: int, stream: int) -> tuple[Tensor, Tensor]:
         seed = (self.seed, stream)
@@ -129,7 +151,7 @@ class SupernetTraining:
             "step": self.step,
             "supernet": self.supernet.state_dict(),
             "optimizer": self.optimizer.sgd.state_dict(),
-            "strategy": self.strategy.state,
+            "strategy": self.strategy.state if self.strategy else {},
             "history": self.history,
         }
 
@@ -137,7 +159,8 @@ class SupernetTraining:
         self.step, self.history = state["step"], state["history"]
         self.supernet.load_state_dict(state["supernet"])
         self.optimizer.sgd.load_state_dict(state["optimizer"])
-        self.strategy.restore(state["strategy"])
+        if self.strategy is not None:
+            self.strategy.restore(state["strategy"])
 
 
 class NetworkTraining:

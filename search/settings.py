@@ -1,21 +1,28 @@
 """`SearchSettings`: every number of a search, with presets for the shipped spaces."""
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from latency.errors import UsageError, unknown_name
 
+STRATEGIES = ("proxyless-g", "proxyless-r", "evolution")
 BINARISATIONS = ("two", "full")
+REWARDS = ("lagrangian", "mul", "log")
 PENALTIES = ("lagrangian", "add#linear", "mul#log")
 
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """Weights: SGD with Nesterov momentum, cosine schedule, label smoothing; `warmup_steps` of
-    them alone, then `search_steps` with an architecture step after every `arch_every`.
-    The derived network is trained from scratch for `train_steps`."""
+    """Architecture: `search.strategies`. Weights: SGD with Nesterov momentum, cosine schedule,
+    label smoothing; `warmup_steps` of them alone, then `search_steps` with an architecture step
+    after every `arch_every`. The derived network is trained from scratch for `train_steps`."""
 
+    strategy: str = "proxyless-g"
     binarisation: str = "two"
     penalty: str = "lagrangian"
+    reward: str = "lagrangian"
+    reinforce_networks: int = 10
+    evolution_children: int = 24
     warmup_steps: int = 400
     search_steps: int = 600
     arch_every: int = 2
@@ -31,25 +38,22 @@ class SearchSettings:
     label_smoothing: float = 0.1
 
     def with_choices(
-        self,
-        steps: int | None = None,
-        train_steps: int | None = None,
-        binarisation: str | None = None,
-        penalty: str | None = None,
+        self, steps: int | None = None, train_steps: int | None = None, **words: str | None
     ) -> "SearchSettings":
         """The same settings with what the user chose; None keeps what is there.
 
-        `steps` weight steps of the search are split between warm-up and search as before.
-        Raises `UsageError` for numbers and names that cannot be.
+        `steps` weight steps of the search are split between warm-up and search as before. `words`:
+        `strategy`, `binarisation`, `penalty`, `reward`. Raises `UsageError` for numbers and names
+        that cannot be.
         """
         if steps is not None and steps < 2:
             raise UsageError(f"--steps {steps}: a search takes 2 steps or more")
         if train_steps is not None and train_steps < 1:
             raise UsageError(f"--train-steps {train_steps}: a training takes 1 step or more")
-        if binarisation is not None and binarisation not in BINARISATIONS:
-            raise unknown_name("binarisation", binarisation, BINARISATIONS)
-        if penalty is not None and penalty not in PENALTIES:
-            raise unknown_name("penalty", penalty, PENALTIES)
+        chosen: dict[str, Any] = {name: word for name, word in words.items() if word is not None}
+        for name, word in chosen.items():
+            if word not in _WORDS[name]:
+                raise unknown_name(name, word, _WORDS[name])
         total = self.warmup_steps + self.search_steps if steps is None else steps
         warmup = round(total * self.warmup_steps / (self.warmup_steps + self.search_steps))
         return replace(
@@ -57,14 +61,21 @@ class SearchSettings:
             warmup_steps=warmup,
             search_steps=total - warmup,
             train_steps=train_steps or self.train_steps,
-            binarisation=binarisation or self.binarisation,
-            penalty=penalty or self.penalty,
+            **chosen,
         )
 
     @property
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
 
+
+_WORDS = {
+    "strategy": STRATEGIES,
+    "binarisation": BINARISATIONS,
+    "penalty": PENALTIES,
+    "reward": REWARDS,
+}
+"""Settings that are one of a few words."""
 
 MINI = SearchSettings(
     warmup_steps=300,

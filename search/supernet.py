@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +47,15 @@ class SuperNet(nn.Module):
     def weights(self) -> list[nn.Parameter]:
         """Every parameter but `alpha`."""
         return [value for name, value in self.named_parameters() if name != "alpha"]
+
+    def sample(self, generator: np.random.Generator) -> list[int]:
+        """A path: one candidate a block, drawn from softmax(alpha)."""
+        cumulative = self.probabilities.detach().double().cumsum(-1).cpu().numpy()
+        draws = generator.random(len(cumulative)) * cumulative[:, -1]
+        return [
+            int(np.searchsorted(row[:count], draw, side="right").clip(max=count - 1))
+            for row, draw, count in zip(cumulative, draws, self.space.counts, strict=True)
+        ]
 
     def _candidates(self) -> Iterator[nn.ModuleList]:
         for block in self.blocks:

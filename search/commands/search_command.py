@@ -4,25 +4,22 @@ import fcntl
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from latency import candidate_latency
 from latency.candidates import CandidateLatency
 from latency.errors import LatError, UsageError, extra
 from latency.units import format_ms
 from search import spaces
-from search.budget import AskedBudget
-from search.commands.console import notice, print_table, run
-from search.commands.targets import covered, known_targets, resolve
-from search.penalties import make_penalty
-from search.result import SearchResult
+from search.budget import SIZES, AskedBudget, Budget, check_together
+from search.commands.console import notice, run
+from search.commands.goals import fitting_memory, goal_of, parse_budgets, size_budgets
+from search.commands.printing import print_front, print_result
+from search.commands.targets import Target, known_targets, resolve
 from search.settings import preset
 from search.space import SearchSpace
 
@@ -33,18 +30,26 @@ RUN_FILES = (
     "model.onnx",
     "model.tflite",
     "model.npz",
+    "pareto.json",
+    "pareto",
 )
 """What a run leaves in its folder."""
 
 
 def search_command(
     target: Annotated[
-        str,
-        typer.Option(help="Device card, table, or path to either.", autocompletion=known_targets),
-    ] = "cpu",
-    budget: Annotated[
         str | None,
-        typer.Option(help="Latency on the device, e.g. 5ms, 750us; or 50% of the space's range."),
+        typer.Option(
+            help="Device card, table, or path to either; cpu if not given.",
+            autocompletion=known_targets,
+        ),
+    ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Latency on the target, e.g. 5ms, 750us; or 50% of the space's range. Several "
+            "together: gpu=2ms, params=3M, macs=300M, memory=2MB."
+        ),
     ] = None,
     space: Annotated[
         str, typer.Option(help="Search space.", autocompletion=spaces.known)
@@ -60,15 +65,37 @@ def search_command(
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in --out.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the run that is in --out.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    strategy: Annotated[str, typer.Option(help="Search strategy.")] = "proxyless-g",
+    strategy: Annotated[
+        str | None, typer.Option(help="proxyless-g, proxyless-r or evolution.")
+    ] = None,
     binarisation: Annotated[
         str | None, typer.Option(help="Gates of an architecture step: two or full.")
     ] = None,
     penalty: Annotated[str | None, typer.Option(help="lagrangian, add#linear or mul#log.")] = None,
+    reward: Annotated[
+        str | None, typer.Option(help="Of proxyless-r: lagrangian, mul or log.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Weight steps of the search.")] = None,
     train_steps: Annotated[
         int | None, typer.Option(help="Steps of the derived network's training.")
     ] = None,
+    trained: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder of a run whose trained supernet is taken."),
+    ] = None,
+    pareto: Annotated[
+        int | None,
+        typer.Option(help="So many networks from fastest to slowest, without training them."),
+    ] = None,
+    predicted: Annotated[
+        bool, typer.Option(help="Predict operators that the table lacks, do not measure them.")
+    ] = False,
+    measure_as_you_go: Annotated[
+        bool, typer.Option(help="Measure during the search, the operators that matter most.")
+    ] = False,
+    sigmas: Annotated[
+        float, typer.Option(min=0, help="Hold budgets for mean + so many standard deviations.")
+    ] = 2.0,
     largest: Annotated[
         bool, typer.Option(help="Also train and measure the space's largest network.")
     ] = False,
@@ -85,50 +112,106 @@ def search_command(
 
       lat-search --target cpu --space mini --budget 150us --out runs/mini
 
+      lat-search --budget cpu=5ms --budget gpu=2ms --budget params=4M
+
+      lat-search --target cpu --space mini --pareto 8 --from runs/mini
+
       lat-search --target cpu --space mini --range --json
     """
     started = time.monotonic()
     with extra("train"):
+        from search.commands.as_you_go import AsYouGo
+        from search.commands.front_job import find_front
         from search.commands.search_job import SearchJob
         from search.data import load_dataset
-    if strategy != "proxyless-g":
-        raise UsageError(f"unknown strategy '{strategy}' (known: proxyless-g)")
-    asked = None if budget is None and only_range else AskedBudget.parse(_given(budget))
-    goal = resolve(target)
+        from search.hardware import HardwareTerm
+    asked = parse_budgets(budget or _whole_range(pareto, only_range), target)
+    if pareto is not None and pareto < 2:
+        raise UsageError(f"--pareto {pareto}: a front has two networks or more")
+    targets = {one.name: resolve(one.name) for one in asked if one.name and one.name not in SIZES}
     dataset = load_dataset(data)
-    options: dict[str, Any] = {"width": width, "classes": dataset.classes, "batch": goal.batch}
-    if resolution is not None:
-        options["resolution"] = resolution
-    searched = spaces.load(space, **options)
+    searched = _space(space, targets, dataset.classes, resolution, width, asked)
     settings = preset(space).with_choices(
-        steps=steps, train_steps=train_steps, binarisation=binarisation, penalty=penalty
+        steps=steps,
+        train_steps=train_steps,
+        strategy=strategy,
+        binarisation=binarisation,
+        penalty=penalty,
+        reward=reward,
     )
-    table = covered(goal, searched, quiet=as_json)
-    costs = candidate_latency(table, searched.blocks, searched.fixed)
-    if asked is None or only_range:
-        _print_range(costs, searched, as_json)
+    as_you_go = None
+    if measure_as_you_go:
+        as_you_go = AsYouGo(targets[str(asked[0].name)], searched, sigmas)
+    goals = [
+        as_you_go.goal(one)
+        if as_you_go and one is asked[0]
+        else goal_of(targets[one.name], searched, one, sigmas, predicted, as_json)
+        for one in asked
+        if one.name in targets
+    ]
+    if only_range:
+        _print_range(goals[0].budget.costs, searched, as_json)
         return
-    wanted = asked.of(costs)
-    if text := wanted.check(costs):
-        notice(text)
-    make_penalty(settings.penalty, wanted.ms)  # refuses what it cannot be for, before any work
-    folder = out or Path("runs") / f"{Path(target).stem}-{space}-{wanted.ms:.4g}ms"
+    sizes = size_budgets(searched, asked)
+    budgets = [*(goal.budget for goal in goals), *sizes]
+    for one in budgets:
+        if text := one.check():
+            notice(text)
+    check_together(budgets)
+    HardwareTerm(budgets, settings.penalty)  # refuses what it cannot be for, before any work
+    folder = out or _default_folder(goals[0].budget, space, pareto)
+    supernet = trained / "checkpoint" / "search.pt" if trained else None
+    job = SearchJob(goals, sizes, searched, dataset, settings, seed, folder, supernet, as_you_go)
     with _run_folder(folder, resume, overwrite):
-        job = SearchJob(goal, table, costs, searched, dataset, wanted, settings, seed, folder)
+        if pareto is not None:
+            print_front(find_front(job, pareto, as_json), folder, as_json)
+            return
         result = job.run(started, quiet=as_json, with_largest=largest)
-    _print_result(result, folder, as_json)
-    if not result.meets_budget:
-        took = result.measured_high_ms or result.predicted_ms
+    if as_you_go:
+        as_you_go.tell()
+    print_result(result, folder, as_json)
+    for broken in (one for one in result.budgets if not one.meets):
+        took = broken.measured_high or broken.predicted_high
+        over = 100 * (took / broken.limit - 1)
         raise LatError(
-            f"the network takes up to {format_ms(took)}, "
-            f"{100 * (took / wanted.ms - 1):.1f} % over the budget of {format_ms(wanted.ms)}"
+            f"the network takes up to {format_ms(took)} on {broken.name}, "
+            f"{over:.1f} % over the budget of {format_ms(broken.limit)}"
         )
 
 
-def _given(budget: str | None) -> str:
-    if budget is None:
+def _whole_range(pareto: int | None, only_range: bool) -> list[str]:
+    """The budgets of who gives none: a front and a range may span the whole space."""
+    if pareto is None and not only_range:
         raise UsageError("no --budget given; say how long the network may take, e.g. --budget 5ms")
-    return budget
+    return ["100%"]
+
+
+def _space(
+    name: str,
+    targets: Mapping[str, Target],
+    classes: int,
+    resolution: int | None,
+    width: float,
+    asked: Sequence[AskedBudget],
+) -> SearchSpace:
+    """The space that is searched, for the targets' batch and within the memory budget."""
+    batches = {name: target.batch for name, target in targets.items()}
+    if len(set(batches.values())) > 1:
+        raise UsageError(f"the targets compute batches of different sizes: {batches}")
+    options: dict[str, Any] = {
+        "width": width,
+        "classes": classes,
+        "batch": next(iter(batches.values())),
+    }
+    if resolution is not None:
+        options["resolution"] = resolution
+    return fitting_memory(spaces.load(name, **options), asked)
+
+
+def _default_folder(budget: Budget, space: str, pareto: int | None) -> Path:
+    target = Path(budget.name).stem
+    what = f"front{pareto}" if pareto else f"{budget.limit:.4g}ms"
+    return Path("runs") / f"{target}-{space}-{what}"
 
 
 @contextmanager
@@ -168,49 +251,6 @@ def _print_range(costs: CandidateLatency, space: SearchSpace, as_json: bool) -> 
     else:
         fastest, slowest = format_ms(costs.fastest_ms), format_ms(costs.slowest_ms)
         print(f"{space.tag}: {space.size:.1e} networks, from {fastest} to {slowest}")
-
-
-def _print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(asdict(result)))
-        return
-    table = Table(title=f"{result.space} on {result.target}, {result.data}")
-    for column in ("", "found network", *(["largest network"] if result.largest else [])):
-        table.add_column(column, justify="left" if not column else "right")
-
-    def row(label: str, found: str, largest: str) -> None:
-        table.add_row(label, found, *([largest] if result.largest else []))
-
-    big = dict(result.largest or {})
-    row("budget", format_ms(result.budget_ms), "")
-    row(
-        "predicted",
-        _with_interval(result.predicted_ms, result.predicted_high_ms),
-        format_ms(big.get("predicted_ms", 0)),
-    )
-    if result.measured_ms is not None and result.measured_high_ms is not None:
-        row(
-            "measured",
-            _with_interval(result.measured_ms, result.measured_high_ms),
-            format_ms(big.get("measured_ms") or 0),
-        )
-        error = result.predicted_ms / result.measured_ms - 1
-        row("prediction's error", f"{100 * error:+.1f} %", "")
-        row("measured / budget", f"{result.measured_ms / result.budget_ms:.3f}", "")
-    for label, key in (("valid accuracy", "valid_accuracy"), ("test accuracy", "test_accuracy")):
-        row(label, f"{100 * getattr(result, key):.1f} %", f"{100 * big.get(key, 0):.1f} %")
-    row("MACs", f"{result.macs / 1e6:.1f} M", f"{big.get('macs', 0) / 1e6:.1f} M")
-    row("parameters", f"{result.params / 1e6:.2f} M", f"{big.get('params', 0) / 1e6:.2f} M")
-    print_table(table)
-    if result.measured_ms is None:
-        print("not measured: the device of this table is not at hand")
-    elif result.meets_budget:
-        print("meets the budget as measured, interval included")
-    print(f"{folder}: result.json, network.json, model.onnx ({result.seconds:.0f} s)")
-
-
-def _with_interval(ms: float, high_ms: float) -> str:
-    return f"{format_ms(ms)} ± {100 * (high_ms / ms - 1):.1f} %"
 
 
 def main() -> None:

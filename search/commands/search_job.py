@@ -2,8 +2,9 @@
 
 import json
 import math
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from latency.candidates import CandidateLatency
 from latency.measurement import Measurement
 from latency.modules import NetworkModule
 from latency.network import NetworkSpec
-from latency.table import LatencyTable
+from latency.whole_file import write_whole
 from search.budget import Budget
 from search.checkpoint import Checkpoint
 from search.commands.console import notice, progress_bar, version
-from search.commands.targets import Target
-from search.confirmation import Attempt, confirm, derive_confirmed, export, measure_on
-from search.data import Dataset
-from search.derivation import derive
-from search.result import SearchResult
-from search.searcher import NetworkTraining, StepReport, SupernetTraining
+from search.commands.goals import Goal
+from search.confirmation import (
+    Attempt,
+    Choose,
+    confirm,
+    derive_confirmed,
+    export,
+    measure_on,
+    predictions,
+)
+from search.data import Dataset, Split
+from search.derivation import MostProbable
+from search.evolution import Evolution
+from search.fitness import supernet_fitness
+from search.result import BudgetResult, SearchResult
+from search.searcher import NetworkTraining, Revise, StepReport, SupernetTraining
 from search.settings import SearchSettings
 from search.space import SearchSpace
 from search.training import accuracy
@@ -33,199 +43,270 @@ from search.training import accuracy
 _TRAININGS = 3
 """How often a network that proves over budget once trained is derived and trained anew."""
 
+_EVOLUTION = 5
+"""Stream of random numbers of the evolution."""
+
 
 class SearchJob:
-    """A search of `space` for `target` under `budget`, whose files are kept in `folder`.
+    """A search of `space` for the targets of `goals` under their budgets and those of `sizes`,
+    whose files are kept in `folder`. The first goal is what the network makes use of.
 
     The job goes on from what it finds in `folder`: the supernet's checkpoint, the networks that
-    were derived and measured already, the trained network's checkpoint.
+    were derived and measured already, the trained network's checkpoint. `trained`: the checkpoint
+    of another run, whose supernet is taken instead of training one. `revise`: see
+    `search.searcher`.
     """
 
     def __init__(
         self,
-        target: Target,
-        table: LatencyTable,
-        costs: CandidateLatency,
+        goals: Sequence[Goal],
+        sizes: Sequence[Budget],
         space: SearchSpace,
         data: Dataset,
-        budget: Budget,
         settings: SearchSettings,
         seed: int,
         folder: Path,
+        trained: Path | None = None,
+        revise: Revise | None = None,
     ) -> None:
-        self.target, self.table, self.costs = target, table, costs
-        self.space, self.data, self.budget = space, data, budget
-        self.settings, self.seed, self.folder = settings, seed, folder
+        self.goals, self.sizes = tuple(goals), tuple(sizes)
+        self.space, self.data, self.settings, self.seed = space, data, settings, seed
+        self.folder, self.trained, self.revise = folder, trained, revise
+        self.budgets = (*(goal.budget for goal in goals), *sizes)
 
     def run(self, started: float, quiet: bool, with_largest: bool) -> SearchResult:
         """Search, derive, train, export and measure. `started`: on the monotonic clock."""
         with progress_bar(quiet) as bar:
-            search = SupernetTraining(
-                self.space, self.data, self.costs, self.budget.ms, self.settings, self.seed
-            )
-            search.run(self._checkpoint("search"), _show(bar, "searching", quiet))
+            search = self.search(bar, quiet)
             utility = search.supernet.log_probabilities.detach().double().numpy()
-            attempts, training, measured = self._derive_and_train(utility, bar, quiet)
+            choose = self._chooser(search, utility)
+            attempts, training, measured = self._derive_and_train(choose, bar, quiet)
             largest = self._largest(bar, quiet) if with_largest else None
         chosen = attempts[-1]
-        prediction = self.table.predict(chosen.network)
+        results = [self._budget_result(b, chosen, measured.get(b.name)) for b in self.budgets]
+        first = results[0]
         result = SearchResult(
-            target=self.target.name,
+            target=first.name,
             space=self.space.tag,
             data=self.data.name,
-            strategy="proxyless-g",
-            budget_ms=self.budget.ms,
-            predicted_ms=prediction.ms,
-            predicted_low_ms=prediction.low_ms,
-            predicted_high_ms=prediction.high_ms,
-            measured_ms=measured.median_ms if measured else None,
-            measured_low_ms=measured.low_ms if measured else None,
-            measured_high_ms=measured.high_ms if measured else None,
-            meets_budget=(measured.high_ms if measured else prediction.ms) <= self.budget.ms,
-            **self._accuracies(training),
+            strategy=self.settings.strategy,
+            budget_ms=first.limit,
+            predicted_ms=first.predicted,
+            predicted_low_ms=first.predicted_low,
+            predicted_high_ms=first.predicted_high,
+            measured_ms=first.measured,
+            measured_low_ms=first.measured_low,
+            measured_high_ms=first.measured_high,
+            meets_budget=all(one.meets for one in results),
+            budgets=results,
+            valid_accuracy=self._accuracy(training, self.data.valid),
+            test_accuracy=self._accuracy(training, self.data.test),
             macs=chosen.network.macs,
             params=chosen.network.params,
             seconds=time.monotonic() - started,
             seed=self.seed,
             choices=chosen.choices,
+            candidates=[[op.key if op else None for op in block] for block in self.space.blocks],
             settings=self.settings.as_dict,
             attempts=[_as_dict(attempt) for attempt in attempts],
             history=search.history,
             probabilities=np.exp(utility).tolist(),
-            table=self.table.source,
+            table=first.table or "",
             version=version(),
+            command=[Path(sys.argv[0]).name, *sys.argv[1:]],
             largest=largest,
         )
         (self.folder / "network.json").write_text(chosen.network.to_json())
         result.save(self.folder / "result.json")
         return result
 
+    def search(self, bar: Progress, quiet: bool) -> SupernetTraining:
+        """Train the supernet and its architecture, or take over those of a trained run."""
+        training = SupernetTraining(
+            self.space, self.data, self.budgets, self.settings, self.seed, self.revise
+        )
+        if self.trained is not None:
+            training.take_over(Checkpoint(self.trained, self._own()).load_of("space", "data"))
+        else:
+            training.run(self._checkpoint("search"), _show(bar, "searching", quiet))
+        return training
+
+    def evolution(self, search: SupernetTraining, utility: NDArray[np.float64]) -> Evolution:
+        """Evolution over the networks of a trained supernet."""
+        return Evolution(
+            utility,
+            [budget.costs for budget in self.budgets],
+            supernet_fitness(search.supernet, self.data.valid, self.space.resolution),
+            np.random.default_rng((self.seed, _EVOLUTION)),
+            self.settings.evolution_children,
+        )
+
+    def _chooser(self, search: SupernetTraining, utility: NDArray[np.float64]) -> Choose:
+        if self.settings.strategy == "evolution":
+            return self.evolution(search, utility)
+        costs = [budget.costs for budget in self.budgets]
+        if any(goal.can_measure for goal in self.goals):
+            return MostProbable(utility, costs)
+        return MostProbable(utility, costs, band=1.0)
+
     def _derive_and_train(
-        self, utility: NDArray[np.float64], bar: Progress, quiet: bool
-    ) -> tuple[list[Attempt], NetworkTraining, Measurement | None]:
-        """Derive a network that meets the budget, train it, and measure what is deployed. Where
-        that proves over budget, correct the latency model and start over, a few times at most.
-        All attempts (the last one counts), its training, and what was measured of its file."""
+        self, choose: Choose, bar: Progress, quiet: bool
+    ) -> tuple[list[Attempt], NetworkTraining, dict[str, Measurement]]:
+        """Derive a network that meets the budgets, train it, and measure what is deployed. Where
+        that proves over budget, correct the latency models and start over, a few times at most.
+        All attempts (the last one counts), its training, and what was measured of its files."""
         attempts: list[Attempt] = []
         for number in range(_TRAININGS):
-            correction = attempts[-1].correction if attempts else 1.0
-            attempts += self._derive(utility, correction, number)
+            attempts += self._derive(choose, attempts[-1:], number)
             chosen = attempts[-1]
-            training = NetworkTraining(chosen.network, self.data, self.settings, self.seed)
-            phase = f"train-{'.'.join(map(str, chosen.choices))}"
-            training.run(self._checkpoint(phase), _show(bar, "training the network", quiet))
-            model = export(chosen.network, training.module)
-            (self.folder / "model.onnx").write_bytes(model)
-            measured = self._measure_trained(
-                chosen.network, training.module, self.budget.ms, self.folder / "model"
-            )
-            if measured is None or measured.high_ms <= self.budget.ms:
+            training = self.train(chosen, bar, quiet)
+            (self.folder / "model.onnx").write_bytes(export(chosen.network, training.module))
+            measured = self._measure_trained(chosen.network, training.module, keep=True)
+            final = Attempt(chosen.choices, chosen.network, chosen.predicted, measured)
+            if not measured or final.meets(self.budgets):
                 break
-            attempts.append(Attempt(chosen.choices, chosen.network, chosen.predicted_ms, measured))
-            if chosen.choices == tuple(np.nanargmin(self.costs.matrix, axis=1)):
+            attempts.append(final)
+            fastest = np.nanargmin(self.budgets[0].costs.matrix, axis=1)
+            if chosen.choices == tuple(fastest.tolist()):
                 break
         return attempts, training, measured
 
-    def _derive(
-        self, utility: NDArray[np.float64], correction: float, number: int
-    ) -> list[Attempt]:
-        """Derive a network, measured as often as it takes where the device is at hand. What a
+    def _derive(self, choose: Choose, before: Sequence[Attempt], number: int) -> Sequence[Attempt]:
+        """Derive a network, measured as often as it takes where devices are at hand. What a
         broken-off run found out already is taken from the folder."""
         path = self.folder / "checkpoint" / f"derived-{number}.json"
         if path.exists():
             return [self._attempt(saved) for saved in json.loads(path.read_text())]
-        if self.target.device is None or self.target.card is None:
-            choices = derive(utility, self.costs, self.budget.ms)
-            ms = float(self.costs.predict(choices)[0])
-            attempts = [Attempt(choices, self.space.network(choices), ms, None)]
-        else:
-            measure = measure_on(self.target.device, self.target.card.measuring)
-            attempts = list(
-                derive_confirmed(
-                    self.space, utility, self.costs, self.budget.ms, measure, correction
-                )
-            )
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps([_as_dict(attempt) for attempt in attempts]))
-        temporary.replace(path)
+        measures = {
+            goal.budget.name: measure_on(goal.target.device, goal.target.card.measuring)
+            for goal in self.goals
+            if goal.target.device is not None and goal.target.card is not None
+        }
+        corrections = before[-1].corrections if before else None
+        attempts = derive_confirmed(self.space, choose, self.budgets, measures, corrections)
+        write_whole(path, json.dumps([_as_dict(attempt) for attempt in attempts]))
         return attempts
 
     def _attempt(self, saved: dict[str, Any]) -> Attempt:
         choices = tuple(saved["choices"])
-        measured = Measurement(**saved["measured"]) if saved["measured"] else None
-        return Attempt(choices, self.space.network(choices), saved["predicted_ms"], measured)
+        measured = {name: Measurement(**row) for name, row in saved["measured"].items()}
+        return Attempt(choices, self.space.network(choices), saved["predicted"], measured)
+
+    def train(self, attempt: Attempt, bar: Progress, quiet: bool) -> NetworkTraining:
+        """Train a network of the space from scratch."""
+        training = NetworkTraining(attempt.network, self.data, self.settings, self.seed)
+        phase = f"train-{'.'.join(map(str, attempt.choices))}"
+        training.run(self._checkpoint(phase), _show(bar, "training the network", quiet))
+        return training
 
     def _measure_trained(
-        self,
-        network: NetworkSpec,
-        module: NetworkModule,
-        budget_ms: float,
-        keep_as: Path | None = None,
-    ) -> Measurement | None:
-        """Measure the file that the target's runtime executes, and keep it: model.onnx, or one
-        beside it."""
-        device, card = self.target.device, self.target.card
-        if device is None or card is None:
-            return None
-        model = device.build(network, module.folded)
-        if keep_as is not None:
-            keep_as.with_suffix(device.suffix).write_bytes(model)
-        return confirm(device, network, model, budget_ms, card.measuring)
+        self, network: NetworkSpec, module: NetworkModule, keep: bool = False
+    ) -> dict[str, Measurement]:
+        """Measure the file that each target's runtime executes; with `keep`, it stays beside
+        model.onnx, and is given time to prove within its budget."""
+        measured = {}
+        for goal in self.goals:
+            device, card = goal.target.device, goal.target.card
+            if device is None or card is None:
+                continue
+            model = device.build(network, module.folded)
+            if keep:
+                (self.folder / "model").with_suffix(device.suffix).write_bytes(model)
+            limit = goal.budget.limit if keep else math.inf
+            measured[goal.budget.name] = confirm(device, network, model, limit, card.measuring)
+        return measured
+
+    def _budget_result(
+        self, budget: Budget, chosen: Attempt, measured: Measurement | None
+    ) -> BudgetResult:
+        goal = next((goal for goal in self.goals if goal.budget is budget), None)
+        if goal is None:
+            value = chosen.predicted[budget.name]
+            low = high = value
+        else:
+            prediction = goal.model.predict(chosen.network)
+            value, low, high = prediction.ms, prediction.low_ms, prediction.high_ms
+        # Where operators are predicted, the budget holds for the mean and some deviations.
+        held = measured.high_ms if measured else chosen.predicted[budget.name]
+        return BudgetResult(
+            name=budget.name,
+            unit=budget.unit,
+            limit=budget.limit,
+            predicted=value,
+            predicted_low=low,
+            predicted_high=high,
+            measured=measured.median_ms if measured else None,
+            measured_low=measured.low_ms if measured else None,
+            measured_high=measured.high_ms if measured else None,
+            meets=held <= budget.limit,
+            table=str(goal.target.path) if goal else None,
+        )
 
     def _largest(self, bar: Progress, quiet: bool) -> dict[str, Any]:
         """The space's largest network, trained and measured like the one found."""
         choices = self.space.largest
         network = self.space.network(choices)
+        attempt = Attempt(choices, network, predictions(self.budgets, choices))
+        return self.trained_and_measured("largest", attempt, bar, quiet)
+
+    def trained_and_measured(
+        self, name: str, attempt: Attempt, bar: Progress, quiet: bool
+    ) -> dict[str, Any]:
+        """A network to compare with, trained and measured like the one found."""
+        network = attempt.network
         training = NetworkTraining(network, self.data, self.settings, self.seed)
-        training.run(self._checkpoint("largest"), _show(bar, "training the largest", quiet))
-        predicted_ms = self.table.predict(network).ms
-        measured = self._measure_trained(network, training.module, math.inf)
+        training.run(self._checkpoint(name), _show(bar, f"training: {name}", quiet))
+        first = self.budgets[0].name
+        measured = self._measure_trained(network, training.module).get(first)
         return {
-            "predicted_ms": predicted_ms,
+            "name": name,
+            "choices": list(attempt.choices),
+            "predicted_ms": attempt.predicted[first],
             "measured_ms": measured.median_ms if measured else None,
-            **self._accuracies(training),
+            "valid_accuracy": self._accuracy(training, self.data.valid),
+            "test_accuracy": self._accuracy(training, self.data.test),
             "macs": network.macs,
             "params": network.params,
         }
 
-    def _accuracies(self, training: NetworkTraining) -> dict[str, float]:
-        module, resolution = training.module, self.space.resolution
-        return {
-            "valid_accuracy": accuracy(module, self.data.valid, resolution),
-            "test_accuracy": accuracy(module, self.data.test, resolution),
-        }
+    def _accuracy(self, training: NetworkTraining, split: Split) -> float:
+        return accuracy(training.module, split, self.space.resolution)
 
-    def _checkpoint(self, phase: str) -> Checkpoint:
-        """The checkpoint of a phase; it belongs to this job's words alone."""
-        mine = {
-            "target": self.target.name,
+    def _own(self) -> dict[str, Any]:
+        """What the checkpoints of this job belong to."""
+        return {
+            "budgets": {budget.name: budget.limit for budget in self.budgets},
             "space": self.space.tag,
             "data": self.data.name,
-            "budget_ms": self.budget.ms,
             "seed": self.seed,
             **self.settings.as_dict,
         }
-        return Checkpoint(self.folder / "checkpoint" / f"{phase}.pt", mine)
+
+    def _checkpoint(self, phase: str) -> Checkpoint:
+        return Checkpoint(self.folder / "checkpoint" / f"{phase}.pt", self._own())
 
 
 def _as_dict(attempt: Attempt) -> dict[str, Any]:
     return {
         "choices": list(attempt.choices),
-        "predicted_ms": attempt.predicted_ms,
-        "measured": asdict(attempt.measured) if attempt.measured else None,
+        "predicted": dict(attempt.predicted),
+        "measured": {name: asdict(row) for name, row in attempt.measured.items()},
     }
 
 
 def _show(bar: Progress, doing: str, quiet: bool) -> Callable[[StepReport], None]:
     """Show steps as a bar on a terminal, and as a line now and then where there is none."""
     task = bar.add_task(doing, total=None)
+    said = ""
 
     def show(report: StepReport) -> None:
-        said = f"{doing}, loss {report.train_loss:.2f}"
-        bar.update(task, description=said, completed=report.step, total=report.total_steps)
+        nonlocal said
+        if report.expected is not None and report.entropy is not None:
+            expected = ", ".join(f"{name} {value:.4g}" for name, value in report.expected.items())
+            said = f", expected {expected}, entropy {report.entropy:.2f}"
+        line = f"{doing}, loss {report.train_loss:.2f}{said}"
+        bar.update(task, description=line, completed=report.step, total=report.total_steps)
         if bar.disable and not quiet and report.step % max(1, report.total_steps // 10) == 0:
-            notice(
-                f"{doing}: step {report.step} of {report.total_steps}, loss {report.train_loss:.2f}"
-            )
+            notice(f"{line}: step {report.step} of {report.total_steps}")
 
     return show

@@ -1,1 +1,34 @@
 """How the architecture is searched: one file a strategy."""
+
+from collections.abc import Callable
+
+from latency.errors import unknown_name
+from search.hardware import HardwareTerm
+from search.settings import STRATEGIES, SearchSettings
+from search.strategies.base import Strategy
+from search.strategies.proxyless_g import ProxylessG
+from search.strategies.proxyless_r import ProxylessR
+from search.supernet import SuperNet
+
+
+def make_strategy(
+    supernet: SuperNet, hardware: HardwareTerm, settings: SearchSettings
+) -> Strategy | None:
+    """The strategy that the settings name; None for `evolution`, which leaves alpha uniform and
+    searches once the weights are trained. `UsageError` for unknown names."""
+    makers: dict[str, Callable[[], Strategy | None]] = {
+        "proxyless-g": lambda: ProxylessG(
+            supernet, hardware, settings.binarisation, settings.arch_learning_rate
+        ),
+        "proxyless-r": lambda: ProxylessR(
+            supernet,
+            hardware,
+            settings.reward,
+            settings.arch_learning_rate,
+            settings.reinforce_networks,
+        ),
+        "evolution": lambda: None,
+    }
+    if settings.strategy not in makers:
+        raise unknown_name("strategy", settings.strategy, STRATEGIES)
+    return makers[settings.strategy]()

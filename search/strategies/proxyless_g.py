@@ -5,7 +5,7 @@ two    two paths a block are sampled; their parameters move, and are then shifte
 full   every candidate has a gate
 """
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,49 +13,33 @@ from torch import Tensor
 from torch.nn import functional
 
 from latency.errors import unknown_name
-from latency.expected import ExpectedLatency
 from search.gates import gate_to_alpha_gradient
-from search.penalties import Penalty
+from search.hardware import HardwareTerm
 from search.settings import BINARISATIONS
+from search.strategies.base import AlphaOptimizer, ArchitectureStep
 from search.supernet import SuperNet
 
 
-@dataclass(frozen=True)
-class ArchitectureStep:
-    """What an architecture step saw: the validation batch's loss, and the expected latency."""
-
-    task_loss: float
-    expected_ms: float
-
-
 class ProxylessG:
-    """Updates `supernet.alpha` from validation batches under a hardware penalty.
+    """Updates `supernet.alpha` from validation batches under a hardware term.
 
-    Adam (Kingma & Ba, ICLR 2015) with beta1 = 0, whose step is linear in the gradient once its
-    second moments are known. So the step splits into the task's part, after which `two` shifts
-    the sampled paths, and the hardware's part, which moves every path.
+    The optimiser's step splits into the task's part, after which `two` shifts the sampled paths,
+    and the hardware's part, whose gradient is exact and which moves every path.
     """
 
     def __init__(
         self,
         supernet: SuperNet,
-        expected_latency: ExpectedLatency,
-        penalty: Penalty,
+        hardware: HardwareTerm,
         binarisation: str = "two",
         learning_rate: float = 1e-3,
-        beta2: float = 0.999,
-        epsilon: float = 1e-8,
     ) -> None:
         if binarisation not in BINARISATIONS:
             raise unknown_name("binarisation", binarisation, BINARISATIONS)
         self.supernet = supernet
-        self.expected_latency = expected_latency
-        self.penalty = penalty
+        self.hardware = hardware
         self.binarisation = binarisation
-        self.learning_rate = learning_rate
-        self.beta2, self.epsilon = beta2, epsilon
-        self.second_moment = torch.zeros_like(supernet.alpha)
-        self.steps = 0
+        self.optimizer = AlphaOptimizer(supernet.alpha, learning_rate)
 
     def step(
         self, images: Tensor, labels: Tensor, generator: np.random.Generator
@@ -63,14 +47,17 @@ class ProxylessG:
         """One architecture step on a validation batch."""
         sampled, active = self._sample(generator)
         task_loss, task_gradient = self._task_gradient(images, labels, sampled, active)
-        expected_ms, latency_gradient = self._latency_gradient()
-        slope = self.penalty.slope(task_loss, expected_ms)
-        self._update(slope.task * task_gradient, slope.per_ms * latency_gradient, sampled)
-        return ArchitectureStep(task_loss, expected_ms)
+        probabilities = self.supernet.probabilities.detach()
+        seen = self.hardware.step(probabilities, task_loss)
+        hardware_gradient = gate_to_alpha_gradient(seen.gradient, probabilities.double()).to(
+            probabilities.dtype
+        )
+        self._update(seen.task_weight * task_gradient, hardware_gradient, sampled)
+        return ArchitectureStep(task_loss, seen.expected, seen.multipliers)
 
     def _sample(self, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Candidates with a gate (blocks, n), -1 for none, and which of them runs (blocks,)."""
-        probabilities = self.supernet.probabilities.detach().double().numpy()
+        probabilities = self.supernet.probabilities.detach().double().cpu().numpy()
         width = 2 if self.binarisation == "two" else probabilities.shape[1]
         sampled = np.full((len(probabilities), width), -1)
         active = np.zeros(len(probabilities), int)
@@ -88,11 +75,12 @@ class ProxylessG:
         self, images: Tensor, labels: Tensor, sampled: Tensor, active: Tensor
     ) -> tuple[float, Tensor]:
         """Validation loss, and its gradient with respect to alpha (blocks, candidates)."""
-        gates = torch.zeros(sampled.shape, requires_grad=True)
+        alpha = self.supernet.alpha.detach()
+        gates = torch.zeros(sampled.shape, requires_grad=True, device=alpha.device)
         scores = self.supernet.forward_gated(images, gates, sampled, active)
         loss = functional.cross_entropy(scores, labels)
         (gate_gradient,) = torch.autograd.grad(loss, gates)
-        alpha = self.supernet.alpha.detach()
+        sampled = sampled.to(alpha.device)
         has_gate = sampled >= 0
         logits = alpha.gather(1, sampled.clamp(min=0)).masked_fill(~has_gate, -torch.inf)
         among_sampled = gate_to_alpha_gradient(gate_gradient, logits.softmax(-1))
@@ -100,38 +88,24 @@ class ProxylessG:
         gradient.scatter_add_(1, sampled.clamp(min=0), among_sampled.masked_fill(~has_gate, 0))
         return float(loss.detach()), gradient
 
-    def _latency_gradient(self) -> tuple[float, Tensor]:
-        """Expected latency in ms, and its exact gradient with respect to alpha."""
-        expected_ms = self.expected_latency(self.supernet.probabilities.double())
-        (gradient,) = torch.autograd.grad(expected_ms, self.supernet.alpha)
-        return float(expected_ms.detach()), gradient
-
     @torch.no_grad()
     def _update(self, task: Tensor, hardware: Tensor, sampled: Tensor) -> None:
-        self.steps += 1
-        self.second_moment.lerp_((task + hardware) ** 2, 1 - self.beta2)
-        corrected = self.second_moment / (1 - self.beta2**self.steps)
-        rate = self.learning_rate / (corrected.sqrt() + self.epsilon)
+        rate = self.optimizer.rate(task + hardware)
         alpha = self.supernet.alpha
         moved = alpha - rate * task
         if self.binarisation == "two":
-            moved = keep_mass(alpha, moved, sampled)
+            moved = keep_mass(alpha, moved, sampled.to(alpha.device))
         alpha.copy_(moved - rate * hardware)
 
     @property
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """What a checkpoint must keep besides the supernet."""
-        return {
-            "second_moment": self.second_moment,
-            "steps": self.steps,
-            "penalty": self.penalty.state,
-        }
+        return {"optimizer": self.optimizer.state, "hardware": self.hardware.state}
 
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Take up a state that a checkpoint kept."""
-        self.second_moment.copy_(state["second_moment"])
-        self.steps = state["steps"]
-        self.penalty.restore(state["penalty"])
+        self.optimizer.restore(state["optimizer"])
+        self.hardware.restore(state["hardware"])
 
 
 def keep_mass(before: Tensor, after: Tensor, sampled: Tensor) -> Tensor:

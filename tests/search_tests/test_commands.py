@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from latency import LatencyTable, NetworkSpec
+from latency import LatencyTable, NetworkSpec, candidate_latency, fit
 from search import spaces
 from search.commands.predict_command import main as lat_predict
 from search.commands.profile_command import main as lat_profile
@@ -113,6 +113,92 @@ def test_a_search_without_the_device_is_predicted_and_says_so(invoke, mini_csv, 
     code, _, err = invoke(lat_search, *words, "--resume", "--seed", "1")
     assert code == 2
     assert "another seed" in err
+
+
+def test_budgets_of_a_target_and_of_sizes_hold_together(invoke, mini_csv):
+    words = ["--target", mini_csv, *QUICK, "--budget", "400us", "--budget", "params=40%"]
+    code, out, err = invoke(lat_search, *words, "--budget", "macs=9M", "--out", "run", "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert [budget["name"] for budget in result["budgets"]] == [str(mini_csv), "params", "macs"]
+    assert all(budget["meets"] for budget in result["budgets"])
+    assert result["params"] <= result["budgets"][1]["limit"]
+    assert result["macs"] <= 9e6
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--budget", "params=3M"], "no budget for the target"),
+        (["--budget", "1ms", "--budget", "2ms"], "two budgets for"),
+        (["--budget", "1ms", "--budget", "macs=1"], "is below the smallest network"),
+        (
+            ["--budget", "1ms", "--budget", "memory=1kB"],
+            "every network of the space takes at least",
+        ),
+        (["--budget", "1ms", "--strategy", "proxyless-r", "--reward", "most"], "unknown reward"),
+        (["--pareto", "1"], "two networks or more"),
+        (["--pareto", "3", "--from", "nowhere", "--out", "f"], "no such checkpoint"),
+        (["--budget", "1ms", "--measure-as-you-go"], "nothing can be measured as you go"),
+    ],
+)
+def test_words_of_several_budgets_and_fronts_that_are_off(invoke, mini_csv, words, said):
+    code, _, err = invoke(lat_search, "--target", mini_csv, "--space", "mini", *words)
+    assert code == 2
+    assert said in err
+
+
+@pytest.mark.parametrize("strategy", ["proxyless-r", "evolution"])
+def test_every_strategy_ends_in_a_network_within_the_budget(invoke, mini_csv, strategy):
+    words = ["--target", mini_csv, *QUICK, "--budget", "400us", "--strategy", strategy, "--json"]
+    code, out, err = invoke(lat_search, *words, "--out", "run")
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["strategy"] == strategy
+    assert result["predicted_ms"] <= 0.4
+
+
+def test_a_front_comes_out_of_a_trained_supernet_without_training(
+    invoke, mini_csv, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("search.fitness._IMAGES", 16)
+    words = ["--target", mini_csv, "--space", "mini"]
+    assert invoke(lat_search, *words, "--steps", "6", "--pareto", "2", "--out", "a")[0] == 0
+    trained = (tmp_path / "a" / "checkpoint" / "search.pt").read_bytes()
+    front = ["--pareto", "4", "--from", "a", "--budget", "90%", "--out", "b", "--json"]
+    code, out, err = invoke(lat_search, *words, *front)
+    assert code == 0, err
+    assert not (tmp_path / "b" / "checkpoint").exists()
+    assert (tmp_path / "a" / "checkpoint" / "search.pt").read_bytes() == trained
+    table, space = LatencyTable.load(mini_csv), spaces.load("mini")
+    rows = json.loads(out)["networks"]
+    assert len(rows) == 4
+    taken = []
+    for row in rows:
+        network = NetworkSpec.load(tmp_path / "b" / row["network"])
+        taken.append(table.predict(network).ms)
+        assert taken[-1] <= row["budget_ms"] * (1 + 1e-9)
+        assert network.ops == space.network(row["choices"]).ops
+    assert taken == sorted(taken)
+    code, _, err = invoke(lat_search, *words, *front[:4], "--resolution", "48", "--out", "c")
+    assert code == 1
+    assert "lacks" in err
+
+
+def test_predicted_operators_count_with_their_uncertainty(invoke, mini_csv, tmp_path):
+    table = LatencyTable.load(mini_csv)
+    blocks = [op for op in table if op.kind == "mbconv"]
+    rows = {op: row for op, row in table.rows.items() if op not in blocks[::3]}
+    LatencyTable(table.setting, rows).save(tmp_path / "partial.csv")
+    words = ["--target", tmp_path / "partial.csv", *QUICK, "--budget", "400us", "--json"]
+    assert invoke(lat_search, *words, "--out", "a")[0] == 1  # not without being told to
+    code, out, err = invoke(lat_search, *words, "--predicted", "--out", "b")
+    assert code == 0, err
+    assert "operators are predicted, not measured" in err
+    result, space = json.loads(out), spaces.load("mini")
+    model = fit(LatencyTable.load(tmp_path / "partial.csv"))
+    careful = candidate_latency(model, space.blocks, space.fixed, sigmas=2.0)
+    assert result["predicted_ms"] < careful.predict(result["choices"])[0] <= 0.4
 
 
 def test_a_budget_above_the_slowest_network_goes_on(invoke, mini_csv):

@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from latency import UsageError, candidate_latency
-from search.budget import Budget
+from latency import OpSpec, UsageError, candidate_latency
+from latency.footprint import peak_bytes
+from search.budget import AskedBudget, Budget, check_together, size_costs, within_memory
 from search.derivation import derive
 
 
@@ -61,6 +62,75 @@ def test_below_the_fastest_network_there_is_none(costs, generator):
 
 def test_a_budget_is_held_against_the_range_before_any_training(costs):
     with pytest.raises(UsageError, match="below the fastest network: the space reaches from"):
-        Budget(0.9 * costs.fastest_ms).check(costs)
-    assert Budget((costs.fastest_ms + costs.slowest_ms) / 2).check(costs) is None
-    assert "above the slowest network" in Budget(2 * costs.slowest_ms).check(costs)
+        Budget("cpu", 0.9 * costs.fastest_ms, costs).check()
+    assert Budget("cpu", (costs.fastest_ms + costs.slowest_ms) / 2, costs).check() is None
+    assert "above the slowest network" in Budget("cpu", 2 * costs.slowest_ms, costs).check()
+
+
+def test_of_several_budgets_each_holds_and_the_best_network_is_found(
+    toy_space, costs, every_network
+):
+    params = size_costs(toy_space, "params")
+    latency, sizes = costs.predict(every_network), params.predict(every_network)
+    for seed in range(10):
+        generator = np.random.default_rng(seed)
+        utility = _utility(costs, generator)
+        totals = utility[np.arange(len(costs.counts)), every_network].sum(1)
+        most_ms, most_params = np.quantile(latency, 0.5), np.quantile(sizes, 0.3)
+        choices = derive(utility, costs, most_ms, others=[(params, most_params)])
+        best = totals[(latency <= most_ms) & (sizes <= most_params)].max()
+        assert utility[np.arange(len(choices)), choices].sum() == pytest.approx(best)
+
+
+def test_budgets_that_no_network_meets_together_are_refused_before_any_training(toy_space, costs):
+    macs = size_costs(toy_space, "macs")
+    budgets = [Budget("cpu", costs.slowest_ms, costs), Budget("macs", macs.fastest_ms / 2, macs)]
+    with pytest.raises(UsageError, match="within the other budgets"):
+        check_together(budgets)
+
+
+def test_sizes_of_a_network_are_those_of_its_operators(toy_space, every_network):
+    for name in ("params", "macs"):
+        predicted = size_costs(toy_space, name).predict(every_network[::97])
+        networks = [toy_space.network(row.tolist()) for row in every_network[::97]]
+        assert predicted.tolist() == [getattr(network, name) for network in networks]
+
+
+def test_a_memory_budget_takes_out_the_candidates_over_it(toy_space):
+    peaks = [peak_bytes(op) for op in toy_space.operators]
+    limit = float(np.median(peaks))
+    within = within_memory(toy_space, limit)
+    assert max(peak_bytes(op) for op in within.operators) <= limit < max(peaks)
+    assert within.size < toy_space.size
+    with pytest.raises(UsageError, match="every network of the space takes at least"):
+        within_memory(toy_space, 1000)
+
+
+def test_the_peak_of_a_bottleneck_is_that_of_its_widest_moment():
+    op = OpSpec("mbconv", 8, 8, 16, 16, 3, 1, 6, "relu6")
+    hidden, border = 8 * 8 * 96 * 4, 8 * 8 * 16 * 4
+    assert peak_bytes(op) == 2 * hidden + border  # the input waits for the residual addition
+    assert peak_bytes(OpSpec("conv", 8, 8, 3, 4, 3, 1)) == 8 * 8 * (3 + 4) * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "amount", "share"),
+    [
+        ("5ms", None, 5.0, None),
+        ("gpu=750us", "gpu", 0.75, None),
+        ("50%", None, None, 0.5),
+        ("params=3M", "params", 3e6, None),
+        ("macs=30%", "macs", None, 0.3),
+        ("memory=2MB", "memory", 2e6, None),
+        ("memory=512KiB", "memory", 524288.0, None),
+    ],
+)
+def test_budgets_as_people_write_them(text, name, amount, share):
+    asked = AskedBudget.parse(text)
+    assert (asked.name, asked.amount, asked.share) == (name, amount, share)
+
+
+@pytest.mark.parametrize("text", ["params=3ms", "memory=50%", "gpu=3M", "120%", "params=-1"])
+def test_budgets_that_cannot_be_are_refused(text):
+    with pytest.raises(UsageError):
+        AskedBudget.parse(text)

@@ -7,7 +7,9 @@ from torch.nn import functional
 
 from latency import UsageError, candidate_latency
 from latency.expected import ExpectedLatency
+from search.budget import Budget, size_costs
 from search.gates import gate_to_alpha_gradient, gated
+from search.hardware import HardwareTerm
 from search.penalties import AddLinear, Lagrangian, MulLog, make_penalty
 from search.strategies.proxyless_g import ProxylessG, keep_mass
 from search.supernet import SuperNet
@@ -56,13 +58,13 @@ class Constant:
 
     state: dict = {}  # noqa: RUF012
 
-    def __init__(self, per_ms):
-        self.per_ms = per_ms
+    def __init__(self, per_cost):
+        self.per_cost = per_cost
 
-    def slope(self, task_loss, expected_ms):
+    def slope(self, task_loss, expected):
         from search.penalties import Slope
 
-        return Slope(1.0, self.per_ms)
+        return Slope(1.0, self.per_cost)
 
 
 @pytest.fixture
@@ -74,8 +76,25 @@ def supernet(toy_space):
 
 
 @pytest.fixture
-def expected_latency(toy_table, toy_space):
-    return ExpectedLatency(candidate_latency(toy_table, toy_space.blocks, toy_space.fixed))
+def costs(toy_table, toy_space):
+    return candidate_latency(toy_table, toy_space.blocks, toy_space.fixed)
+
+
+@pytest.fixture
+def expected_latency(costs):
+    return ExpectedLatency(costs)
+
+
+@pytest.fixture
+def hardware(costs):
+    """A hardware term of a constant slope."""
+
+    def make(per_cost):
+        term = HardwareTerm([Budget("toy", 1.0, costs)])
+        term.penalties["toy"] = Constant(per_cost)
+        return term
+
+    return make
 
 
 @pytest.fixture
@@ -86,11 +105,11 @@ def batch():
 
 @pytest.mark.parametrize("binarisation", ["two", "full"])
 def test_the_sampled_gates_get_the_gradient_of_the_dense_supernet(
-    supernet, expected_latency, batch, generator, binarisation
+    supernet, hardware, batch, generator, binarisation
 ):
     images, labels = batch
     supernet.eval()  # batch norm's batch statistics would be those of other inputs
-    strategy = ProxylessG(supernet, expected_latency, Constant(0), binarisation)
+    strategy = ProxylessG(supernet, hardware(0), binarisation)
     sampled, active = strategy._sample(generator)
     _, gradient = strategy._task_gradient(images, labels, sampled, active)
 
@@ -107,8 +126,8 @@ def test_the_sampled_gates_get_the_gradient_of_the_dense_supernet(
     torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-6)
 
 
-def test_two_samples_two_different_paths_a_block(supernet, expected_latency, generator):
-    strategy = ProxylessG(supernet, expected_latency, Constant(0), "two")
+def test_two_samples_two_different_paths_a_block(supernet, hardware, generator):
+    strategy = ProxylessG(supernet, hardware(0), "two")
     for _ in range(30):
         sampled, active = strategy._sample(generator)
         assert (sampled[:, 0] != sampled[:, 1]).all()
@@ -117,9 +136,9 @@ def test_two_samples_two_different_paths_a_block(supernet, expected_latency, gen
 
 
 def test_without_a_penalty_two_leaves_the_unsampled_paths_alone(
-    supernet, expected_latency, batch, generator
+    supernet, hardware, batch, generator
 ):
-    strategy = ProxylessG(supernet, expected_latency, Constant(0), "two", learning_rate=0.1)
+    strategy = ProxylessG(supernet, hardware(0), "two", learning_rate=0.1)
     before = supernet.probabilities.detach().clone()
     state = generator.bit_generator.state
     sampled, _ = strategy._sample(generator)
@@ -132,9 +151,9 @@ def test_without_a_penalty_two_leaves_the_unsampled_paths_alone(
 
 
 def test_the_hardware_moves_every_path_towards_faster_ones(
-    supernet, expected_latency, batch, generator
+    supernet, hardware, expected_latency, batch, generator
 ):
-    strategy = ProxylessG(supernet, expected_latency, Constant(100), "two", learning_rate=0.01)
+    strategy = ProxylessG(supernet, hardware(100), "two", learning_rate=0.01)
     before = float(expected_latency(supernet.probabilities.double()).detach())
     for _ in range(20):
         strategy.step(*batch, generator)
@@ -143,19 +162,36 @@ def test_the_hardware_moves_every_path_towards_faster_ones(
 
 @pytest.mark.parametrize("share", [0.3, 0.6])
 def test_the_multiplier_brings_the_expectation_to_the_budget(
-    supernet, expected_latency, toy_table, toy_space, batch, generator, share
+    supernet, costs, batch, generator, share
 ):
-    costs = candidate_latency(toy_table, toy_space.blocks, toy_space.fixed)
     budget_ms = costs.fastest_ms + share * (costs.slowest_ms - costs.fastest_ms)
-    strategy = ProxylessG(
-        supernet, expected_latency, Lagrangian(budget_ms), "two", learning_rate=0.03
-    )
-    seen = [strategy.step(*batch, generator).expected_ms for _ in range(400)]
+    hardware = HardwareTerm([Budget("toy", budget_ms, costs)])
+    strategy = ProxylessG(supernet, hardware, "two", learning_rate=0.03)
+    seen = [strategy.step(*batch, generator).expected["toy"] for _ in range(400)]
     assert np.mean(seen[-50:]) <= 1.03 * budget_ms
 
 
-def test_padding_never_gets_probability(supernet, expected_latency, batch, generator):
-    strategy = ProxylessG(supernet, expected_latency, Constant(1), "full", learning_rate=0.1)
+@pytest.mark.parametrize("binding", ["toy", "params"])
+def test_of_two_budgets_the_one_that_binds_is_approached(
+    supernet, toy_space, costs, batch, generator, binding
+):
+    params = size_costs(toy_space, "params")
+    budgets = []
+    for name, of in (("toy", costs), ("params", params)):
+        share = 0.3 if name == binding else 0.95
+        limit = of.fastest_ms + share * (of.slowest_ms - of.fastest_ms)
+        budgets.append(Budget(name, limit, of))
+    strategy = ProxylessG(supernet, HardwareTerm(budgets), "two", learning_rate=0.03)
+    seen = [strategy.step(*batch, generator) for _ in range(400)][-50:]
+    for budget in budgets:
+        mean = np.mean([step.expected[budget.name] for step in seen])
+        assert mean <= 1.03 * budget.limit
+        pulled = max(step.multipliers[budget.name] for step in seen)
+        assert (pulled > 0) == (budget.name == binding)
+
+
+def test_padding_never_gets_probability(supernet, hardware, batch, generator):
+    strategy = ProxylessG(supernet, hardware(1), "full", learning_rate=0.1)
     strategy.step(*batch, generator)
     for row, count in zip(supernet.probabilities.detach(), supernet.space.counts, strict=True):
         assert (row[count:] == 0).all()
@@ -175,16 +211,16 @@ def test_published_penalties_have_the_slope_of_their_formula(name):
     slope = penalty.slope(task, e)
     step = 1e-5
     assert slope.task == pytest.approx((loss(task + step, e) - loss(task, e)) / step, rel=1e-3)
-    assert slope.per_ms == pytest.approx((loss(task, e + step) - loss(task, e)) / step, rel=1e-3)
+    assert slope.per_cost == pytest.approx((loss(task, e + step) - loss(task, e)) / step, rel=1e-3)
 
 
 def test_the_multiplier_rises_over_budget_and_falls_below():
     penalty = Lagrangian(10.0)
-    slopes = [penalty.slope(1.0, 12.0).per_ms for _ in range(50)]
+    slopes = [penalty.slope(1.0, 12.0).per_cost for _ in range(50)]
     assert slopes == sorted(slopes)
     assert slopes[-1] > slopes[0]
     for _ in range(500):
-        last = penalty.slope(1.0, 8.0).per_ms
+        last = penalty.slope(1.0, 8.0).per_cost
     assert last == 0
 
 
@@ -193,4 +229,4 @@ def test_penalties_that_cannot_be_are_refused():
         make_penalty("mul#lag", 5)
     with pytest.raises(UsageError, match="over 1ms"):
         MulLog(0.5)
-    assert AddLinear(0.5).slope(1, 1).per_ms == pytest.approx(0.2)
+    assert AddLinear(0.5).slope(1, 1).per_cost == pytest.approx(0.2)

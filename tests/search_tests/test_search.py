@@ -9,9 +9,11 @@ import torch
 from devices.card import Measuring
 from devices.replay import ReplayDevice
 from latency import UsageError, candidate_latency
+from search.budget import Budget
 from search.checkpoint import Checkpoint
 from search.confirmation import confirm, derive_confirmed, export, measure_on
 from search.data import draw_batch, load_dataset
+from search.derivation import MostProbable
 from search.searcher import NetworkTraining, SupernetTraining
 from search.settings import SearchSettings
 from search.training import accuracy
@@ -44,18 +46,26 @@ def _break_at(step):
 
 
 def _search(toy_space, digits, costs, folder, on_step=lambda report: None, settings=SETTINGS):
-    training = SupernetTraining(toy_space, digits, costs, 0.15, settings, seed=3)
+    training = SupernetTraining(toy_space, digits, [Budget("toy", 0.15, costs)], settings, seed=3)
     checkpoint = Checkpoint(folder / "search.pt", {"seed": 3}, every_seconds=0)
     training.run(checkpoint, on_step)
     return training
 
 
-@pytest.mark.parametrize("binarisation", ["two", "full"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"binarisation": "two"},
+        {"binarisation": "full"},
+        {"strategy": "proxyless-r", "reinforce_networks": 3},
+        {"strategy": "proxyless-r", "reinforce_networks": 3, "reward": "mul"},
+    ],
+)
 @pytest.mark.parametrize("step", [2, 7, 11])
 def test_a_resumed_search_ends_like_an_unbroken_one(
-    toy_space, digits, costs, tmp_path, step, binarisation
+    toy_space, digits, costs, tmp_path, step, words
 ):
-    settings = replace(SETTINGS, binarisation=binarisation)
+    settings = replace(SETTINGS, **words)
     whole = _search(toy_space, digits, costs, tmp_path / "a", settings=settings)
     with pytest.raises(BrokenOffError):
         _search(toy_space, digits, costs, tmp_path / "b", _break_at(step), settings)
@@ -86,7 +96,7 @@ def test_a_resumed_training_ends_like_an_unbroken_one(toy_space, digits, tmp_pat
 
 def test_another_seed_gives_another_search(toy_space, digits, costs, tmp_path):
     one = _search(toy_space, digits, costs, tmp_path / "a")
-    other = SupernetTraining(toy_space, digits, costs, 0.15, SETTINGS, seed=4)
+    other = SupernetTraining(toy_space, digits, [Budget("toy", 0.15, costs)], SETTINGS, seed=4)
     other.run(Checkpoint(tmp_path / "b.pt", {}), lambda report: None)
     assert not torch.equal(one.supernet.alpha, other.supernet.alpha)
 
@@ -130,11 +140,14 @@ def test_the_network_meets_its_budget_on_a_device_the_table_is_wrong_about(
     utility = np.where(np.isnan(costs.matrix), -np.inf, generator.normal(size=costs.matrix.shape))
     budget_ms = factor * (costs.fastest_ms + costs.slowest_ms) / 2
     measure = measure_on(device, Measuring(), sleep=lambda seconds: None)
-    attempts = derive_confirmed(toy_space, utility, costs, budget_ms, measure)
+    budget = Budget("toy", budget_ms, costs)
+    attempts = derive_confirmed(
+        toy_space, MostProbable(utility, [costs]), [budget], {"toy": measure}
+    )
     best = attempts[-1]
-    assert best.measured.high_ms <= budget_ms
-    assert best.measured.median_ms >= 0.9 * budget_ms
-    assert best.correction == pytest.approx(factor, rel=0.02)
+    assert best.measured["toy"].high_ms <= budget_ms
+    assert best.measured["toy"].median_ms >= 0.9 * budget_ms
+    assert best.corrections["toy"] == pytest.approx(factor, rel=0.02)
     if factor > 1:
         assert len(attempts) > 1
 
@@ -143,9 +156,32 @@ def test_where_nothing_meets_the_budget_the_fastest_comes_back(toy_table, toy_sp
     device = ReplayDevice(toy_table, factor=2.0)
     budget_ms = 1.1 * costs.fastest_ms
     measure = measure_on(device, Measuring(), sleep=lambda seconds: None)
-    attempts = derive_confirmed(toy_space, np.zeros(costs.matrix.shape), costs, budget_ms, measure)
-    assert attempts[-1].measured.high_ms > budget_ms
-    assert attempts[-1].predicted_ms == pytest.approx(costs.fastest_ms)
+    choose = MostProbable(np.zeros(costs.matrix.shape), [costs])
+    budget = Budget("toy", budget_ms, costs)
+    attempts = derive_confirmed(toy_space, choose, [budget], {"toy": measure})
+    assert attempts[-1].measured["toy"].high_ms > budget_ms
+    assert attempts[-1].predicted["toy"] == pytest.approx(costs.fastest_ms)
+
+
+def test_a_network_for_two_devices_meets_both_budgets_though_both_tables_are_wrong(
+    toy_table, toy_space, costs
+):
+    """The second device is a third faster for the same operators, and both are slower than said."""
+    generator = np.random.default_rng(1)
+    utility = np.where(np.isnan(costs.matrix), -np.inf, generator.normal(size=costs.matrix.shape))
+    half = (costs.fastest_ms + costs.slowest_ms) / 2
+    budgets = [Budget("a", half, costs), Budget("b", 0.95 * half, costs)]
+    measures = {
+        name: measure_on(
+            ReplayDevice(toy_table, factor=factor), Measuring(), sleep=lambda seconds: None
+        )
+        for name, factor in (("a", 1.08), ("b", 1.05))
+    }
+    choose = MostProbable(utility, [costs, costs])
+    best = derive_confirmed(toy_space, choose, budgets, measures)[-1]
+    assert best.meets(budgets)
+    assert best.use(budgets) >= 0.9
+    assert set(best.measured) == {"a", "b"}
 
 
 def test_the_exported_model_is_measured_as_the_network_is(toy_table, toy_space, digits):

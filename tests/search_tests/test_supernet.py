@@ -5,10 +5,10 @@ import torch
 from torch.nn import functional
 
 from latency import candidate_latency
-from latency.expected import ExpectedLatency
 from latency.modules import NetworkModule
+from search.budget import Budget
+from search.hardware import HardwareTerm
 from search.memory import saved_bytes
-from search.penalties import Lagrangian
 from search.strategies.proxyless_g import ProxylessG
 from search.supernet import SuperNet
 
@@ -58,7 +58,7 @@ def test_an_architecture_step_never_saves_the_activations_of_all_candidates(
     supernet, toy_table, toy_space, batch, generator, binarisation, bound
 ):
     costs = candidate_latency(toy_table, toy_space.blocks, toy_space.fixed)
-    strategy = ProxylessG(supernet, ExpectedLatency(costs), Lagrangian(1.0), binarisation)
+    strategy = ProxylessG(supernet, HardwareTerm([Budget("toy", 1.0, costs)]), binarisation)
     sampled, active = strategy._sample(generator)
     path = [int(row[i]) for row, i in zip(sampled, active, strict=True)]
     gates = torch.zeros(sampled.shape, requires_grad=True)

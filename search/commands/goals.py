@@ -1,0 +1,93 @@
+"""What a search is held to: targets with their latency models and budgets, and sizes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from latency.candidates import candidate_latency
+from latency.errors import CoverageError, UsageError
+from latency.model import PREDICTED, LatencyModel
+from latency.regression import fit
+from search.budget import MEMORY, SIZES, AskedBudget, Budget, size_costs, within_memory
+from search.commands.console import notice
+from search.commands.targets import Target, covered
+from search.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A target, what predicts latencies on it, and the budget there."""
+
+    target: Target
+    model: LatencyModel
+    budget: Budget
+
+    @property
+    def can_measure(self) -> bool:
+        """Whether its device is at hand."""
+        return self.target.device is not None and self.target.card is not None
+
+
+def parse_budgets(words: Sequence[str], target: str | None) -> list[AskedBudget]:
+    """The budgets as given, the first one's of `target` where they name nothing ("cpu" where
+    that is not given either). Raises `UsageError` for a name twice, and where none is a latency.
+    """
+    asked = [AskedBudget.parse(word) for word in words]
+    named = [one.named(target or "cpu") for one in asked]
+    names = [one.name for one in named]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two budgets for {name}; give one")
+    if target is not None and target not in names:
+        raise UsageError(f"no budget for the target {target}; give one, e.g. --budget 5ms")
+    if all(name in SIZES for name in names):
+        raise UsageError("no latency among the budgets; say how long it may take: --budget 5ms")
+    # The target's budget is the first, which the network makes use of.
+    return sorted(named, key=lambda one: (one.name in SIZES, one.name != (target or names[0])))
+
+
+def fitting_memory(space: SearchSpace, asked: Sequence[AskedBudget]) -> SearchSpace:
+    """The space without what a memory budget forbids."""
+    for budget in asked:
+        if budget.name == MEMORY and budget.amount is not None:
+            return within_memory(space, budget.amount)
+    return space
+
+
+def size_budgets(space: SearchSpace, asked: Sequence[AskedBudget]) -> list[Budget]:
+    """Budgets of parameters and multiply-accumulates."""
+    names = [name for name in SIZES if name != MEMORY]
+    return [budget.of(size_costs(space, budget.name)) for budget in asked if budget.name in names]
+
+
+def goal_of(
+    target: Target,
+    space: SearchSpace,
+    asked: AskedBudget,
+    sigmas: float,
+    predicted: bool,
+    quiet: bool,
+) -> Goal:
+    """The goal of a budget on a target. Where operators are predicted and not measured, all count
+    with `sigmas` standard deviations above their mean."""
+    model = latency_model(target, space, predicted, quiet)
+    lacking = [op for op in space.operators if model.predict_op(op).source == PREDICTED]
+    if lacking:
+        notice(
+            f"{target.name}: {len(lacking)} of {len(space.operators)} operators are predicted, not "
+            f"measured; the budget is held for mean + {sigmas:g} standard deviations"
+        )
+    costs = candidate_latency(model, space.blocks, space.fixed, sigmas if lacking else 0.0)
+    return Goal(target, model, asked.of(costs))
+
+
+def latency_model(target: Target, space: SearchSpace, predicted: bool, quiet: bool) -> LatencyModel:
+    """The target's table with every operator of the space in it; with `predicted`, what it lacks
+    is predicted by regression, where that reaches, and not measured."""
+    table = target.table
+    if not predicted or table is None or not table.missing(space.operators):
+        return covered(target, space, quiet)
+    model = fit(table)
+    if far := model.missing(space.operators):
+        remedy = "they are too far from what it has to be predicted: measure them"
+        raise CoverageError((op.key for op in far), f"the table {table.source}", remedy)
+    return model

@@ -1,0 +1,88 @@
+"""What a search prints."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from latency.units import format_count, format_ms
+from search.commands.console import print_table
+from search.result import BudgetResult, SearchResult
+
+if TYPE_CHECKING:
+    from search.commands.front_job import Front
+
+
+def print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
+    """The network found, beside what it was compared with; or all of it as a JSON object."""
+    if as_json:
+        print(json.dumps(asdict(result)))
+        return
+    others = [*([result.largest] if result.largest else []), *result.baselines]
+    table = Table(title=f"{result.space} on {result.target}, {result.data}")
+    for column in ("", "found network", *(str(other["name"]) for other in others)):
+        table.add_column(column, justify="left" if not column else "right")
+    for budget in result.budgets:
+        _add_budget(table, budget, result)
+    for label, key in (("predicted", "predicted_ms"), ("measured", "measured_ms")):
+        if others:
+            table.add_row(f"{label}, {result.target}", "", *(_ms(one.get(key)) for one in others))
+    for label, key in (("valid accuracy", "valid_accuracy"), ("test accuracy", "test_accuracy")):
+        shares = (getattr(result, key), *(one[key] for one in others))
+        table.add_row(label, *(f"{100 * share:.1f} %" for share in shares))
+    for label, key in (("MACs", "macs"), ("parameters", "params")):
+        counts = (getattr(result, key), *(one[key] for one in others))
+        table.add_row(label, *(format_count(count) for count in counts))
+    print_table(table)
+    if result.measured_ms is None:
+        print("not measured: the device of this table is not at hand")
+    elif result.meets_budget:
+        print("meets the budget as measured, interval included")
+    print(f"{folder}: result.json, network.json, model.onnx ({result.seconds:.0f} s)")
+
+
+def _add_budget(table: Table, budget: BudgetResult, result: SearchResult) -> None:
+    """What was asked, predicted and measured of one budget."""
+    if budget.unit != "ms":
+        table.add_row(f"{budget.name} budget", format_count(budget.limit))
+        return
+    of = f", {budget.name}" if sum(b.unit == "ms" for b in result.budgets) > 1 else ""
+    table.add_row(f"budget{of}", format_ms(budget.limit))
+    table.add_row(f"predicted{of}", _with_interval(budget.predicted, budget.predicted_high))
+    if budget.measured is not None and budget.measured_high is not None:
+        table.add_row(f"measured{of}", _with_interval(budget.measured, budget.measured_high))
+        error = budget.predicted / budget.measured - 1
+        table.add_row(f"prediction's error{of}", f"{100 * error:+.1f} %")
+        table.add_row(f"measured / budget{of}", f"{budget.measured / budget.limit:.3f}")
+
+
+def print_front(front: "Front", folder: Path, as_json: bool) -> None:
+    """The networks of a front, fastest first; or all of it as a JSON object."""
+    if as_json:
+        print(json.dumps(vars(front)))
+        return
+    table = Table(title=f"{front.space} on {front.target}, {front.data}")
+    for column in ("budget", "predicted", "measured", "valid accuracy", "MACs", "parameters"):
+        table.add_column(column, justify="right")
+    for row in front.networks:
+        table.add_row(
+            format_ms(row["budget_ms"]),
+            format_ms(row["predicted_ms"]),
+            _ms(row["measured_ms"]),
+            f"{100 * row['valid_accuracy']:.1f} %",
+            format_count(row["macs"]),
+            format_count(row["params"]),
+        )
+    print_table(table)
+    print("accuracies are those with the supernet's weights, before any training of their own")
+    print(f"{folder}: pareto.json, pareto/*.json ({front.seconds:.0f} s)")
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else format_ms(value)
+
+
+def _with_interval(ms: float, high_ms: float) -> str:
+    return f"{format_ms(ms)} ± {100 * (high_ms / ms - 1):.1f} %"

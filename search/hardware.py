@@ -1,0 +1,76 @@
+"""`HardwareTerm`: the hardware's part of the architecture loss, over one or several budgets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latency.candidates import CandidateLatency
+from latency.expected import ExpectedLatency
+from search.budget import Budget
+from search.penalties import Lagrangian, Penalty, make_penalty
+
+
+@dataclass(frozen=True)
+class HardwareStep:
+    """What the hardware says in an architecture step.
+
+    `expected`: the expected cost, `multipliers`: the derivative of the loss by that cost as a
+    share of its limit, both by the budget's name. `task_weight`: the loss's derivative by the task
+    loss. `gradient` (blocks, candidates): its derivative by the path probabilities, exact.
+    """
+
+    expected: Mapping[str, float]
+    multipliers: Mapping[str, float]
+    task_weight: float
+    gradient: Tensor
+
+
+class HardwareTerm:
+    """Expected costs of a distribution over networks, and how the architecture loss depends on
+    them: by `penalty` (`search.settings.PENALTIES`) on the first budget, by a multiplier of its
+    own (`search.penalties.Lagrangian`) on each further one."""
+
+    def __init__(self, budgets: Sequence[Budget], penalty: str = "lagrangian") -> None:
+        first, *others = budgets
+        self.budgets = tuple(budgets)
+        self.expected = {b.name: ExpectedLatency(b.costs) for b in budgets}
+        self.penalties: dict[str, Penalty] = {first.name: make_penalty(penalty, first.limit)}
+        self.penalties |= {other.name: Lagrangian(other.limit) for other in others}
+
+    def step(self, probabilities: Tensor, task_loss: float) -> HardwareStep:
+        """One step of every penalty, at path probabilities (blocks, candidates)."""
+        expected, multipliers = {}, {}
+        task_weight = 1.0
+        gradient = torch.zeros_like(probabilities, dtype=torch.float64)
+        for budget in self.budgets:
+            model = self.expected[budget.name]
+            value = float(model(probabilities.detach().double()))
+            slope = self.penalties[budget.name].slope(task_loss, value)
+            expected[budget.name] = value
+            multipliers[budget.name] = slope.per_cost * budget.limit
+            task_weight *= slope.task
+            gradient += slope.per_cost * model.matrix
+        return HardwareStep(expected, multipliers, task_weight, gradient)
+
+    def revise(self, name: str, costs: CandidateLatency) -> None:
+        """Go by other costs for the budget of this name."""
+        self.expected[name] = ExpectedLatency(costs)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must keep."""
+        return {
+            name: {**penalty.state, "matrix": self.expected[name].matrix}
+            | {"fixed": self.expected[name].fixed_ms}
+            for name, penalty in self.penalties.items()
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a state that a checkpoint kept."""
+        for name, kept in state.items():
+            self.penalties[name].restore(kept)
+            self.expected[name].matrix.copy_(kept["matrix"])
+            self.expected[name].fixed_ms = kept["fixed"]

@@ -1,0 +1,122 @@
+"""Proxyless-R: architecture parameters by REINFORCE (ProxylessNAS, 3.3.2, appendix B).
+
+A batch of networks is sampled, each is scored on a validation batch by the supernet's weights, and
+
+    dJ/dalpha = mean over networks of (reward - baseline) * d log p(network) / dalpha
+
+(Williams, Machine Learning 8, 1992). The baseline is a moving average of rewards. Rewards:
+
+lagrangian   accuracy; the hardware enters through the exact gradient of the expected costs, with
+             the multipliers of Proxyless-G (default: less variance, and the budget is approached)
+mul          accuracy * product over budgets of (cost / budget) ** -w      (as published, w = 0.1)
+log          log accuracy - sum over budgets of w * log(cost / budget)
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from latency.errors import unknown_name
+from search.gates import gate_to_alpha_gradient
+from search.hardware import HardwareTerm
+from search.settings import REWARDS
+from search.strategies.base import AlphaOptimizer, ArchitectureStep
+from search.supernet import SuperNet
+
+
+class ProxylessR:
+    """Updates `supernet.alpha` towards networks of high reward.
+
+    `networks`: sampled a step. `weight`: w above. `decay`: of the baseline.
+    """
+
+    def __init__(
+        self,
+        supernet: SuperNet,
+        hardware: HardwareTerm,
+        reward: str = "lagrangian",
+        learning_rate: float = 1e-3,
+        networks: int = 10,
+        weight: float = 0.1,
+        decay: float = 0.99,
+    ) -> None:
+        if reward not in REWARDS:
+            raise unknown_name("reward", reward, REWARDS)
+        self.supernet, self.hardware, self.reward = supernet, hardware, reward
+        self.networks, self.weight, self.decay = networks, weight, decay
+        self.optimizer = AlphaOptimizer(supernet.alpha, learning_rate)
+        self.baseline: float | None = None
+
+    def step(
+        self, images: Tensor, labels: Tensor, generator: np.random.Generator
+    ) -> ArchitectureStep:
+        """One architecture step; every sampled network sees the same validation batch."""
+        paths = [self.supernet.sample(generator) for _ in range(self.networks)]
+        scored = [self._score(path, images, labels) for path in paths]
+        task_loss = float(np.mean([loss for loss, _ in scored]))
+        rewards = np.array(
+            [self._reward(path, right) for path, (_, right) in zip(paths, scored, strict=True)]
+        )
+        gradient = self._policy_gradient(paths, rewards)
+        probabilities = self.supernet.probabilities.detach()
+        seen = self.hardware.step(probabilities, task_loss)
+        if self.reward == "lagrangian":
+            exact = gate_to_alpha_gradient(seen.gradient, probabilities.double())
+            gradient += exact.to(gradient.dtype)
+        with torch.no_grad():
+            self.supernet.alpha.sub_(self.optimizer.rate(gradient) * gradient)
+        return ArchitectureStep(task_loss, seen.expected, seen.multipliers)
+
+    @torch.no_grad()
+    def _score(self, path: Sequence[int], images: Tensor, labels: Tensor) -> tuple[float, float]:
+        """Loss and accuracy of a network on the batch, by the batch's own statistics."""
+        scores = self.supernet(images, path)
+        right = (scores.argmax(1) == labels).float().mean()
+        return float(functional.cross_entropy(scores, labels)), float(right)
+
+    def _reward(self, path: Sequence[int], accuracy: float) -> float:
+        if self.reward == "lagrangian":
+            return accuracy
+        excess = sum(
+            math.log(budget.costs.predict(path)[0] / budget.limit)
+            for budget in self.hardware.budgets
+        )
+        if self.reward == "mul":
+            return accuracy * math.exp(-self.weight * excess)
+        return math.log(max(accuracy, _LEAST_ACCURACY)) - self.weight * excess
+
+    def _policy_gradient(self, paths: Sequence[Sequence[int]], rewards: np.ndarray) -> Tensor:
+        """Gradient of minus the expected reward by alpha; moves the baseline on."""
+        mean = float(rewards.mean())
+        self.baseline = mean if self.baseline is None else self.baseline
+        advantages = torch.tensor(rewards - self.baseline)
+        self.baseline += (1 - self.decay) * (mean - self.baseline)
+        probabilities = self.supernet.probabilities.detach()
+        taken = functional.one_hot(torch.tensor(paths), probabilities.shape[1])
+        score = taken.to(probabilities) - probabilities
+        weights = advantages.to(probabilities)[:, None, None]
+        return -(weights * score).mean(0)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must keep besides the supernet."""
+        return {
+            "optimizer": self.optimizer.state,
+            "hardware": self.hardware.state,
+            "baseline": self.baseline,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a state that a checkpoint kept."""
+        self.optimizer.restore(state["optimizer"])
+        self.hardware.restore(state["hardware"])
+        self.baseline = state["baseline"]
+
+
+_LEAST_ACCURACY = 1e-3
+"""Where the logarithm of an accuracy is cut off."""

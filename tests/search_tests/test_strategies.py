@@ -1,0 +1,99 @@
+"""Strategies on problems whose optimum is known, and REINFORCE against its definition."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from planted import PlantedProblem, PlantedSupernet
+
+from latency import UsageError
+from search.derivation import derive
+from search.evolution import Evolution
+from search.hardware import HardwareTerm
+from search.settings import SearchSettings
+from search.strategies import make_strategy
+from search.strategies.proxyless_r import ProxylessR
+from search.supernet import SuperNet
+
+QUICK = SearchSettings(search_steps=400, arch_learning_rate=0.02, reinforce_networks=5)
+
+
+@pytest.mark.parametrize(
+    ("words", "reach"),
+    [
+        ({"binarisation": "two"}, 0.96),
+        ({"binarisation": "full"}, 0.96),
+        ({"strategy": "proxyless-r"}, 0.93),
+        ({"strategy": "proxyless-r", "reward": "mul"}, 0.85),
+        ({"strategy": "proxyless-r", "reward": "log"}, 0.85),
+    ],
+)
+def test_a_strategy_finds_what_was_planted_within_the_budget(words, reach):
+    reached = []
+    for seed in range(2):
+        problem = PlantedProblem.random(seed)
+        choices = problem.search(replace(QUICK, **words), seed)
+        assert problem.budget.costs.predict(choices)[0] <= problem.budget.limit
+        reached.append(problem.total(choices) / problem.optimum)
+    assert np.mean(reached) >= reach
+
+
+def test_evolution_finds_what_was_planted_at_every_limit():
+    problem = PlantedProblem.random(0)
+    costs = problem.budget.costs
+
+    def fitness(choices):
+        return problem.total(tuple(choices)), 0.0
+
+    generator = np.random.default_rng(0)
+    evolution = Evolution(np.zeros(costs.matrix.shape), [costs], fitness, generator)
+    limits = np.linspace(costs.fastest_ms, costs.slowest_ms, 6)
+    front = evolution.front(limits.tolist())
+    taken = costs.predict([scored.choices for scored in front])
+    assert (taken <= limits + 1e-9).all()
+    assert (taken >= 0.95 * limits).all()
+    best = [problem.total(derive(problem.utility, costs, float(limit))) for limit in limits]
+    assert all(scored.accuracy >= 0.95 * value for scored, value in zip(front, best, strict=True))
+
+
+def test_the_policy_gradient_is_that_of_the_expected_reward():
+    """The mean over all networks, weighted by their probability, is the gradient by definition."""
+    problem = PlantedProblem.random(3, blocks=2, candidates=3)
+    supernet = PlantedSupernet(problem.utility, 0.0)
+    torch.nn.init.normal_(supernet.alpha)
+    strategy = ProxylessR(supernet, HardwareTerm([problem.budget]))
+    networks = list(itertools.product(range(3), repeat=2))
+    rewards = np.random.default_rng(0).random(len(networks))
+
+    alpha = supernet.alpha.detach().double().requires_grad_()
+    p = alpha.softmax(-1)
+    chances = torch.stack([p[0, a] * p[1, b] for a, b in networks])
+    (expected,) = torch.autograd.grad(-(chances * torch.tensor(rewards)).sum(), alpha)
+
+    total = torch.zeros_like(expected)
+    for path, reward, chance in zip(networks, rewards, chances.detach(), strict=True):
+        strategy.baseline = 0.0
+        total += chance * strategy._policy_gradient([path], np.array([reward]))
+    torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("reward", "better"), [("mul", 1), ("log", 1), ("lagrangian", 0)])
+def test_a_faster_network_of_equal_accuracy_is_worth_more_where_the_reward_has_the_latency(
+    reward, better
+):
+    problem = PlantedProblem.random(0)
+    supernet = PlantedSupernet(problem.utility, 0.0)
+    strategy = ProxylessR(supernet, HardwareTerm([problem.budget]), reward)
+    fast = problem.budget.costs.matrix.argmin(1).tolist()
+    slow = problem.budget.costs.matrix.argmax(1).tolist()
+    assert (strategy._reward(fast, 0.8) > strategy._reward(slow, 0.8)) == bool(better)
+
+
+def test_an_unknown_strategy_is_named(toy_space):
+    settings = replace(QUICK, strategy="magic")
+    with pytest.raises(UsageError, match="unknown strategy 'magic'"):
+        make_strategy(
+            SuperNet(toy_space), HardwareTerm([PlantedProblem.random(0).budget]), settings
+        )
