@@ -13,6 +13,7 @@ from search.result import BudgetResult, SearchResult
 
 if TYPE_CHECKING:
     from search.commands.front_job import Front
+    from search.commands.retrain_job import Trained
 
 
 def print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
@@ -78,6 +79,20 @@ def print_front(front: "Front", folder: Path, as_json: bool) -> None:
     print_table(table)
     print("accuracies are those with the supernet's weights, before any training of their own")
     print(f"{folder}: pareto.json, pareto/*.json ({front.seconds:.0f} s)")
+
+
+def print_trained(trained: "Trained", folder: Path, as_json: bool) -> None:
+    """How good a network trained from scratch is; or all of it as a JSON object."""
+    if as_json:
+        print(json.dumps(asdict(trained)))
+        return
+    valid, test = 100 * trained.valid_accuracy, 100 * trained.test_accuracy
+    print(
+        f"{trained.network} on {trained.data}: valid accuracy {valid:.1f} %, test accuracy "
+        f"{test:.1f} %, {format_count(trained.macs)} MACs, {format_count(trained.params)} "
+        f"parameters, {trained.steps} steps"
+    )
+    print(f"{folder}: retrain.json, model.onnx, model.tflite ({trained.seconds:.0f} s)")
 
 
 def _ms(value: float | None) -> str:

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from search import spaces
 from search.budget import SIZES, AskedBudget, Budget, check_together
 from search.commands.console import notice, run
 from search.commands.goals import fitting_memory, goal_of, parse_budgets, size_budgets
-from search.commands.printing import print_front, print_result
+from search.commands.printing import print_front, print_result, print_trained
 from search.commands.targets import Target, known_targets, resolve
 from search.settings import preset
 from search.space import SearchSpace
@@ -32,6 +33,7 @@ RUN_FILES = (
     "model.npz",
     "pareto.json",
     "pareto",
+    "retrain.json",
 )
 """What a run leaves in its folder."""
 
@@ -83,6 +85,14 @@ def search_command(
         Path | None,
         typer.Option("--from", help="Folder of a run whose trained supernet is taken."),
     ] = None,
+    retrained: Annotated[
+        str | None,
+        typer.Option(
+            "--retrain",
+            help="Do not search: train this network from scratch (a run's folder, a "
+            "network.json, zoo:NAME), and export it.",
+        ),
+    ] = None,
     pareto: Annotated[
         int | None,
         typer.Option(help="So many networks from fastest to slowest, without training them."),
@@ -99,6 +109,15 @@ def search_command(
     largest: Annotated[
         bool, typer.Option(help="Also train and measure the space's largest network.")
     ] = False,
+    random_networks: Annotated[
+        int,
+        typer.Option(
+            "--baselines",
+            min=0,
+            help="Train and measure MobileNetV2 and the best of so many random networks at the "
+            "same latency, too; 0 for none.",
+        ),
+    ] = 1,
     only_range: Annotated[
         bool, typer.Option("--range", help="Print the space's fastest and slowest latency.")
     ] = False,
@@ -116,21 +135,19 @@ def search_command(
 
       lat-search --target cpu --space mini --pareto 8 --from runs/mini
 
+      lat-search --retrain runs/mini --train-steps 2000 --out runs/mini-trained
+
       lat-search --target cpu --space mini --range --json
     """
     started = time.monotonic()
     with extra("train"):
         from search.commands.as_you_go import AsYouGo
+        from search.commands.baseline_job import baselines
         from search.commands.front_job import find_front
+        from search.commands.retrain_job import network_to_train, retrain
         from search.commands.search_job import SearchJob
         from search.data import load_dataset
         from search.hardware import HardwareTerm
-    asked = parse_budgets(budget or _whole_range(pareto, only_range), target)
-    if pareto is not None and pareto < 2:
-        raise UsageError(f"--pareto {pareto}: a front has two networks or more")
-    targets = {one.name: resolve(one.name) for one in asked if one.name and one.name not in SIZES}
-    dataset = load_dataset(data)
-    searched = _space(space, targets, dataset.classes, resolution, width, asked)
     settings = preset(space).with_choices(
         steps=steps,
         train_steps=train_steps,
@@ -139,6 +156,21 @@ def search_command(
         penalty=penalty,
         reward=reward,
     )
+    if retrained is not None:
+        dataset = load_dataset(data)
+        network = network_to_train(retrained, resolution, dataset.classes)
+        folder = out or Path("runs") / f"retrain-{network.name}"
+        with _run_folder(folder, resume, overwrite):
+            print_trained(
+                retrain(network, dataset, settings, seed, folder, as_json), folder, as_json
+            )
+        return
+    asked = parse_budgets(budget or _whole_range(pareto, only_range), target)
+    if pareto is not None and pareto < 2:
+        raise UsageError(f"--pareto {pareto}: a front has two networks or more")
+    targets = {one.name: resolve(one.name) for one in asked if one.name and one.name not in SIZES}
+    dataset = load_dataset(data)
+    searched = _space(space, targets, dataset.classes, resolution, width, asked)
     as_you_go = None
     if measure_as_you_go:
         as_you_go = AsYouGo(targets[str(asked[0].name)], searched, sigmas)
@@ -166,7 +198,8 @@ def search_command(
         if pareto is not None:
             print_front(find_front(job, pareto, as_json), folder, as_json)
             return
-        result = job.run(started, quiet=as_json, with_largest=largest)
+        compare = partial(baselines, count=random_networks)
+        result = job.run(started, as_json, largest, compare)
     if as_you_go:
         as_you_go.tell()
     print_result(result, folder, as_json)

@@ -46,6 +46,9 @@ _TRAININGS = 3
 _EVOLUTION = 5
 """Stream of random numbers of the evolution."""
 
+Compare = Callable[["SearchJob", Attempt, Progress, bool], list[dict[str, Any]]]
+"""From a job and what it found to rows of networks to compare it with."""
+
 
 class SearchJob:
     """A search of `space` for the targets of `goals` under their budgets and those of `sizes`,
@@ -74,15 +77,19 @@ class SearchJob:
         self.folder, self.trained, self.revise = folder, trained, revise
         self.budgets = (*(goal.budget for goal in goals), *sizes)
 
-    def run(self, started: float, quiet: bool, with_largest: bool) -> SearchResult:
-        """Search, derive, train, export and measure. `started`: on the monotonic clock."""
+    def run(
+        self, started: float, quiet: bool, with_largest: bool, compare: Compare
+    ) -> SearchResult:
+        """Search, derive, train, export and measure. `started`: on the monotonic clock.
+        `compare`: trains and measures networks to compare the one found with."""
         with progress_bar(quiet) as bar:
             search = self.search(bar, quiet)
             utility = search.supernet.log_probabilities.detach().double().numpy()
             choose = self._chooser(search, utility)
             attempts, training, measured = self._derive_and_train(choose, bar, quiet)
+            chosen = attempts[-1]
             largest = self._largest(bar, quiet) if with_largest else None
-        chosen = attempts[-1]
+            baselines = compare(self, chosen, bar, quiet)
         results = [self._budget_result(b, chosen, measured.get(b.name)) for b in self.budgets]
         first = results[0]
         result = SearchResult(
@@ -115,6 +122,7 @@ class SearchJob:
             version=version(),
             command=[Path(sys.argv[0]).name, *sys.argv[1:]],
             largest=largest,
+            baselines=baselines,
         )
         (self.folder / "network.json").write_text(chosen.network.to_json())
         result.save(self.folder / "result.json")
@@ -128,7 +136,7 @@ class SearchJob:
         if self.trained is not None:
             training.take_over(Checkpoint(self.trained, self._own()).load_of("space", "data"))
         else:
-            training.run(self._checkpoint("search"), _show(bar, "searching", quiet))
+            training.run(self._checkpoint("search"), show_steps(bar, "searching", quiet))
         return training
 
     def evolution(self, search: SupernetTraining, utility: NDArray[np.float64]) -> Evolution:
@@ -196,7 +204,7 @@ class SearchJob:
         """Train a network of the space from scratch."""
         training = NetworkTraining(attempt.network, self.data, self.settings, self.seed)
         phase = f"train-{'.'.join(map(str, attempt.choices))}"
-        training.run(self._checkpoint(phase), _show(bar, "training the network", quiet))
+        training.run(self._checkpoint(phase), show_steps(bar, "training the network", quiet))
         return training
 
     def _measure_trained(
@@ -247,21 +255,22 @@ class SearchJob:
         choices = self.space.largest
         network = self.space.network(choices)
         attempt = Attempt(choices, network, predictions(self.budgets, choices))
-        return self.trained_and_measured("largest", attempt, bar, quiet)
+        return self.trained_and_measured("largest network", network, attempt, bar, quiet)
 
     def trained_and_measured(
-        self, name: str, attempt: Attempt, bar: Progress, quiet: bool
+        self, name: str, network: NetworkSpec, attempt: Attempt | None, bar: Progress, quiet: bool
     ) -> dict[str, Any]:
-        """A network to compare with, trained and measured like the one found."""
-        network = attempt.network
+        """A network to compare with, trained and measured like the one found. `attempt`: what is
+        known of it, where it is one of the space."""
         training = NetworkTraining(network, self.data, self.settings, self.seed)
-        training.run(self._checkpoint(name), _show(bar, f"training: {name}", quiet))
+        checkpoint = self._checkpoint(name.lower().replace(" ", "-"))
+        training.run(checkpoint, show_steps(bar, f"training: {name}", quiet))
         first = self.budgets[0].name
         measured = self._measure_trained(network, training.module).get(first)
         return {
             "name": name,
-            "choices": list(attempt.choices),
-            "predicted_ms": attempt.predicted[first],
+            "choices": list(attempt.choices) if attempt else None,
+            "predicted_ms": attempt.predicted[first] if attempt else None,
             "measured_ms": measured.median_ms if measured else None,
             "valid_accuracy": self._accuracy(training, self.data.valid),
             "test_accuracy": self._accuracy(training, self.data.test),
@@ -294,7 +303,7 @@ def _as_dict(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _show(bar: Progress, doing: str, quiet: bool) -> Callable[[StepReport], None]:
+def show_steps(bar: Progress, doing: str, quiet: bool) -> Callable[[StepReport], None]:
     """Show steps as a bar on a terminal, and as a line now and then where there is none."""
     task = bar.add_task(doing, total=None)
     said = ""

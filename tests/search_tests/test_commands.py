@@ -10,6 +10,7 @@ import time
 import numpy as np
 import onnxruntime
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from latency import LatencyTable, NetworkSpec, candidate_latency, fit
 from search import spaces
@@ -17,7 +18,7 @@ from search.commands.predict_command import main as lat_predict
 from search.commands.profile_command import main as lat_profile
 from search.commands.search_command import main as lat_search
 
-QUICK = ("--space", "mini", "--steps", "6", "--train-steps", "3")
+QUICK = ("--space", "mini", "--steps", "6", "--train-steps", "3", "--baselines", "0")
 
 
 def test_range_is_known_without_training(invoke, mini_csv):
@@ -183,6 +184,43 @@ def test_a_front_comes_out_of_a_trained_supernet_without_training(
     code, _, err = invoke(lat_search, *words, *front[:4], "--resolution", "48", "--out", "c")
     assert code == 1
     assert "lacks" in err
+
+
+def test_a_network_found_is_trained_from_scratch_and_exported(invoke, mini_csv, tmp_path):
+    words = ["--target", mini_csv, *QUICK, "--budget", "400us"]
+    assert invoke(lat_search, *words, "--out", "run")[0] == 0
+    again = ["--retrain", "run", "--train-steps", "4", "--out", "trained", "--json"]
+    code, out, err = invoke(lat_search, *again)
+    assert code == 0, err
+    answer = json.loads(out)
+    assert answer == json.loads((tmp_path / "trained" / "retrain.json").read_text())
+    assert answer["steps"] == 4
+    images = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    session = onnxruntime.InferenceSession(tmp_path / "trained" / "model.onnx")
+    (scores,) = session.run(None, {"input": images})
+    interpreter = Interpreter(str(tmp_path / "trained" / "model.tflite"))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(
+        interpreter.get_input_details()[0]["index"], images.transpose(0, 2, 3, 1).copy()
+    )
+    interpreter.invoke()
+    mobile = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(mobile, scores, rtol=1e-3, atol=1e-4)
+    assert invoke(lat_search, *again)[0] == 2  # another run is in the folder
+    code, _, err = invoke(lat_search, "--retrain", "zoo:resnet18", "--out", "z")
+    assert code == 2
+    assert "cannot be trained" in err
+
+
+def test_baselines_are_as_fast_as_the_network_found(invoke, mini_csv):
+    words = ["--target", mini_csv, *QUICK, "--budget", "400us", "--baselines", "2", "--json"]
+    code, out, err = invoke(lat_search, *words, "--out", "run")
+    assert code == 0, err
+    result = json.loads(out)
+    random = result["baselines"][0]
+    assert random["name"] == "random, best of 2"
+    assert 0.9 * result["predicted_ms"] <= random["predicted_ms"] <= result["predicted_ms"]
+    assert "no MobileNetV2 to compare with" in err  # its widths are far from that table
 
 
 def test_predicted_operators_count_with_their_uncertainty(invoke, mini_csv, tmp_path):

@@ -1,0 +1,84 @@
+"""What a search was worth: networks that nobody searched, at the same latency, trained alike."""
+
+from typing import Any
+
+import numpy as np
+from rich.progress import Progress
+
+from latency.errors import CoverageError, UsageError
+from latency.network import NetworkSpec
+from latency.regression import fit
+from latency.table import LatencyTable
+from search.baselines import mobilenet_v2_within, random_within
+from search.commands.console import notice
+from search.commands.search_job import SearchJob
+from search.confirmation import Attempt, measure_on, predictions
+
+_RANDOM = 6
+"""Stream of random numbers of the random networks."""
+_CORRECTIONS = 3
+"""How often a width is found anew by what was measured of the one before."""
+
+
+def baselines(
+    job: SearchJob, found: Attempt, bar: Progress, quiet: bool, count: int
+) -> list[dict[str, Any]]:
+    """The best of `count` random networks of the space, by validation accuracy, and MobileNetV2
+    of uniform width, on the first target's budget as the network found was held to it. Nothing
+    where `count` is zero."""
+    if count == 0:
+        return []
+    rows = [_random_search(job, found, count, bar, quiet)]
+    try:
+        network = _mobilenet(job, found)
+    except (CoverageError, UsageError) as error:
+        notice(f"no MobileNetV2 to compare with: {error}")
+        return rows
+    return [*rows, job.trained_and_measured("MobileNetV2", network, None, bar, quiet)]
+
+
+def _random_search(
+    job: SearchJob, found: Attempt, count: int, bar: Progress, quiet: bool
+) -> dict[str, Any]:
+    """Random networks within all budgets, as slow as the network found; the best of them."""
+    first, *others = job.budgets
+    generator = np.random.default_rng((job.seed, _RANDOM))
+    most = found.predicted[first.name]
+    drawn = random_within(job.space, first.costs, most, 64 * count, generator)
+    within = np.ones(len(drawn), bool)
+    for other in others:
+        within &= other.costs.predict(drawn) <= other.limit
+    kept = drawn[within] if within.any() else drawn
+    rows = []
+    for number, row in enumerate(kept[:count].tolist()):
+        choices = tuple(row)
+        attempt = Attempt(choices, job.space.network(choices), predictions(job.budgets, choices))
+        name = f"random network {number + 1}"
+        rows.append(job.trained_and_measured(name, attempt.network, attempt, bar, quiet))
+    best = max(rows, key=lambda row: row["valid_accuracy"])
+    return best | {"name": f"random, best of {count}" if count > 1 else "random network"}
+
+
+def _mobilenet(job: SearchJob, found: Attempt) -> NetworkSpec:
+    """MobileNetV2 at the width that the first target's budget allows: by regression, corrected by
+    what is measured where the device is at hand."""
+    goal = job.goals[0]
+    device, card = goal.target.device, goal.target.card
+    model = goal.model
+    if isinstance(model, LatencyTable):  # which lacks MobileNetV2's widths
+        model = fit(model, extrapolate=device is not None)
+    correction = found.corrections.get(goal.budget.name, 1.0)
+    inputs = job.space.resolution, job.data.classes, goal.target.batch
+    for _ in range(_CORRECTIONS):
+
+        def latency_of(network: NetworkSpec, correction: float = correction) -> float:
+            return correction * model.predict(network).ms
+
+        network = mobilenet_v2_within(latency_of, goal.budget.limit, *inputs)
+        if device is None or card is None:
+            break
+        measured = measure_on(device, card.measuring)(network).median_ms
+        correction = measured / model.predict(network).ms
+        if 0.95 * goal.budget.limit <= measured <= goal.budget.limit:
+            break
+    return network

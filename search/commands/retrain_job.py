@@ -1,0 +1,94 @@
+"""Training a network from scratch: one that a search found, a published one, or one's own."""
+
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from devices.tflite import tflite_model
+from latency import zoo
+from latency.errors import UsageError
+from latency.network import NetworkSpec
+from latency.whole_file import write_whole
+from search.checkpoint import Checkpoint
+from search.commands.console import progress_bar, version
+from search.commands.search_job import show_steps
+from search.confirmation import export
+from search.data import Dataset
+from search.searcher import NetworkTraining
+from search.settings import SearchSettings
+from search.training import accuracy
+
+
+@dataclass(frozen=True)
+class Trained:
+    """`retrain.json`: a network trained from scratch. Accuracies as shares."""
+
+    network: str
+    data: str
+    valid_accuracy: float
+    test_accuracy: float
+    macs: int
+    params: int
+    steps: int
+    seconds: float
+    seed: int
+    settings: dict[str, object]
+    version: str
+
+
+def network_to_train(name: str, resolution: int | None, classes: int) -> NetworkSpec:
+    """The network of a run's folder, a network.json or zoo:NAME, with a classifier of `classes`.
+
+    Raises `UsageError` for a network that is no chain of operators that ends in a classifier.
+    """
+    if name.startswith("zoo:"):
+        network = zoo.load(name.removeprefix("zoo:"), resolution or 224)
+    else:
+        path = Path(name)
+        network = NetworkSpec.load(path / "network.json" if path.is_dir() else path)
+    if not isinstance(network, NetworkSpec):
+        raise UsageError(f"{name} is known as kernels of a runtime only, which cannot be trained")
+    last = network.ops[-1]
+    if last.kind != "linear":
+        raise UsageError(f"{name} ends in {last.key}, and not in a classifier")
+    ops = (*network.ops[:-1], replace(last, out_channels=classes))
+    return NetworkSpec.of(network.name, ops)
+
+
+def retrain(
+    network: NetworkSpec,
+    data: Dataset,
+    settings: SearchSettings,
+    seed: int,
+    folder: Path,
+    quiet: bool,
+) -> Trained:
+    """Train a network and evaluate it; `retrain.json`, `network.json`, `model.onnx` and
+    `model.tflite` in `folder`. Goes on from the checkpoint there."""
+    started = time.monotonic()
+    training = NetworkTraining(network, data, settings, seed)
+    words = {"network": network.to_json(), "data": data.name, "seed": seed, **settings.as_dict}
+    with progress_bar(quiet) as bar:
+        checkpoint = Checkpoint(folder / "checkpoint" / "retrain.pt", words)
+        training.run(checkpoint, show_steps(bar, "training the network", quiet))
+    resolution = network.input_shape[0]
+    trained = Trained(
+        network=network.name,
+        data=data.name,
+        valid_accuracy=accuracy(training.module, data.valid, resolution),
+        test_accuracy=accuracy(training.module, data.test, resolution),
+        macs=network.macs,
+        params=network.params,
+        steps=settings.train_steps,
+        seconds=time.monotonic() - started,
+        seed=seed,
+        settings=settings.as_dict,
+        version=version(),
+    )
+    (folder / "network.json").write_text(network.to_json())
+    (folder / "model.onnx").write_bytes(export(network, training.module))
+    mobile = tflite_model(network.ops, training.module.folded, network.name)
+    (folder / "model.tflite").write_bytes(mobile)
+    write_whole(folder / "retrain.json", json.dumps(asdict(trained), indent=2) + "\n")
+    return trained
