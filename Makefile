@@ -19,13 +19,13 @@ help:  ## list the targets
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=...") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[convert,dev,docs,examples,gpu,mobile,pandas,ssh,train]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[convert,dev,docs,examples,gpu,mobile,pandas,report,ssh,train]'
 	@touch $@
 
 install: $(READY)  ## make .venv and install the project in it
 
-system:  ## install the Debian packages that some tests need (adb, sshd); as root
-	@for need in adb:adb openssh-server:/usr/sbin/sshd; do \
+system:  ## install the Debian packages that some tests need (adb, sshd, chromium); as root
+	@for need in adb:adb openssh-server:/usr/sbin/sshd chromium:chromium; do \
 	  command -v $${need#*:} >/dev/null && continue; \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $${need%:*} >/dev/null; \

@@ -10,6 +10,9 @@ from latency.units import format_ms
 TRANSFERRED = "transferred"
 """Note of a row that was not measured, but follows from other devices (`latency.transferred`)."""
 
+_SETTLED = 0.02
+"""A measurement whose 95 % interval is wider than this share of its median is called unstable."""
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -54,6 +57,11 @@ class Measurement:
     def relative_ci95(self) -> float:
         """Half the interval as a share of the median."""
         return self.ci95_ms / self.median_ms
+
+    @property
+    def is_unstable(self) -> bool:
+        """Whether its interval is wide, or is not as narrow as was asked."""
+        return self.relative_ci95 > _SETTLED or self.converged is False
 
     @property
     def is_transferred(self) -> bool:

@@ -18,9 +18,6 @@ from latency.table import LatencyTable
 from latency.units import format_ms
 from search.commands.console import Command, notice, print_table, run
 
-_SETTLED = 0.02
-"""An operator whose 95 % interval is wider than this share of its median is called unstable."""
-
 Name = Annotated[str, typer.Argument(help="A table: path, stem, or a card's name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 Format = Annotated[str, typer.Option("--format", help="proxylessnas or ofa.")]
@@ -40,7 +37,7 @@ def show(table: Name, rows: Rows = 10, as_json: Json = False) -> None:
     """
     one = LatencyTable.load(table)
     slowest = sorted(one, key=lambda op: -one[op].median_ms)
-    unstable = [op for op in slowest if _is_unstable(one, op)]
+    unstable = [op for op in slowest if one[op].is_unstable]
     if as_json:
         print(json.dumps(_table_as_dict(one, unstable)))
         return
@@ -173,10 +170,6 @@ def _print_written(summary: dict[str, object], as_json: bool) -> None:
         print(json.dumps(summary))
     else:
         print(f"{summary['operators']} operators: {summary.get('table') or summary.get('file')}")
-
-
-def _is_unstable(table: LatencyTable, op: OpSpec) -> bool:
-    return table[op].relative_ci95 > _SETTLED or table[op].converged is False
 
 
 def _filled(facts: dict[str, object]) -> dict[str, object]:

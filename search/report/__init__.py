@@ -1,0 +1,73 @@
+"""Reports: self-contained HTML files of searches and tables. Needs the extra `report` (plotly)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latency.errors import UsageError
+from latency.whole_file import whole_file
+
+if TYPE_CHECKING:
+    from latency.table import LatencyTable
+    from search.report.page import Page
+
+REPORT = "report.html"
+_REMEDY = "a report needs plotly: pip install 'lat-search[report]'"
+
+
+def write_report(folder: Path) -> Path:
+    """Write the report of the search in `folder` into it; the file.
+
+    Raises `UsageError` without plotly, and where the folder holds no finished search.
+    """
+    path = folder / REPORT
+    write_page(run_page(folder), path)
+    return path
+
+
+def run_page(folder: Path) -> "Page":
+    """The report of the search in `folder`."""
+    _require_plotly()
+    from search.report.run_report import run_page as page_of
+    from search.report.saved_run import SavedRun
+
+    return page_of(SavedRun.load(folder))
+
+
+def table_page(table: "LatencyTable") -> "Page":
+    """The report of a table."""
+    _require_plotly()
+    from search.report.table_report import table_page as page_of
+
+    return page_of(table)
+
+
+def runs_page(a: Path, b: Path) -> "Page":
+    """The searches in two folders side by side."""
+    _require_plotly()
+    from search.report.comparison_report import runs_page as page_of
+    from search.report.saved_run import SavedRun
+
+    return page_of(SavedRun.load(a), SavedRun.load(b))
+
+
+def tables_page(a: "LatencyTable", b: "LatencyTable") -> "Page":
+    """Two tables side by side."""
+    _require_plotly()
+    from search.report.comparison_report import tables_page as page_of
+
+    return page_of(a, b)
+
+
+def write_page(page: "Page", path: Path) -> None:
+    """Write a page as an HTML file, whole or not at all."""
+    from search.report.page import render
+
+    with whole_file(path) as file:
+        file.write(render(page))
+
+
+def _require_plotly() -> None:
+    try:
+        import plotly  # noqa: F401
+    except ImportError:
+        raise UsageError(_REMEDY) from None

@@ -1,0 +1,152 @@
+"""The report of two tables, or of two searches, side by side."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import plotly.graph_objects as go
+
+from latency.comparison import OpDifference, TableDifference, diff
+from latency.table import LatencyTable
+from latency.units import format_ms
+from search.report.blocks import blocks_figure
+from search.report.look import BLUE, GREY, ORANGE, RED, faded, styled
+from search.report.page import Grid, Page, Part, Picture, Section
+from search.report.run_figures import curves_figure
+from search.report.run_report import drawing, summary
+from search.report.saved_run import SavedRun
+
+_MOST_ROWS = 25
+
+
+def tables_page(a: LatencyTable, b: LatencyTable) -> Page:
+    """What differs between two tables, and which differences are more than chance
+    (`latency.comparison`)."""
+    found = diff(a, b)
+    facts = [
+        ("common operators", str(len(found.common))),
+        ("only in A", str(len(found.only_a))),
+        ("only in B", str(len(found.only_b))),
+    ]
+    if found.common:
+        facts += [
+            ("B over A, median", f"{found.median_ratio:.3f}"),
+            ("differ significantly", f"{len(found.significant)} (5 %, Holm)"),
+            ("sign test", f"p = {found.sign_p_value:.2g}"),
+        ]
+    sections = (
+        Section("Operators", list(_operators(found))),
+        Section("Settings", [_settings(a, b, found)]),
+    )
+    shown = [section for section in sections if section.parts]
+    return Page("Two tables", f"A: {a.source}; B: {b.source}", facts, shown)
+
+
+def _operators(found: TableDifference) -> Iterator[Part]:
+    if not found.common:
+        return
+    yield Picture(
+        "ratios",
+        "How many times as long each common operator takes in B as in A, with 95 % intervals, "
+        "against its latency in A.",
+        _ratio_figure(found),
+    )
+    ranked = sorted(found.common, key=lambda one: (not one.significant, -abs(math.log(one.ratio))))
+    rows = [
+        (
+            one.op.key,
+            format_ms(one.a_ms),
+            format_ms(one.b_ms),
+            f"{one.ratio:.3f}",
+            f"{one.low:.3f} to {one.high:.3f}",
+            "significant" if one.significant else "",
+        )
+        for one in ranked[:_MOST_ROWS]
+    ]
+    yield Grid(rows, ("operator", "A", "B", "B / A", "95 %", ""), "The largest differences")
+
+
+def _ratio_figure(found: TableDifference) -> go.Figure:
+    figure = go.Figure()
+    for is_significant, name, colour in (
+        (False, "within chance", BLUE),
+        (True, "significant", RED),
+    ):
+        mine = [one for one in found.common if one.significant is is_significant]
+        if mine:
+            figure.add_trace(_ratios(mine, f"{name} ({len(mine)})", colour))
+    figure.add_hline(1, line={"color": GREY, "width": 1})
+    figure.add_hline(found.median_ratio, line={"color": ORANGE, "width": 2, "dash": "dash"})
+    styled(figure, 440)
+    figure.update_xaxes(type="log", dtick=1, title="in A, ms")
+    return figure.update_yaxes(type="log", title="B / A")
+
+
+def _ratios(mine: Sequence[OpDifference], name: str, colour: str) -> go.Scatter:
+    return go.Scatter(
+        x=[one.a_ms for one in mine],
+        y=[one.ratio for one in mine],
+        error_y={
+            "array": [one.high - one.ratio for one in mine],
+            "arrayminus": [one.ratio - one.low for one in mine],
+            "thickness": 0.7,
+            "width": 0,
+            "color": faded(colour, 0.5),
+        },
+        mode="markers",
+        marker={"size": 6, "color": faded(colour, 0.75)},
+        name=name,
+        hovertext=[
+            f"{one.op.key}<br>{format_ms(one.a_ms)} and {format_ms(one.b_ms)}: {one.ratio:.3f}"
+            for one in mine
+        ],
+        hoverinfo="text",
+    )
+
+
+def _settings(a: LatencyTable, b: LatencyTable, found: TableDifference) -> Grid:
+    rows = [(name, str(x), str(y)) for name, (x, y) in found.settings.items()]
+    for name in dict.fromkeys([*a.circumstances, *b.circumstances]):
+        pair = (a.circumstances.get(name, ""), b.circumstances.get(name, ""))
+        if pair[0] != pair[1]:
+            rows.append((name, *pair))
+    caption = "What differs between the settings and circumstances" if rows else "No difference"
+    return Grid(rows, ("", "A", "B"), caption)
+
+
+def runs_page(a: SavedRun, b: SavedRun) -> Page:
+    """Two searches side by side."""
+    runs = {"A": a, "B": b}
+    networks = blocks_figure([drawing(run, name) for name, run in runs.items()])
+    parts: list[Part] = [
+        Picture("network", "The networks found, block by block.", networks),
+        *(
+            Picture(f"curves-{name.lower()}", f"{name}: {run.title}", curves)
+            for name, run in runs.items()
+            if (curves := curves_figure(run)) is not None
+        ),
+    ]
+    grids: list[Part] = [_side_by_side(a, b), _different_words(a, b)]
+    sections = (Section("Networks and searches", parts), Section("Side by side", grids))
+    return Page("Two searches", f"A: {a.folder}; B: {b.folder}", [], sections)
+
+
+def _side_by_side(a: SavedRun, b: SavedRun) -> Grid:
+    told = [dict(summary(run)) for run in (a, b)]
+    names = dict.fromkeys(name for one in told for name in one)
+    return Grid([(name, *(one.get(name, "") for one in told)) for name in names], ("", "A", "B"))
+
+
+def _different_words(a: SavedRun, b: SavedRun) -> Grid:
+    """What was asked for differently."""
+    words = ("target", "space", "data", "strategy", "seed", "table", "version")
+    asked = [
+        {**{word: run.result.get(word) for word in words}, **run.result["settings"]}
+        for run in (a, b)
+    ]
+    rows = [
+        (name.replace("_", " "), str(asked[0].get(name, "")), str(asked[1].get(name, "")))
+        for name in dict.fromkeys([*asked[0], *asked[1]])
+        if asked[0].get(name) != asked[1].get(name)
+    ]
+    caption = "What was asked for differently" if rows else "The same was asked for"
+    return Grid(rows, ("", "A", "B"), caption)

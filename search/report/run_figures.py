@@ -1,0 +1,228 @@
+"""Figures of one search: its budgets, its curves, its rivals, and where the milliseconds go."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from latency.model import PREDICTED, OpPrediction, Prediction
+from latency.ops import OpSpec
+from latency.units import format_ms
+from search.report.look import BLUE, GREEN, GREY, ORANGE, PALETTE, RED, faded, styled, title_panels
+from search.report.saved_run import Bound, SavedRun
+
+_EXPECTED = "expected, % of the budget"
+_MOST_POINTS = 500
+"""Of a curve: more cannot be told apart on paper."""
+
+
+def budget_figure(bounds: Sequence[Bound], attempts: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """Limit, predicted and measured on one axis: in ms for a single latency budget, else each in
+    percent of its limit. `attempts`: the networks that were derived and measured on the way."""
+    single = len(bounds) == 1 and bounds[0].unit == "ms"
+    figure = go.Figure()
+    if single:
+        figure.add_trace(_tried(attempts))
+    for bound in bounds:
+        for what, colour in (("predicted", BLUE), ("measured", GREEN)):
+            if getattr(bound, what) is not None:
+                share = 1.0 if single else 100.0 / bound.limit
+                owner = "" if single else bound.name
+                figure.add_trace(_interval(bound, what, colour, share, owner))
+    limit = bounds[0].limit if single else 100.0
+    said = f"budget {bounds[0].told(limit)}" if single else "the limit"
+    figure.add_vline(limit, line={"color": RED, "width": 2, "dash": "dash"})
+    figure.add_annotation(
+        x=limit, y=1, yref="y domain", text=said, showarrow=False, yanchor="bottom"
+    )
+    rows = len(figure.data) if single else 2 * len(bounds)
+    styled(figure, 90 + 34 * rows, margin={"l": 8, "r": 16, "t": 28, "b": 8}, showlegend=False)
+    figure.update_xaxes(title="ms" if single else "% of the limit")
+    return figure.update_yaxes(showgrid=False, autorange="reversed")
+
+
+def _interval(bound: Bound, what: str, colour: str, share: float, owner: str) -> go.Scatter:
+    value = getattr(bound, what)
+    low, high = getattr(bound, f"{what}_ends") or (value, value)
+    said = f"{what}: {bound.told(value)} (95 %: {bound.told(low)} to {bound.told(high)})"
+    return go.Scatter(
+        x=[value * share],
+        y=[f"{escape(owner)} {what}".strip()],
+        error_x={
+            "array": [(high - value) * share],
+            "arrayminus": [(value - low) * share],
+            "thickness": 2,
+            "width": 7,
+        },
+        mode="markers",
+        marker={"size": 11, "color": colour},
+        name=what,
+        hovertext=escape(f"{owner} {said}".strip()),
+        hoverinfo="text",
+    )
+
+
+def _tried(attempts: Sequence[Mapping[str, Any]]) -> go.Scatter:
+    """The networks that were measured with random weights while deriving."""
+    medians = [one["measured"]["median_ms"] for one in attempts if one.get("measured")]
+    return go.Scatter(
+        x=medians,
+        y=["derived"] * len(medians),
+        mode="markers",
+        marker={
+            "size": 9,
+            "color": faded(GREY, 0.7),
+            "symbol": "circle-open",
+            "line": {"width": 2},
+        },
+        name="derived",
+        hovertext=[f"derived network {i}: {format_ms(ms)}" for i, ms in enumerate(medians, 1)],
+        hoverinfo="text",
+    )
+
+
+def curves_figure(run: SavedRun) -> go.Figure | None:
+    """Over the steps of the search: what is expected of each budget's quantity, in percent of its
+    limit, the multipliers, the validation loss and the entropy of the choices. None where the run
+    tells of none."""
+    bounds = run.bounds
+    panels: list[tuple[str, list[tuple[str, list[tuple[int, float]]]]]] = [
+        (
+            _EXPECTED,
+            [(b.name, [(s, 100 * v / b.limit) for s, v in run.expected(b)]) for b in bounds],
+        ),
+        ("multiplier", [(bound.name, run.multiplier(bound)) for bound in bounds]),
+        ("validation loss", [("loss", run.curve("valid_loss"))]),
+        ("entropy of the choices, nats", [("entropy", run.curve("entropy"))]),
+    ]
+    told = [(title, [line for line in lines if line[1]]) for title, lines in panels]
+    told = [(title, lines) for title, lines in told if lines]
+    if not told:
+        return None
+    spacing = 0.2 / len(told)
+    figure = make_subplots(len(told), 1, shared_xaxes=True, vertical_spacing=spacing)
+    for row, (_, lines) in enumerate(told, 1):
+        for place, (name, points) in enumerate(lines):
+            curve = _curve(name, points, PALETTE[place])
+            figure.add_trace(curve.update(showlegend=row == 1), row, 1)
+    if told[0][0] == _EXPECTED:
+        figure.add_hline(100, line={"color": RED, "width": 2, "dash": "dash"}, row=1, col=1)
+    styled(figure, 150 * len(told) + 40, hovermode="x unified", showlegend=len(bounds) > 1)
+    title_panels(figure, [title for title, _ in told])
+    return figure.update_xaxes(title="step", row=len(told))
+
+
+def _curve(name: str, points: Sequence[tuple[int, float]], colour: str) -> go.Scatter:
+    few = points[:: -(-len(points) // _MOST_POINTS)]
+    few = few if few[-1] == points[-1] else [*few, points[-1]]
+    return go.Scatter(
+        x=[step for step, _ in few],
+        y=[value for _, value in few],
+        mode="lines",
+        line={"width": 2, "color": colour},
+        name=escape(name),
+        legendgroup=name,
+    )
+
+
+def tradeoff_figure(run: SavedRun) -> go.Figure:
+    """Accuracy against latency: the network found, the front, and what the search is held
+    against; measured where it was, else predicted."""
+    result, figure = run.result, go.Figure()
+    groups: list[tuple[str, Sequence[Mapping[str, Any]], str, str]] = [
+        ("Pareto front", sorted(result.get("pareto") or (), key=_took), ORANGE, "lines+markers"),
+        ("baselines", result.get("baselines") or (), GREY, "markers+text"),
+        ("largest network", [result["largest"]] if result.get("largest") else (), BLUE, "markers"),
+        ("found", [result], GREEN, "markers"),
+    ]
+    for name, networks, colour, mode in groups:
+        told = [one for one in networks if _took(one) and _accuracy(one) is not None]
+        if told:
+            figure.add_trace(_networks(name, told, colour, mode))
+    if result.get("budget_ms"):
+        figure.add_vline(result["budget_ms"], line={"color": RED, "width": 2, "dash": "dash"})
+    styled(figure, 380)
+    figure.update_xaxes(title="latency, ms")
+    return figure.update_yaxes(title="accuracy, %")
+
+
+def _networks(
+    name: str, networks: Sequence[Mapping[str, Any]], colour: str, mode: str
+) -> go.Scatter:
+    labels = [escape(str(one.get("name") or name)) for one in networks]
+    return go.Scatter(
+        x=[_took(one) for one in networks],
+        y=[100 * (_accuracy(one) or 0.0) for one in networks],
+        mode=mode,
+        text=labels,
+        textposition="top center",
+        marker={"size": 11, "color": colour},
+        line={"color": colour, "width": 2, "shape": "hv"},
+        name=name,
+        hovertemplate="%{text}: %{x:.4g} ms, %{y:.1f} %<extra></extra>",
+    )
+
+
+def _took(network: Mapping[str, Any]) -> float:
+    return float(network.get("measured_ms") or network.get("predicted_ms") or 0.0)
+
+
+def _accuracy(network: Mapping[str, Any]) -> float | None:
+    """On the test split where it is told, else on the validation split."""
+    test = network.get("test_accuracy")
+    return network.get("valid_accuracy") if test is None else test
+
+
+def operators_figure(prediction: Prediction) -> go.Figure:
+    """Milliseconds of each operator of a network, in order of execution, with their intervals."""
+    figure = go.Figure()
+    names = [f"{place}. {short_name(part.op)}" for place, part in enumerate(prediction.per_op, 1)]
+    pairs = list(zip(names, prediction.per_op, strict=True))
+    for is_predicted, label, colour in ((False, "measured", BLUE), (True, "predicted", ORANGE)):
+        mine = [(name, part) for name, part in pairs if (part.source == PREDICTED) is is_predicted]
+        if mine:
+            figure.add_trace(_bars(mine, label, colour, prediction.ms))
+    styled(figure, 60 + 20 * len(names), showlegend=True, bargap=0.25)
+    figure.update_xaxes(title="ms", rangemode="tozero")
+    return figure.update_yaxes(
+        categoryorder="array", categoryarray=names, autorange="reversed", tickfont={"size": 10}
+    )
+
+
+def _bars(
+    parts: Sequence[tuple[str, OpPrediction]], label: str, colour: str, total_ms: float
+) -> go.Bar:
+    ops = [part for _, part in parts]
+    return go.Bar(
+        orientation="h",
+        x=[part.ms for part in ops],
+        y=[name for name, _ in parts],
+        error_x={
+            "array": [part.high_ms - part.ms for part in ops],
+            "arrayminus": [part.ms - part.low_ms for part in ops],
+            "thickness": 1,
+            "width": 3,
+            "color": GREY,
+        },
+        marker={"color": colour},
+        name=label,
+        hovertext=[
+            f"{part.op.key}<br>{format_ms(part.ms)}, {100 * part.ms / total_ms:.1f} %, {label}"
+            for part in ops
+        ],
+        hoverinfo="text",
+    )
+
+
+def short_name(op: OpSpec) -> str:
+    """An operator in few letters.
+
+    >>> short_name(OpSpec("mbconv", 56, 56, 24, 40, kernel=5, stride=2, expansion=6))
+    'mbconv 5×5 e6 40 @28'
+    """
+    height, _, channels = op.out_shape
+    size = f" {op.kernel}×{op.kernel}" if op.kernel > 1 else ""
+    expansion = f" e{op.expansion:g}" if op.expansion != 1 else ""
+    return f"{op.kind}{size}{expansion} {channels} @{height}"

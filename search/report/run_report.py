@@ -1,0 +1,243 @@
+"""The report of one search."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from latency import zoo
+from latency.errors import CoverageError
+from latency.model import Prediction
+from latency.network import NetworkSpec
+from latency.regression import RegressionModel
+from latency.units import format_ms
+from search.report.blocks import Drawing, blocks_figure, chosen, drawn
+from search.report.page import Grid, Page, Part, Picture, Section, Words
+from search.report.probabilities import probabilities_figure
+from search.report.run_figures import (
+    budget_figure,
+    curves_figure,
+    operators_figure,
+    tradeoff_figure,
+)
+from search.report.saved_run import Bound, SavedRun
+from search.report.table_facts import setting_grid
+
+PUBLISHED = (
+    "mobilenet_v2",
+    "proxyless_mobile",
+    "proxyless_gpu",
+    "proxyless_cpu",
+    "proxyless_mobile_14",
+)
+"""What a network is drawn beside."""
+
+
+def run_page(run: SavedRun) -> Page:
+    """The report of a search's folder. What its files do not tell is left out."""
+    sections = (
+        Section("Network", list(_network(run))),
+        Section("Budget", list(_budget(run))),
+        Section("Search", list(_search(run))),
+        Section("Beside other networks", list(_rivals(run))),
+        Section("Where the milliseconds go", list(_operators(run))),
+        Section("To repeat it", list(_circumstances(run))),
+    )
+    meets = run.result.get("meets_budget")
+    return Page(
+        run.title,
+        f"lat-search, {run.result.get('strategy', '')} on {run.result.get('data', '')}",
+        summary(run),
+        [section for section in sections if section.parts],
+        _verdict(run),
+        good=bool(meets),
+    )
+
+
+def summary(run: SavedRun) -> list[tuple[str, str]]:
+    """The numbers of a search in a glance: (what, value)."""
+    facts: list[tuple[str, str]] = []
+    for bound in run.bounds:
+        told = "" if len(run.bounds) == 1 else f" {bound.name}"
+        facts.append((f"budget{told}", bound.told(bound.limit)))
+        facts.append((f"predicted{told}", _with_ends(bound, "predicted")))
+        if bound.unit == "ms":
+            facts.append((f"measured{told}", _with_ends(bound, "measured")))
+    for label, key in (("valid accuracy", "valid_accuracy"), ("test accuracy", "test_accuracy")):
+        if run.result.get(key) is not None:
+            facts.append((label, f"{100 * run.result[key]:.1f} %"))
+    facts.append(("MACs", f"{run.network.macs / 1e6:.1f} M"))
+    facts.append(("parameters", f"{run.network.params / 1e6:.2f} M"))
+    return facts
+
+
+def _with_ends(bound: Bound, what: str) -> str:
+    value, ends = getattr(bound, what), getattr(bound, f"{what}_ends")
+    if value is None or not ends:
+        return bound.told(value)
+    return f"{bound.told(value)} ± {100 * (ends[1] / value - 1):.1f} %"
+
+
+def _verdict(run: SavedRun) -> str:
+    meets = run.result.get("meets_budget")
+    if meets is None:
+        return ""
+    by = "as measured" if run.result.get("measured_ms") is not None else "as predicted"
+    return f"{'Meets' if meets else 'Misses'} the budget, {by}"
+
+
+def _network(run: SavedRun) -> Iterator[Part]:
+    drawings = [drawing(run, "found"), *_published(run.model, run.network.batch)]
+    yield Picture(
+        "network",
+        "A bar is a block: its height the expansion ratio, its colour the kernel, the number "
+        "under it the channels that it and its followers put out. Hollow blocks are skipped. "
+        "Published networks have 224×224 inputs; stem, last convolution and classifier are not "
+        "drawn.",
+        blocks_figure(drawings),
+    )
+
+
+def drawing(run: SavedRun, name: str) -> Drawing:
+    """The network that a run found, with the blocks that it skips where its space is known."""
+    details = _details(run.network, run.result.get("measured_ms") or run.result["predicted_ms"])
+    if run.space is None:
+        return drawn(run.network, name, details)
+    return chosen(run.space, run.choices, name, details)
+
+
+def _published(model: RegressionModel | None, batch: int) -> Iterator[Drawing]:
+    for name in PUBLISHED:
+        network = zoo.load(name, batch=batch)
+        assert isinstance(network, NetworkSpec)
+        prediction = predicted(model, network)
+        yield drawn(network, name, _details(network, prediction.ms if prediction else None))
+
+
+def predicted(model: RegressionModel | None, network: NetworkSpec) -> Prediction | None:
+    """What a model makes of a network; None without one, and where the network is too far from
+    all that was measured."""
+    try:
+        return model.predict(network) if model else None
+    except CoverageError:
+        return None
+
+
+def _details(network: NetworkSpec, ms: float | None) -> str:
+    macs = f"{network.macs / 1e6:.0f} M MACs"
+    return f"{macs}, {format_ms(ms)}" if ms else macs
+
+
+def _budget(run: SavedRun) -> Iterator[Part]:
+    attempts = run.result.get("attempts") or ()
+    yield Picture(
+        "budget",
+        "The budget, what the latency model predicts of the network, and what the device measures "
+        "of the deployed file, with 95 % intervals; hollow: networks that were derived and "
+        "measured on the way.",
+        budget_figure(run.bounds, attempts),
+    )
+    if len(attempts) > 1:
+        yield Grid(
+            [_attempt(number, one) for number, one in enumerate(attempts, 1)],
+            ("", "predicted", "measured", "runs", "choices"),
+            "Networks that were derived on the way; the last one is the network found",
+        )
+
+
+def _attempt(number: int, attempt: Mapping[str, Any]) -> list[str]:
+    measured = attempt.get("measured") or {}
+    return [
+        str(number),
+        format_ms(attempt["predicted_ms"]),
+        format_ms(measured["median_ms"]) if measured else "not measured",
+        str(measured.get("runs", "")),
+        ".".join(map(str, attempt["choices"])),
+    ]
+
+
+def _search(run: SavedRun) -> Iterator[Part]:
+    if (curves := curves_figure(run)) is not None:
+        yield Picture(
+            "curves",
+            "Each architecture step: the latency that is expected of a network drawn at random, "
+            "the multiplier that presses it under the budget, the loss on the validation split, "
+            "and how undecided the choices are.",
+            curves,
+        )
+    if (figure := probabilities_figure(run)) is not None:
+        yield Picture(
+            "probabilities",
+            "How probable each candidate of each block was: kernel as colour, the larger expansion "
+            "in the stronger shade.",
+            figure,
+        )
+
+
+def _rivals(run: SavedRun) -> Iterator[Part]:
+    rivals = [run.result.get(name) for name in ("baselines", "pareto", "largest")]
+    if not any(rivals):
+        return
+    yield Picture(
+        "tradeoff",
+        "Accuracy against latency: on the test split where it is told, else on the validation "
+        "split; measured where it was, else predicted.",
+        tradeoff_figure(run),
+    )
+    named = [
+        *((one["name"], one) for one in run.result.get("baselines") or ()),
+        *((f"front, {format_ms(one['budget_ms'])}", one) for one in run.result.get("pareto") or ()),
+        *([("largest network", run.result["largest"])] if run.result.get("largest") else []),
+        ("found", run.result),
+    ]
+    header = ("", "predicted", "measured", "valid", "test", "MACs", "parameters")
+    yield Grid([_rival(name, one) for name, one in named], header)
+
+
+def _rival(name: str, network: Mapping[str, Any]) -> list[str]:
+    def told(key: str, write: Any) -> str:
+        return "" if network.get(key) is None else write(network[key])
+
+    return [
+        name,
+        *(told(key, format_ms) for key in ("predicted_ms", "measured_ms")),
+        *(told(key, lambda x: f"{100 * x:.1f} %") for key in ("valid_accuracy", "test_accuracy")),
+        *(told(key, lambda x: f"{x / 1e6:.2f} M") for key in ("macs", "params")),
+    ]
+
+
+def _operators(run: SavedRun) -> Iterator[Part]:
+    prediction = predicted(run.model, run.network)
+    if prediction is None:
+        yield Words(f"{run.result['table']} is not at hand, or does not cover the network.")
+        return
+    yield Picture(
+        "operators",
+        "Each operator of the network in order of execution, by the latency table: kind, kernel, "
+        "expansion, output channels, output size.",
+        operators_figure(prediction),
+    )
+
+
+def _circumstances(run: SavedRun) -> Iterator[Part]:
+    result = run.result
+    if words := result.get("command"):
+        yield Words(shlex.join(words), verbatim=True)
+    facts = {
+        "version": f"lat-search {result['version']}",
+        "seed": result["seed"],
+        "target": result["target"],
+        "space": result["space"],
+        "data": result.get("data", ""),
+        "strategy": result.get("strategy", ""),
+        "choices": ".".join(map(str, run.choices)),
+        "table": result["table"],
+        "seconds": f"{result.get('seconds', 0.0):.0f}",
+    }
+    yield Grid(_pairs(facts), caption="The run")
+    yield Grid(_pairs(result["settings"]), caption="Settings")
+    if run.table is not None:
+        yield setting_grid(run.table)
+
+
+def _pairs(facts: Mapping[str, Any]) -> list[Sequence[str]]:
+    return [(name.replace("_", " "), str(value)) for name, value in facts.items() if value != ""]

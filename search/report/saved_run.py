@@ -1,0 +1,171 @@
+"""`SavedRun`: a search's folder, read back, with whatever of it is still there."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from latency.errors import LatError, SpecError, UsageError
+from latency.network import NetworkSpec
+from latency.regression import RegressionModel, fit
+from latency.table import LatencyTable
+from latency.units import format_ms
+from search.report.named_spaces import space_of
+from search.space import SearchSpace
+
+RESULT, NETWORK = "result.json", "network.json"
+_NEEDED = ("target", "space", "predicted_ms", "settings", "seed", "table", "version")
+
+
+Ends = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A budget: the most that the network may have of `name` ("ms" of a target, bytes, ...), what
+    was predicted of it, and measured, with their 95 % intervals; None where it was not."""
+
+    name: str
+    unit: str
+    limit: float
+    predicted: float | None
+    predicted_ends: Ends | None
+    measured: float | None
+    measured_ends: Ends | None
+    meets: bool | None
+
+    def told(self, amount: float | None) -> str:
+        """An amount of it in words."""
+        if amount is None:
+            return "not measured"
+        if self.unit == "ms":
+            return format_ms(amount)
+        if self.unit == "bytes":
+            return f"{amount / 1e6:.3g} MB"
+        return f"{amount / 1e6:.4g} M"
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """`result` is result.json as it stands; fields that older or other searches lack are absent."""
+
+    folder: Path
+    result: Mapping[str, Any]
+    network: NetworkSpec
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a run. `UsageError` where the folder holds none that is finished, `SpecError` where
+        a file of it is broken."""
+        path = folder / RESULT
+        if not path.is_file():
+            raise UsageError(
+                f"{folder} holds no finished search ({RESULT} is absent); go on with it: "
+                f"lat-search ... --out {folder} --resume"
+            )
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            lacking = [name for name in _NEEDED if name not in result]
+        except (ValueError, TypeError) as error:
+            raise SpecError(f"{path}: not a result of lat-search: {error}") from None
+        if lacking:
+            raise SpecError(f"{path}: not a result of lat-search: {', '.join(lacking)} is absent")
+        return cls(folder, result, NetworkSpec.load(folder / NETWORK))
+
+    @property
+    def title(self) -> str:
+        return f"{self.result['space']} on {self.result['target']}"
+
+    @cached_property
+    def table(self) -> LatencyTable | None:
+        """The table that the search went by; None where it is gone or broken since."""
+        try:
+            return LatencyTable.load(Path(self.result["table"]))
+        except LatError:
+            return None
+
+    @cached_property
+    def model(self) -> RegressionModel | None:
+        """The regression of the table; None where that is gone, or too small."""
+        try:
+            return fit(self.table) if self.table else None
+        except LatError:
+            return None
+
+    @cached_property
+    def space(self) -> SearchSpace | None:
+        """The space that was searched; None where it is not one that we know by its name, or not
+        what it was then."""
+        space = space_of(self.result["space"], self.network.batch)
+        if space is None or len(self.choices) != len(space.blocks):
+            return None
+        try:
+            same = space.network(self.choices).ops[:-1] == self.network.ops[:-1]
+        except (LatError, IndexError):
+            return None
+        return space if same else None
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        return tuple(self.result.get("choices") or ())
+
+    @property
+    def history(self) -> list[Mapping[str, Any]]:
+        """Architecture steps, in order."""
+        return list(self.result.get("history") or ())
+
+    @property
+    def bounds(self) -> list[Bound]:
+        """The budgets of the search, at least one."""
+        result = self.result
+        if told := result.get("budgets"):
+            return [_bound(one, "") for one in told]
+        legacy = {**result, "name": result["target"], "unit": "ms", "limit": result["budget_ms"]}
+        return [_bound({**legacy, "meets": result.get("meets_budget")}, "_ms")]
+
+    def expected(self, bound: Bound) -> list[tuple[int, float]]:
+        """(step, expected amount) of a bound's quantity while searching."""
+        return self._over_steps("expected", bound, "expected_ms")
+
+    def multiplier(self, bound: Bound) -> list[tuple[int, float]]:
+        """(step, multiplier) of a bound's penalty while searching."""
+        return self._over_steps("multiplier", bound, "")
+
+    def curve(self, name: str) -> list[tuple[int, Any]]:
+        """(step, value) of what the history tells under a name: a loss, the entropy."""
+        told = ((one.get("step"), one.get(name)) for one in self.history)
+        return [(step, value) for step, value in told if step is not None and value is not None]
+
+    @property
+    def snapshots(self) -> list[tuple[int, list[list[float]]]]:
+        """(step, probabilities of each block's candidates) of those steps that tell them."""
+        return self.curve("probabilities")
+
+    def _over_steps(self, field: str, bound: Bound, legacy: str) -> list[tuple[int, float]]:
+        points = []
+        for one in self.history:
+            value = (one.get(field) or {}).get(bound.name)
+            if value is None and bound.unit == "ms":
+                value = one.get(legacy)
+            if value is not None:
+                points.append((one["step"], value))
+        return points
+
+
+def _bound(told: Mapping[str, Any], suffix: str) -> Bound:
+    def ends(what: str) -> Ends | None:
+        low, high = (told.get(f"{what}_{end}{suffix}") for end in ("low", "high"))
+        return None if low is None or high is None else (low, high)
+
+    return Bound(
+        told["name"],
+        told["unit"],
+        told["limit"],
+        told.get(f"predicted{suffix}"),
+        ends("predicted"),
+        told.get(f"measured{suffix}"),
+        ends("measured"),
+        told.get("meets"),
+    )

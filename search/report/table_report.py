@@ -1,0 +1,100 @@
+"""The report of one table."""
+
+from collections.abc import Iterator
+
+from latency.table import LatencyTable
+from search.report.held_out import held_out_figure, held_out_grid, held_out_words, leave_out
+from search.report.named_spaces import space_of
+from search.report.page import Page, Part, Picture, Section
+from search.report.table_facts import (
+    drift_grid,
+    setting_grid,
+    unstable_grid,
+    unstable_ops,
+    validation_grid,
+)
+from search.report.table_figures import latency_figure, roof_figure, spread_figure, stages_figure
+
+
+def table_page(table: LatencyTable) -> Page:
+    """The report of a table. A fifth of its operators is predicted from the others meanwhile,
+    which takes seconds."""
+    sections = (
+        Section("Latency and arithmetic", list(_arithmetic(table))),
+        Section("Kernel, expansion and stage", list(_stages(table))),
+        Section("Predicted and measured", list(_held_out(table))),
+        Section("Drift and unstable operators", list(_stability(table))),
+        Section("Circumstances", [setting_grid(table)]),
+    )
+    setting = table.setting
+    return Page(
+        f"{setting.hardware}, {setting.runtime}",
+        f"Latency table {table.source}",
+        summary(table),
+        [section for section in sections if section.parts],
+    )
+
+
+def summary(table: LatencyTable) -> list[tuple[str, str]]:
+    """A table in a glance: (what, value)."""
+    setting = table.setting
+    return [
+        ("operators", str(len(table))),
+        ("did not settle", str(len(unstable_ops(table)))),
+        *((f"mean error, {tag}", f"{100 * v.mean:.2f} %") for tag, v in table.validations.items()),
+        ("threads", str(setting.threads)),
+        ("precision", setting.precision),
+        ("batch", str(setting.batch)),
+    ]
+
+
+def _arithmetic(table: LatencyTable) -> Iterator[Part]:
+    if not any(op.macs for op in table):
+        return
+    yield Picture(
+        "latency",
+        "Latency of each operator measured alone against its multiply-accumulates. Lines: what "
+        "launching one layer and the arithmetic alone would take, at the rates of the roofline "
+        "fitted to all rows; what lies above them is memory traffic.",
+        latency_figure(table),
+    )
+    yield Picture(
+        "roofline",
+        "Multiply-accumulates a second against multiply-accumulates a byte (activations and "
+        "weights in float32). The roof is the highest rate and the highest bandwidth that any "
+        "operator reached whose 95 % interval is within 10 %.",
+        roof_figure(table),
+    )
+
+
+def _stages(table: LatencyTable) -> Iterator[Part]:
+    tags = dict.fromkeys([*table.calibrations, *table.validations])
+    known = {tag: space_of(tag, table.setting.batch) for tag in tags}
+    groups = {tag: space.operators for tag, space in known.items() if space is not None}
+    for tag, ops in (groups or {"all": tuple(table)}).items():
+        figure = stages_figure(table, ops)
+        if figure is not None:
+            yield Picture(
+                f"stages-{tag.replace('@', '-')}",
+                f"{tag}: milliseconds of each inverted bottleneck measured alone, by input size, "
+                "channels and stride (rows), kernel and expansion (columns).",
+                figure,
+            )
+
+
+def _held_out(table: LatencyTable) -> Iterator[Part]:
+    found = leave_out(table)
+    if found:
+        yield Picture("predicted", held_out_words(found), held_out_figure(found))
+        yield held_out_grid(found)
+    if (grid := validation_grid(table)) is not None:
+        yield grid
+
+
+def _stability(table: LatencyTable) -> Iterator[Part]:
+    yield Picture(
+        "spread",
+        "How wide the 95 % interval of each operator's median is, as a share of it.",
+        spread_figure(table),
+    )
+    yield from (grid for grid in (unstable_grid(table), drift_grid(table)) if grid is not None)

@@ -1,0 +1,71 @@
+"""A real browser for tests: headless Chromium that tells what a page says, asks for, and shows."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"
+)
+
+CLIPPED = """() => {
+  const out = [];
+  for (const svg of document.querySelectorAll(".chart .main-svg")) {
+    const frame = svg.closest(".chart").getBoundingClientRect();
+    for (const text of svg.querySelectorAll("text")) {
+      const box = text.getBoundingClientRect();
+      if (!box.width || !text.textContent.trim()) continue;
+      if (box.left < frame.left - 1 || box.right > frame.right + 1 ||
+          box.top < frame.top - 1 || box.bottom > frame.bottom + 1)
+        out.push(`${svg.closest("figure").id}: ${text.textContent}`);
+    }
+  }
+  return out;
+}"""
+"""Texts of figures that stick out of them."""
+
+DATA = """() => Object.fromEntries([...document.querySelectorAll(".chart")].map((place) => [
+  place.dataset.figure,
+  place._fullData.filter((trace) => trace.visible === true).map((trace) =>
+    (trace.type === "heatmap" ? trace.z : trace.x).length),
+]))"""
+"""How many data each trace of each figure has, as plotly took them up."""
+
+
+@dataclass
+class Visit:
+    """A page in the browser, what it asked for, and what went wrong in it."""
+
+    page: Any
+    requests: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def visit(path: Path, width: int, scheme: str = "light") -> Iterator[Visit]:
+    """Open a report and wait until all of its figures are drawn."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        size = {"width": width, "height": 900}
+        page = browser.new_context(viewport=size, color_scheme=scheme).new_page()
+        seen = Visit(page)
+        page.on("request", lambda request: seen.requests.append(request.url))
+        page.on("console", lambda said: seen.errors.append(f"{said.type}: {said.text}"))
+        page.on("pageerror", lambda error: seen.errors.append(str(error)))
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-drawn]", state="attached", timeout=120_000)
+        yield seen
+        browser.close()
