@@ -7,10 +7,10 @@ from html import escape
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from latency.candidates import Block
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
 from search.report.look import CLEAR, GREY, kernel_colour, styled, title_panels
-from search.space import SearchSpace
 
 _AROUND = ("conv", "pool", "linear")
 """Stem and head, which are not drawn."""
@@ -33,11 +33,17 @@ def drawn(network: NetworkSpec, name: str, details: str = "") -> Drawing:
     return Drawing(name, details, inner or network.ops)
 
 
-def chosen(space: SearchSpace, choices: Sequence[int], name: str, details: str = "") -> Drawing:
-    """A network of a space, with the blocks that it skips."""
-    around = [op for op in space.stem if op.kind not in _AROUND]
-    picked = [block[index] for block, index in zip(space.blocks, choices, strict=True)]
-    return Drawing(name, details, [*around, *picked])
+def chosen(
+    around: Sequence[OpSpec],
+    blocks: Sequence[Block],
+    choices: Sequence[int],
+    name: str,
+    details: str = "",
+) -> Drawing:
+    """A network chosen from the candidates of blocks, with those that it skips; `around`: the
+    operators before them."""
+    picked = [block[index] for block, index in zip(blocks, choices, strict=True)]
+    return Drawing(name, details, [*(op for op in around if op.kind not in _AROUND), *picked])
 
 
 def blocks_figure(drawings: Sequence[Drawing]) -> go.Figure:

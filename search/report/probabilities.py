@@ -84,9 +84,9 @@ def _final(run: SavedRun, probabilities: Sequence[Sequence[float]]) -> go.Figure
 
 def _candidates(run: SavedRun, block: int, count: int) -> list[tuple[str, str, int]]:
     """(label, colour, index) of the candidates of a block, those of a kernel side by side."""
-    if run.space is None:
+    if run.blocks is None:
         return [(f"candidate {i + 1}", PALETTE[i % len(PALETTE)], i) for i in range(count)]
-    ops = run.space.blocks[block]
+    ops = run.blocks[block]
     told = [(*_told(op), place) for place, op in enumerate(ops)]
     return sorted(told, key=lambda one: (one[0] == "skip", one[0]))
 

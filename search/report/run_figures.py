@@ -7,6 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from latency.measurement import Measurement
 from latency.model import PREDICTED, OpPrediction, Prediction
 from latency.ops import OpSpec
 from latency.units import format_ms
@@ -18,13 +19,13 @@ _MOST_POINTS = 500
 """Of a curve: more cannot be told apart on paper."""
 
 
-def budget_figure(bounds: Sequence[Bound], attempts: Sequence[Mapping[str, Any]]) -> go.Figure:
+def budget_figure(bounds: Sequence[Bound], tried: Sequence[Measurement]) -> go.Figure:
     """Limit, predicted and measured on one axis: in ms for a single latency budget, else each in
-    percent of its limit. `attempts`: the networks that were derived and measured on the way."""
+    percent of its limit. `tried`: the networks that were derived and measured on the way."""
     single = len(bounds) == 1 and bounds[0].unit == "ms"
     figure = go.Figure()
     if single:
-        figure.add_trace(_tried(attempts))
+        figure.add_trace(_tried(tried))
     for bound in bounds:
         for what, colour in (("predicted", BLUE), ("measured", GREEN)):
             if getattr(bound, what) is not None:
@@ -46,7 +47,9 @@ def budget_figure(bounds: Sequence[Bound], attempts: Sequence[Mapping[str, Any]]
 def _interval(bound: Bound, what: str, colour: str, share: float, owner: str) -> go.Scatter:
     value = getattr(bound, what)
     low, high = getattr(bound, f"{what}_ends") or (value, value)
-    said = f"{what}: {bound.told(value)} (95 %: {bound.told(low)} to {bound.told(high)})"
+    said = f"{what}: {bound.told(value)}"
+    if low < high:
+        said += f" (95 %: {bound.told(low)} to {bound.told(high)})"
     return go.Scatter(
         x=[value * share],
         y=[f"{escape(owner)} {what}".strip()],
@@ -64,9 +67,9 @@ def _interval(bound: Bound, what: str, colour: str, share: float, owner: str) ->
     )
 
 
-def _tried(attempts: Sequence[Mapping[str, Any]]) -> go.Scatter:
+def _tried(tried: Sequence[Measurement]) -> go.Scatter:
     """The networks that were measured with random weights while deriving."""
-    medians = [one["measured"]["median_ms"] for one in attempts if one.get("measured")]
+    medians = [one.median_ms for one in tried]
     return go.Scatter(
         x=medians,
         y=["derived"] * len(medians),
@@ -78,7 +81,7 @@ def _tried(attempts: Sequence[Mapping[str, Any]]) -> go.Scatter:
             "line": {"width": 2},
         },
         name="derived",
-        hovertext=[f"derived network {i}: {format_ms(ms)}" for i, ms in enumerate(medians, 1)],
+        hovertext=[f"derived network {number}: {one}" for number, one in enumerate(tried, 1)],
         hoverinfo="text",
     )
 

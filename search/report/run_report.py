@@ -100,9 +100,9 @@ def _network(run: SavedRun) -> Iterator[Part]:
 def drawing(run: SavedRun, name: str) -> Drawing:
     """The network that a run found, with the blocks that it skips where its space is known."""
     details = _details(run.network, run.result.get("measured_ms") or run.result["predicted_ms"])
-    if run.space is None:
+    if run.blocks is None:
         return drawn(run.network, name, details)
-    return chosen(run.space, run.choices, name, details)
+    return chosen(run.around, run.blocks, run.choices, name, details)
 
 
 def _published(model: RegressionModel | None, batch: int) -> Iterator[Drawing]:
@@ -128,31 +128,26 @@ def _details(network: NetworkSpec, ms: float | None) -> str:
 
 
 def _budget(run: SavedRun) -> Iterator[Part]:
-    attempts = run.result.get("attempts") or ()
     yield Picture(
         "budget",
         "The budget, what the latency model predicts of the network, and what the device measures "
         "of the deployed file, with 95 % intervals; hollow: networks that were derived and "
         "measured on the way.",
-        budget_figure(run.bounds, attempts),
+        budget_figure(run.bounds, [measured for _, _, measured in run.tried if measured]),
     )
-    if len(attempts) > 1:
-        yield Grid(
-            [_attempt(number, one) for number, one in enumerate(attempts, 1)],
-            ("", "predicted", "measured", "runs", "choices"),
-            "Networks that were derived on the way; the last one is the network found",
-        )
-
-
-def _attempt(number: int, attempt: Mapping[str, Any]) -> list[str]:
-    measured = attempt.get("measured") or {}
-    return [
-        str(number),
-        format_ms(attempt["predicted_ms"]),
-        format_ms(measured["median_ms"]) if measured else "not measured",
-        str(measured.get("runs", "")),
-        ".".join(map(str, attempt["choices"])),
-    ]
+    if len(run.tried) > 1:
+        rows = [
+            (
+                str(number),
+                format_ms(ms),
+                str(measured) if measured else "not measured",
+                str(measured.runs) if measured else "",
+                choices,
+            )
+            for number, (choices, ms, measured) in enumerate(run.tried, 1)
+        ]
+        header = ("", "predicted", "measured", "runs", "choices")
+        yield Grid(rows, header, "Networks that were derived on the way; the last is the one found")
 
 
 def _search(run: SavedRun) -> Iterator[Part]:
@@ -183,6 +178,18 @@ def _rivals(run: SavedRun) -> Iterator[Part]:
         "split; measured where it was, else predicted.",
         tradeoff_figure(run),
     )
+    front = [one for one in run.result.get("pareto") or () if one.get("choices")]
+    if run.blocks is not None and front:
+        yield Picture(
+            "front",
+            "The networks of the front, block by block, from the fastest to the slowest.",
+            blocks_figure(
+                [
+                    chosen(run.around, run.blocks, one["choices"], format_ms(_took(one)))
+                    for one in sorted(front, key=_took)
+                ]
+            ),
+        )
     named = [
         *((one["name"], one) for one in run.result.get("baselines") or ()),
         *((f"front, {format_ms(one['budget_ms'])}", one) for one in run.result.get("pareto") or ()),
@@ -191,6 +198,10 @@ def _rivals(run: SavedRun) -> Iterator[Part]:
     ]
     header = ("", "predicted", "measured", "valid", "test", "MACs", "parameters")
     yield Grid([_rival(name, one) for name, one in named], header)
+
+
+def _took(network: Mapping[str, Any]) -> float:
+    return float(network.get("measured_ms") or network["predicted_ms"])
 
 
 def _rival(name: str, network: Mapping[str, Any]) -> list[str]:

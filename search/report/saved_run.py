@@ -1,19 +1,22 @@
 """`SavedRun`: a search's folder, read back, with whatever of it is still there."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
+from latency.candidates import Block
 from latency.errors import LatError, SpecError, UsageError
+from latency.measurement import Measurement
 from latency.network import NetworkSpec
+from latency.ops import OpSpec
 from latency.regression import RegressionModel, fit
 from latency.table import LatencyTable
 from latency.units import format_ms
 from search.report.named_spaces import space_of
-from search.space import SearchSpace
 
 RESULT, NETWORK = "result.json", "network.json"
 _NEEDED = ("target", "space", "predicted_ms", "settings", "seed", "table", "version")
@@ -42,7 +45,7 @@ class Bound:
             return "not measured"
         if self.unit == "ms":
             return format_ms(amount)
-        if self.unit == "bytes":
+        if self.unit == "bytes" or self.name == "memory":
             return f"{amount / 1e6:.3g} MB"
         return f"{amount / 1e6:.4g} M"
 
@@ -95,21 +98,50 @@ class SavedRun:
             return None
 
     @cached_property
-    def space(self) -> SearchSpace | None:
-        """The space that was searched; None where it is not one that we know by its name, or not
-        what it was then."""
+    def blocks(self) -> tuple[Block, ...] | None:
+        """The candidates of the blocks that were chosen from; None where they are not told, and
+        the space's name is not one that we know, or that space not what it was then."""
+        told = self.result.get("candidates")
         space = space_of(self.result["space"], self.network.batch)
-        if space is None or len(self.choices) != len(space.blocks):
+        if told is not None:
+            blocks: tuple[Block, ...] = tuple(tuple(map(_op, keys)) for keys in told)
+        elif space is not None:
+            blocks = space.blocks
+        else:
             return None
+        return blocks if self._is_of(blocks) else None
+
+    def _is_of(self, blocks: Sequence[Block]) -> bool:
+        """Whether the choices among the blocks make the network."""
+        if len(blocks) != len(self.choices):
+            return False
         try:
-            same = space.network(self.choices).ops[:-1] == self.network.ops[:-1]
-        except (LatError, IndexError):
-            return None
-        return space if same else None
+            chosen = [block[i] for block, i in zip(blocks, self.choices, strict=True)]
+        except IndexError:
+            return False
+        return {op for op in chosen if op is not None} <= set(self.network.ops)
+
+    @cached_property
+    def around(self) -> tuple[OpSpec, ...]:
+        """The operators before those that were chosen; empty where the blocks are not known."""
+        candidates = {op for block in self.blocks or () for op in block}
+        return tuple(takewhile(lambda op: op not in candidates, self.network.ops))
 
     @property
     def choices(self) -> tuple[int, ...]:
         return tuple(self.result.get("choices") or ())
+
+    @property
+    def tried(self) -> list[tuple[str, float, Measurement | None]]:
+        """The networks that were derived on the way: choices, ms predicted, and measured."""
+        name, found = self.bounds[0].name, []
+        for one in self.result.get("attempts") or ():
+            measured = one.get("measured") or {}
+            row = measured if "median_ms" in measured else measured.get(name)
+            ms = one["predicted"][name] if "predicted" in one else one["predicted_ms"]
+            choices = ".".join(map(str, one["choices"]))
+            found.append((choices, ms, Measurement(**row) if row else None))
+        return found
 
     @property
     def history(self) -> list[Mapping[str, Any]]:
@@ -152,6 +184,10 @@ class SavedRun:
             if value is not None:
                 points.append((one["step"], value))
         return points
+
+
+def _op(key: str | None) -> OpSpec | None:
+    return None if key is None else OpSpec.parse(key)
 
 
 def _bound(told: Mapping[str, Any], suffix: str) -> Bound:

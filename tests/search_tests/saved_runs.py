@@ -19,7 +19,7 @@ def save_run(folder: Path, table: Path, **changes: Any) -> Path:
     choices = [0, 1, 6, 3, 4, 6, 5, 2, 0]
     network = space.network(choices)
     ms = LatencyTable.load(table).predict(network).ms
-    measured = {"median_ms": 1.02 * ms, "ci95_ms": 0.01 * ms, "runs": 300}
+    measured = {"median_ms": 1.02 * ms, "ci95_ms": 0.01 * ms, "runs": 300, "min_ms": ms}
     result = {
         "target": "phone",
         "space": "mini@32",
@@ -41,7 +41,10 @@ def save_run(folder: Path, table: Path, **changes: Any) -> Path:
         "seed": 7,
         "choices": choices,
         "settings": {"penalty": "lagrangian", "warmup_steps": 10},
-        "attempts": [{"choices": choices, "predicted_ms": ms, "measured": measured}] * 2,
+        "attempts": [
+            {"choices": choices, "predicted": {"phone": ms}, "measured": {"phone": measured}},
+            {"choices": choices, "predicted": {"phone": ms}, "measured": {}},
+        ],
         "history": [_step(step, ms, space.counts, generator) for step in range(STEPS)],
         "probabilities": [[1 / count] * count for count in space.counts],
         "table": str(table),
@@ -53,7 +56,10 @@ def save_run(folder: Path, table: Path, **changes: Any) -> Path:
             _budget("memory", "bytes", 4e6, 3.1e6),
         ],
         "baselines": [_network(ms, 0.95, "random"), _network(1.01 * ms, 0.96, "evolution")],
-        "pareto": [_network(share * ms, 0.9 + 0.05 * share) for share in (0.6, 0.8, 1.0)],
+        "pareto": [
+            {**_network(share * ms, 0.9 + 0.05 * share), "choices": choices}
+            for share in (0.6, 0.8, 1.0)
+        ],
         "command": ["lat-search", "--target", "phone", "--budget", "400us"],
         **changes,
     }

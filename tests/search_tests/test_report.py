@@ -73,7 +73,7 @@ def test_a_search_is_reported_in_its_folder(invoke, run_folder):
     assert code == 0
     answer = json.loads(out)
     assert answer["report"] == "run/report.html"
-    wanted = ["network", "budget", "curves", "probabilities", "tradeoff", "operators"]
+    wanted = ["network", "budget", "curves", "probabilities", "tradeoff", "front", "operators"]
     assert answer["figures"] == wanted
     text = told(run_folder / "report.html")
     for words in (
@@ -105,11 +105,13 @@ def test_a_run_whose_table_is_gone_says_so(invoke, run_folder, mini_csv):
 
 def test_skipped_blocks_are_known_from_the_space_and_only_where_it_is_the_same(run_folder):
     run = SavedRun.load(run_folder)
-    assert run.space is not None
-    assert [run.space.blocks[block][i] for block, i in enumerate(run.choices)].count(None) == 2
-    other = replace(run, result={**run.result, "choices": [0] * 9})
-    assert other.space is None
-    assert replace(run, result={**run.result, "space": "mine@32"}).space is None
+    assert run.blocks is not None
+    assert [run.blocks[block][i] for block, i in enumerate(run.choices)].count(None) == 2
+    assert replace(run, result={**run.result, "choices": [0] * 9}).blocks is None
+    unknown = {**run.result, "space": "mine@32"}
+    assert replace(run, result=unknown).blocks is None
+    keys = [[op.key if op else None for op in block] for block in run.blocks]
+    assert replace(run, result={**unknown, "candidates": keys}).blocks == run.blocks
 
 
 def test_a_real_search_can_be_reported(invoke, mini_csv, tmp_path):
