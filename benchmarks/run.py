@@ -23,6 +23,7 @@ import million
 import numpy as np
 import torch
 import unseen
+import worth
 from figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -194,6 +195,7 @@ BENCHMARKS = {
     "fuzz": fuzz.fuzz,
     "table": table_error,
     "searches": searches,
+    "worth": worth.worth,
     "default": default_search,
 }
 

@@ -1,0 +1,79 @@
+"""What a search is worth: the network found against random ones of the same latency."""
+
+import tempfile
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from figure import Figure
+
+from devices.card import load_card
+from devices.connection import connect
+from devices.device import Workload
+from devices.measuring import measure
+from latency import LatencyTable, NetworkSpec, candidate_latency
+from latency.stats import student_t
+from search import spaces
+from search.baselines import random_within
+from search.budget import AskedBudget, Budget
+from search.checkpoint import Checkpoint
+from search.data import Dataset, load_dataset
+from search.derivation import MostProbable
+from search.searcher import NetworkTraining, SupernetTraining
+from search.settings import MINI
+from search.space import SearchSpace
+from search.training import accuracy
+
+_SEEDS, _RANDOM = 10, 3
+_BAND = 0.02
+
+
+def worth() -> Iterator[Figure]:
+    """`mini` on digits at a quarter of its range, by the shipped table of this machine: test
+    accuracy of the network found less the mean of random ones, all trained alike; the latencies
+    of all measured now, interleaved."""
+    device = connect(load_card("cpu"))
+    table = LatencyTable.load(device.setting.stem)
+    space, data = spaces.load("mini"), load_dataset("digits")
+    costs = candidate_latency(table, space.blocks, space.fixed)
+    budget = AskedBudget.parse("25%").named("cpu").of(costs)
+    gains, found, drawn = [], [], []
+    for seed in range(_SEEDS):
+        network = _search(space, data, budget, seed)
+        generator = np.random.default_rng(seed)
+        most = float(sum(table.predict_op(op).ms for op in network.ops))
+        choices = random_within(space, costs, most, _RANDOM, generator, _BAND)
+        others = [space.network(row) for row in choices.tolist()]
+        random_mean = float(np.mean([_trained(other, data, seed) for other in others]))
+        gains.append(_trained(network, data, seed) - random_mean)
+        found.append(network)
+        drawn.append(others)
+    mean = 100 * float(np.mean(gains))
+    half = 100 * float(np.std(gains, ddof=1)) * student_t(_SEEDS - 1) / _SEEDS**0.5
+    yield Figure(f"found less random, accuracy, {_SEEDS} seeds", mean, least=0.0, unit="points")
+    yield Figure("  half of its 95 % interval", half, unit="points")
+    networks = dict.fromkeys([*found, *chain.from_iterable(drawn)])
+    workloads = [Workload.of_network(network) for network in networks]
+    measured = measure(device, workloads, load_card("cpu").measuring)
+    ratios = [
+        measured[network.name].median_ms / np.mean([measured[o.name].median_ms for o in others])
+        for network, others in zip(found, drawn, strict=True)
+    ]
+    yield Figure("  measured latency, found / random", float(np.mean(ratios)))
+
+
+def _search(space: SearchSpace, data: Dataset, budget: Budget, seed: int) -> NetworkSpec:
+    training = SupernetTraining(space, data, [budget], MINI, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        training.run(Checkpoint(Path(folder) / "search.pt", {}, 1e9), lambda report: None)
+    utility = training.supernet.log_probabilities.detach().double().numpy()
+    return space.network(MostProbable(utility, [budget.costs])([budget.limit]))
+
+
+def _trained(network: NetworkSpec, data: Dataset, seed: int) -> float:
+    """Test accuracy of a network trained from scratch."""
+    training = NetworkTraining(network, data, MINI, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        training.run(Checkpoint(Path(folder) / "train.pt", {}, 1e9), lambda report: None)
+    return accuracy(training.module, data.test, network.input_shape[0])
