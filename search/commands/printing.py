@@ -41,7 +41,7 @@ def print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
         print("not measured: the device of this table is not at hand")
     elif result.meets_budget:
         print("meets the budget as measured, interval included")
-    print(f"{folder}: result.json, network.json, model.onnx ({result.seconds:.0f} s)")
+    print(f"{folder}: result.json, network.json, model.onnx, report.html ({result.seconds:.0f} s)")
 
 
 def _add_budget(table: Table, budget: BudgetResult, result: SearchResult) -> None:

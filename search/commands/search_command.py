@@ -20,6 +20,7 @@ from search.budget import SIZES, AskedBudget, Budget, check_together
 from search.commands.console import notice, run
 from search.commands.goals import fitting_memory, goal_of, parse_budgets, size_budgets
 from search.commands.printing import print_front, print_result, print_trained
+from search.commands.report_command import write_or_notice
 from search.commands.targets import Target, known_targets, resolve
 from search.settings import preset
 from search.space import SearchSpace
@@ -27,6 +28,7 @@ from search.space import SearchSpace
 RUN_FILES = (
     "checkpoint",
     "result.json",
+    "report.html",
     "network.json",
     "model.onnx",
     "model.tflite",
@@ -197,9 +199,12 @@ def search_command(
     with _run_folder(folder, resume, overwrite):
         if pareto is not None:
             print_front(find_front(job, pareto, as_json), folder, as_json)
+            if (folder / "result.json").exists():
+                write_or_notice(folder)
             return
         compare = partial(baselines, count=random_networks)
         result = job.run(started, as_json, largest, compare)
+        write_or_notice(folder)
     if as_you_go:
         as_you_go.tell()
     print_result(result, folder, as_json)
