@@ -28,7 +28,7 @@ from latency.errors import DeviceError, WorkloadError
 from latency.features import kernel_family
 from latency.formats import Setting
 from latency.kernels import FUSION, SUITE, Fusion, Kernel, KernelGraph, kernels_of
-from latency.measurement import Measurement
+from latency.measurement import INSIDE_NETWORKS, Measurement
 from latency.onnx_graph import parse_graph
 from latency.ops import OpSpec
 from latency.regression import fit
@@ -37,7 +37,7 @@ from latency.table import LatencyTable
 
 NETWORKS, HELD_OUT = 96, 12
 """Random networks, and how many of them are held out."""
-SUITE_NOTE = "inside random networks"
+SUITE_NOTE = INSIDE_NETWORKS
 """What rows say that were measured so."""
 _SITTINGS = 3
 """Processes in which each network is traced: what differs between them is in the interval."""

@@ -10,6 +10,9 @@ from latency.units import format_ms
 TRANSFERRED = "transferred"
 """Note of a row that was not measured, but follows from other devices (`latency.transferred`)."""
 
+INSIDE_NETWORKS = "inside random networks"
+"""Note of a row that was never measured alone, but inside networks by the runtime's profiler."""
+
 _SETTLED = 0.02
 """A measurement whose 95 % interval is wider than this share of its median is called unstable."""
 
@@ -67,6 +70,11 @@ class Measurement:
     def is_transferred(self) -> bool:
         """Whether it follows from other devices, and was not measured."""
         return self.note == TRANSFERRED
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether it was measured inside networks only: its interval holds what they differ by."""
+        return self.note == INSIDE_NETWORKS
 
     @property
     def low_ms(self) -> float:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latency.errors import UsageError
+from latency.errors import extra
 from latency.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from search.report.page import Page
 
 REPORT = "report.html"
-_REMEDY = "a report needs plotly: pip install 'lat-search[report]'"
 
 
 def write_report(folder: Path) -> Path:
@@ -25,11 +24,14 @@ def write_report(folder: Path) -> Path:
 
 
 def run_page(folder: Path) -> "Page":
-    """The report of the search in `folder`."""
+    """The report of the search in `folder`, or of the front where that is all there is."""
     _require_plotly()
+    from search.report.front_report import FRONT, front_page
     from search.report.run_report import run_page as page_of
-    from search.report.saved_run import SavedRun
+    from search.report.saved_run import RESULT, SavedRun
 
+    if (folder / FRONT).exists() and not (folder / RESULT).exists():
+        return front_page(folder)
     return page_of(SavedRun.load(folder))
 
 
@@ -67,7 +69,5 @@ def write_page(page: "Page", path: Path) -> None:
 
 
 def _require_plotly() -> None:
-    try:
+    with extra("report"):
         import plotly  # noqa: F401
-    except ImportError:
-        raise UsageError(_REMEDY) from None

@@ -9,7 +9,7 @@ from latency.comparison import OpDifference, TableDifference, diff
 from latency.table import LatencyTable
 from latency.units import format_ms
 from search.report.blocks import blocks_figure
-from search.report.look import BLUE, GREY, ORANGE, RED, faded, styled
+from search.report.look import BLUE, GREY, ORANGE, RED, faded, log_axis, styled
 from search.report.page import Grid, Page, Part, Picture, Section
 from search.report.run_figures import curves_figure
 from search.report.run_report import drawing, summary
@@ -56,13 +56,14 @@ def _operators(found: TableDifference) -> Iterator[Part]:
             one.op.key,
             format_ms(one.a_ms),
             format_ms(one.b_ms),
-            f"{one.ratio:.3f}",
+            f"{one.ratio:.3f}{' *' * one.significant}",
             f"{one.low:.3f} to {one.high:.3f}",
-            "significant" if one.significant else "",
         )
         for one in ranked[:_MOST_ROWS]
     ]
-    yield Grid(rows, ("operator", "A", "B", "B / A", "95 %", ""), "The largest differences")
+    yield Grid(
+        rows, ("operator", "A", "B", "B / A", "95 %"), "The largest differences; * is significant"
+    )
 
 
 def _ratio_figure(found: TableDifference) -> go.Figure:
@@ -77,8 +78,8 @@ def _ratio_figure(found: TableDifference) -> go.Figure:
     figure.add_hline(1, line={"color": GREY, "width": 1})
     figure.add_hline(found.median_ratio, line={"color": ORANGE, "width": 2, "dash": "dash"})
     styled(figure, 440)
-    figure.update_xaxes(type="log", dtick=1, title="in A, ms")
-    return figure.update_yaxes(type="log", title="B / A")
+    figure.update_xaxes(log_axis((one.a_ms for one in found.common), "in A, ms"))
+    return figure.update_yaxes(log_axis((one.ratio for one in found.common), "B / A"))
 
 
 def _ratios(mine: Sequence[OpDifference], name: str, colour: str) -> go.Scatter:
@@ -110,7 +111,7 @@ def _settings(a: LatencyTable, b: LatencyTable, found: TableDifference) -> Grid:
         if pair[0] != pair[1]:
             rows.append((name, *pair))
     caption = "What differs between the settings and circumstances" if rows else "No difference"
-    return Grid(rows, ("", "A", "B"), caption)
+    return Grid(rows, ("", "A", "B"), caption, wraps=True)
 
 
 def runs_page(a: SavedRun, b: SavedRun) -> Page:
@@ -149,4 +150,4 @@ def _different_words(a: SavedRun, b: SavedRun) -> Grid:
         if asked[0].get(name) != asked[1].get(name)
     ]
     caption = "What was asked for differently" if rows else "The same was asked for"
-    return Grid(rows, ("", "A", "B"), caption)
+    return Grid(rows, ("", "A", "B"), caption, wraps=True)

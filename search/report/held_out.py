@@ -13,7 +13,7 @@ from latency.ops import OpSpec
 from latency.regression import fit
 from latency.table import LatencyTable
 from latency.units import format_ms
-from search.report.look import BLUE, GREY, RED, faded, styled
+from search.report.look import BLUE, GREY, RED, faded, log_axis, styled
 from search.report.page import Grid
 
 SHARE = 5
@@ -84,9 +84,9 @@ def held_out_figure(found: list[HeldOut]) -> go.Figure:
     worst = float(np.quantile([abs(one.error) for one in found], 0.98))
     reach = 100 * max(_BAND * 1.5, min(1.0, 1.3 * worst))
     styled(figure, 560)
-    figure.update_xaxes(type="log", dtick=1)
+    figure.update_xaxes(log_axis(ends, ""))
     figure.update_xaxes(title="measured, ms", row=2)
-    figure.update_yaxes(type="log", dtick=1, title="predicted, ms", row=1)
+    figure.update_yaxes(log_axis(ends, "predicted, ms"), row=1)
     return figure.update_yaxes(title="error, %", range=[-reach, reach], row=2)
 
 

@@ -3,7 +3,8 @@
 The page's style sheet gives text and grid lines their colours, since plotly knows no themes.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from plotly.graph_objects import Figure
@@ -54,6 +55,14 @@ def styled(figure: Figure, height: int, **layout: Any) -> Figure:
     figure.update_yaxes(**_GRID)
     figure.update_layout(**layout)
     return figure
+
+
+def log_axis(values: Iterable[float], title: str) -> dict[str, Any]:
+    """A logarithmic axis with a tick a decade, or three where the values reach over few."""
+    told = [value for value in values if 0 < value < math.inf]
+    decades = math.log10(max(told) / min(told)) if told else 0.0
+    ticks = 1 if decades > 1.5 else "D2"
+    return {"type": "log", "dtick": ticks, "exponentformat": "none", "title": title}
 
 
 def title_panels(figure: Figure, titles: Sequence[str], size: int = 12) -> None:

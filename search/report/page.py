@@ -28,11 +28,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of words. Without a `header`, the first word of each row is its label."""
+    """A table of words. Without a `header`, the first word of each row is its label. `wraps`: long
+    words are broken rather than the table scrolled."""
 
     rows: Sequence[Sequence[str]]
     header: Sequence[str] = ()
     caption: str = ""
+    wraps: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def _grid(grid: Grid) -> str:
     head = "".join(f"<th>{escape(word)}</th>" for word in grid.header)
     rows = "".join(_row(row, labelled=not grid.header) for row in grid.rows)
     caption = f'<p class="caption">{escape(grid.caption)}</p>' if grid.caption else ""
-    kind = "facts" if not grid.header else "list"
+    kind = "facts" if grid.wraps or not grid.header else "list"
     heading = f"<thead><tr>{head}</tr></thead>" if head else ""
     body = f"<tbody>{rows}</tbody>"
     return f'{caption}<div class="wide"><table class="{kind}">{heading}{body}</table></div>'

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from plotly.graph_objects import Figure
 
-from latency.errors import UsageError
+from latency.errors import UsageError, extra
 from search.report.page import Page, Picture
 
 _WIDTH = 800
@@ -18,11 +18,9 @@ def write_pictures(page: Page, folder: Path) -> list[Path]:
     Drawn by Kaleido in a Chrome or Chromium on this machine, without a network. Raises
     `UsageError` that says what to install where either is lacking.
     """
-    try:
+    with extra("report"):
         from kaleido import write_fig_from_object_sync
         from kaleido.errors import ChromeNotFoundError
-    except ImportError:
-        raise UsageError("--png needs Kaleido: pip install 'lat-search[report]'") from None
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{picture.name}.png" for picture in page.pictures]
     options = {"format": "png", "width": _WIDTH, "scale": _SCALE}

@@ -1,8 +1,7 @@
 """Figures of one search: its budgets, its curves, its rivals, and where the milliseconds go."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -128,54 +127,6 @@ def _curve(name: str, points: Sequence[tuple[int, float]], colour: str) -> go.Sc
         name=escape(name),
         legendgroup=name,
     )
-
-
-def tradeoff_figure(run: SavedRun) -> go.Figure:
-    """Accuracy against latency: the network found, the front, and what the search is held
-    against; measured where it was, else predicted."""
-    result, figure = run.result, go.Figure()
-    groups: list[tuple[str, Sequence[Mapping[str, Any]], str, str]] = [
-        ("Pareto front", sorted(result.get("pareto") or (), key=_took), ORANGE, "lines+markers"),
-        ("baselines", result.get("baselines") or (), GREY, "markers+text"),
-        ("largest network", [result["largest"]] if result.get("largest") else (), BLUE, "markers"),
-        ("found", [result], GREEN, "markers"),
-    ]
-    for name, networks, colour, mode in groups:
-        told = [one for one in networks if _took(one) and _accuracy(one) is not None]
-        if told:
-            figure.add_trace(_networks(name, told, colour, mode))
-    if result.get("budget_ms"):
-        figure.add_vline(result["budget_ms"], line={"color": RED, "width": 2, "dash": "dash"})
-    styled(figure, 380)
-    figure.update_xaxes(title="latency, ms")
-    return figure.update_yaxes(title="accuracy, %")
-
-
-def _networks(
-    name: str, networks: Sequence[Mapping[str, Any]], colour: str, mode: str
-) -> go.Scatter:
-    labels = [escape(str(one.get("name") or name)) for one in networks]
-    return go.Scatter(
-        x=[_took(one) for one in networks],
-        y=[100 * (_accuracy(one) or 0.0) for one in networks],
-        mode=mode,
-        text=labels,
-        textposition="top center",
-        marker={"size": 11, "color": colour},
-        line={"color": colour, "width": 2, "shape": "hv"},
-        name=name,
-        hovertemplate="%{text}: %{x:.4g} ms, %{y:.1f} %<extra></extra>",
-    )
-
-
-def _took(network: Mapping[str, Any]) -> float:
-    return float(network.get("measured_ms") or network.get("predicted_ms") or 0.0)
-
-
-def _accuracy(network: Mapping[str, Any]) -> float | None:
-    """On the test split where it is told, else on the validation split."""
-    test = network.get("test_accuracy")
-    return network.get("valid_accuracy") if test is None else test
 
 
 def operators_figure(prediction: Prediction) -> go.Figure:

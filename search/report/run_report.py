@@ -13,11 +13,11 @@ from latency.units import format_ms
 from search.report.blocks import Drawing, blocks_figure, chosen, drawn
 from search.report.page import Grid, Page, Part, Picture, Section, Words
 from search.report.probabilities import probabilities_figure
+from search.report.rivals import rival_parts, took
 from search.report.run_figures import (
     budget_figure,
     curves_figure,
     operators_figure,
-    tradeoff_figure,
 )
 from search.report.saved_run import Bound, SavedRun
 from search.report.table_facts import setting_grid
@@ -99,7 +99,9 @@ def _network(run: SavedRun) -> Iterator[Part]:
 
 def drawing(run: SavedRun, name: str) -> Drawing:
     """The network that a run found, with the blocks that it skips where its space is known."""
-    details = _details(run.network, run.result.get("measured_ms") or run.result["predicted_ms"])
+    measured = run.result.get("measured_ms")
+    what = "measured" if measured else "predicted"
+    details = _details(run.network, measured or run.result["predicted_ms"], what)
     if run.blocks is None:
         return drawn(run.network, name, details)
     return chosen(run.around, run.blocks, run.choices, name, details)
@@ -122,9 +124,9 @@ def predicted(model: RegressionModel | None, network: NetworkSpec) -> Prediction
         return None
 
 
-def _details(network: NetworkSpec, ms: float | None) -> str:
+def _details(network: NetworkSpec, ms: float | None, what: str = "predicted") -> str:
     macs = f"{network.macs / 1e6:.0f} M MACs"
-    return f"{macs}, {format_ms(ms)}" if ms else macs
+    return f"{macs}, {format_ms(ms)} {what}" if ms else macs
 
 
 def _budget(run: SavedRun) -> Iterator[Part]:
@@ -170,50 +172,17 @@ def _search(run: SavedRun) -> Iterator[Part]:
 
 def _rivals(run: SavedRun) -> Iterator[Part]:
     rivals = [run.result.get(name) for name in ("baselines", "pareto", "largest")]
-    if not any(rivals):
-        return
-    yield Picture(
-        "tradeoff",
-        "Accuracy against latency: on the test split where it is told, else on the validation "
-        "split; measured where it was, else predicted.",
-        tradeoff_figure(run),
-    )
-    front = [one for one in run.result.get("pareto") or () if one.get("choices")]
-    if run.blocks is not None and front:
-        yield Picture(
-            "front",
-            "The networks of the front, block by block, from the fastest to the slowest.",
-            blocks_figure(
-                [
-                    chosen(run.around, run.blocks, one["choices"], format_ms(_took(one)))
-                    for one in sorted(front, key=_took)
-                ]
-            ),
+    if any(rivals):
+        front = [one for one in run.result.get("pareto") or () if one.get("choices")]
+        blocks = run.blocks or ()
+        yield from rival_parts(
+            run.result,
+            [
+                chosen(run.around, blocks, one["choices"], format_ms(took(one)))
+                for one in sorted(front, key=took)
+                if blocks
+            ],
         )
-    named = [
-        *((one["name"], one) for one in run.result.get("baselines") or ()),
-        *((f"front, {format_ms(one['budget_ms'])}", one) for one in run.result.get("pareto") or ()),
-        *([("largest network", run.result["largest"])] if run.result.get("largest") else []),
-        ("found", run.result),
-    ]
-    header = ("", "predicted", "measured", "valid", "test", "MACs", "parameters")
-    yield Grid([_rival(name, one) for name, one in named], header)
-
-
-def _took(network: Mapping[str, Any]) -> float:
-    return float(network.get("measured_ms") or network["predicted_ms"])
-
-
-def _rival(name: str, network: Mapping[str, Any]) -> list[str]:
-    def told(key: str, write: Any) -> str:
-        return "" if network.get(key) is None else write(network[key])
-
-    return [
-        name,
-        *(told(key, format_ms) for key in ("predicted_ms", "measured_ms")),
-        *(told(key, lambda x: f"{100 * x:.1f} %") for key in ("valid_accuracy", "test_accuracy")),
-        *(told(key, lambda x: f"{x / 1e6:.2f} M") for key in ("macs", "params")),
-    ]
 
 
 def _operators(run: SavedRun) -> Iterator[Part]:

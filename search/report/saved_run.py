@@ -15,7 +15,7 @@ from latency.network import NetworkSpec
 from latency.ops import OpSpec
 from latency.regression import RegressionModel, fit
 from latency.table import LatencyTable
-from latency.units import format_ms
+from latency.units import format_bytes, format_count, format_ms
 from search.report.named_spaces import space_of
 
 RESULT, NETWORK = "result.json", "network.json"
@@ -27,8 +27,9 @@ Ends = tuple[float, float]
 
 @dataclass(frozen=True)
 class Bound:
-    """A budget: the most that the network may have of `name` ("ms" of a target, bytes, ...), what
-    was predicted of it, and measured, with their 95 % intervals; None where it was not."""
+    """A budget: the most that the network may have of `name`, in `unit` ("ms" of a target's
+    latency, nothing of a size), what was predicted of it, and measured, with their 95 %
+    intervals; None where it was not."""
 
     name: str
     unit: str
@@ -45,9 +46,7 @@ class Bound:
             return "not measured"
         if self.unit == "ms":
             return format_ms(amount)
-        if self.unit == "bytes" or self.name == "memory":
-            return f"{amount / 1e6:.3g} MB"
-        return f"{amount / 1e6:.4g} M"
+        return format_bytes(amount) if self.name == "memory" else format_count(amount)
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ def drift_grid(table: LatencyTable) -> Grid | None:
 
 
 def unstable_ops(table: LatencyTable) -> list[OpSpec]:
-    """Operators whose measurement did not settle, the least certain first."""
-    unstable = [op for op, row in table.rows.items() if row.is_unstable]
+    """Operators measured alone whose measurement did not settle, the least certain first."""
+    unstable = [op for op, row in table.rows.items() if row.is_unstable and not row.is_inside]
     return sorted(unstable, key=lambda op: -table[op].relative_ci95)
 
 
@@ -67,6 +67,7 @@ def unstable_grid(table: LatencyTable) -> Grid | None:
         )
         for op in ops[:_MOST_ROWS]
     ]
-    caption = f"{len(ops)} of {len(table)} operators did not settle; the least certain of them"
+    alone = sum(not row.is_inside for row in table.rows.values())
+    caption = f"{len(ops)} of {alone} operators measured alone did not settle; the least certain:"
     header = ("operator", "alone", "± 95 %", "runs", "")
     return Grid(rows, header, caption) if rows else None

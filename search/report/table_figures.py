@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,7 +11,7 @@ from latency.features import LAUNCH, kernel_family
 from latency.ops import OpSpec
 from latency.roofline import Roofline
 from latency.table import LatencyTable
-from search.report.look import GREY, HEAT, PALETTE, faded, styled
+from search.report.look import GREY, HEAT, PALETTE, faded, log_axis, styled
 
 _ARITHMETIC = ("pointwise", "dense", "depthwise")
 """Roles of layers whose rate is drawn."""
@@ -38,24 +38,24 @@ def latency_figure(table: LatencyTable) -> go.Figure:
             )
         )
     macs = np.geomspace(min(op.macs for op in ops), max(op.macs for op in ops), 60) / 1e6
-    for dash, (role, launch, cost) in zip(_LINES, _rates(table), strict=False):
+    for dash, (role, launch, cost) in zip(_LINES, rates(table), strict=False):
         figure.add_trace(
             go.Scatter(
                 x=macs,
                 y=launch + macs * cost,
                 mode="lines",
                 line={"color": GREY, "width": 2, "dash": dash},
-                name=f"{role}: {1 / cost:.3g} GMAC/s",
+                name=f"{role} alone",
                 hoverinfo="skip",
             )
         )
-    styled(figure, 460)
-    figure.update_xaxes(type="log", title="million multiply-accumulates", dtick=1)
-    return figure.update_yaxes(type="log", title="ms", dtick=1)
+    styled(figure, 480)
+    figure.update_xaxes(log_axis(macs, "million multiply-accumulates"))
+    return figure.update_yaxes(log_axis((table[op].median_ms for op in ops), "ms"))
 
 
-def _rates(table: LatencyTable) -> list[tuple[str, float, float]]:
-    """(role, ms a layer's launch, ms a million MACs) by the roofline of the table's rows."""
+def rates(table: LatencyTable) -> list[tuple[str, float, float]]:
+    """(role of a layer, ms of its launch, ms a million MACs) by the roofline of a table's rows."""
     ops = list(table)
     line = Roofline.fit(ops, np.array([table[op].median_ms for op in ops]))
     costs = {role: line.costs.get((role, "macs"), 0.0) for role in _ARITHMETIC}
@@ -67,9 +67,7 @@ def roof_figure(table: LatencyTable) -> go.Figure:
     """Rate against arithmetic intensity under the roof that the fastest rows show: attainable =
     min(peak rate, intensity * bandwidth) (Williams, Waterman & Patterson, CACM 2009)."""
     ops = [op for op in table if op.macs > 0]
-    certain = [op for op in ops if table[op].relative_ci95 < _CERTAIN] or ops
-    peak = max(_gmacs(table, op) for op in certain)
-    bandwidth = max(op.bytes / table[op].median_ms / 1e6 for op in certain)
+    peak, bandwidth = roof(table)
     figure = go.Figure()
     for place, (family, members) in enumerate(_families(ops)):
         figure.add_trace(
@@ -91,13 +89,22 @@ def roof_figure(table: LatencyTable) -> go.Figure:
             y=np.minimum(peak, intensity * bandwidth),
             mode="lines",
             line={"color": GREY, "width": 2.5},
-            name=f"roof: {peak:.3g} GMAC/s, {bandwidth:.3g} GB/s",
+            name="roof",
             hoverinfo="skip",
         )
     )
-    styled(figure, 420)
-    figure.update_xaxes(type="log", title="MACs per byte", dtick=1)
-    return figure.update_yaxes(type="log", title="GMAC/s", dtick=1)
+    styled(figure, 440)
+    figure.update_xaxes(log_axis(reach, "MACs a byte"))
+    return figure.update_yaxes(log_axis((_gmacs(table, op) for op in ops), "GMAC/s"))
+
+
+def roof(table: LatencyTable) -> tuple[float, float]:
+    """The highest rate (GMAC/s) and bandwidth (GB/s) that operators reach whose interval is within
+    10 %; that any reach, where all are wider."""
+    ops = [op for op in table if op.macs > 0]
+    certain = [op for op in ops if table[op].relative_ci95 < _CERTAIN] or ops
+    peak = max(_gmacs(table, op) for op in certain)
+    return peak, max(op.bytes / table[op].median_ms / 1e6 for op in certain)
 
 
 def _gmacs(table: LatencyTable, op: OpSpec) -> float:
@@ -159,9 +166,12 @@ def spread_figure(table: LatencyTable) -> go.Figure:
     """How wide each row's 95 % interval is, against its latency; those that did not settle stand
     out."""
     figure = go.Figure()
-    wide: Sequence[OpSpec] = [op for op in table if table[op].is_unstable]
-    calm = [op for op in table if not table[op].is_unstable]
-    groups = (("settled", calm, PALETTE[0]), ("did not settle", wide, PALETTE[3]))
+    alone = [op for op in table if not table[op].is_inside]
+    groups = (
+        ("inside networks", [op for op in table if table[op].is_inside], GREY),
+        ("settled", [op for op in alone if not table[op].is_unstable], PALETTE[0]),
+        ("did not settle", [op for op in alone if table[op].is_unstable], PALETTE[3]),
+    )
     for name, ops, colour in groups:
         told = [op for op in ops if 0 < table[op].relative_ci95 < math.inf]
         if told:
@@ -176,6 +186,7 @@ def spread_figure(table: LatencyTable) -> go.Figure:
                     hoverinfo="text",
                 )
             )
-    styled(figure, 360)
-    figure.update_xaxes(type="log", title="ms", dtick=1)
-    return figure.update_yaxes(type="log", title="half the 95 % interval, %", dtick=1)
+    styled(figure, 380)
+    figure.update_xaxes(log_axis((table[op].median_ms for op in table), "ms"))
+    wide = (100 * table[op].relative_ci95 for op in table)
+    return figure.update_yaxes(log_axis(wide, "half the 95 % interval, %"))

@@ -13,7 +13,14 @@ from search.report.table_facts import (
     unstable_ops,
     validation_grid,
 )
-from search.report.table_figures import latency_figure, roof_figure, spread_figure, stages_figure
+from search.report.table_figures import (
+    latency_figure,
+    rates,
+    roof,
+    roof_figure,
+    spread_figure,
+    stages_figure,
+)
 
 
 def table_page(table: LatencyTable) -> Page:
@@ -51,18 +58,21 @@ def summary(table: LatencyTable) -> list[tuple[str, str]]:
 def _arithmetic(table: LatencyTable) -> Iterator[Part]:
     if not any(op.macs for op in table):
         return
+    told = ", ".join(f"{role} {1 / cost:.3g} GMAC/s" for role, _, cost in rates(table))
     yield Picture(
         "latency",
         "Latency of each operator measured alone against its multiply-accumulates. Lines: what "
-        "launching one layer and the arithmetic alone would take, at the rates of the roofline "
-        "fitted to all rows; what lies above them is memory traffic.",
+        "launching one layer and its arithmetic alone would take, at the rates of the roofline "
+        f"fitted to all rows ({told}); what lies above them is memory traffic.",
         latency_figure(table),
     )
+    peak, bandwidth = roof(table)
     yield Picture(
         "roofline",
         "Multiply-accumulates a second against multiply-accumulates a byte (activations and "
-        "weights in float32). The roof is the highest rate and the highest bandwidth that any "
-        "operator reached whose 95 % interval is within 10 %.",
+        f"weights in float32). The roof, {peak:.3g} GMAC/s and {bandwidth:.3g} GB/s, is the "
+        "highest rate and the highest bandwidth that any operator reached whose 95 % interval is "
+        "within 10 %.",
         roof_figure(table),
     )
 
@@ -94,7 +104,8 @@ def _held_out(table: LatencyTable) -> Iterator[Part]:
 def _stability(table: LatencyTable) -> Iterator[Part]:
     yield Picture(
         "spread",
-        "How wide the 95 % interval of each operator's median is, as a share of it.",
+        "How wide the 95 % interval of each operator's median is, as a share of it. Those measured "
+        "inside networks differ from one network to the next.",
         spread_figure(table),
     )
     yield from (grid for grid in (unstable_grid(table), drift_grid(table)) if grid is not None)

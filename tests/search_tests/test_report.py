@@ -114,6 +114,22 @@ def test_skipped_blocks_are_known_from_the_space_and_only_where_it_is_the_same(r
     assert replace(run, result={**unknown, "candidates": keys}).blocks == run.blocks
 
 
+def test_a_front_without_a_search_is_reported_too(invoke, run_folder, tmp_path):
+    told_of = dict.fromkeys(("target", "space", "data", "seed", "version"), "mini")
+    network = {"budget_ms": 0.1, "predicted_ms": 0.1, "valid_accuracy": 0.9, "network": "n.json"}
+    (tmp_path / "front").mkdir()
+    (tmp_path / "front" / "n.json").write_text((run_folder / "network.json").read_text())
+    path = tmp_path / "front" / "pareto.json"
+    path.write_text(json.dumps({**told_of, "networks": [network, {**network, "predicted_ms": 1}]}))
+    code, out, _ = invoke(main, "front", "--json")
+    assert code == 0
+    assert json.loads(out)["figures"] == ["tradeoff", "front"]
+    path.write_text("{}")
+    code, _, err = invoke(main, "front")
+    assert code == 1
+    assert "pareto.json: not a front of lat-search" in err
+
+
 def test_a_real_search_can_be_reported(invoke, mini_csv, tmp_path):
     words = ["--target", mini_csv, "--space", "mini", "--steps", "6", "--train-steps", "3"]
     assert invoke(lat_search, *words, "--budget", "400us", "--out", "run")[0] == 0
@@ -133,7 +149,11 @@ def test_a_table_is_reported_beside_it(invoke, kernels_csv):
         "spread",
     ]
     text = told(kernels_csv.with_suffix(".html"))
-    for words in ("8 of 49 operators did not settle", "drift: 3 of 99 rounds", "1.10 %"):
+    for words in (
+        "8 of 49 operators measured alone did not settle",
+        "drift: 3 of 99 rounds",
+        "1.10 %",
+    ):
         assert words in text
 
 
