@@ -131,7 +131,18 @@ def test_a_front_without_a_search_is_reported_too(invoke, run_folder, tmp_path):
 
 
 def test_a_real_search_can_be_reported(invoke, mini_csv, tmp_path):
-    words = ["--target", mini_csv, "--space", "mini", "--steps", "6", "--train-steps", "3"]
+    words = [
+        "--target",
+        mini_csv,
+        "--space",
+        "mini",
+        "--steps",
+        "6",
+        "--train-steps",
+        "3",
+        "--baselines",
+        "0",
+    ]
     assert invoke(lat_search, *words, "--budget", "400us", "--out", "run")[0] == 0
     assert report.write_report(tmp_path / "run") == tmp_path / "run" / "report.html"
     assert "mini@32" in told(tmp_path / "run" / "report.html")
