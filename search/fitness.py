@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from search.data import Split, resize
+from search.data import Split, evaluation_batches
 from search.evolution import Fitness
 from search.supernet import SuperNet
 
@@ -19,8 +19,7 @@ def supernet_fitness(supernet: SuperNet, split: Split, resolution: int) -> Fitne
     Batch norm goes by the statistics of these images, as the running ones are those of a mix of
     paths (Guo et al., Single Path One-Shot NAS, ECCV 2020, section 3.4, recalibrate them).
     """
-    images, labels = resize(split.images[:_IMAGES], resolution), split.labels[:_IMAGES]
-    images = images.contiguous(memory_format=torch.channels_last)
+    ((images, labels),) = evaluation_batches(split, _IMAGES, resolution, most=_IMAGES)
 
     @torch.no_grad()
     def fitness(choices: Sequence[int]) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from latency.modules import NetworkModule
 from latency.network import NetworkSpec
 from search.budget import Budget
 from search.checkpoint import Checkpoint
-from search.data import Dataset, draw_batch
+from search.data import BatchStream, Dataset, Split
 from search.hardware import HardwareTerm
 from search.settings import SearchSettings
 from search.space import SearchSpace
@@ -78,6 +78,10 @@ class SupernetTraining:
         self.hardware = HardwareTerm(budgets, settings.penalty)
         self.strategy = make_strategy(self.supernet, self.hardware, settings)
         self.revise = revise
+        self._weight_batches = self._stream(data.train, settings.batch_size, _WEIGHT_BATCHES)
+        self._arch_batches = self._stream(
+            data.valid, settings.arch_batch_size, _ARCH_BATCHES, settings.arch_every
+        )
         self.step = 0
         self.history: list[dict[str, Any]] = []
 
@@ -101,7 +105,7 @@ class SupernetTraining:
 
     def _one_step(self) -> StepReport:
         path = self.supernet.sample(self._generator(_WEIGHT_PATHS))
-        images, labels = self._batch(self.data.train, self.settings.batch_size, _WEIGHT_BATCHES)
+        images, labels = self._weight_batches.at(self.step)
         loss = self.optimizer.step(self.step, self.supernet(images, path), labels)
         searched = self.step - self.settings.warmup_steps
         is_arch_step = searched >= 0 and (searched + 1) % self.settings.arch_every == 0
@@ -114,7 +118,7 @@ class SupernetTraining:
         if self.revise is not None:
             for name, costs in self.revise(self.supernet.probabilities.detach()).items():
                 self.hardware.revise(name, costs)
-        images, labels = self._batch(self.data.valid, self.settings.arch_batch_size, _ARCH_BATCHES)
+        images, labels = self._arch_batches.at(self.step)
         seen = self.strategy.step(images, labels, self._generator(_ARCH_PATHS))
         entropy = torch.special.entr(self.supernet.probabilities.detach()).sum(-1).mean()
         return {
@@ -139,9 +143,10 @@ class SupernetTraining:
             entry["probabilities"] = self.supernet.probabilities.detach().tolist()
         return entry
 
-    def _batch(self, split, size: int, stream: int) -> tuple[Tensor, Tensor]:
+    def _stream(self, split: Split, size: int, stream: int, every: int = 1) -> BatchStream:
         seed = (self.seed, stream)
-        return draw_batch(split, size, self.step, seed, self.space.resolution)
+        workers = self.settings.workers
+        return BatchStream(split, size, seed, self.space.resolution, workers, every)
 
     def _generator(self, stream: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, stream, self.step))
@@ -174,6 +179,13 @@ class NetworkTraining:
         self.resolution = network.input_shape[0]
         self.data, self.settings, self.seed = data, settings, seed
         self.total_steps = settings.train_steps
+        self._batches = BatchStream(
+            data.train,
+            settings.train_batch_size,
+            (seed, _TRAIN_BATCHES),
+            self.resolution,
+            settings.workers,
+        )
         self.optimizer = WeightOptimizer(
             self.module.parameters(), settings, settings.train_learning_rate, self.total_steps
         )
@@ -186,13 +198,7 @@ class NetworkTraining:
             self.module.load_state_dict(state["module"])
             self.optimizer.sgd.load_state_dict(state["optimizer"])
         while self.step < self.total_steps:
-            images, labels = draw_batch(
-                self.data.train,
-                self.settings.train_batch_size,
-                self.step,
-                (self.seed, _TRAIN_BATCHES),
-                self.resolution,
-            )
+            images, labels = self._batches.at(self.step)
             loss = self.optimizer.step(self.step, self.module(images), labels)
             self.step += 1
             on_step(StepReport(self.step, self.total_steps, loss))

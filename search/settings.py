@@ -15,7 +15,8 @@ PENALTIES = ("lagrangian", "add#linear", "mul#log")
 class SearchSettings:
     """Architecture: `search.strategies`. Weights: SGD with Nesterov momentum, cosine schedule,
     label smoothing; `warmup_steps` of them alone, then `search_steps` with an architecture step
-    after every `arch_every`. The derived network is trained from scratch for `train_steps`."""
+    after every `arch_every`. The derived network is trained from scratch for `train_steps`.
+    `workers`: processes that read and augment images ahead, a series of batches."""
 
     strategy: str = "proxyless-g"
     binarisation: str = "two"
@@ -36,6 +37,7 @@ class SearchSettings:
     momentum: float = 0.9
     weight_decay: float = 4e-5
     label_smoothing: float = 0.1
+    workers: int = 0
 
     def with_choices(
         self, steps: int | None = None, train_steps: int | None = None, **words: str | None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from search.data import Split, resize
+from search.data import Split, evaluation_batches
 from search.settings import SearchSettings
 
 _EVALUATION_BATCH = 64
@@ -66,10 +66,8 @@ def accuracy(module: nn.Module, split: Split, resolution: int) -> float:
     """Share of the split's images whose label gets the highest score, in evaluation mode."""
     module.eval()
     right = 0
-    for start in range(0, len(split), _EVALUATION_BATCH):
-        part = slice(start, start + _EVALUATION_BATCH)
-        scores = module(resize(split.images[part], resolution))
-        right += int((scores.argmax(1) == split.labels[part]).sum())
+    for images, labels in evaluation_batches(split, _EVALUATION_BATCH, resolution):
+        right += int((module(images).argmax(1) == labels).sum())
     module.train()
     return right / len(split)
 

@@ -1,0 +1,199 @@
+"""Data sets from folders: what is read, what is said of what cannot be, and batches that are a
+function of their number whoever makes them."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from latency import LatError, UsageError
+from search.data import BatchStream, draw_batch, evaluation_batches, load_dataset
+from search.data.augmentation import read_image
+
+CLASSES = ("cat", "dog", "eel")
+
+
+def _picture(generator, size=(48, 40)):
+    return Image.fromarray(generator.integers(0, 255, (size[1], size[0], 3), np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve training images a class, and three to test."""
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 12), ("val", 3)):
+        for name in CLASSES:
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(count):
+                _picture(generator).save(tmp_path / part / name / f"{number}.JPEG")
+    return tmp_path
+
+
+@pytest.fixture
+def cifar(tmp_path):
+    generator = np.random.default_rng(0)
+    for name in (*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"):
+        rows = generator.integers(0, 256, (40, 3073), np.uint8)
+        rows[:, 0] = np.arange(40) % 10
+        rows.tofile(tmp_path / name)
+    return tmp_path
+
+
+def test_a_folder_of_images_is_split_in_three_that_share_none(folder):
+    data = load_dataset(f"imagenet:{folder}")
+    assert data.classes == 3
+    assert [len(part) for part in (data.train, data.valid, data.test)] == [33, 3, 9]
+    assert not set(data.train.paths) & set(data.valid.paths)
+    assert sorted(data.valid.labels.tolist()) == [0, 1, 2]
+    assert load_dataset(f"imagefolder:{folder}").valid.paths == data.valid.paths
+
+
+@pytest.mark.parametrize("words", ["imagenet", "cifar10", "digits"])
+def test_a_batch_is_a_function_of_its_number_whoever_makes_it(folder, cifar, words):
+    where = {"imagenet": folder, "cifar10": cifar}
+    split = load_dataset(f"{words}:{where[words]}" if words in where else words).train
+    seed, resolution = (7, 1), 24
+    whole = [draw_batch(split, 8, step, seed, resolution) for step in (2, 4, 6)]
+    images, labels = whole[0]
+    assert images.shape == (8, 3, 24, 24)
+    assert images.dtype == torch.float32
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert not torch.equal(images, whole[1][0])
+    stream = BatchStream(split, 8, seed, resolution, workers=2, every=2)
+    for step, (expected, its_labels) in zip((2, 4, 6), whole, strict=True):
+        read, read_labels = stream.at(step)
+        assert torch.equal(read, expected)
+        assert torch.equal(read_labels, its_labels)
+    again = stream.at(4)  # a resumed run asks for a step out of turn
+    assert torch.equal(again[0], whole[1][0])
+    parts = [draw_batch(split, 8, 2, seed, resolution, (rank, 2)) for rank in (0, 1)]
+    for rank, (part, part_labels) in enumerate(parts):
+        assert torch.equal(part, images[rank::2])
+        assert torch.equal(part_labels, labels[rank::2])
+
+
+def test_evaluation_sees_every_image_once_in_order(folder):
+    data = load_dataset(f"imagenet:{folder}")
+    batches = list(evaluation_batches(data.test, 4, 24))
+    assert [len(labels) for _, labels in batches] == [4, 4, 1]
+    assert torch.cat([labels for _, labels in batches]).tolist() == data.test.labels.tolist()
+    again = next(iter(evaluation_batches(data.test, 9, 24)))[0]
+    assert torch.equal(torch.cat([images for images, _ in batches]), again)
+
+
+def test_broken_images_are_left_out_and_told_once(folder, caplog):
+    for number in range(6):
+        (folder / "train" / "cat" / f"{number}.JPEG").write_bytes(b"\xff\xd8 no image")
+    truncated = folder / "train" / "dog" / "0.JPEG"
+    truncated.write_bytes(truncated.read_bytes()[:200])
+    split = load_dataset(f"imagenet:{folder}").train
+    for _ in range(2):
+        for step in range(4):
+            images, labels = draw_batch(split, 8, step, (0,), 16)
+            assert images.shape[0] == len(labels) == 8
+    lost = {path for path in split.paths if path.endswith(tuple(f"cat/{n}.JPEG" for n in range(6)))}
+    assert lost <= set(split.broken)
+    told = [record for record in caplog.records if "broken image left out" in record.message]
+    assert len(told) == len(split.broken)
+
+
+def test_broken_images_met_by_workers_are_told_by_the_main_process(folder, caplog):
+    (folder / "train" / "cat" / "3.JPEG").write_bytes(b"")
+    split = load_dataset(f"imagenet:{folder}").train
+    stream = BatchStream(split, 11, (0,), 16, workers=1)
+    for step in range(3):
+        stream.at(step)
+    broken = [path for path in split.paths if path.endswith("cat/3.JPEG")]
+    assert list(split.broken) == broken
+    assert len(caplog.records) == len(broken)
+
+
+def test_where_no_image_can_be_read_it_ends(folder):
+    for path in (folder / "train").rglob("*.JPEG"):
+        path.write_bytes(b"nothing")
+    with pytest.raises(LatError, match="none of 33 images can be read"):
+        draw_batch(load_dataset(f"imagenet:{folder}").train, 8, 0, (0,), 16)
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [("L", "png"), ("P", "png"), ("RGBA", "png"), ("CMYK", "jpg"), ("1", "bmp"), ("I;16", "png")],
+)
+def test_images_of_every_kind_become_rgb(tmp_path, mode, suffix):
+    path = tmp_path / f"x.{suffix}"
+    ramp = np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1))
+    if mode == "I;16":
+        Image.fromarray(ramp.astype(np.uint16) * 257).save(path)
+    else:
+        Image.fromarray(ramp).convert("RGB").convert(mode).save(path)
+    read = read_image(str(path), 32)
+    assert read.mode == "RGB"
+    pixels = np.asarray(read, float)[:, :, 0]
+    assert np.corrcoef(pixels.mean(0), np.arange(64))[0, 1] > 0.9
+
+
+def test_an_image_taken_upright_is_turned(tmp_path):
+    picture = Image.new("RGB", (40, 20), "white")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "x.jpg", exif=exif)
+    assert read_image(str(tmp_path / "x.jpg"), 16).size == (20, 40)
+
+
+def test_a_large_photograph_is_decoded_at_a_fraction_of_its_size(tmp_path):
+    _picture(np.random.default_rng(0), (1600, 1200)).save(tmp_path / "x.jpg")
+    assert read_image(str(tmp_path / "x.jpg"), 64).size == (200, 150)
+    assert read_image(str(tmp_path / "x.jpg"), 224).size == (800, 600)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("imagenet", "say where it is"),
+        ("imagenet:nowhere", "there is no folder nowhere"),
+        ("imagnet:x", "did you mean 'imagenet'"),
+        ("imagenet:{}/train", "no folder train there; train/CLASS"),
+        ("cifar10:{}", "no data_batch_1.bin there"),
+    ],
+)
+def test_folders_that_cannot_be_are_named(folder, words, said):
+    with pytest.raises(UsageError, match=said):
+        load_dataset(words.format(folder))
+
+
+def test_classes_that_differ_are_named(folder):
+    (folder / "val" / "eel").rename(folder / "val" / "elk")
+    with pytest.raises(UsageError, match="only in one of them: eel, elk"):
+        load_dataset(f"imagenet:{folder}")
+    (folder / "val" / "elk").rename(folder / "val" / "eel")
+    (folder / "train" / "fox").mkdir()
+    with pytest.raises(UsageError, match="fox: no images there"):
+        load_dataset(f"imagenet:{folder}")
+
+
+def test_cifar_holds_a_tenth_of_its_training_images_out(cifar):
+    data = load_dataset(f"cifar10:{cifar}")
+    assert [len(part) for part in (data.train, data.valid, data.test)] == [180, 20, 40]
+    assert sorted(set(data.valid.labels.tolist())) == list(range(10))
+    ((images, _),) = evaluation_batches(data.test, 40, 32)
+    raw = np.fromfile(cifar / "test_batch.bin", np.uint8).reshape(-1, 3073)[:, 1:]
+    red = (raw[3, :1024].reshape(32, 32) / 255 - 0.4914) / 0.2470
+    np.testing.assert_allclose(images[3, 0], red, rtol=1e-4, atol=1e-5)
+    augmented, _ = draw_batch(data.train, 30, 0, (0,), 32)
+    grey = (augmented == 0).all(1).flatten(1).sum(1)
+    assert (grey >= 64).all()  # a quarter of a cut-out square at least, wherever it lies
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda content: content[:-1], "no whole number of images"),
+        (lambda content: b"", "no whole number of images"),
+        (lambda content: b"\x0c" + content[1:], "image 0 has the label 12; there are 10"),
+    ],
+)
+def test_broken_cifar_files_are_named(cifar, damage, said):
+    path = cifar / "data_batch_2.bin"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(LatError, match=f"data_batch_2.bin: .*{said}"):
+        load_dataset(f"cifar10:{cifar}")
