@@ -9,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help install system demo profile search test lint bench docs dist clean
+.PHONY: help install system demo profile search compare test lint bench docs dist clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -40,6 +40,9 @@ profile: $(READY)  ## measure DEVICE on SPACE, write its table to lut_data/
 
 search: $(READY)  ## find a network of SPACE for TARGET within BUDGET
 	$(BIN)/lat-search --target $(TARGET) --space $(SPACE) --budget $(BUDGET) --out $(OUT)
+
+compare: $(READY)  ## MobileNetV2 and the published networks of ProxylessNAS side by side on TARGET
+	$(BIN)/lat-compare --target $(TARGET)
 
 test: lint system  ## install what is needed, then lint, types, and all tests
 	$(BIN)/pytest

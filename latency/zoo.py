@@ -34,6 +34,15 @@ _NETWORKS = {
         "5/3/136*3 7/6/256:2 7/6/256 7/3/256*2 7/6/448 | 1792 | 1000"
     ),
 }
+_HUB = "Cai, Zhu & Han, ProxylessNAS, their page on PyTorch Hub"
+PUBLISHED = {
+    "mobilenet_v2": (72.0, "Sandler et al., CVPR 2018, table 4"),
+    "proxyless_mobile": (74.6, _HUB),
+    "proxyless_gpu": (75.1, _HUB),
+    "proxyless_cpu": (75.3, _HUB),
+    "proxyless_mobile_14": (76.7, _HUB),
+}
+"""Top-1 accuracy on ImageNet in %, as published, and where: nothing that we measured."""
 _BLOCKS = re.compile(r"(\d+)/(\d+)/(\d+)(?::(\d+))?(?:\*(\d+))?")
 
 

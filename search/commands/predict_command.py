@@ -1,21 +1,19 @@
 """`lat-predict`: a network's latency on a target, with interval and operator by operator."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from latency import fit, zoo
+from latency import fit
 from latency.errors import CoverageError, UsageError
-from latency.kernels import SUITE, KernelGraph, kernels_of
+from latency.kernels import SUITE, KernelGraph
 from latency.model import Prediction
 from latency.network import NetworkSpec
-from latency.onnx_graph import read_graph
-from latency.table import LatencyTable
 from latency.units import format_ms
 from search.commands.console import print_table, run
+from search.commands.networks import read_network
 from search.commands.targets import known_targets, resolve
 
 
@@ -57,7 +55,7 @@ def predict_command(
         raise UsageError(
             f"no measurements of {target} yet; measure it: lat-profile --device {target}"
         )
-    spec = _network(network, table, input_shape)
+    spec = read_network(network, table.setting.batch, table.fusion, input_shape)
     model = fit(table, extrapolate=extrapolate)
     try:
         prediction = model.predict(spec)
@@ -87,25 +85,6 @@ def predict_command(
         print(f"approximated: {warning}")
     for space in table.transfers:
         print(f"the table of {space} was not measured: {table.stated_error(space)}")
-
-
-def _network(name: str, table: LatencyTable, input_shape: str | None) -> NetworkSpec | KernelGraph:
-    """The published network "zoo:NAME", or that of a file."""
-    batch = table.setting.batch
-    if name.startswith("zoo:"):
-        return zoo.load(name.removeprefix("zoo:"), batch=batch, fusion=table.fusion)
-    if Path(name).suffix == ".json":
-        return NetworkSpec.load(name)
-    return kernels_of(read_graph(name, _sizes(input_shape), batch), table.fusion)
-
-
-def _sizes(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    sizes = text.lower().split("x")
-    if not all(size.isdecimal() and int(size) > 0 for size in sizes):
-        raise UsageError(f"--input-shape {text}: sizes such as 1x3x224x224 are wanted")
-    return [int(size) for size in sizes]
 
 
 def _as_dict(prediction: Prediction) -> dict[str, object]:

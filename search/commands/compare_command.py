@@ -1,0 +1,154 @@
+"""`lat-compare`: networks side by side on a target."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from latency.errors import DeviceError
+from latency.units import format_ms
+from search.commands.compare_job import Row, compare, contenders_of
+from search.commands.console import notice, print_table, progress_bar, run
+from search.commands.targets import Target, known_targets, resolve
+
+PUBLISHED_NETWORKS = (
+    *("zoo:mobilenet_v2", "zoo:proxyless_gpu", "zoo:proxyless_cpu", "zoo:proxyless_mobile"),
+)
+"""MobileNetV2 and what ProxylessNAS published for three kinds of hardware."""
+
+
+def compare_command(
+    networks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="zoo:NAME, a network.json or an ONNX file, each; MobileNetV2 and the networks "
+            "that ProxylessNAS published where none is given."
+        ),
+    ] = None,
+    target: Annotated[
+        str,
+        typer.Option(help="Device card, table, or path to either.", autocompletion=known_targets),
+    ] = "cpu",
+    against: Annotated[
+        str, typer.Option(help="The network that the others are held against.")
+    ] = PUBLISHED_NETWORKS[0],
+    resolution: Annotated[
+        int, typer.Option(min=1, help="Of the published networks' images.")
+    ] = 224,
+    input_shape: Annotated[
+        str | None, typer.Option(help="Of ONNX files that leave it open, as in 1x3x224x224.")
+    ] = None,
+    extrapolate: Annotated[
+        bool, typer.Option(help="Predict operators far from all that the table covers, too.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Measure networks side by side on a target, and hold them against one of them.
+
+    All are measured in every round of the same processes on the device; where it is not at hand,
+    they are predicted from its table. The accuracies are published ones, not measured.
+
+    Examples:
+
+      lat-compare --target cpu
+
+      lat-compare runs/demo/network.json zoo:mobilenet_v2 --target cpu --json
+
+      lat-compare a.onnx b.onnx --against a.onnx --target gpu
+    """
+    goal = resolve(target)
+    words = [against, *(networks or PUBLISHED_NETWORKS)]
+    contenders = contenders_of(words, goal, resolution, input_shape)
+    if goal.device is None:
+        notice(f"{target} is not at hand: predicted from its table, nothing is measured")
+    elif goal.table is None:
+        notice(f"no measurements of {target} yet: nothing is predicted (lat-profile makes a table)")
+    with progress_bar(as_json) as bar:
+        task = bar.add_task("measuring", total=None, visible=goal.device is not None)
+        rows = compare(
+            goal,
+            contenders,
+            contenders[0],
+            extrapolate,
+            lambda p: bar.update(task, description=p.doing, completed=p.done, total=p.total),
+        )
+    if as_json:
+        print(json.dumps(_as_dict(rows, goal, against)))
+    else:
+        _print(rows, goal)
+    failed = [row.contender.name for row in rows if goal.device and row.measured is None]
+    if failed:
+        raise DeviceError(f"{len(failed)} of {len(rows)} were not measured: {', '.join(failed)}")
+
+
+def _print(rows: list[Row], target: Target) -> None:
+    shown = Table("network", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for column in ("measured", "ratio", "predicted", "MACs", "params", "top-1*"):
+        shown.add_column(column, justify="right")
+    for row in rows:
+        spec = row.contender.spec
+        shown.add_row(
+            row.contender.name,
+            str(row.measured or ""),
+            str(row.ratio or ""),
+            format_ms(row.predicted.ms) if row.predicted else "",
+            f"{spec.macs / target.batch / 1e6:.0f} M",
+            f"{spec.params / 1e6:.1f} M",
+            f"{row.top1[0]:.1f} %" if row.top1 else "",
+        )
+    print_table(shown)
+    print(f"{target.name}: {_circumstances(target)}; ratio: to {rows[0].contender.name}")
+    for row in rows:
+        for note in row.notes:
+            print(f"{row.contender.name}: {note}")
+    sources = dict.fromkeys(row.top1[1] for row in rows if row.top1)
+    if sources:
+        print(f"* ImageNet, published, not measured by us: {'; '.join(sources)}")
+
+
+def _circumstances(target: Target) -> str:
+    if target.device is not None:
+        setting = target.device.setting
+    else:
+        assert target.table is not None
+        setting = target.table.setting
+    said = f"{setting.hardware}, {setting.runtime}, {setting.threads} thread(s)"
+    return f"{said}, batch {setting.batch}"
+
+
+def _as_dict(rows: list[Row], target: Target, against: str) -> dict[str, object]:
+    networks = []
+    for row in rows:
+        measured, ratio, predicted = row.measured, row.ratio, row.predicted
+        networks.append(
+            {
+                "network": row.contender.word,
+                "latency_ms": measured.median_ms if measured else None,
+                "low_ms": measured.low_ms if measured else None,
+                "high_ms": measured.high_ms if measured else None,
+                "ratio": ratio.value if ratio else None,
+                "ratio_low": ratio.low if ratio else None,
+                "ratio_high": ratio.high if ratio else None,
+                "predicted_ms": predicted.ms if predicted else None,
+                "predicted_low_ms": predicted.low_ms if predicted else None,
+                "predicted_high_ms": predicted.high_ms if predicted else None,
+                "macs": row.contender.spec.macs // target.batch,
+                "params": row.contender.spec.params,
+                "published_top1": row.top1[0] if row.top1 else None,
+                "published_in": row.top1[1] if row.top1 else None,
+                "notes": row.notes,
+            }
+        )
+    return {
+        "target": target.name,
+        "measured": target.device is not None,
+        "table": target.table.source if target.table else None,
+        "against": against,
+        "networks": networks,
+    }
+
+
+def main() -> None:
+    run(compare_command, "lat-compare")
