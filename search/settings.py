@@ -102,6 +102,14 @@ PROXYLESS = SearchSettings(
 """For a search on two CPU cores in minutes."""
 
 
-def preset(space: str) -> SearchSettings:
-    """The settings that suit a space of this name, from its own or the nearest preset."""
-    return MINI if space.startswith("mini") else PROXYLESS
+_SMALL = 64
+"""Pixels of images that are small."""
+
+
+def preset(space: str, resolution: int = 224) -> SearchSettings:
+    """The settings that suit a shipped space of this name; of a user's own, those for images of
+    its size."""
+    for name, settings in (("mini", MINI), ("proxyless", PROXYLESS)):
+        if space.startswith(name):
+            return settings
+    return MINI if resolution <= _SMALL else PROXYLESS

@@ -88,6 +88,9 @@ def latency_model(target: Target, space: SearchSpace, predicted: bool, quiet: bo
         return covered(target, space, quiet)
     model = fit(table)
     if far := model.missing(space.operators):
-        remedy = "they are too far from what it has to be predicted: measure them"
+        remedy = (
+            "they are too far from what it has to be predicted: measure them: lat-profile "
+            f"--device {table.setting.device} --space {space.words}"
+        )
         raise CoverageError((op.key for op in far), f"the table {table.source}", remedy)
     return model

@@ -150,17 +150,18 @@ def search_command(
         from search.commands.search_job import SearchJob
         from search.data import load_dataset
         from search.hardware import HardwareTerm
-    settings = preset(space).with_choices(
-        steps=steps,
-        train_steps=train_steps,
-        strategy=strategy,
-        binarisation=binarisation,
-        penalty=penalty,
-        reward=reward,
-    )
+    words: dict[str, Any] = {
+        "steps": steps,
+        "train_steps": train_steps,
+        "strategy": strategy,
+        "binarisation": binarisation,
+        "penalty": penalty,
+        "reward": reward,
+    }
     if retrained is not None:
         dataset = load_dataset(data)
         network = network_to_train(retrained, resolution, dataset.classes)
+        settings = preset(space).with_choices(**words)
         folder = out or Path("runs") / f"retrain-{network.name}"
         with _run_folder(folder, resume, overwrite):
             print_trained(
@@ -173,6 +174,7 @@ def search_command(
     targets = {one.name: resolve(one.name) for one in asked if one.name and one.name not in SIZES}
     dataset = load_dataset(data)
     searched = _space(space, targets, dataset.classes, resolution, width, asked)
+    settings = preset(searched.name, searched.resolution).with_choices(**words)
     as_you_go = None
     if measure_as_you_go:
         as_you_go = AsYouGo(targets[str(asked[0].name)], searched, sigmas)
@@ -193,7 +195,7 @@ def search_command(
             notice(text)
     check_together(budgets)
     HardwareTerm(budgets, settings.penalty)  # refuses what it cannot be for, before any work
-    folder = out or _default_folder(goals[0].budget, space, pareto)
+    folder = out or _default_folder(goals[0].budget, searched.name, pareto)
     supernet = trained / "checkpoint" / "search.pt" if trained else None
     job = SearchJob(goals, sizes, searched, dataset, settings, seed, folder, supernet, as_you_go)
     with _run_folder(folder, resume, overwrite):

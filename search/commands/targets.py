@@ -145,7 +145,8 @@ def covered(target: Target, space: SearchSpace, quiet: bool) -> LatencyTable:
             (op.key for op in lacking),
             f"the table {target.table.source}",
             f"its device is not at hand to measure them: run lat-profile --device "
-            f"{target.table.setting.device} --space {space.words} there",
+            f"{target.table.setting.device} --space {space.words} there, or predict them: "
+            "--predicted",
         )
     if target.table is None or space.tag not in target.table.calibrations:
         notice(f"no measurements of {space.tag} on {target.name} yet: profiling it first")

@@ -238,12 +238,14 @@ def test_the_whole_way_with_the_example(invoke, quick_cpu, tmp_path, monkeypatch
     reach = json.loads(out)
     assert (reach["space"], 0 < reach["fastest_ms"] < reach["slowest_ms"]) == (tag, True)
     words += ["--budget", f"{2 * reach['slowest_ms']}ms", "--steps", "4", "--train-steps", "2"]
-    code, out, err = invoke(lat_search, *words, "--out", "run", "--json")
+    code, out, err = invoke(lat_search, *words, "--json")
     assert code == 0, err
     result = json.loads(out)
     assert result["space"] == tag
     assert result["measured_ms"] > 0
-    assert (tmp_path / "run" / "model.onnx").exists()
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith(f"quick-cpu-{tag.partition('@')[0]}-")
+    assert (folder / "model.onnx").exists()
 
 
 def test_a_space_in_python_is_profiled_without_being_asked(invoke, tmp_path):
