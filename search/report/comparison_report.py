@@ -10,7 +10,7 @@ from latency.table import LatencyTable
 from latency.units import format_ms
 from search.report.blocks import blocks_figure
 from search.report.look import BLUE, GREY, ORANGE, RED, faded, log_axis, styled
-from search.report.page import Grid, Page, Part, Picture, Section
+from search.report.page import Grid, Page, Part, Picture, Section, Words
 from search.report.run_figures import curves_figure
 from search.report.run_report import drawing, summary
 from search.report.saved_run import SavedRun
@@ -104,28 +104,24 @@ def _ratios(mine: Sequence[OpDifference], name: str, colour: str) -> go.Scatter:
     )
 
 
-def _settings(a: LatencyTable, b: LatencyTable, found: TableDifference) -> Grid:
+def _settings(a: LatencyTable, b: LatencyTable, found: TableDifference) -> Part:
     rows = [(name, str(x), str(y)) for name, (x, y) in found.settings.items()]
     for name in dict.fromkeys([*a.circumstances, *b.circumstances]):
         pair = (a.circumstances.get(name, ""), b.circumstances.get(name, ""))
         if pair[0] != pair[1]:
             rows.append((name, *pair))
-    caption = "What differs between the settings and circumstances" if rows else "No difference"
-    return Grid(rows, ("", "A", "B"), caption, wraps=True)
+    if not rows:
+        return Words("Settings and circumstances are the same.")
+    return Grid(rows, ("", "A", "B"), "What differs", wraps=True)
 
 
 def runs_page(a: SavedRun, b: SavedRun) -> Page:
     """Two searches side by side."""
     runs = {"A": a, "B": b}
     networks = blocks_figure([drawing(run, name) for name, run in runs.items()])
-    parts: list[Part] = [
-        Picture("network", "The networks found, block by block.", networks),
-        *(
-            Picture(f"curves-{name.lower()}", f"{name}: {run.title}", curves)
-            for name, run in runs.items()
-            if (curves := curves_figure(run)) is not None
-        ),
-    ]
+    parts: list[Part] = [Picture("network", "The networks found, block by block.", networks)]
+    if (curves := curves_figure(runs)) is not None:
+        parts.append(Picture("curves", f"A: {a.title}; B: {b.title}.", curves))
     grids: list[Part] = [_side_by_side(a, b), _different_words(a, b)]
     sections = (Section("Networks and searches", parts), Section("Side by side", grids))
     return Page("Two searches", f"A: {a.folder}; B: {b.folder}", [], sections)
@@ -137,7 +133,7 @@ def _side_by_side(a: SavedRun, b: SavedRun) -> Grid:
     return Grid([(name, *(one.get(name, "") for one in told)) for name in names], ("", "A", "B"))
 
 
-def _different_words(a: SavedRun, b: SavedRun) -> Grid:
+def _different_words(a: SavedRun, b: SavedRun) -> Part:
     """What was asked for differently."""
     words = ("target", "space", "data", "strategy", "seed", "table", "version")
     asked = [
@@ -149,5 +145,6 @@ def _different_words(a: SavedRun, b: SavedRun) -> Grid:
         for name in dict.fromkeys([*asked[0], *asked[1]])
         if asked[0].get(name) != asked[1].get(name)
     ]
-    caption = "What was asked for differently" if rows else "The same was asked for"
-    return Grid(rows, ("", "A", "B"), caption, wraps=True)
+    if not rows:
+        return Words("The same was asked for.")
+    return Grid(rows, ("", "A", "B"), "What was asked for differently", wraps=True)

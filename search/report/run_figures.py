@@ -1,6 +1,6 @@
 """Figures of one search: its budgets, its curves, its rivals, and where the milliseconds go."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import plotly.graph_objects as go
@@ -13,7 +13,12 @@ from latency.units import format_ms
 from search.report.look import BLUE, GREEN, GREY, ORANGE, PALETTE, RED, faded, styled, title_panels
 from search.report.saved_run import Bound, SavedRun
 
-_EXPECTED = "expected, % of the budget"
+Points = list[tuple[int, float]]
+"""Steps, and a value at each."""
+
+_EXPECTED, _MULTIPLIER = "expected, % of the budget", "multiplier"
+_LOSS, _ENTROPY = "validation loss", "entropy of the choices, nats"
+_COLOURS_A_RUN = 4
 _MOST_POINTS = 500
 """Of a curve: more cannot be told apart on paper."""
 
@@ -85,38 +90,46 @@ def _tried(tried: Sequence[Measurement]) -> go.Scatter:
     )
 
 
-def curves_figure(run: SavedRun) -> go.Figure | None:
-    """Over the steps of the search: what is expected of each budget's quantity, in percent of its
-    limit, the multipliers, the validation loss and the entropy of the choices. None where the run
-    tells of none."""
-    bounds = run.bounds
-    panels: list[tuple[str, list[tuple[str, list[tuple[int, float]]]]]] = [
-        (
-            _EXPECTED,
-            [(b.name, [(s, 100 * v / b.limit) for s, v in run.expected(b)]) for b in bounds],
-        ),
-        ("multiplier", [(bound.name, run.multiplier(bound)) for bound in bounds]),
-        ("validation loss", [("loss", run.curve("valid_loss"))]),
-        ("entropy of the choices, nats", [("entropy", run.curve("entropy"))]),
-    ]
-    told = [(title, [line for line in lines if line[1]]) for title, lines in panels]
-    told = [(title, lines) for title, lines in told if lines]
+def curves_figure(runs: Mapping[str, SavedRun]) -> go.Figure | None:
+    """Over the steps of searches, each under its name: what is expected of each budget's quantity,
+    in percent of its limit, the multipliers, the validation loss and the entropy of the choices.
+    None where they tell of none."""
+    panels = {title: _lines(runs, title) for title in (_EXPECTED, _MULTIPLIER, _LOSS, _ENTROPY)}
+    told = {title: lines for title, lines in panels.items() if lines}
     if not told:
         return None
-    spacing = 0.2 / len(told)
-    figure = make_subplots(len(told), 1, shared_xaxes=True, vertical_spacing=spacing)
-    for row, (_, lines) in enumerate(told, 1):
-        for place, (name, points) in enumerate(lines):
-            curve = _curve(name, points, PALETTE[place])
-            figure.add_trace(curve.update(showlegend=row == 1), row, 1)
-    if told[0][0] == _EXPECTED:
+    figure = make_subplots(len(told), 1, shared_xaxes=True, vertical_spacing=0.2 / len(told))
+    for row, lines in enumerate(told.values(), 1):
+        for name, colour, points in lines:
+            figure.add_trace(_curve(name, points, colour).update(showlegend=row == 1), row, 1)
+    if _EXPECTED in told:
         figure.add_hline(100, line={"color": RED, "width": 2, "dash": "dash"}, row=1, col=1)
-    styled(figure, 150 * len(told) + 40, hovermode="x unified", showlegend=len(bounds) > 1)
-    title_panels(figure, [title for title, _ in told])
+    many = max(map(len, told.values())) > 1
+    styled(figure, 150 * len(told) + 40, hovermode="x unified", showlegend=many)
+    title_panels(figure, list(told))
     return figure.update_xaxes(title="step", row=len(told))
 
 
-def _curve(name: str, points: Sequence[tuple[int, float]], colour: str) -> go.Scatter:
+def _lines(runs: Mapping[str, SavedRun], title: str) -> list[tuple[str, str, Points]]:
+    """(name, colour, points) of a panel's lines: one a budget of each run, or one a run."""
+    lines: list[tuple[str, str, Points]] = []
+    for number, (name, run) in enumerate(runs.items()):
+        first = _COLOURS_A_RUN * number
+        if title in (_LOSS, _ENTROPY):
+            key = "valid_loss" if title == _LOSS else "entropy"
+            lines.append((name, PALETTE[first], run.curve(key)))
+            continue
+        for place, bound in enumerate(run.bounds, first):
+            if title == _EXPECTED:
+                points = [(step, 100 * x / bound.limit) for step, x in run.expected(bound)]
+            else:
+                points = run.multiplier(bound)
+            colour = PALETTE[place % len(PALETTE)]
+            lines.append((f"{name} {bound.name}".strip(), colour, points))
+    return [line for line in lines if line[2]]
+
+
+def _curve(name: str, points: Points, colour: str) -> go.Scatter:
     few = points[:: -(-len(points) // _MOST_POINTS)]
     few = few if few[-1] == points[-1] else [*few, points[-1]]
     return go.Scatter(

@@ -57,11 +57,10 @@ def summary(run: SavedRun) -> list[tuple[str, str]]:
     """The numbers of a search in a glance: (what, value)."""
     facts: list[tuple[str, str]] = []
     for bound in run.bounds:
-        told = "" if len(run.bounds) == 1 else f" {bound.name}"
-        facts.append((f"budget{told}", bound.told(bound.limit)))
-        facts.append((f"predicted{told}", _with_ends(bound, "predicted")))
+        facts.append((f"budget, {bound.name}", bound.told(bound.limit)))
+        facts.append((f"predicted, {bound.name}", _with_ends(bound, "predicted")))
         if bound.unit == "ms":
-            facts.append((f"measured{told}", _with_ends(bound, "measured")))
+            facts.append((f"measured, {bound.name}", _with_ends(bound, "measured")))
     for label, key in (("valid accuracy", "valid_accuracy"), ("test accuracy", "test_accuracy")):
         if run.result.get(key) is not None:
             facts.append((label, f"{100 * run.result[key]:.1f} %"))
@@ -72,7 +71,7 @@ def summary(run: SavedRun) -> list[tuple[str, str]]:
 
 def _with_ends(bound: Bound, what: str) -> str:
     value, ends = getattr(bound, what), getattr(bound, f"{what}_ends")
-    if value is None or not ends:
+    if value is None or not ends or ends[0] == ends[1]:
         return bound.told(value)
     return f"{bound.told(value)} ± {100 * (ends[1] / value - 1):.1f} %"
 
@@ -153,7 +152,7 @@ def _budget(run: SavedRun) -> Iterator[Part]:
 
 
 def _search(run: SavedRun) -> Iterator[Part]:
-    if (curves := curves_figure(run)) is not None:
+    if (curves := curves_figure({"": run})) is not None:
         yield Picture(
             "curves",
             "Each architecture step: the latency that is expected of a network drawn at random, "

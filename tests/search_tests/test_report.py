@@ -196,7 +196,7 @@ def test_two_searches_are_compared(invoke, run_folder, tmp_path, mini_csv):
     save_run(tmp_path / "other", mini_csv, seed=8, valid_accuracy=0.5)
     code, out, _ = invoke(main, "run", "other", "--json")
     assert code == 0
-    assert json.loads(out)["figures"] == ["network", "curves-a", "curves-b"]
+    assert json.loads(out)["figures"] == ["network", "curves"]
     text = told(tmp_path / "run-and-other.html")
     assert "<td>seed</td><td>7</td><td>8</td>" in text
     assert "50.0 %" in text
