@@ -44,6 +44,16 @@ class Keeper(Protocol):
         ...
 
 
+class Kept:
+    """A `Keeper` in memory."""
+
+    def __init__(self) -> None:
+        self.bursts: list[Burst] = []
+
+    def append(self, burst: Burst) -> None:
+        self.bursts.append(burst)
+
+
 @dataclass(frozen=True)
 class Measured:
     """What came of measuring workloads, by name.

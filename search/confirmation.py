@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from devices.card import Measuring
 from devices.device import Device, Workload
-from devices.drift import Burst
 from devices.export import onnx_model
-from devices.measuring import measure
+from devices.measuring import Kept, measure
 from latency.measurement import Measurement
 from latency.modules import NetworkModule
 from latency.network import NetworkSpec
@@ -140,7 +139,7 @@ def confirm(
     machine may be slow for minutes. All that was measured counts.
     """
     workload = Workload(network.name, network.ops, model)
-    kept = _Kept()
+    kept = Kept()
     for times, pause_seconds in _PATIENCE:
         rule = _longer(measuring, times, pause_seconds)
         measured = measure(device, [workload], rule, kept, sleep=sleep)[workload.name]
@@ -152,16 +151,6 @@ def confirm(
 def export(network: NetworkSpec, module: NetworkModule) -> bytes:
     """The trained network as an ONNX file, batch norm folded."""
     return onnx_model(network.ops, module.folded, network.name)
-
-
-class _Kept:
-    """Bursts in memory, where `measure` takes up what was measured before."""
-
-    def __init__(self) -> None:
-        self.bursts: list[Burst] = []
-
-    def append(self, burst: Burst) -> None:
-        self.bursts.append(burst)
 
 
 def _longer(measuring: Measuring, times: int = 1, pause_seconds: float = 1.0) -> Measuring:

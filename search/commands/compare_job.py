@@ -10,7 +10,7 @@ import numpy as np
 from devices.card import Measuring
 from devices.device import Device, Workload
 from devices.drift import Burst
-from devices.measuring import Measured, OnProgress, measure
+from devices.measuring import Kept, Measured, OnProgress, measure
 from latency import fit
 from latency.errors import CoverageError, UsageError
 from latency.kernels import USUAL, KernelGraph
@@ -80,16 +80,6 @@ class Row:
     notes: tuple[str, ...]
 
 
-class _Kept:
-    """Bursts in memory, for ratios of those of one round."""
-
-    def __init__(self) -> None:
-        self.bursts: list[Burst] = []
-
-    def append(self, burst: Burst) -> None:
-        self.bursts.append(burst)
-
-
 def contenders_of(
     words: Iterable[str], target: Target, resolution: int, input_shape: str | None
 ) -> list[Contender]:
@@ -148,7 +138,7 @@ def compare(
     measured: Mapping[str, Measurement] = {}
     ratios: Mapping[str, Ratio] = {}
     if target.device is not None and target.card is not None:
-        kept = _Kept()
+        kept = Kept()
         found = _measure(target.device, target.card.measuring, contenders, notes, kept, on_progress)
         measured = found.rows
         ratios = _measured_ratios(kept.bursts, against.word)
@@ -192,7 +182,7 @@ def _measure(
     measuring: Measuring,
     contenders: Sequence[Contender],
     notes: Mapping[str, list[str]],
-    kept: _Kept,
+    kept: Kept,
     on_progress: OnProgress,
 ) -> Measured:
     """To half of what the card asks of operators; pauses between processes let a machine's slow

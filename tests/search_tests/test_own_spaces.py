@@ -8,8 +8,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from ai_edge_litert.interpreter import Interpreter
 
 from devices.export import onnx_model
+from devices.tflite import tflite_model
 from latency import LatencyTable, Measurement, OpSpec, Setting, UsageError
 from latency.modules import NetworkModule
 from search import spaces
@@ -115,6 +117,14 @@ def test_a_network_of_the_space_computes_the_same_in_torch_and_deployed(name, ge
     images = generator.standard_normal((1, 3, 32, 32)).astype(np.float32)
     expected = module(torch.from_numpy(images)).detach().numpy()
     np.testing.assert_allclose(session.run(None, {"input": images})[0], expected, atol=1e-4)
+    interpreter = Interpreter(model_content=tflite_model(network.ops, module.folded))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(
+        interpreter.get_input_details()[0]["index"], images.transpose(0, 2, 3, 1)
+    )
+    interpreter.invoke()
+    output = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(output, expected, atol=1e-4)
 
 
 def test_the_name_tells_edited_spaces_apart_and_not_comments(written):
@@ -238,6 +248,7 @@ def test_the_whole_way_with_the_example(invoke, quick_cpu, tmp_path, monkeypatch
     reach = json.loads(out)
     assert (reach["space"], 0 < reach["fastest_ms"] < reach["slowest_ms"]) == (tag, True)
     words += ["--budget", f"{2 * reach['slowest_ms']}ms", "--steps", "4", "--train-steps", "2"]
+    words += ["--baselines", "0"]
     code, out, err = invoke(lat_search, *words, "--json")
     assert code == 0, err
     result = json.loads(out)
@@ -246,6 +257,20 @@ def test_the_whole_way_with_the_example(invoke, quick_cpu, tmp_path, monkeypatch
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith(f"quick-cpu-{tag.partition('@')[0]}-")
     assert (folder / "model.onnx").exists()
+
+
+def test_a_run_does_not_go_on_with_an_edited_space(invoke, written, tmp_path):
+    edits = [SMALL, SMALL.replace("kernels = [3]", "kernels = [5]")]
+    known = [spaces.load(written(text)) for text in edits]
+    ops = [op for space in known for op in space.operators]
+    rows = {op: Measurement(made_up_ms(op), 1e-5, 50, made_up_ms(op)) for op in ops}
+    LatencyTable(Setting("far", "some phone", runtime="some runtime 1"), rows).save("far.csv")
+    words = ["--target", "far.csv", "--budget", "1s", "--steps", "2", "--train-steps", "1"]
+    words += ["--baselines", "0", "--out", "run", "--resume"]
+    for text, expected in zip(edits, (0, 2), strict=True):
+        code, _, err = invoke(lat_search, "--space", written(text), *words)
+        assert code == expected, err
+    assert f"another space ({known[0].tag} there, {known[1].tag} here)" in err
 
 
 def test_a_space_in_python_is_profiled_without_being_asked(invoke, tmp_path):
