@@ -80,7 +80,12 @@ class Adb(_Section):
     benchmark_model: Path | None = Field(None, description="the binary, for the phone's processor")
     folder: str = Field("/data/local/tmp/lat-search", pattern=r"^/[\w./-]+$")
     cpu_mask: str | None = Field(None, pattern=r"^[0-9a-fA-F]+$", description="of the big cores")
-    server: str = Field("127.0.0.1:5037", pattern=r"^[\w.-]+:\d+$", description="the adb server")
+    server: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+:\d+$",
+        description="the adb server; where not given, the one that the command adb talks to: "
+        "127.0.0.1:5037, or as ANDROID_ADB_SERVER_PORT says",
+    )
 
 
 class Replay(_Section):

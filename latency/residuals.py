@@ -28,11 +28,14 @@ def fit_process(places: Floats, residuals: Floats, noise: Floats, inside: bool =
     (variances, rows): scikit-learn's `GaussianProcessRegressor`, fitted. `inside`: of kernels that
     were measured inside networks."""
     from sklearn.gaussian_process import GaussianProcessRegressor
+    from threadpoolctl import threadpool_limits
 
     start = _start(places, residuals, inside)
     most, steps = (_KERNEL_ROWS, _KERNEL_STEPS) if inside else (_MOST_ROWS_TO_TUNE, _STEPS)
-    kernel = tune(start, places, residuals, noise, steps, most)
-    return GaussianProcessRegressor(kernel, alpha=noise, optimizer=None).fit(places, residuals)
+    with threadpool_limits(1):  # matrices this small take threads longer to share than to compute
+        kernel = tune(start, places, residuals, noise, steps, most)
+        process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None)
+        return process.fit(places, residuals)
 
 
 def _start(places: Floats, residuals: Floats, inside: bool) -> Any:

@@ -6,6 +6,7 @@ What was built stays in DIST (dist/ where not given). Each check ends the proces
 wrong. The core is installed without extras: commands must say which extra they lack.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -43,9 +44,7 @@ def check(built: Path, folder: Path) -> None:
     for table in shipped:
         call([scripts / "lat-table", "show", table], "/")
     call([scripts / "lat-predict", "zoo:proxyless_mobile", "--target", shipped[0]], "/")
-    lacking = subprocess.run(
-        [scripts / NEEDS_TRAIN[0], *NEEDS_TRAIN[1:]], cwd="/", capture_output=True, text=True
-    )
+    lacking = run([scripts / NEEDS_TRAIN[0], *NEEDS_TRAIN[1:]], "/")
     assert (lacking.returncode, lacking.stdout) == (2, "")
     assert "pip install 'lat-search[train]'" in lacking.stderr, lacking.stderr
 
@@ -63,10 +62,16 @@ def size_of(folder: str) -> str:
 
 def call(command: list, folder: Path | str) -> str:
     """Run a command in a folder; its standard output. Ends the process where it fails."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = run(command, folder)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
     return done.stdout
+
+
+def run(command: list, folder: Path | str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder, where it sees nothing of this tree."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from latency.table import LatencyTable
 from latency.units import format_ms
 from search.commands.console import notice, print_table, progress_bar
 
-_PROBE = OpSpec("mbconv", 14, 14, 16, 16, 3, 1, 3, "relu6")
+PROBE = OpSpec("mbconv", 14, 14, 16, 16, 3, 1, 3, "relu6")
 """What a check runs once on the device."""
 
 
@@ -139,7 +139,7 @@ def _steps(card: DeviceCard) -> list[_Step]:
         return f"{settings[0].hardware}; {settings[0].system}; {settings[0].runtime}"
 
     def runs() -> str:
-        probe = Workload.of_op(OpSpec(**{**vars(_PROBE), "batch": card.batch}))
+        probe = Workload.of_op(OpSpec(**{**vars(PROBE), "batch": card.batch}))
         times = []
         for device in found:
             with device.sit() as sitting:

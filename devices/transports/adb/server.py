@@ -38,10 +38,11 @@ _NETWORK = re.compile(r"[\w.-]+:\d+")
 
 
 class AdbServer:
-    """The server at `address` ("host:port")."""
+    """The server at `address` ("host:port"); None for the one that the command adb talks to."""
 
-    def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
+    def __init__(self, address: str | None) -> None:
+        port_of_adb = os.environ.get("ANDROID_ADB_SERVER_PORT", "5037")
+        host, _, port = (address or f"127.0.0.1:{port_of_adb}").rpartition(":")
         self._address = (host, int(port))
         self._client = AdbClient(host, int(port), socket_timeout=_CONNECT_SECONDS)
 

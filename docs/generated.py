@@ -1,0 +1,72 @@
+"""What the documentation's pages take from the code and from the benchmarks when they are built.
+
+`<!-- help: lat-search -->` becomes what `lat-search --help` prints, and `<!-- figures: ssh -->`
+the figures of that benchmark in `benchmarks/results.json`, with date and hardware.
+"""
+
+import io
+import json
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+_MARK = re.compile(r"^<!-- (help|figures): (.+) -->$", re.MULTILINE)
+
+
+def on_page_markdown(markdown: str, **page: Any) -> str:
+    """MkDocs calls this with the text of every page."""
+    makers = {"help": help_of, "figures": figures_of}
+    return _MARK.sub(lambda mark: makers[mark[1]](mark[2]), markdown)
+
+
+def help_of(words: str) -> str:
+    """What a command prints of itself, 80 columns wide."""
+    script, *more = words.split()
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    module, function = scripts[script].split(":")
+    written = io.StringIO()
+    with _as_typed([script, *more, "--help"]), redirect_stdout(written):
+        try:
+            getattr(import_module(module), function)()
+        except SystemExit as end:
+            if end.code:
+                raise RuntimeError(f"{words} --help ends with {end.code}") from None
+    lines = [line.rstrip() for line in written.getvalue().strip().splitlines()]
+    return "```text\n" + "\n".join(lines) + "\n```"
+
+
+@contextmanager
+def _as_typed(words: list[str]) -> Iterator[None]:
+    """The words of a command line, on a terminal of 80 columns without colours."""
+    typed, environment = sys.argv, dict(os.environ)
+    sys.argv = words
+    os.environ |= {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
+    try:
+        yield
+    finally:
+        sys.argv = typed
+        os.environ.clear()
+        os.environ |= environment
+
+
+def figures_of(name: str) -> str:
+    """The figures of a benchmark as a table, under the date and the hardware they are of."""
+    benchmark = json.loads((ROOT / "benchmarks" / "results.json").read_text())[name]
+    day, hardware = benchmark["date"].partition("T")[0], benchmark["hardware"]
+    lines = ["| figure | measured | bound | holds |", "| --- | --- | --- | --- |"]
+    for figure in benchmark["figures"]:
+        label = figure["name"].strip()
+        label = f"&emsp;{label}" if figure["name"].startswith(" ") else label
+        bounds = [f"at most {figure['most']:g}"] if figure["most"] is not None else []
+        bounds += [f"at least {figure['least']:g}"] if figure["least"] is not None else []
+        holds = ("yes" if figure["holds"] else "**no**") if bounds else ""
+        measured = f"{figure['value']:.3g} {figure['unit']}".strip()
+        lines.append(f"| {label} | {measured} | {', '.join(bounds)} | {holds} |")
+    return f"Measured on {day}, {hardware}, by `benchmarks/run.py {name}`:\n\n" + "\n".join(lines)

@@ -1,0 +1,165 @@
+"""Pages of the documentation, typed as a reader would: `Reader` goes through a page's code blocks.
+
+    ```toml       a file, whose name is in its first line: # pi.toml
+    ```python     code that goes on where the block before ended, or a file, likewise
+    ```sh         commands, each on a line
+    ```text       what something prints: for the eyes
+
+Commands of this project run in this process as they are written. What would take long is cut
+short: a search makes a few steps, and one of a large space tells its range. Commands of others are
+what the test says they are; one that it does not know is an error.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import redirect_stdout
+from dataclasses import replace
+from importlib import import_module
+from io import StringIO
+from pathlib import Path
+
+from latency import LatencyTable, Measurement, OpSpec
+from latency.library import shipped_folder, user_folder
+from search import spaces
+from search.commands.inspection import PROBE
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+FEW_STEPS = ["--steps", "4", "--train-steps", "2", "--baselines", "0"]
+QUICK = "[measuring]\nsittings = 2\nmax_sittings = 2\nmin_bursts = 6\nmax_bursts = 8\n"
+"""The section of a card that is content with few bursts."""
+
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# ([\w-]+\.(?:toml|py))\n")
+
+Program = Callable[[list[str]], None]
+
+
+def blocks(page: Path) -> Iterator[tuple[str, str]]:
+    """Language and text of each code block."""
+    return ((match[1], match[2]) for match in _BLOCK.finditer(page.read_text()))
+
+
+class Reader:
+    """Reads a page in the folder that is current, and does what it says.
+
+    `programs`: what commands of others do. `said` has what each command printed. `edit` is given
+    each file that the page has its reader write, and returns what is written.
+    """
+
+    def __init__(
+        self,
+        programs: Mapping[str, Program] | None = None,
+        edit: Callable[[str], str] = lambda text: text,
+    ) -> None:
+        self.said: dict[str, str] = {}
+        self._programs = {"pip": installs, "make": self._make, **(programs or {})}
+        self._edit = edit
+        self._names: dict[str, object] = {"__name__": "page"}
+
+    def read(self, page: Path) -> None:
+        """Go through the page; `AssertionError` that names what failed."""
+        for language, text in blocks(page):
+            if named := FILE.match(text):
+                Path(named[1]).write_text(self._edit(text))
+            elif language == "python":
+                exec(compile(text, str(page), "exec"), self._names)
+            elif language == "sh":
+                for line in text.splitlines():
+                    self.type(line)
+
+    def type(self, line: str) -> None:
+        """Run a command line; `AssertionError` where it fails, with what it said."""
+        words = shlex.split(line, comments=True)
+        if not words:
+            return
+        if words[0] in PROJECT["scripts"]:
+            self.said[line] = self._run(words)
+        elif words[0] in self._programs:
+            self._programs[words[0]](words)
+        else:
+            raise AssertionError(f"nobody knows what {words[0]} does in a test: {line}")
+
+    def _run(self, words: list[str]) -> str:
+        if "--suite" in words:
+            return ""  # minutes; tests/devices_tests/test_kernel_suite.py
+        if words[0] == "lat-search" and "--range" not in words:
+            words = [
+                *words,
+                *(["--range"] if "proxyless" in words or "--space" not in words else FEW_STEPS),
+            ]
+        module, function = PROJECT["scripts"][words[0]].split(":")
+        before, sys.argv = sys.argv, words
+        code: object = 0
+        try:
+            with redirect_stdout(StringIO()) as written:
+                getattr(import_module(module), function)()
+        except SystemExit as end:
+            code = end.code
+        finally:
+            sys.argv = before
+        said = written.getvalue()
+        assert not code, f"{shlex.join(words)} ends with {code}:\n{said}"
+        return said
+
+    def _make(self, words: list[str]) -> None:
+        """Run what the Makefile says, if it is commands of ours; else it is enough that the
+        target is there."""
+        recipe = subprocess.run(
+            ["make", "-n", "-C", ROOT, "READY=", "BIN=.", *words[1:]],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for line in recipe.splitlines():
+            if line.startswith("./lat-"):
+                self.type(line.removeprefix("./"))
+
+
+def installs(words: list[str]) -> None:
+    """`pip install`: the extras that it names are there."""
+    extras = re.findall(r"lat-search\[([\w,]+)\]", shlex.join(words))
+    unknown = {name for names in extras for name in names.split(",")} - set(
+        PROJECT["optional-dependencies"]
+    )
+    assert not unknown, f"{shlex.join(words)}: no such extra: {unknown}"
+
+
+def in_no_time(card: str) -> str:
+    """The text of a card, made content with few short bursts, warm as the device may be."""
+    return re.sub(r"(?m)^(burst_ms|cool_below_c).*\n", "", card).replace("[measuring]\n", QUICK)
+
+
+def pretend_cpu(more: Iterable[OpSpec] = ()) -> None:
+    """Make the card `cpu` answer from rows of a table that we ship, on every machine and in no
+    time, and of `more` operators something made up; and keep the former as the table that was
+    measured for it."""
+    shipped = max(shipped_folder().glob("*onnxruntime*.csv"), key=lambda path: path.stat().st_size)
+    table = _fewer_kernels(LatencyTable.load(shipped))
+    cards = user_folder() / "cards"
+    cards.mkdir(parents=True, exist_ok=True)
+    answers = user_folder().parent / "answers.csv"
+    made_up = {op: _row(0.01 + op.macs * 1e-7) for op in more}
+    replace(table, rows={**table.rows, **made_up}).save(answers)
+    card = f"transport = 'replay'\n[replay]\ntable = '{answers}'\n{QUICK}"
+    (cards / "cpu.toml").write_text(card)
+    hardware = f"replay of {table.setting.hardware}"
+    setting = replace(table.setting, device="cpu", hardware=hardware, transport="replay")
+    replace(table, setting=setting).save(user_folder() / f"{setting.stem}.csv")
+
+
+def _fewer_kernels(table: LatencyTable) -> LatencyTable:
+    """The table's operators of two spaces and what `--check` runs, and a share of its kernels:
+    models of few rows are fitted sooner."""
+    ops = {op for name in ("mini", "proxyless") for op in spaces.load(name).operators}
+    others = sorted(table.rows.keys() - ops, key=lambda op: op.key)
+    rows = {op: row for op, row in table.rows.items() if op in {*ops, *others[::20]}}
+    return replace(table, rows={**rows, PROBE: _row(0.03)})
+
+
+def _row(ms: float) -> Measurement:
+    return Measurement(ms, 0.003 * ms, 50, ms)
