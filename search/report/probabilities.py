@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from latency.candidates import Block
 from latency.ops import OpSpec
 from search.report.look import GREY, PALETTE, faded, kernel_colour, styled, title_panels
 from search.report.saved_run import SavedRun
@@ -42,7 +43,7 @@ def _areas(run: SavedRun, snapshots: Sequence[Snapshot]) -> go.Figure:
         for label, colour, place in _candidates(run, block, len(snapshots[0][1][block])):
             area = go.Scatter(
                 x=[step for step, _ in snapshots],
-                y=[100 * now[block][place] for _, now in snapshots],
+                y=[round(100 * now[block][place], 1) for _, now in snapshots],
                 mode="lines",
                 line={"width": 0.5, "color": colour},
                 fillcolor=colour,
@@ -83,18 +84,33 @@ def _final(run: SavedRun, probabilities: Sequence[Sequence[float]]) -> go.Figure
 
 
 def _candidates(run: SavedRun, block: int, count: int) -> list[tuple[str, str, int]]:
-    """(label, colour, index) of the candidates of a block, those of a kernel side by side."""
+    """(label, colour, index) of the candidates of a block."""
     if run.blocks is None:
         return [(f"candidate {i + 1}", PALETTE[i % len(PALETTE)], i) for i in range(count)]
-    ops = run.blocks[block]
-    told = [(*_told(op), place) for place, op in enumerate(ops)]
-    return sorted(told, key=lambda one: (one[0] == "skip", one[0]))
+    return candidate_looks(run.blocks[block])
 
 
-def _told(op: OpSpec | None) -> tuple[str, str]:
-    if op is None:
-        return "skip", faded(GREY, 0.25)
-    label = f"{op.kernel}×{op.kernel} e{op.expansion:g}"
-    if op.kind != "mbconv":
-        label = f"{op.kind} {label}"
-    return label, faded(kernel_colour(op.kernel), 0.95 if op.expansion > 3 else 0.55)
+def candidate_looks(ops: Block) -> list[tuple[str, str, int]]:
+    """(label, colour, index) of each candidate: of inverted bottlenecks the kernel as colour and
+    the expansion as its strength, those of a kernel side by side; the skipped block last."""
+    skipped = [("skip", faded(GREY, 0.25), i) for i, op in enumerate(ops) if op is None]
+    told = [(op, i) for i, op in enumerate(ops) if op is not None]
+    if any(op.kind != "mbconv" for op, _ in told):
+        return [(_words(op), PALETTE[i % len(PALETTE)], i) for op, i in told] + skipped
+    most = max((op.expansion for op, _ in told), default=1.0)
+    told.sort(key=lambda one: (one[0].kernel, one[0].expansion))
+    looks = [
+        (
+            f"{op.kernel}×{op.kernel} e{op.expansion:g}",
+            faded(kernel_colour(op.kernel), 0.2 + 0.75 * op.expansion / most),
+            i,
+        )
+        for op, i in told
+    ]
+    return looks + skipped
+
+
+def _words(op: OpSpec) -> str:
+    """What tells an operator from others of its block: its key without the sizes."""
+    kind, _, _, *tail = op.key.split("-")
+    return " ".join([kind, *tail])

@@ -13,6 +13,9 @@ from search.report.page import Grid, Part, Picture
 
 _HEADER = ("", "predicted", "measured", "valid", "test", "MACs", "parameters")
 
+_ROOM = 0.15
+"""For names at both ends of the axis, as a share of it."""
+
 
 def rival_parts(result: Mapping[str, Any], front: Sequence[Drawing]) -> Iterator[Part]:
     """Figures and a table of the networks that a result tells of; `front`: those of its Pareto
@@ -69,9 +72,13 @@ def tradeoff_figure(result: Mapping[str, Any]) -> go.Figure:
         told = [one for one in networks if took(one) and _accuracy(one) is not None]
         if told:
             figure.add_trace(_networks(name, told, colour, mode))
-    if result.get("budget_ms"):
-        figure.add_vline(result["budget_ms"], line={"color": RED, "width": 2, "dash": "dash"})
+    if limit := result.get("budget_ms"):
+        figure.add_vline(limit, line={"color": RED, "width": 2, "dash": "dash"})
     styled(figure, 380)
+    shown = [*([limit] if limit else []), *(x for trace in figure.data for x in trace.x)]
+    if shown:
+        room = _ROOM * (max(shown) - min(shown) or max(shown))
+        figure.update_xaxes(range=[min(shown) - room, max(shown) + room])
     figure.update_xaxes(title="latency, ms")
     return figure.update_yaxes(title="accuracy, %")
 
@@ -86,6 +93,7 @@ def _networks(
         mode=mode,
         text=labels,
         textposition="top center",
+        cliponaxis=False,
         marker={"size": 11, "color": colour},
         line={"color": colour, "width": 2, "shape": "hv"},
         name=name,

@@ -163,8 +163,8 @@ def _search(run: SavedRun) -> Iterator[Part]:
     if (figure := probabilities_figure(run)) is not None:
         yield Picture(
             "probabilities",
-            "How probable each candidate of each block was: kernel as colour, the larger expansion "
-            "in the stronger shade.",
+            "How probable each candidate of each block was: kernel as colour, larger expansions in "
+            "stronger shades.",
             figure,
         )
 

@@ -14,9 +14,11 @@ from latency import LatencyTable, Measurement, NetworkSpec, OpSpec, Validation
 from search import report, spaces
 from search.commands.report_command import main, write_or_notice
 from search.commands.search_command import main as lat_search
+from search.report.probabilities import candidate_looks
 from search.report.saved_run import SavedRun
 
 MOST_BYTES = 5_000_000
+MIXED = (OpSpec.parse("conv-8x8x8-8-k3-s1-relu"), None, OpSpec.parse("conv-8x8x8-8-k3-s1-relu6"))
 
 
 class _Loads(HTMLParser):
@@ -112,6 +114,17 @@ def test_skipped_blocks_are_known_from_the_space_and_only_where_it_is_the_same(r
     assert replace(run, result=unknown).blocks is None
     keys = [[op.key if op else None for op in block] for block in run.blocks]
     assert replace(run, result={**unknown, "candidates": keys}).blocks == run.blocks
+
+
+@pytest.mark.parametrize("name", spaces.known())
+def test_candidates_of_a_block_are_told_apart(name):
+    for block in spaces.load(name).blocks:
+        labels, colours, places = zip(*candidate_looks(block), strict=True)
+        assert sorted(places) == list(range(len(block)))
+        assert len(set(labels)) == len(set(colours)) == len(block)
+    labels, colours, _ = zip(*candidate_looks(MIXED), strict=True)
+    assert labels == ("conv k3 s1 relu", "conv k3 s1 relu6", "skip")
+    assert len(set(colours)) == 3
 
 
 def test_a_front_without_a_search_is_reported_too(invoke, run_folder, tmp_path):
