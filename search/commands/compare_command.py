@@ -84,7 +84,7 @@ def compare_command(
 
 
 def _print(rows: list[Row], target: Target) -> None:
-    shown = Table("network", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    shown = Table("network", box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     for column in ("measured", "ratio", "predicted", "MACs", "params", "top-1*"):
         shown.add_column(column, justify="right")
     for row in rows:

@@ -19,6 +19,6 @@ def space_of(tag: str, batch: int = 1) -> SearchSpace | None:
     if parts[2]:
         options["width"] = float(parts[2])
     try:
-        return spaces.load(parts[1], **options)
+        return spaces.shipped(parts[1], **options)
     except (LatError, TypeError, ValueError):
         return None

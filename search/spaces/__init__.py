@@ -30,21 +30,26 @@ def known() -> tuple[str, ...]:
     return tuple(_SPACES)
 
 
-def load(name: str, **options: Any) -> SearchSpace:
-    """The space that `name` means: a shipped one, or a user's own by the path of its file
-    (`search.spaces.own`, which executes a .py file: name none that the user did not).
-
-    `options` are those of its `build`: `resolution`, `width`, `classes`, `batch`. Raises
-    `UsageError` for unknown names and broken files.
-    """
-    if Path(name).suffix in own.SUFFIXES:
-        space = own.load(Path(name), **options)
-    elif name in _SPACES:
-        space = _SPACES[name](**options)
-    else:
+def shipped(name: str, **options: Any) -> SearchSpace:
+    """The shipped space of this name; `options` are those of its `build`: `resolution`, `width`,
+    `classes`, `batch`. Opens and executes no file of a user's. Raises `UsageError` for unknown
+    names."""
+    if name not in _SPACES:
         unknown = unknown_name("space", name, _SPACES)
         raise UsageError(f"{unknown}; a space of your own is a file: --space FILE.toml or FILE.py")
-    return replace(space, words=_words(name, options))
+    return replace(_SPACES[name](**options), words=_words(name, options))
+
+
+def load(name: str, **options: Any) -> SearchSpace:
+    """The space that a user named: a shipped one, or their own by the path of its file
+    (`search.spaces.own`). A .py file is executed: what was read from a table or a result is for
+    `shipped`.
+
+    `options` as of `shipped`. Raises `UsageError` for unknown names and broken files.
+    """
+    if Path(name).suffix not in own.SUFFIXES:
+        return shipped(name, **options)
+    return replace(own.load(Path(name), **options), words=_words(name, options))
 
 
 def _words(name: str, options: dict[str, Any]) -> str:

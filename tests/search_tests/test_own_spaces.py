@@ -17,6 +17,7 @@ from latency.modules import NetworkModule
 from search import spaces
 from search.commands.profile_command import main as lat_profile
 from search.commands.search_command import main as lat_search
+from search.report.named_spaces import space_of
 from search.spaces.inverted import Candidates
 
 
@@ -223,6 +224,13 @@ def test_a_mistake_in_python_is_one_line_with_the_line_of_the_file(written, old,
     assert said.replace("LINE", str(line)) in str(raised.value)
     assert path in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_no_file_is_executed_that_a_table_or_a_result_names(written):
+    path = written("raise AssertionError", "mine.py")
+    assert space_of(f"{path}@32") is None
+    with pytest.raises(UsageError, match="unknown space"):
+        spaces.shipped(path)
 
 
 def test_a_file_that_is_not_there_or_no_file_of_a_space_is_said_so(tmp_path):
