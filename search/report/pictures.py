@@ -4,7 +4,7 @@ from pathlib import Path
 
 from plotly.graph_objects import Figure
 
-from latency.errors import UsageError, extra
+from latency.errors import LatError, UsageError, extra
 from search.report.page import Page, Picture
 
 _WIDTH = 800
@@ -16,11 +16,12 @@ def write_pictures(page: Page, folder: Path) -> list[Path]:
     """Write each figure of the page as `NAME.png`, black on white; the files.
 
     Drawn by Kaleido in a Chrome or Chromium on this machine, without a network. Raises
-    `UsageError` that says what to install where either is lacking.
+    `UsageError` that says what to install where either is lacking, `LatError` where the browser
+    breaks down.
     """
     with extra("report"):
         from kaleido import write_fig_from_object_sync
-        from kaleido.errors import ChromeNotFoundError
+        from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{picture.name}.png" for picture in page.pictures]
     options = {"format": "png", "width": _WIDTH, "scale": _SCALE}
@@ -34,6 +35,9 @@ def write_pictures(page: Page, folder: Path) -> list[Path]:
         raise UsageError(
             "--png needs Chrome or Chromium on the PATH, e.g. apt-get install chromium"
         ) from None
+    except (BrowserFailedError, BrowserClosedError) as error:
+        said = error.args[0] if error.args else ""
+        raise LatError(f"the browser that draws the pictures broke down: {said}") from None
     return paths
 
 

@@ -257,7 +257,14 @@ def test_no_browser_is_opened_where_there_is_no_desktop(invoke, run_folder, monk
     assert opened == [(run_folder / "report.html").as_uri()]
 
 
-def test_pictures_without_a_browser_name_what_to_install(invoke, run_folder, monkeypatch):
+def test_pictures_without_kaleido_or_a_browser_name_what_to_install(
+    invoke, run_folder, monkeypatch
+):
+    finds_none = classmethod(lambda cls, **options: None)
+    monkeypatch.setattr("choreographer.browsers.chromium.Chromium.find_browser", finds_none)
+    code, _, err = invoke(main, "run", "--png", "pictures")
+    assert code == 2
+    assert "apt-get install chromium" in err
     monkeypatch.setitem(sys.modules, "kaleido", None)
     code, _, err = invoke(main, "run", "--png", "pictures")
     assert code == 2
