@@ -1,14 +1,13 @@
 """`DeviceCard`: a TOML file that says how a target is reached and run."""
 
 import tomllib
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from devices.card_names import known_cards
 from latency.errors import UsageError, unknown_name
-from latency.library import user_folder
 
 Precision = Literal["float32", "tf32", "float16", "bfloat16", "int8"]
 
@@ -139,17 +138,6 @@ class DeviceCard(_Section):
             if self.transport == section and getattr(self, section) is None:
                 raise ValueError(f"{section}: the transport {section} needs a section [{section}]")
         return self
-
-
-def own_cards_folder() -> Path:
-    """Where a user keeps cards to be known by name: `cards` in the user's data folder."""
-    return user_folder() / "cards"
-
-
-def known_cards() -> dict[str, Path]:
-    """Name to file of the shipped cards and the user's own, which stand before them."""
-    folders = (Path(str(files("devices"))) / "cards", own_cards_folder())
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
 
 
 def load_card(name: str) -> DeviceCard:

@@ -1,25 +1,22 @@
 """`Family`: operators alike enough for one cost model, and that model.
 
 The logarithm of an operator's latency alone is the logarithm of a roofline (a sum over its inner
-layers, `latency.roofline`) plus a Gaussian process (Rasmussen & Williams, 2006; Matern 5/2, one
-length a feature, by the largest marginal likelihood under a weak prior) of what that gets wrong.
+layers, `latency.roofline`) plus a Gaussian process of what that gets wrong (`latency.residuals`).
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latency.features import Neighbours, place
+from latency.gaussian_process import Floats, GaussianProcess, Kernel
 from latency.ops import OpSpec
 from latency.residuals import fit_process, tune
 from latency.roofline import Roofline, solve, term_matrix
 from latency.stats import student_t
-
-Floats = NDArray[np.float64]
 
 REACH = 2.0
 """An operator this many octaves or more (`features.Neighbours`) from all of a table is refused."""
@@ -41,7 +38,7 @@ class Family:
 
     near: Neighbours
     roofline: Roofline
-    process: Any
+    process: GaussianProcess
     varying: NDArray[np.bool_]
     deviations: float
     noise: float
@@ -60,7 +57,7 @@ class Family:
     def posterior(self, ops: Sequence[OpSpec]) -> tuple[Floats, Floats]:
         """Mean (operators,) and covariance (operators, operators) of the logarithms."""
         places = np.array([place(op) for op in ops])[:, self.varying]
-        residual, covariance = self.process.predict(places, return_cov=True)
+        residual, covariance = self.process.predict(places)
         np.fill_diagonal(covariance, np.maximum(np.diag(covariance), 0.0) + self.noise)
         return self.roofline.log_ms(ops) + residual, covariance
 
@@ -73,41 +70,46 @@ def fit_family(ops: Sequence[OpSpec], ms: Floats, noise: Floats, inside: bool = 
     deviation, say how many deviations 95 % take (Papadopoulos, Gammerman & Vovk, 2008; Barber et
     al., Predictive inference with the jackknife+, 2021).
     """
+    import scipy.optimize  # noqa: F401  # the limit holds for libraries that are loaded
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # matrices this small take threads longer to share than to compute
+        return _fit(ops, ms, noise, inside)
+
+
+def _fit(ops: Sequence[OpSpec], ms: Floats, noise: Floats, inside: bool) -> Family:
     roofline = Roofline.fit(ops, ms)
     places = np.array([place(op) for op in ops])
     varying = np.ptp(places, axis=0) > 1e-9
     places = places[:, varying]
     process = fit_process(places, np.log(ms) - roofline.log_ms(ops), noise, inside)
     near = Neighbours(ops)
-    score = _fold_scores if inside else _scores
-    deviations = _conformal(score(near, ms, roofline.sized, process.kernel_, places, noise))
-    return Family(near, roofline, process, varying, deviations, float(np.median(noise)))
+    if inside:
+        scores = _fold_scores(process, ops, ms, roofline.sized)
+    else:
+        scores = _scores(near, ms, roofline.sized, process.kernel, places, noise)
+    return Family(near, roofline, process, varying, _conformal(scores), float(np.median(noise)))
 
 
 def _fold_scores(
-    near: Neighbours, ms: Floats, sized: bool, kernel: Any, places: Floats, noise: Floats
+    process: GaussianProcess, ops: Sequence[OpSpec], ms: Floats, sized: bool
 ) -> Floats:
     """As `_scores`, of a fold of rows left out at a time, by the kernel of all rows: a single row
-    of many moves neither."""
-    terms, amounts = term_matrix(near.ops, sized)
-    covariance = kernel(places)
+    of many moves neither. The inverse's block of a fold is that of its covariance given all other
+    rows (Rasmussen & Williams, 2006, section 5.4.2)."""
+    terms, amounts = term_matrix(ops, sized)
     scores = []
     for fold in range(_FOLDS):
         left_out = np.arange(len(ms)) % _FOLDS == fold
-        kept = ~left_out
-        line = amounts @ solve(terms, amounts[kept], ms[kept])[0]
-        residuals = np.log(ms / line)
-        inside = covariance[np.ix_(kept, kept)] + np.diag(noise[kept])
-        weights = np.linalg.solve(inside, covariance[np.ix_(kept, left_out)])
-        error = residuals[left_out] - weights.T @ residuals[kept]
-        explained = (weights * covariance[np.ix_(kept, left_out)]).sum(0)
-        variance = np.diag(covariance)[left_out] + noise[left_out] - explained
-        scores.append(np.abs(error) / np.sqrt(np.maximum(variance, 1e-12)))
+        line = amounts @ solve(terms, amounts[~left_out], ms[~left_out])[0]
+        covariance = np.linalg.inv(process.inverse[np.ix_(left_out, left_out)])
+        errors = covariance @ (process.inverse[left_out] @ np.log(ms / line))
+        scores.append(np.abs(errors) / np.sqrt(np.diag(covariance)))
     return np.concatenate(scores)
 
 
 def _scores(
-    near: Neighbours, ms: Floats, sized: bool, kernel: Any, places: Floats, noise: Floats
+    near: Neighbours, ms: Floats, sized: bool, kernel: Kernel, places: Floats, noise: Floats
 ) -> Floats:
     """Errors of rows left out, in their predicted deviations; of those rows that the rest of the
     table covers. The roofline is fitted anew without each row, the kernel tuned anew without
@@ -119,7 +121,7 @@ def _scores(
     for fold in range(_FOLDS):
         kept = np.flatnonzero(folds != fold)
         tuned = tune(kernel, places[kept], residuals[kept], noise[kept], _STEPS_AGAIN)
-        inverse = np.linalg.inv(tuned(places) + np.diag(noise))
+        inverse = np.linalg.inv(tuned.among(places) + np.diag(noise))
         for row in np.flatnonzero(folds == fold).tolist():
             if _farness(near, row) >= REACH:
                 continue

@@ -187,11 +187,6 @@ class RegressionModel:
             total += float(summed.sum())
         return math.sqrt(max(0.0, variance + _SHARED * total**2))
 
-    @cached_property
-    def _calibrations(self) -> dict[OpSpec, Calibration]:
-        """The calibration by which each row's in-network latency was found."""
-        return {op: _calibration_of(self.table, op) for op in self._near.ops}
-
     def _calibration(self, op: OpSpec) -> Calibration:
         """That of the nearest row on inputs of the same size, which spaces of several
         resolutions rarely share; of the nearest row where no input has that size."""
@@ -200,7 +195,7 @@ class RegressionModel:
         elsewhere = self._heights != op.height
         elsewhere |= self._widths != op.width
         index = int((self._near.distances(op) + 1e3 * elsewhere).argmin())
-        return self._calibrations[self._near.ops[index]]
+        return _calibration_of(self.table, self._near.ops[index])
 
     @cached_property
     def _heights(self) -> Floats:
@@ -231,6 +226,7 @@ def _noise(relative_ci95: float) -> float:
 
 
 def _calibration_of(table: LatencyTable, op: OpSpec) -> Calibration:
+    """The calibration by which a row's in-network latency was found."""
     alone = table[op].median_ms
     inside = table.in_network_ms.get(op, alone)
     known = [Calibration(), *table.calibrations.values()]

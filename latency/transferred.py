@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from latency.calibration import Validation, validate
 from latency.errors import UsageError
@@ -161,6 +160,8 @@ def _operator_ms(pool: Pool, networks_ms: Array) -> Array:
     Least squares of relative errors. First a mixture of sources that comes nearest (none of them
     negative), then shares of it, one an operator, drawn towards 1.
     """
+    from scipy.optimize import nnls
+
     count = len(pool.operators)
     mixture, _ = nnls(pool.sources_ms / networks_ms[:, None], np.ones(len(networks_ms)))
     expected = pool.costs @ mixture

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from devices.card import known_cards, load_card
+from devices.card import load_card
+from devices.card_names import known_cards
 from latency import LatencyTable, Measurement, Setting, machine
 from search import spaces
 

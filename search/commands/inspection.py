@@ -11,7 +11,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from devices.card import DeviceCard, known_cards, load_card
+from devices.card import DeviceCard, load_card
+from devices.card_names import known_cards
 from devices.connection import connect, connect_all
 from devices.device import Device, Workload
 from devices.verification import verify

@@ -11,10 +11,11 @@ from latency.errors import CoverageError, UsageError
 from latency.kernels import SUITE, KernelGraph
 from latency.model import Prediction
 from latency.network import NetworkSpec
+from latency.table import LatencyTable
 from latency.units import format_ms
 from search.commands.console import print_table, run
 from search.commands.networks import read_network
-from search.commands.targets import known_targets, resolve
+from search.commands.target_names import is_table, known_targets
 
 
 def predict_command(
@@ -50,11 +51,7 @@ def predict_command(
 
       lat-predict model.onnx --target cpu --input-shape 1x3x224x224
     """
-    table = resolve(target).table
-    if table is None:
-        raise UsageError(
-            f"no measurements of {target} yet; measure it: lat-profile --device {target}"
-        )
+    table = _table(target)
     spec = read_network(network, table.setting.batch, table.fusion, input_shape)
     model = fit(table, extrapolate=extrapolate)
     try:
@@ -85,6 +82,21 @@ def predict_command(
         print(f"approximated: {warning}")
     for space in table.transfers:
         print(f"the table of {space} was not measured: {table.stated_error(space)}")
+
+
+def _table(target: str) -> LatencyTable:
+    """The target's table. For that of a table's name no device is reached for; what reaches for
+    them is loaded for others only."""
+    if is_table(target):
+        return LatencyTable.load(target)
+    from search.commands.targets import resolve
+
+    table = resolve(target).table
+    if table is None:
+        raise UsageError(
+            f"no measurements of {target} yet; measure it: lat-profile --device {target}"
+        )
+    return table
 
 
 def _as_dict(prediction: Prediction) -> dict[str, object]:

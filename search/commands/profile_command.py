@@ -7,7 +7,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from devices.card import known_cards, load_card
+from devices.card import load_card
+from devices.card_names import known_cards
 from devices.connection import connect_all
 from latency.errors import UsageError, unknown_name
 from latency.kernels import SUITE

@@ -21,7 +21,8 @@ from search.commands.console import notice, run
 from search.commands.goals import fitting_memory, goal_of, parse_budgets, size_budgets
 from search.commands.printing import print_front, print_result, print_trained
 from search.commands.report_command import write_or_notice
-from search.commands.targets import Target, known_targets, resolve
+from search.commands.target_names import known_targets
+from search.commands.targets import Target, resolve
 from search.settings import preset
 from search.space import SearchSpace
 

@@ -1,19 +1,20 @@
 """From the name of a target to its latency table and, where it is at hand, its device."""
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.card import DeviceCard, known_cards, load_card
+from devices.card import DeviceCard, load_card
+from devices.card_names import known_cards
 from devices.connection import connect_all
 from devices.device import Device
 from latency.errors import CoverageError, DeviceError, LatError, unknown_name
 from latency.formats import Setting
-from latency.library import find_table, known_tables, shipped_folder, tables_of, user_folder
+from latency.library import find_table, shipped_folder, tables_of, user_folder
 from latency.table import LatencyTable
 from search.commands.console import notice
 from search.commands.profile_job import measure_missing, profile_space
+from search.commands.target_names import is_card, is_table, known_targets
 from search.space import SearchSpace
 
 _log = logging.getLogger(__name__)
@@ -46,20 +47,15 @@ class Target:
         return self.table.setting.batch if self.table else 1
 
 
-def known_targets() -> list[str]:
-    """What can be named without a path: cards and tables."""
-    return sorted({*known_cards(), *known_tables()})
-
-
 def resolve(name: str) -> Target:
     """The target that `name` means: a device card, a table's stem, or a path to either.
 
     A card whose device cannot be reached stands for the newest table of it. Raises `UsageError`
     that lists what is known, and `DeviceError` where there is neither device nor table.
     """
-    if name in known_cards() or name.endswith(".toml"):
+    if is_card(name):
         target = _of_card(name, load_card(name))
-    elif name.endswith(".csv") or os.sep in name or name in known_tables():
+    elif is_table(name):
         target = _of_table(name)
     else:
         raise unknown_name("target", name, known_targets())

@@ -12,7 +12,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from devices.card import DeviceCard, Measuring, known_cards, load_card
+from devices.card import DeviceCard, Measuring, load_card
+from devices.card_names import known_cards
 from devices.connection import connect
 from devices.device import Timing, Workload
 from devices.drift import Burst, Record, median_polish

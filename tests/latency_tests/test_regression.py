@@ -225,7 +225,7 @@ def test_a_runtime_that_is_slow_for_one_kernel_size_is_understood():
     assert np.mean(np.abs(errors)) < 0.1
 
 
-def test_importing_the_regression_does_not_load_scikit_learn():
+def test_importing_the_regression_does_not_load_scipy():
     code = (
         "import latency.regression, sys;"
         "print(sorted({'sklearn', 'scipy', 'torch', 'pandas'} & set(sys.modules)))"

@@ -1,0 +1,22 @@
+"""What a target may be called, without reaching for its device."""
+
+import os
+
+from devices.card_names import known_cards
+from latency.library import known_tables
+
+
+def known_targets() -> list[str]:
+    """What can be named without a path: cards and tables."""
+    return sorted({*known_cards(), *known_tables()})
+
+
+def is_card(name: str) -> bool:
+    """Whether a target is a device card, by name or path."""
+    return name in known_cards() or name.endswith(".toml")
+
+
+def is_table(name: str) -> bool:
+    """Whether a target is a table, by path or stem; a card of the same name stands before it."""
+    looks_so = name.endswith(".csv") or os.sep in name or name in known_tables()
+    return looks_so and not is_card(name)
