@@ -74,7 +74,12 @@ class SavedRun:
             raise SpecError(f"{path}: not a result of lat-search: {error}") from None
         if lacking:
             raise SpecError(f"{path}: not a result of lat-search: {', '.join(lacking)} is absent")
-        return cls(folder, result, NetworkSpec.load(folder / NETWORK))
+        run = cls(folder, result, NetworkSpec.load(folder / NETWORK))
+        try:
+            _ = run.bounds, run.tried, run.blocks, run.snapshots
+        except (KeyError, TypeError, ValueError, AttributeError, SpecError) as error:
+            raise SpecError(f"{path}: not a result of lat-search: {error!r}") from None
+        return run
 
     @property
     def title(self) -> str:

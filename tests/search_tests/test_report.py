@@ -223,11 +223,14 @@ def test_two_searches_are_compared(invoke, run_folder, tmp_path, mini_csv):
         (["."], 2, "no finished search (result.json is absent)"),
         (["run", "far-away.csv"], 2, "two of one kind can be compared"),
         (["run", "--out", "report.pdf"], 2, "ends in .html"),
-        (["broken"], 1, "broken/result.json: not a result of lat-search"),
+        (["broken"], 1, "broken/result.json: not a result of lat-search: target, predicted_ms"),
+        (["damaged"], 1, "damaged/result.json: not a result of lat-search: KeyError('limit')"),
         (["far-away.csv", "--out", "run/result.json/x.html"], 1, "run/result.json"),
     ],
 )
 def test_mistakes_are_one_line(invoke, run_folder, tmp_path, words, code, said):
+    damaged = [{"name": "phone", "unit": "ms"}]
+    save_run(tmp_path / "damaged", tmp_path / "far-away.csv", budgets=damaged)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "result.json").write_text('{"space": "mini@32"}')
     got, out, err = invoke(main, *words)
