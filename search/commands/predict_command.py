@@ -8,9 +8,10 @@ from rich.table import Table
 
 from latency import fit
 from latency.errors import CoverageError, UsageError
-from latency.kernels import SUITE, KernelGraph
+from latency.kernels import FUSION, SUITE, KernelGraph
 from latency.model import Prediction
 from latency.network import NetworkSpec
+from latency.network_graph import network_kernels
 from latency.table import LatencyTable
 from latency.units import format_ms
 from search.commands.console import print_table, run
@@ -38,8 +39,9 @@ def predict_command(
     """Predict a network's latency from a target's table, without running it.
 
     Operators that the table lacks are predicted from those it has, and said to be. An ONNX file is
-    split into the kernels that the target's runtime executes; lat-profile --suite kernels measures
-    what such are predicted from.
+    split into the kernels that the target's runtime executes, and so is a network of blocks that
+    are far from all in a table with kernels; lat-profile --suite kernels measures what such are
+    predicted from.
 
     Examples:
 
@@ -52,7 +54,8 @@ def predict_command(
       lat-predict model.onnx --target cpu --input-shape 1x3x224x224
     """
     table = _table(target)
-    spec = read_network(network, table.setting.batch, table.fusion, input_shape)
+    asked = read_network(network, table.setting.batch, table.fusion, input_shape)
+    spec = _in_reach(asked, table)
     model = fit(table, extrapolate=extrapolate)
     try:
         prediction = model.predict(spec)
@@ -97,6 +100,15 @@ def _table(target: str) -> LatencyTable:
             f"no measurements of {target} yet; measure it: lat-profile --device {target}"
         )
     return table
+
+
+def _in_reach(network: NetworkSpec | KernelGraph, table: LatencyTable) -> NetworkSpec | KernelGraph:
+    """The network itself, where the table reaches all of its operators or has no kernels; else
+    the kernels that the table's runtime makes of it."""
+    has_kernels = FUSION in table.circumstances
+    if isinstance(network, KernelGraph) or not has_kernels or not fit(table).missing(network.ops):
+        return network
+    return network_kernels(network, table.fusion)
 
 
 def _as_dict(prediction: Prediction) -> dict[str, object]:

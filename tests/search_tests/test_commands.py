@@ -6,13 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from latency import LatencyTable, NetworkSpec, candidate_latency, fit
+from devices.export import onnx_model, random_weights
+from devices.kernel_suite import SUITE_NOTE
+from latency import LatencyTable, NetworkSpec, candidate_latency, fit, zoo
+from latency.kernels import FUSION, SUITE
+from latency.library import shipped_folder
 from search import spaces
 from search.commands.predict_command import main as lat_predict
 from search.commands.profile_command import main as lat_profile
@@ -278,6 +283,37 @@ def test_operators_that_the_table_lacks_are_predicted_and_said_to_be(invoke, min
     assert [key for key, source in sources.items() if source == "predicted"] == [removed.key]
     assert answer["latency_ms"] == pytest.approx(table.predict(network).ms, rel=0.05)
     assert answer["low_ms"] < table.predict(network).ms < answer["high_ms"]
+
+
+@pytest.fixture
+def kernels_csv(tmp_path) -> Path:
+    """A table of kernels alone: those that the shipped one has of random networks."""
+    shipped = next(shipped_folder().glob("*25*onnxruntime*.csv"))
+    table = LatencyTable.load(shipped)
+    rows = {op: row for op, row in table.rows.items() if row.note == SUITE_NOTE}
+    validations = {SUITE: table.validations[SUITE]}
+    said = {FUSION: str(table.fusion)}
+    only = LatencyTable(table.setting, rows, validations=validations, circumstances=said)
+    only.save(tmp_path / "kernels.csv")
+    return tmp_path / "kernels.csv"
+
+
+def test_blocks_are_predicted_by_their_kernels_where_a_table_has_nothing_else(
+    invoke, kernels_csv, tmp_path
+):
+    network = zoo.load("proxyless_mobile")
+    (tmp_path / "n.json").write_text(network.to_json())
+    model = onnx_model(network.ops, random_weights(), network.name)
+    (tmp_path / "n.onnx").write_bytes(model)
+    answers = []
+    for name in ("zoo:proxyless_mobile", "n.json", "n.onnx"):
+        code, out, err = invoke(lat_predict, name, "--target", kernels_csv, "--json")
+        assert code == 0, err
+        answers.append(json.loads(out))
+    assert answers[0] == answers[1] == answers[2]
+    assert len(answers[0]["ops"]) > len(network.ops)
+    assert "predicted" in {op["source"] for op in answers[0]["ops"]}
+    assert answers[0]["low_ms"] < answers[0]["latency_ms"] < answers[0]["high_ms"]
 
 
 def test_operators_far_from_the_table_are_refused_with_the_nearest_named(invoke, mini_csv):
