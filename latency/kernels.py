@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from latency.errors import SpecError
+from latency.oblong import Between, between, nearest_side
 from latency.onnx_graph import Graph, Sizes
 from latency.onnx_patterns import Step, steps_of
 from latency.ops import OpSpec
@@ -59,10 +60,12 @@ USUAL = Fusion(
 
 @dataclass(frozen=True)
 class Kernel:
-    """What a runtime executes as one: an operator, and the nodes of the file that it stands for."""
+    """What a runtime executes as one: an operator, and the nodes of the file that it stands for.
+    `between`: of a convolution that is not square, where it is from the operator, which is."""
 
     op: OpSpec
     nodes: tuple[str, ...]
+    between: Between | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ class _Open:
     nodes: list[str]
     inputs: list[str]
     output: str
+    area: int | None = None
+    """Of a convolution's kernel that is not square, in pixels."""
 
 
 class _Splitter:
@@ -203,7 +208,7 @@ class _Splitter:
             op = _Reader(self.warnings).op_of(_channels_first(step) if is_last else step)
         except (SpecError, TypeError, ValueError, LookupError, ArithmeticError) as error:
             raise SpecError(f"node '{step.nodes[0]}' ({step.kind}): {error}") from None
-        kernel = _Open(op, list(step.nodes), list(step.inputs), step.output)
+        kernel = _Open(op, list(step.nodes), list(step.inputs), step.output, _oblong(step))
         self.kernels.append(kernel)
         self.writers[step.output] = kernel
 
@@ -235,7 +240,8 @@ class _Splitter:
             is_blocked[kernel.output] = works_blocked
             if turns and all(layouts):
                 continue
-            yield Kernel(kernel.op, tuple(kernel.nodes))
+            place = between(kernel.op, kernel.area) if kernel.area else None
+            yield Kernel(kernel.op, tuple(kernel.nodes), place)
         for name in self.graph.outputs:
             if is_blocked.get(name):
                 height, width, channels = shape_of[name]
@@ -331,7 +337,11 @@ class _Reader:
         attributes = step.attributes
         batch, inside, _, _ = _four(step.shapes[0])
         _, outside, height, width = _four(step.out_shape)
-        kernel = self._square("kernel", weight[2:] or (1,))
+        if area := _oblong(step):
+            kernel = nearest_side(area)
+            self._warn(f"a kernel of {weight[2]}x{weight[3]} is estimated from square ones")
+        else:
+            kernel = self._square("kernel", weight[2:] or (1,))
         stride = self._square("stride", attributes.get("strides") or (1,))
         dilation = self._square("dilation", attributes.get("dilations") or (1,))
         groups = int(attributes.get("group", 1))
@@ -448,6 +458,12 @@ class _Reader:
             shown = "x".join(map(str, sizes))
             self._warn(f"a {what} of {shown} is taken as {side}x{side}")
         return side
+
+
+def _oblong(step: Step) -> int | None:
+    """The area of a convolution's kernel that is not square; None of any other step."""
+    sizes = step.weights[0][2:] if step.kind == "Conv" and step.weights else ()
+    return math.prod(sizes) if len(sizes) == 2 and sizes[0] != sizes[1] else None
 
 
 def _four(shape: Sizes) -> tuple[int, int, int, int]:

@@ -21,6 +21,7 @@ from latency.features import Neighbours, kernel_family
 from latency.kernels import SUITE, KernelGraph
 from latency.model import PREDICTED, OpPrediction, Prediction
 from latency.network import NetworkSpec
+from latency.oblong import DOUBT
 from latency.ops import OpSpec
 from latency.stats import coverage_factor
 from latency.table import LatencyTable
@@ -56,26 +57,43 @@ class RegressionModel:
         Raises `CoverageError` with all operators that are out of reach; kernels of a graph may be,
         where all of them together are negligible in it.
         """
-        is_graph = isinstance(network, KernelGraph)
-        if not is_graph:
-            self._require(network.ops)
+        if isinstance(network, KernelGraph):
+            return self._predict_kernels(network)
+        self._require(network.ops)
         parts = self._predict_ops(tuple(dict.fromkeys(network.ops)))
         per_op = tuple(parts[op] for op in network.ops)
         ms = sum(part.ms for part in per_op)
-        if is_graph:
-            far = self.missing(network.ops)
-            if sum(part.high_ms for part in per_op if part.op in far) > _NEGLIGIBLE * ms:
-                self._require(far)
         half = self._half_of_predicted(per_op)
-        validation = self.table.validations.get(SUITE)
-        if is_graph:
-            if validation is not None:
-                half = max(half, ms * validation.relative_ci95)
-        elif self.table.validations:
+        if self.table.validations:
             half = math.hypot(half, ms * self.table.relative_ci95)
         else:
             half += sum(part.high_ms - part.ms for part in per_op if part.op in self.table)
         return Prediction(ms, max(0.0, ms - half), ms + half, per_op)
+
+    def _predict_kernels(self, graph: KernelGraph) -> Prediction:
+        """As `predict`, of kernels. Those that are not square add their doubt to the interval."""
+        beside = {k.between.other for k in graph.kernels if k.between is not None}
+        parts = self._predict_ops(tuple(dict.fromkeys([*graph.ops, *beside])))
+        far = set(self.missing(parts))
+        per_op, squares, doubt, unsure = [], [], 0.0, 0.0
+        for kernel in graph.kernels:
+            part = parts[kernel.op]
+            needed = {kernel.op}
+            squares.append(part)
+            if kernel.between is not None:
+                needed.add(kernel.between.other)
+                part = kernel.between.predict(part, parts[kernel.between.other])
+                doubt += DOUBT * part.ms
+            per_op.append(part)
+            unsure += part.high_ms if needed & far else 0.0
+        ms = sum(part.ms for part in per_op)
+        if unsure > _NEGLIGIBLE * ms:
+            self._require(parts)
+        half = self._half_of_predicted(squares) + doubt
+        validation = self.table.validations.get(SUITE)
+        if validation is not None:
+            half = max(half, ms * validation.relative_ci95)
+        return Prediction(ms, max(0.0, ms - half), ms + half, tuple(per_op))
 
     def predict_op(self, op: OpSpec) -> OpPrediction:
         """Latency that an operator adds to a network.

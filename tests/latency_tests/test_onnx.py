@@ -2,6 +2,7 @@
 
 import random
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -160,10 +161,30 @@ def test_sizes_of_grouped_dilated_and_unpadded_convolutions():
     ]
 
 
-def test_a_kernel_that_is_not_square_is_named():
+@pytest.mark.parametrize(
+    ("sizes", "side", "other", "share"),
+    [((1, 7), 3, 1, 0.25), ((7, 1), 3, 1, 0.25), ((1, 3), 1, 3, 0.25), ((3, 5), 3, 5, 0.375)],
+)
+def test_a_kernel_that_is_not_square_is_between_squares(sizes, side, other, share):
     w = Writer()
-    y = w("Conv", "x", w.constant(np.zeros((16, 16, 1, 7))), pads=[0, 3, 0, 3])
-    assert w.kernels(y).warnings == ("a kernel of 1x7 is taken as 3x3",)
+    height, width = sizes
+    pads = [height // 2, width // 2] * 2
+    y = w("Relu", w("Conv", "x", w.constant(np.zeros((16, 16, *sizes))), pads=pads))
+    found = w.kernels(y)
+    assert found.warnings == (f"a kernel of {height}x{width} is estimated from square ones",)
+    (kernel,) = (kernel for kernel in found.kernels if kernel.op.kind == "conv")
+    assert kernel.op.key == f"conv-14x14x16-16-k{side}-s1-relu"
+    assert kernel.between.other == replace(kernel.op, kernel=other)
+    assert kernel.between.share == pytest.approx(share)
+    macs = kernel.op.macs + share * (kernel.between.other.macs - kernel.op.macs)
+    assert macs == pytest.approx(14 * 14 * 16 * 16 * height * width)
+
+
+def test_a_kernel_of_the_area_of_a_square_has_no_other_beside_it():
+    w = Writer()
+    y = w("Conv", "x", w.constant(np.zeros((16, 16, 1, 9))), pads=[0, 4, 0, 4])
+    (kernel,) = (kernel for kernel in w.kernels(y).kernels if kernel.op.kind == "conv")
+    assert (kernel.op.kernel, kernel.between) == (3, None)
 
 
 def test_an_unknown_operator_is_estimated_and_named():

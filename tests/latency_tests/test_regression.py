@@ -20,7 +20,10 @@ from latency import (
     candidate_latency,
 )
 from latency.exchange import import_table
+from latency.kernels import Kernel, KernelGraph
 from latency.library import shipped_folder
+from latency.model import Prediction
+from latency.oblong import between
 from latency.regression import REACH, fit
 from search import spaces
 
@@ -223,6 +226,31 @@ def test_a_runtime_that_is_slow_for_one_kernel_size_is_understood():
     assert model.family_of(next(iter(gone))).roofline.sized
     errors = [model.predict_op(op).ms / table[op].median_ms - 1 for op in gone]
     assert np.mean(np.abs(errors)) < 0.1
+
+
+def test_an_oblong_kernel_costs_what_lies_between_squares_and_is_less_sure():
+    table = LatencyTable.load(OURS)
+    small, large = (OpSpec("conv", 17, 17, 128, 128, side) for side in (1, 3))
+    model = fit(table)
+
+    def predict(kernel: Kernel) -> Prediction:
+        return model.predict(KernelGraph("one", (kernel,)))
+
+    oblong = predict(Kernel(large, (), between(large, 7)))
+    near, far = predict(Kernel(large, ())), predict(Kernel(small, ()))
+    assert oblong.ms == pytest.approx(0.75 * near.ms + 0.25 * far.ms)
+    assert oblong.per_op[0].source == "predicted"
+    assert oblong.per_op[0].high_ms >= 1.4 * oblong.ms
+    assert oblong.high_ms / oblong.ms > near.high_ms / near.ms
+    assert oblong.low_ms < 0.6 * oblong.ms
+
+
+def test_an_oblong_kernel_between_others_out_of_reach_is_refused():
+    table = LatencyTable.load(OURS)
+    op = OpSpec("conv", 17, 17, 128, 128, 61)
+    graph = KernelGraph("one", (Kernel(op, (), between(op, 62 * 62)),))
+    with pytest.raises(CoverageError, match="k61"):
+        fit(table).predict(graph)
 
 
 def test_importing_the_regression_does_not_load_scipy():

@@ -1,0 +1,65 @@
+"""Convolutions whose kernels are no squares (1x7, 3x5), between those whose kernels are.
+
+An `OpSpec` has one kernel size. What a kernel of `area` pixels takes lies, by its area, on the line
+between the next smaller and the next larger odd square: its multiply-accumulates and weights do
+exactly, its activations are the same.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+from latency.model import PREDICTED, OpPrediction
+from latency.ops import OpSpec
+
+DOUBT = 0.4
+"""Half the interval of what an oblong kernel takes, as a share of it, is this beside that of the
+squares: runtimes have code of its own for some shapes, and for others none."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """Where on the line from a kernel (share 0) to `other` (share 1) an oblong one is."""
+
+    other: OpSpec
+    share: float
+
+    def predict(self, near: OpPrediction, far: OpPrediction) -> OpPrediction:
+        """The oblong kernel by the predictions of both squares."""
+        ms, low, high = (
+            (1 - self.share) * one + self.share * another
+            for one, another in (
+                (near.ms, far.ms),
+                (near.low_ms, far.low_ms),
+                (near.high_ms, far.high_ms),
+            )
+        )
+        half = DOUBT * ms
+        return OpPrediction(near.op, ms, max(0.0, low - half), high + half, PREDICTED)
+
+
+def nearest_side(area: int) -> int:
+    """The side of the odd square that is nearest to an area.
+
+    >>> nearest_side(7), nearest_side(3), nearest_side(15)
+    (3, 1, 3)
+    """
+    least, most = _sides(area)
+    return least if 2 * area <= least**2 + most**2 else most
+
+
+def between(op: OpSpec, area: int) -> Between | None:
+    """Where a kernel of `area` pixels is from `op`, whose side is `nearest_side(area)`; None where
+    it has the same area."""
+    if area == op.kernel**2:
+        return None
+    least, most = _sides(area)
+    other = most if op.kernel == least else least
+    share = (area - op.kernel**2) / (other**2 - op.kernel**2)
+    return Between(replace(op, kernel=other), share)
+
+
+def _sides(area: int) -> tuple[int, int]:
+    """Of the largest odd square within an area, and of the next one."""
+    least = math.isqrt(area)
+    least -= 1 - least % 2
+    return least, least + 2
