@@ -63,13 +63,15 @@ def cosine(peak: float, step: int, total_steps: int) -> float:
 
 @torch.no_grad()
 def accuracy(module: nn.Module, split: Split, resolution: int) -> float:
-    """Share of the split's images whose label gets the highest score, in evaluation mode."""
+    """Share of the split's images, of those that can be read, whose label gets the highest score,
+    in evaluation mode."""
     module.eval()
-    right = 0
+    right = seen = 0
     for images, labels in evaluation_batches(split, _EVALUATION_BATCH, resolution):
         right += int((module(images).argmax(1) == labels).sum())
+        seen += len(labels)
     module.train()
-    return right / len(split)
+    return right / seen
 
 
 @contextmanager

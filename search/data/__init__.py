@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from latency.errors import UsageError, extra, unknown_name
-from search.data.batches import WHOLE, BatchStream, Part, draw_batch
-from search.data.dataset import Batch, Dataset, Split, evaluation_batches
+from search.data.batches import WHOLE, BatchStream, Part, draw_batch, evaluation_batches
+from search.data.dataset import Batch, Dataset, Split
 from search.data.digits import digits
 
 __all__ = [

@@ -1,10 +1,12 @@
 """Images as networks see them, in training and when evaluated, by Pillow."""
 
 import math
+import struct
+import warnings
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageEnhance
 
 _SCALE = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
@@ -13,6 +15,18 @@ _BRIGHTNESS, _SATURATION = 32 / 255, 0.5
 _MARGIN = 256 / 224
 """The shorter side of an evaluated image over the side of the crop at its centre."""
 _ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image upright, by its EXIF orientation."""
+BROKEN = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+"""What reading a broken file raises."""
 _SMALLEST = 2.0
 """A JPEG is decoded at a fraction of its size where that leaves so many times the resolution, so
 that all but the smallest crops still have a pixel for each that is asked."""
@@ -20,21 +34,28 @@ that all but the smallest crops still have a pixel for each that is asked."""
 
 def read_image(path: str, resolution: int) -> Image.Image:
     """An image file as RGB, upright; a large JPEG decoded at a half, a quarter or an eighth of its
-    size. Raises what Pillow does for a broken file."""
-    with Image.open(path) as file:
-        if file.format == "JPEG" and file.mode in ("RGB", "L"):
-            least = math.ceil(_SMALLEST * _MARGIN * resolution)
-            if min(file.size) > least:
-                file.draft(file.mode, (least, least))
-        file.load()
-        image: Image.Image = file
-        if file.getexif().get(_ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(file)
-        if file.mode.startswith("I") or file.mode == "F":  # 16 bits and more
-            values = np.asarray(image, np.float64)
-            most = 65535.0 if values.max() > 255 else 255.0
-            image = Image.fromarray((values * (255 / most)).clip(0, 255).astype(np.uint8))
-        return image.convert("RGB")
+    size. Raises one of `BROKEN` for a broken file; what Pillow only warns of is let pass."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path) as file:
+            if file.format == "JPEG" and file.mode in ("RGB", "L"):
+                least = math.ceil(_SMALLEST * _MARGIN * resolution)
+                if min(file.size) > least:
+                    file.draft(file.mode, (least, least))
+            file.load()
+            image = _upright(file)
+            if image.mode.startswith("I"):
+                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+            return image.convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As the camera was held; as it is where the EXIF data are broken."""
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except BROKEN:
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def random_crop(image: Image.Image, resolution: int, generator: np.random.Generator) -> Image.Image:

@@ -1,6 +1,7 @@
 """Batches of a split as an endless series: a pure function of their number, read ahead."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from search.data.dataset import Batch, Split, note_broken
+from latency.errors import LatError
+from search.data.dataset import Batch, Index, Split, note_broken
 
 Part = tuple[int, int]
 """Which part of every batch, and of how many: every so many-th image of it, for a process of
@@ -31,10 +33,15 @@ def draw_batch(
     """
     size = min(size, len(split))
     epoch, position = divmod(step, len(split) // size)
-    order = np.random.default_rng((*seed, epoch)).permutation(len(split))
     places = np.arange(size)[part[0] :: part[1]]
-    index = order[position * size : (position + 1) * size][places]
+    index = _order((*seed, epoch), len(split))[position * size + places]
     return split.augmented(index, places, (*seed, epoch, position), resolution)
+
+
+@lru_cache(maxsize=4)
+def _order(seed: tuple[int, ...], count: int) -> Index:
+    """The images of an epoch, shuffled; kept, as those of ImageNet take as long as an image."""
+    return np.random.default_rng(seed).permutation(count)
 
 
 class BatchStream:
@@ -54,9 +61,9 @@ class BatchStream:
         every: int = 1,
         part: Part = WHOLE,
     ) -> None:
-        self._batches = _Batches(split, size, seed, resolution, part)
+        self._batches = _Drawn(split, size, seed, resolution, part)
         self._workers, self._every = workers, every
-        self._coming: Iterator[tuple[Batch, dict[str, str]]] | None = None
+        self._coming: Iterator[Batch] | None = None
         self._next: int | None = None
 
     def at(self, step: int) -> Batch:
@@ -64,26 +71,71 @@ class BatchStream:
         if not self._workers:
             return self._batches[step][0]
         if step != self._next or self._coming is None:
-            self._coming = iter(self._loader(step))
+            steps = _Steps(step, self._every)
+            self._coming = _read_ahead(self._batches, steps, self._workers)
         self._next = step + self._every
-        (images, labels), broken = next(self._coming)
-        for path, why in broken.items():  # found by a worker, which has a split of its own
-            note_broken(self._batches.split.broken, path, why)
-        return images, labels
+        return next(self._coming)
 
-    def _loader(self, step: int) -> DataLoader[Any]:
-        return DataLoader(
-            self._batches,
-            batch_size=None,
-            sampler=_Steps(step, self._every),
-            num_workers=self._workers,
-            prefetch_factor=2,
-            pin_memory=torch.cuda.is_available(),
-        )
+    def close(self) -> None:
+        """End the worker processes; `at` starts new ones."""
+        self._coming = self._next = None
+
+
+def evaluation_batches(
+    split: Split, size: int, resolution: int, most: int | None = None, workers: int = 0
+) -> Iterator[Batch]:
+    """The split's images in order, or its first `most`, in batches of `size`, less those that are
+    broken; read ahead by worker processes where there are `workers`.
+
+    Raises `LatError` where no image can be read.
+    """
+    count = len(split) if most is None else min(most, len(split))
+    batches, starts = _Evaluated(split, size, resolution, count), range(0, count, size)
+    made = _read_ahead(batches, starts, workers) if workers else (batches[n][0] for n in starts)
+    seen = 0
+    for images, labels in made:
+        seen += len(labels)
+        if len(labels):
+            yield images, labels
+    if not seen:
+        path, why = next(iter(split.broken.items()), ("an empty split", "no images"))
+        raise LatError(f"none of {count} images can be evaluated, e.g. {path}: {why}")
+
+
+Made = tuple[Batch, dict[str, str]]
+"""A batch, and the broken files that whoever made it has met so far, and why."""
+
+
+class _Drawn(TorchDataset[Made]):
+    """Batches to train on, by the number of their step."""
+
+    def __init__(
+        self, split: Split, size: int, seed: tuple[int, ...], resolution: int, part: Part
+    ) -> None:
+        self.split = split
+        self._words = size, seed, resolution, part
+
+    def __getitem__(self, step: int) -> Made:
+        size, seed, resolution, part = self._words
+        batch = draw_batch(self.split, size, step, seed, resolution, part)
+        return batch, dict(self.split.broken)
+
+
+class _Evaluated(TorchDataset[Made]):
+    """Batches to evaluate on, by the number of their first image; `count` images in all."""
+
+    def __init__(self, split: Split, size: int, resolution: int, count: int) -> None:
+        self.split = split
+        self._words = size, resolution, count
+
+    def __getitem__(self, start: int) -> Made:
+        size, resolution, count = self._words
+        index = np.arange(start, min(start + size, count))
+        return self.split.evaluated(index, resolution), dict(self.split.broken)
 
 
 class _Steps:
-    """Numbers of the batches from one on."""
+    """Numbers of the steps from one on."""
 
     def __init__(self, first: int, every: int) -> None:
         self.first, self.every = first, every
@@ -95,16 +147,20 @@ class _Steps:
             step += self.every
 
 
-class _Batches(TorchDataset[Any]):
-    """Batches by their number, each with the broken images met so far."""
-
-    def __init__(
-        self, split: Split, size: int, seed: tuple[int, ...], resolution: int, part: Part
-    ) -> None:
-        self.split = split
-        self._words = size, seed, resolution, part
-
-    def __getitem__(self, step: int) -> tuple[Batch, dict[str, str]]:
-        size, seed, resolution, part = self._words
-        batch = draw_batch(self.split, size, step, seed, resolution, part)
-        return batch, dict(self.split.broken)
+def _read_ahead(
+    batches: _Drawn | _Evaluated, numbers: Iterable[int], workers: int
+) -> Iterator[Batch]:
+    """The batches of these numbers, made by worker processes."""
+    loader: DataLoader[Any] = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=numbers,
+        num_workers=workers,
+        prefetch_factor=2,
+        pin_memory=torch.cuda.is_available(),
+    )
+    for batch, broken in loader:
+        for path, why in broken.items():  # met by a worker, which has a split of its own
+            note_broken(batches.split.broken, path, why)
+        images, labels = batch
+        yield images, labels

@@ -1,7 +1,7 @@
 """`Split` and `Dataset`: labelled images, split for weights, architecture and a last check."""
 
 import logging
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,9 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 _log = logging.getLogger(__name__)
+
+_TOLD_EACH = 10
+"""Broken files of a split that are told one by one; then only their number is, now and then."""
 
 Index = NDArray[np.int64]
 
@@ -39,7 +42,8 @@ class Split(Protocol):
         ...
 
     def evaluated(self, index: Index, resolution: int) -> Batch:
-        """Images `index` as the network sees them when it is evaluated."""
+        """Images `index` as the network sees them when it is evaluated, less those that are
+        broken."""
         ...
 
 
@@ -53,32 +57,41 @@ class Dataset:
     valid: Split
     test: Split
 
-
-def evaluation_batches(
-    split: Split, size: int, resolution: int, most: int | None = None
-) -> Iterator[Batch]:
-    """The split's images in order, or its first `most`, in batches of `size`."""
-    count = len(split) if most is None else min(most, len(split))
-    for start in range(0, count, size):
-        yield split.evaluated(np.arange(start, min(start + size, count)), resolution)
+    @property
+    def broken(self) -> dict[str, str]:
+        """Files that could not be read so far and were left out, and why."""
+        return {**self.train.broken, **self.valid.broken, **self.test.broken}
 
 
 def note_broken(broken: dict[str, str], path: str, why: str) -> None:
-    """Remember a broken file; each is told in a warning once, and by the main process."""
-    if path not in broken and get_worker_info() is None:
-        _log.warning("broken image left out: %s: %s", path, why)
+    """Remember a broken file. Each is told in a warning once, by the main process, and where they
+    are many, their number at 100, 1000, and so on."""
+    if path in broken:
+        return
     broken[path] = why
+    if get_worker_info() is not None:
+        return
+    count = len(broken)
+    if count <= _TOLD_EACH:
+        _log.warning("broken image left out: %s: %s", path, why)
+    elif count == 10 ** round(math.log10(count)):
+        _log.warning("%d broken images left out, the last one is %s: %s", count, path, why)
 
 
 def held_out(labels: NDArray[np.int64], count: int) -> tuple[Index, Index]:
-    """Indices of what is left and of `count` images held out, every class in proportion (at least
-    one of it); always the same for the same labels."""
+    """Indices of what is left and of `count` images held out, every class in proportion (rounded
+    by largest remainders; at least one of a class, and never its last); always the same for the
+    same labels."""
     generator = np.random.default_rng(0)
-    share = count / len(labels)
+    classes, sizes = np.unique(labels, return_counts=True)
+    quotas = count * sizes / len(labels)
+    taken = np.floor(quotas).astype(int)
+    by_remainder = np.argsort(taken - quotas, kind="stable")
+    taken[by_remainder[: count - taken.sum()]] += 1
+    taken = np.minimum(np.maximum(taken, 1), sizes - 1)
     left, out = [], []
-    for label in np.unique(labels):
+    for label, number in zip(classes, taken, strict=True):
         members = generator.permutation(np.flatnonzero(labels == label))
-        taken = max(1, round(share * len(members)))
-        out.append(members[:taken])
-        left.append(members[taken:])
+        out.append(members[:number])
+        left.append(members[number:])
     return np.sort(np.concatenate(left)), np.sort(np.concatenate(out))

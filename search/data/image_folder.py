@@ -1,5 +1,6 @@
 """Images in folders named by their class, as ImageNet comes: `train/CLASS/...`, `val/CLASS/...`."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latency.errors import LatError, UsageError
-from search.data.augmentation import centred, random_crop, read_image
+from search.data.augmentation import BROKEN, centred, random_crop, read_image
 from search.data.dataset import Batch, Dataset, Index, held_out, note_broken
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"})
@@ -19,16 +20,14 @@ _STD = np.array([0.229, 0.224, 0.225], np.float32)
 _VALIDATION = 50_000
 """Training images of ImageNet that are held out for the architecture, as in the paper; of a set
 that is not ten times as large, a tenth."""
-_BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What reading a broken image raises."""
 
 
 @dataclass(frozen=True)
 class ImageFiles:
     """Image files and their labels, int64 (samples,), read when asked for.
 
-    A file that cannot be read is left out: the next one of the split takes its place, with its
-    own label. `broken`: those files, and why.
+    In training the next one of the split takes the place of a file that cannot be read, with its
+    own label; in an evaluation it is left out. `broken`: those files, and why.
     """
 
     paths: Sequence[str]
@@ -45,25 +44,31 @@ class ImageFiles:
         for number, place in zip(index.tolist(), places.tolist(), strict=True):
             # A generator of its own for each image, so that a part of a batch is that part.
             generator = np.random.default_rng((*seed, place))
-            image, label = self._read(number, resolution)
+            image, label = self._next_whole(number, resolution)
             images.append(random_crop(image, resolution, generator))
             labels.append(label)
-        return _batch(images, labels)
+        return _batch(images, labels, resolution)
 
     def evaluated(self, index: Index, resolution: int) -> Batch:
-        read = [self._read(number, resolution) for number in index.tolist()]
-        images = [centred(image, resolution) for image, _ in read]
-        return _batch(images, [label for _, label in read])
+        read = [(self._read(number, resolution), self.labels[number]) for number in index.tolist()]
+        whole = [(centred(image, resolution), label) for image, label in read if image]
+        return _batch([image for image, _ in whole], [label for _, label in whole], resolution)
 
-    def _read(self, number: int, resolution: int) -> tuple[Image.Image, int]:
-        """Image and label of this number, or of the next ones that can be read."""
+    def _next_whole(self, number: int, resolution: int) -> tuple[Image.Image, int]:
+        """Image and label of this number, or of the next one that can be read."""
         for turn in range(len(self)):
             current = (number + turn) % len(self)
-            try:
-                return read_image(self.paths[current], resolution), int(self.labels[current])
-            except _BROKEN as error:
-                note_broken(self.broken, self.paths[current], str(error))
+            if (image := self._read(current, resolution)) is not None:
+                return image, int(self.labels[current])
         raise LatError(f"none of {len(self)} images can be read, e.g. {self.paths[number]}")
+
+    def _read(self, number: int, resolution: int) -> Image.Image | None:
+        path = self.paths[number]
+        try:
+            return read_image(path, resolution)
+        except BROKEN as error:
+            note_broken(self.broken, path, str(error))
+            return None
 
 
 def image_folder(folder: Path) -> Dataset:
@@ -72,31 +77,44 @@ def image_folder(folder: Path) -> Dataset:
     Raises `UsageError` where they lack, or differ in their classes.
     """
     train_paths, test_paths = _scan(folder / "train", folder), _scan(folder / "val", folder)
-    names = sorted(train_paths)
-    if names != sorted(test_paths):
-        differing = sorted(set(train_paths) ^ set(test_paths))
+    if train_paths.keys() != test_paths.keys():
         raise UsageError(
             f"{folder}: {len(train_paths)} classes in train, {len(test_paths)} in val, which must "
-            f"be the same; only in one of them: {', '.join(differing[:3])}"
+            f"be the same; only in train: {_lacking(test_paths, train_paths)}; "
+            f"only in val: {_lacking(train_paths, test_paths)}"
         )
     train, test = _files(train_paths), _files(test_paths)
-    count = min(_VALIDATION, len(train) // 10)
-    kept, valid = held_out(train.labels, count)
-    return Dataset(folder.name, len(names), _part(train, kept), _part(train, valid), test)
+    kept, valid = held_out(train.labels, min(_VALIDATION, len(train) // 10))
+    if not len(valid):
+        raise UsageError(
+            f"{folder / 'train'}: one image a class, and none to hold out for the architecture; "
+            "two or more are wanted"
+        )
+    name = folder.resolve().name
+    return Dataset(name, len(train_paths), _part(train, kept), _part(train, valid), test)
+
+
+def _lacking(classes: dict[str, list[str]], others: dict[str, list[str]]) -> str:
+    """Names of the others that the classes lack."""
+    names = sorted(others.keys() - classes.keys())
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more if names else "none"
 
 
 def _scan(folder: Path, root: Path) -> dict[str, list[str]]:
-    """Image files by class."""
+    """Image files by class, in the order of their names. Links are followed, hidden files are
+    not seen."""
     if not folder.is_dir():
         raise UsageError(
             f"{root}: no folder {folder.name} there; train/CLASS/*.JPEG and val/CLASS/*.JPEG are "
             "expected"
         )
-    classes = sorted(path for path in folder.iterdir() if path.is_dir())
-    found = {
-        path.name: sorted(str(file) for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
-        for path in classes
-    }
+    try:
+        with os.scandir(folder) as entries:
+            classes = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+        found = {name: _images(folder / name) for name in classes}
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from None
     if not classes:
         raise UsageError(f"{folder}: no class folders there; CLASS/*.JPEG is expected")
     if empty := [name for name, files in found.items() if not files]:
@@ -104,10 +122,19 @@ def _scan(folder: Path, root: Path) -> dict[str, list[str]]:
     return found
 
 
+def _images(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.path
+            for entry in entries
+            if os.path.splitext(entry.name)[1].lower() in _SUFFIXES
+            and not entry.name.startswith(".")
+        )
+
+
 def _files(by_class: dict[str, list[str]]) -> ImageFiles:
-    names = sorted(by_class)
-    paths = [path for name in names for path in by_class[name]]
-    labels = [label for label, name in enumerate(names) for _ in by_class[name]]
+    paths = [path for files in by_class.values() for path in files]
+    labels = [label for label, files in enumerate(by_class.values()) for _ in files]
     return ImageFiles(paths, np.array(labels, np.int64))
 
 
@@ -115,7 +142,9 @@ def _part(files: ImageFiles, index: Index) -> ImageFiles:
     return ImageFiles([files.paths[number] for number in index], files.labels[index])
 
 
-def _batch(images: Sequence[Image.Image], labels: Sequence[int]) -> Batch:
-    pixels = np.stack([np.asarray(image) for image in images]).astype(np.float32) / 255
-    normalised = torch.from_numpy((pixels - _MEAN) / _STD)
-    return normalised.permute(0, 3, 1, 2), torch.tensor(labels)
+def _batch(images: Sequence[Image.Image], labels: Sequence[int], resolution: int) -> Batch:
+    pixels = np.empty((len(images), resolution, resolution, 3), np.float32)
+    for place, image in enumerate(images):
+        pixels[place] = np.asarray(image)
+    normalised = torch.from_numpy((pixels / 255 - _MEAN) / _STD)
+    return normalised.permute(0, 3, 1, 2), torch.tensor(labels, dtype=torch.int64)

@@ -8,7 +8,8 @@ from PIL import Image
 
 from latency import LatError, UsageError
 from search.data import BatchStream, draw_batch, evaluation_batches, load_dataset
-from search.data.augmentation import read_image
+from search.data.dataset import held_out
+from search.training import accuracy
 
 CLASSES = ("cat", "dog", "eel")
 
@@ -97,6 +98,35 @@ def test_broken_images_are_left_out_and_told_once(folder, caplog):
     assert len(told) == len(split.broken)
 
 
+def test_many_broken_images_are_told_by_their_number(folder, caplog):
+    for path in (folder / "train" / "cat").iterdir():
+        path.write_bytes(b"nothing")
+    data = load_dataset(f"imagenet:{folder}")
+    for step in range(8):
+        draw_batch(data.train, 8, step, (0,), 16)
+    assert len(data.broken) == len(data.train.broken) > 10
+    assert len(caplog.records) == 10
+
+
+def test_an_evaluation_leaves_broken_images_out(folder):
+    (folder / "val" / "dog" / "1.JPEG").write_bytes(b"nothing")
+    test = load_dataset(f"imagenet:{folder}").test
+    for workers in (0, 2):
+        batches = list(evaluation_batches(test, 4, 24, workers=workers))
+        assert torch.cat([labels for _, labels in batches]).tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
+    assert list(test.broken) == [str(folder / "val" / "dog" / "1.JPEG")]
+    assert accuracy(_SaysDog(), test, 24) == 2 / 8
+    for path in (folder / "val").rglob("*.JPEG"):
+        path.write_bytes(b"nothing")
+    with pytest.raises(LatError, match=r"none of 9 images can be evaluated, e\.g\. .*JPEG"):
+        list(evaluation_batches(test, 4, 24))
+
+
+class _SaysDog(torch.nn.Module):
+    def forward(self, images):
+        return torch.tensor([0.0, 1.0, 0.0]).expand(len(images), 3)
+
+
 def test_broken_images_met_by_workers_are_told_by_the_main_process(folder, caplog):
     (folder / "train" / "cat" / "3.JPEG").write_bytes(b"")
     split = load_dataset(f"imagenet:{folder}").train
@@ -116,37 +146,6 @@ def test_where_no_image_can_be_read_it_ends(folder):
 
 
 @pytest.mark.parametrize(
-    ("mode", "suffix"),
-    [("L", "png"), ("P", "png"), ("RGBA", "png"), ("CMYK", "jpg"), ("1", "bmp"), ("I;16", "png")],
-)
-def test_images_of_every_kind_become_rgb(tmp_path, mode, suffix):
-    path = tmp_path / f"x.{suffix}"
-    ramp = np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1))
-    if mode == "I;16":
-        Image.fromarray(ramp.astype(np.uint16) * 257).save(path)
-    else:
-        Image.fromarray(ramp).convert("RGB").convert(mode).save(path)
-    read = read_image(str(path), 32)
-    assert read.mode == "RGB"
-    pixels = np.asarray(read, float)[:, :, 0]
-    assert np.corrcoef(pixels.mean(0), np.arange(64))[0, 1] > 0.9
-
-
-def test_an_image_taken_upright_is_turned(tmp_path):
-    picture = Image.new("RGB", (40, 20), "white")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    picture.save(tmp_path / "x.jpg", exif=exif)
-    assert read_image(str(tmp_path / "x.jpg"), 16).size == (20, 40)
-
-
-def test_a_large_photograph_is_decoded_at_a_fraction_of_its_size(tmp_path):
-    _picture(np.random.default_rng(0), (1600, 1200)).save(tmp_path / "x.jpg")
-    assert read_image(str(tmp_path / "x.jpg"), 64).size == (200, 150)
-    assert read_image(str(tmp_path / "x.jpg"), 224).size == (800, 600)
-
-
-@pytest.mark.parametrize(
     ("words", "said"),
     [
         ("imagenet", "say where it is"),
@@ -163,7 +162,7 @@ def test_folders_that_cannot_be_are_named(folder, words, said):
 
 def test_classes_that_differ_are_named(folder):
     (folder / "val" / "eel").rename(folder / "val" / "elk")
-    with pytest.raises(UsageError, match="only in one of them: eel, elk"):
+    with pytest.raises(UsageError, match="only in train: eel; only in val: elk"):
         load_dataset(f"imagenet:{folder}")
     (folder / "val" / "elk").rename(folder / "val" / "eel")
     (folder / "train" / "fox").mkdir()
@@ -197,3 +196,48 @@ def test_broken_cifar_files_are_named(cifar, damage, said):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(LatError, match=f"data_batch_2.bin: .*{said}"):
         load_dataset(f"cifar10:{cifar}")
+
+
+def test_what_is_held_out_is_exactly_as_many_in_proportion_and_never_all_of_a_class():
+    sizes = np.random.default_rng(0).integers(732, 1301, 1000)  # as the classes of ImageNet
+    labels = np.repeat(np.arange(1000), sizes)
+    left, out = held_out(labels, 50_000)
+    assert len(out) == 50_000
+    assert sorted([*left, *out]) == list(range(len(labels)))
+    shares = np.bincount(labels[out]) / sizes
+    np.testing.assert_allclose(shares, 50_000 / len(labels), atol=1 / 732)
+    left, out = held_out(np.array([0, 0, 0, 0, 0, 1, 1, 2]), 1)
+    assert len(out) == 2  # one of each class that has another
+    assert 7 in left
+
+
+def test_hidden_files_are_not_seen_and_links_are_followed(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "fox"
+    (folder / "train" / "cat").rename(elsewhere)
+    (folder / "train" / "cat").symlink_to(elsewhere)
+    (folder / "train" / ".cache").mkdir()
+    (folder / "train" / "dog" / "._0.JPEG").write_bytes(b"of a file system")
+    (folder / "train" / "dog" / "gone.JPEG").symlink_to(folder / "nowhere")
+    data = load_dataset(f"imagenet:{folder}")
+    assert data.classes == 3
+    assert len(data.train) + len(data.valid) == 37
+    for step in range(4):
+        draw_batch(data.train, 8, step, (0,), 16)
+        draw_batch(data.valid, 3, step, (0,), 16)
+    assert [path[-9:] for path in data.broken] == ["gone.JPEG"]
+
+
+def test_one_image_a_class_leaves_none_to_hold_out(tmp_path):
+    for part in ("train", "val"):
+        (tmp_path / part / "cat").mkdir(parents=True)
+        _picture(np.random.default_rng(0)).save(tmp_path / part / "cat" / "0.png")
+    with pytest.raises(UsageError, match="none to hold out"):
+        load_dataset(f"imagenet:{tmp_path}")
+
+
+def test_a_stream_that_was_closed_goes_on_where_it_is_asked_to(folder):
+    split = load_dataset(f"imagenet:{folder}").train
+    stream = BatchStream(split, 8, (0,), 16, workers=1)
+    first = stream.at(0)[0]
+    stream.close()
+    assert torch.equal(stream.at(0)[0], first)
