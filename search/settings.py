@@ -68,7 +68,8 @@ class SearchSettings:
 
     @property
     def as_dict(self) -> dict[str, object]:
-        return asdict(self)
+        """What a result depends on: all but `workers`."""
+        return {name: value for name, value in asdict(self).items() if name != "workers"}
 
 
 _WORDS = {

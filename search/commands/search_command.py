@@ -23,7 +23,9 @@ from search.commands.printing import print_front, print_result, print_trained
 from search.commands.report_command import write_or_notice
 from search.commands.target_names import known_targets
 from search.commands.targets import Target, resolve
-from search.settings import preset
+from search.presets import known as known_settings
+from search.presets import load_settings
+from search.settings import SearchSettings, preset
 from search.space import SearchSpace
 
 RUN_FILES = (
@@ -59,7 +61,9 @@ def search_command(
     space: Annotated[
         str, typer.Option(help="Search space.", autocompletion=spaces.known)
     ] = "proxyless",
-    data: Annotated[str, typer.Option(help="Data set.")] = "digits",
+    data: Annotated[
+        str, typer.Option(help="Data set: digits, imagenet:FOLDER or cifar10:FOLDER.")
+    ] = "digits",
     resolution: Annotated[
         int | None, typer.Option(help="Input resolution; the space's own where not given.")
     ] = None,
@@ -70,6 +74,14 @@ def search_command(
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in --out.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the run that is in --out.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    settings_file: Annotated[
+        str | None,
+        typer.Option(
+            "--settings",
+            help="All numbers of the training: proxyless-imagenet, proxyless-cifar, or FILE.toml.",
+            autocompletion=known_settings,
+        ),
+    ] = None,
     strategy: Annotated[
         str | None, typer.Option(help="proxyless-g, proxyless-r or evolution.")
     ] = None,
@@ -138,6 +150,8 @@ def search_command(
 
       lat-search --target cpu --space mini --pareto 8 --from runs/mini
 
+      lat-search --target gpu --budget 5ms --settings proxyless-imagenet --data imagenet:FOLDER
+
       lat-search --retrain runs/mini --train-steps 2000 --out runs/mini-trained
 
       lat-search --target cpu --space mini --range --json
@@ -162,12 +176,13 @@ def search_command(
     if retrained is not None:
         dataset = load_dataset(data)
         network = network_to_train(retrained, resolution, dataset.classes)
-        settings = preset(space).with_choices(**words)
+        settings = _settings(settings_file, preset(space), len(dataset.train)).with_choices(**words)
         folder = out or Path("runs") / f"retrain-{network.name}"
         with _run_folder(folder, resume, overwrite):
             print_trained(
                 retrain(network, dataset, settings, seed, folder, as_json), folder, as_json
             )
+        _tell_broken(dataset.broken)
         return
     asked = parse_budgets(budget or _whole_range(pareto, only_range), target)
     if pareto is not None and pareto < 2:
@@ -175,7 +190,8 @@ def search_command(
     targets = {one.name: resolve(one.name) for one in asked if one.name and one.name not in SIZES}
     dataset = load_dataset(data)
     searched = _space(space, targets, dataset.classes, resolution, width, asked)
-    settings = preset(searched.name, searched.resolution).with_choices(**words)
+    usual = preset(searched.name, searched.resolution)
+    settings = _settings(settings_file, usual, len(dataset.train)).with_choices(**words)
     as_you_go = None
     if measure_as_you_go:
         as_you_go = AsYouGo(targets[str(asked[0].name)], searched, sigmas)
@@ -210,6 +226,7 @@ def search_command(
         write_or_notice(folder)
     if as_you_go:
         as_you_go.tell()
+    _tell_broken(dataset.broken)
     print_result(result, folder, as_json)
     for broken in (one for one in result.budgets if not one.meets):
         took = broken.measured_high or broken.predicted_high
@@ -218,6 +235,18 @@ def search_command(
             f"the network takes up to {format_ms(took)} on {broken.name}, "
             f"{over:.1f} % over the budget of {format_ms(broken.limit)}"
         )
+
+
+def _settings(name: str | None, usual: SearchSettings, images: int) -> SearchSettings:
+    """Those that --settings names, or the usual ones."""
+    return usual if name is None else load_settings(name, images)
+
+
+def _tell_broken(broken: Mapping[str, str]) -> None:
+    """How many images of the data set could not be read, if any."""
+    if broken:
+        path, why = next(iter(broken.items()))
+        notice(f"broken images left out: {len(broken)}, e.g. {path}: {why}")
 
 
 def _whole_range(pareto: int | None, only_range: bool) -> list[str]:

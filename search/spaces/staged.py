@@ -3,26 +3,17 @@
 Every key with its default is in the sections below; `mbv3.toml` beside this file is an example.
 """
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from latency.errors import UsageError, unknown_name
+from latency.errors import unknown_name
 from latency.layers import ACTIVATIONS
 from latency.ops import OpSpec
 from search.space import SearchSpace
 from search.spaces.inverted import Candidates, Stage, divisible, final_size, searchable_blocks
+from search.toml_file import Section, read_toml
 
 Value = TypeVar("Value")
 
@@ -71,26 +62,14 @@ Several = Annotated[list[Value], Field(min_length=1), AfterValidator(_each_once)
 Depth = Annotated[tuple[Channels, Channels], BeforeValidator(_as_range), AfterValidator(_ascending)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, section: Any) -> Any:
-        for key in section if isinstance(section, dict) else ():
-            if key not in cls.model_fields:
-                raise ValueError(str(unknown_name("key", key, cls.model_fields)))
-        return section
-
-
-class CandidateSection(_Section):
+class CandidateSection(Section):
     """`[candidates]`: what a block may be, every combination (`search.spaces.inverted`)."""
 
-    kinds: Several[Kind] = ["mbconv"]
-    kernels: Several[Kernel] = [3, 5, 7]
-    expansions: Several[Expansion] = [3, 6]
-    squeeze_excite: Several[Ratio] = [0]
-    activations: Several[Activation] = ["relu6"]
+    kinds: Several[Kind] = Field(["mbconv"])
+    kernels: Several[Kernel] = Field([3, 5, 7])
+    expansions: Several[Expansion] = Field([3, 6])
+    squeeze_excite: Several[Ratio] = Field([0])
+    activations: Several[Activation] = Field(["relu6"])
 
 
 class StageSection(CandidateSection):
@@ -113,7 +92,7 @@ class StageSection(CandidateSection):
         return Stage(_scaled(self.channels, width), most, self.stride, least, candidates)
 
 
-class BlockSection(_Section):
+class BlockSection(Section):
     """`[[stem.blocks]]`: an inverted bottleneck that every network has."""
 
     channels: Channels
@@ -124,17 +103,17 @@ class BlockSection(_Section):
     activation: Activation = "relu6"
 
 
-class StemSection(_Section):
+class StemSection(Section):
     """`[stem]`: a convolution on the image, and what follows it before the first stage."""
 
     channels: Channels
     kernel: Kernel = 3
     stride: Stride = 2
     activation: Activation = "relu6"
-    blocks: list[BlockSection] = []
+    blocks: list[BlockSection] = Field([])
 
 
-class HeadSection(_Section):
+class HeadSection(Section):
     """`[head]`: a 1x1 convolution to `features` channels, global average pooling, a linear layer
     to `hidden` where that is given, and the classifier. A width multiplier above 1 widens what
     comes last before the classifier; one below leaves it, as MobileNetV2 does."""
@@ -144,7 +123,7 @@ class HeadSection(_Section):
     activation: Activation = "relu6"
 
 
-class StagedSpace(_Section):
+class StagedSpace(Section):
     """A whole file. `resolution` and `classes` are what the user of the space may say otherwise."""
 
     resolution: Annotated[int, Field(ge=1, le=8192)]
@@ -189,30 +168,7 @@ def read(path: Path) -> StagedSpace:
 
     Raises `UsageError`, one line, that names the file, the key and what is allowed.
     """
-    try:
-        return StagedSpace(**tomllib.loads(path.read_text()))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not TOML: {error}") from None
-    except ValidationError as error:
-        raise UsageError(f"{path}: {_in_words(error.errors()[0])}") from None
-
-
-def _in_words(detail: ErrorDetails) -> str:
-    """An error of validation: which key, what is wrong, what is allowed."""
-    key = ".".join(str(part + 1) if isinstance(part, int) else part for part in detail["loc"])
-    said = {
-        "missing": "is missing",
-        "list_type": "a list is wanted, such as [3, 5]",
-        "model_type": "a section of keys is wanted",
-    }.get(detail["type"])
-    if said is None:
-        message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        given = detail["input"]
-        is_plain = isinstance(given, str | int | float)
-        said = f"{message}, not {given!r}" if message.startswith("should") and is_plain else message
-    return f"{key}: {said}" if key else said
+    return read_toml(path, StagedSpace)
 
 
 def _scaled(channels: int, width: float) -> int:

@@ -1,0 +1,114 @@
+"""Settings from files: the paper's, and what is said of a file that cannot be."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from latency import UsageError
+from search import presets
+from search.commands.search_command import main as lat_search
+from search.presets import load_settings, steps_of
+from search.settings import SearchSettings
+
+
+def test_the_papers_epochs_on_imagenet_are_steps_of_its_training_images():
+    settings = load_settings("proxyless-imagenet", images=1_231_167)
+    an_epoch = 1_231_167 // 256
+    assert settings.warmup_steps == 40 * an_epoch
+    assert settings.search_steps == 120 * an_epoch
+    assert settings.train_steps == 300 * an_epoch
+    assert settings.arch_every == 5
+    assert settings.label_smoothing == 0.1
+    assert settings.arch_learning_rate == 0.001
+
+
+def test_the_papers_epochs_on_cifar_are_steps_of_45000_images():
+    settings = load_settings("proxyless-cifar", images=45_000)
+    assert (settings.warmup_steps, settings.search_steps) == (0, 200 * 703)
+    assert settings.arch_learning_rate == 0.006
+
+
+def test_a_file_of_ones_own_says_what_differs_from_the_defaults(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(
+        'strategy = "proxyless-r"\nsearch_epochs = 0.5\nwarmup_steps = 7\nworkers = 3\n'
+    )
+    settings = load_settings(str(path), images=1000)
+    assert settings.strategy == "proxyless-r"
+    assert (settings.warmup_steps, settings.search_steps, settings.workers) == (7, 8, 3)
+    assert settings.momentum == SearchSettings().momentum
+
+
+def test_how_many_processes_read_is_nothing_that_a_result_depends_on():
+    assert SearchSettings(workers=3).as_dict == SearchSettings().as_dict
+
+
+def test_epochs_of_a_set_smaller_than_a_batch_are_steps():
+    assert steps_of(5, images=20, batch_size=64) == 5
+
+
+@pytest.mark.parametrize("name", presets.known())
+def test_every_shipped_file_is_settings(name):
+    assert load_settings(name, images=10_000).search_steps > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("learning_rat = 0.1", "unknown key 'learning_rat': did you mean 'learning_rate'"),
+        ("batch_size = 0", "batch_size: should be greater than or equal to 1, not 0"),
+        ('batch_size = "many"', "batch_size: should be a valid integer, not 'many'"),
+        ("label_smoothing = 1.0", "label_smoothing: should be less than 1, not 1.0"),
+        ("search_epochs = -1", "search_epochs: should be greater than or equal to 0, not -1"),
+        ("learning_rate = nan", "learning_rate: should be a finite number"),
+        ("learning_rate = inf", "learning_rate: should be a finite number"),
+        ('penalty = "linear"', "unknown penalty 'linear'"),
+        ("search_epochs = 0", "search_epochs: less than one step of 1000 images"),
+        ("train_epochs = 0.0001", "train_epochs: less than one step of 1000 images"),
+        ("train_epochs = 2\ntrain_steps = 5", "train_epochs: give these or train_steps, not both"),
+        ("batch_size 3", "not TOML"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_with_its_key(tmp_path, text, said):
+    path = tmp_path / "own.toml"
+    path.write_text(text + "\n")
+    with pytest.raises(UsageError) as error:
+        load_settings(str(path), images=1000)
+    assert str(error.value).startswith(f"{path}: {said}")
+
+
+def test_settings_that_are_nowhere_are_named():
+    with pytest.raises(UsageError, match="did you mean 'proxyless-imagenet'"):
+        load_settings("proxyless-imagnet", images=1000)
+    with pytest.raises(UsageError, match=r"nowhere\.toml: No such file"):
+        load_settings("nowhere.toml", images=1000)
+
+
+def test_a_search_on_images_of_ones_own_follows_the_file_and_counts_broken_images(
+    invoke, mini_csv, tmp_path
+):
+    generator = np.random.default_rng(0)
+    for name in "abcdefghij":
+        for part, count in (("train", 5), ("val", 1)):
+            (tmp_path / "images" / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 255, (40, 48, 3), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "images" / part / name / f"{number}.jpg")
+    (tmp_path / "images" / "val" / "c" / "0.jpg").write_bytes(b"no image")
+    own = "warmup_epochs = 1\nsearch_epochs = 2\ntrain_epochs = 1\nbatch_size = 16\n"
+    own += "arch_batch_size = 8\ntrain_batch_size = 20\nworkers = 1\n"
+    (tmp_path / "own.toml").write_text(own)
+    words = ["--target", mini_csv, "--space", "mini", "--budget", "400us", "--baselines", "0"]
+    words += ["--data", "imagenet:images", "--settings", "own.toml", "--out", "run"]
+    code, _, err = invoke(lat_search, *words)
+    assert code == 0
+    assert "broken images left out: 1, e.g. images/val/c/0.jpg: cannot identify" in err
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    settings = result["settings"]
+    assert (settings["warmup_steps"], settings["search_steps"]) == (2, 4)  # 40 images, 16 a batch
+    assert settings["train_steps"] == 2
+    code, _, err = invoke(lat_search, *words[:-1], "b", "--settings", "nowhere")
+    assert code == 2
+    assert "unknown settings 'nowhere'" in err
