@@ -14,11 +14,7 @@ from search.report.blocks import Drawing, blocks_figure, chosen, drawn
 from search.report.page import Grid, Page, Part, Picture, Section, Words
 from search.report.probabilities import probabilities_figure
 from search.report.rivals import rival_parts, took
-from search.report.run_figures import (
-    budget_figure,
-    curves_figure,
-    operators_figure,
-)
+from search.report.run_figures import budget_figure, curves_figure, operators_figure
 from search.report.saved_run import Bound, SavedRun
 from search.report.table_facts import setting_grid
 
@@ -209,13 +205,18 @@ def _circumstances(run: SavedRun) -> Iterator[Part]:
         "data": result.get("data", ""),
         "strategy": result.get("strategy", ""),
         "choices": ".".join(map(str, run.choices)),
-        "table": result["table"],
+        "table": ", ".join(dict.fromkeys([result["table"], *_tables(result)])),
         "seconds": f"{result.get('seconds', 0.0):.0f}",
     }
     yield Grid(_pairs(facts), caption="The run")
     yield Grid(_pairs(result["settings"]), caption="Settings")
     if run.table is not None:
         yield setting_grid(run.table)
+
+
+def _tables(result: Mapping[str, Any]) -> list[str]:
+    """The tables of the other targets."""
+    return [one["table"] for one in result.get("budgets") or () if one.get("table")]
 
 
 def _pairs(facts: Mapping[str, Any]) -> list[Sequence[str]]:
