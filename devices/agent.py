@@ -344,6 +344,7 @@ class Torch:
         kind, name = layer["kind"], layer["name"]
         weight, bias = weights.get(name + ".weight"), weights.get(name + ".bias")
         kernel, stride, channels = layer["kernel"], layer["stride"], layer["channels"]
+        start = layer["start"]
         mean, variance = torch.zeros(channels), torch.ones(channels)
         if kind == "norm":
             mean, variance = mean.to(bias), variance.to(bias)
@@ -354,6 +355,9 @@ class Torch:
             "matmul": self.along_channels(lambda x: functional.linear(x, weight, bias)),
             "pool": lambda x: functional.avg_pool2d(x, kernel, stride),
             "max_pool": lambda x: functional.max_pool2d(x, kernel, stride, (kernel[0] - 1) // 2),
+            "avg_pool": lambda x: functional.avg_pool2d(
+                x, kernel, stride, (kernel[0] - 1) // 2, count_include_pad=False
+            ),
             "add": torch.add,
             "multiply": torch.mul,
             "concat": lambda x, other: torch.cat((x, other), 1),
@@ -362,7 +366,9 @@ class Torch:
                 lambda x: functional.layer_norm(x, (channels,), weight, bias)
             ),
             "softmax": self.along_channels(lambda x: torch.softmax(x, -1)),
-            "slice": lambda x: x[:, :channels].clone(memory_format=self.layout),
+            "slice": lambda x: x[:, start : start + channels].clone(memory_format=self.layout),
+            "pad": lambda x: functional.pad(x, (0, 0, 0, 0, 0, channels - x.shape[1])),
+            "shuffle": lambda x: torch.channel_shuffle(x, layer["groups"]),
             "transpose": lambda x: x.permute(0, 2, 3, 1).clone(
                 memory_format=torch.contiguous_format
             ),

@@ -154,7 +154,7 @@ class _Graph:
     def _layer(self, name: str, layer: Layer, inputs: list[str]) -> str:
         if layer.kind in CHANNELS_LAST:
             return self._along_channels(name, layer, inputs[0])
-        if layer.kind in ("pool", "max_pool", "conv", "conv_transpose"):
+        if layer.kind in ("pool", "max_pool", "avg_pool", "conv", "conv_transpose"):
             return self._windows(name, layer, inputs)
         if layer.kind == "linear":
             flat = self._node("Flatten", f"{name}.flat", inputs)
@@ -167,12 +167,21 @@ class _Graph:
         if layer.kind == "concat":
             return self._node("Concat", name, inputs, axis=1)
         if layer.kind == "slice":
-            bounds = {"starts": 0, "ends": layer.out_shape[2], "axes": 1}
+            end = layer.start + layer.out_shape[2]
+            bounds = {"starts": layer.start, "ends": end, "axes": 1}
             inputs = inputs + [
                 self._constant(f"{name}.{key}", np.array([value]), np.int64)
                 for key, value in bounds.items()
             ]
             return self._node("Slice", name, inputs)
+        if layer.kind == "pad":
+            more = np.zeros(8)
+            more[5] = layer.out_shape[2] - layer.in_shape[2]
+            return self._node(
+                "Pad", name, [*inputs, self._constant(f"{name}.more", more, np.int64)]
+            )
+        if layer.kind == "shuffle":
+            return self._shuffle(name, layer, inputs[0])
         if layer.kind == "transpose":
             return self._node("Transpose", name, inputs, perm=[0, 2, 3, 1])
         if layer.kind == "resize":
@@ -193,9 +202,10 @@ class _Graph:
         sizes = {"kernel_shape": list(layer.kernel), "strides": [layer.stride, layer.stride]}
         if layer.kind == "pool":
             return self._node("AveragePool", name, inputs, **sizes)
-        if layer.kind == "max_pool":
+        if layer.kind in ("max_pool", "avg_pool"):
             pads = [(layer.kernel[0] - 1) // 2] * 4
-            return self._node("MaxPool", name, inputs, **sizes, pads=pads)
+            kind = {"max_pool": "MaxPool", "avg_pool": "AveragePool"}[layer.kind]
+            return self._node(kind, name, inputs, **sizes, pads=pads)
         inputs = inputs + self._parameters(name, layer)
         if layer.kind == "conv_transpose":
             before, after = layer.trimming
@@ -203,6 +213,17 @@ class _Graph:
             return self._node("ConvTranspose", name, inputs, **sizes, **ends)
         ends = {"pads": list(layer.padding), "dilations": [layer.dilation] * 2}
         return self._node("Conv", name, inputs, **sizes, **ends, group=layer.groups)
+
+    def _shuffle(self, name: str, layer: Layer, source: str) -> str:
+        """Channels of all groups in turn (Zhang et al., ShuffleNet, CVPR 2018)."""
+        height, width, channels = layer.out_shape
+        apart = np.array([0, layer.groups, channels // layer.groups, height, width])
+        together = np.array([0, channels, height, width])
+        grouped = self._constant(f"{name}.apart", apart, np.int64)
+        source = self._node("Reshape", f"{name}.grouped", [source, grouped])
+        source = self._node("Transpose", f"{name}.turned", [source], perm=[0, 2, 1, 3, 4])
+        whole = self._constant(f"{name}.together", together, np.int64)
+        return self._node("Reshape", name, [source, whole])
 
     def _along_channels(self, name: str, layer: Layer, source: str) -> str:
         """What works on channels last; transposed before and after in a chain that has them

@@ -72,7 +72,7 @@ def _table_of(
     )
     calibrated = calibrate({op: row.median_ms for op, row in rows.items()}, fitted_on)
     in_network_ms = {op: calibrated.in_network_ms(op, row.median_ms) for op, row in rows.items()}
-    predicted = [sum(in_network_ms[op] for op in network.ops) for network, _ in unseen]
+    predicted = [sum(in_network_ms[op] for op in network.parts) for network, _ in unseen]
     happened = "; ".join(f"{what}: {said}" for what, said in measured.circumstances.items())
     failed = {f"failed {name}": error for name, error in measured.failures.items()}
     return LatencyTable(
@@ -86,7 +86,7 @@ def _table_of(
 
 
 def _is_known(network: NetworkSpec, rows: Mapping[OpSpec, Measurement], measured: Measured) -> bool:
-    return network.name in measured.rows and all(op in rows for op in network.ops)
+    return network.name in measured.rows and all(op in rows for op in network.parts)
 
 
 def _traced(

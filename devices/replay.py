@@ -62,8 +62,9 @@ class ReplayDevice:
         if not workload.is_network:
             measured = self._table[workload.ops[0]]
             return measured.median_ms, measured.relative_ci95
-        prediction = self._table.predict(NetworkSpec.of(workload.name, workload.ops))
-        noise = max(self._table[op].relative_ci95 for op in workload.ops)
+        network = NetworkSpec.of(workload.name, workload.ops)
+        prediction = self._table.predict(network)
+        noise = max(self._table[op].relative_ci95 for op in network.parts)
         return self._factor * prediction.ms, noise
 
 

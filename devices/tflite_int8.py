@@ -25,7 +25,7 @@ CALIBRATION_INPUTS = 8
 
 _KEEPS_QUANTISATION = (
     *(Code.PAD, Code.PADV2, Code.AVERAGE_POOL_2D, Code.MAX_POOL_2D, Code.CONCATENATION),
-    *(Code.SLICE, Code.TRANSPOSE, Code.RESIZE_NEAREST_NEIGHBOR),
+    *(Code.SLICE, Code.TRANSPOSE, Code.RESHAPE, Code.RESIZE_NEAREST_NEIGHBOR),
 )
 """Operators whose output the format wants to be quantised as their inputs are."""
 
@@ -149,7 +149,8 @@ def _check_inputs(
 
 
 def _output_quantisation(node: Node, source: Tensor, ranges: Ranges) -> Quantisation:
-    if node.code in _KEEPS_QUANTISATION:
+    is_nothing = ranges[node.output] == (0.0, 0.0)  # any step will do: one of a usual size
+    if node.code in _KEEPS_QUANTISATION or is_nothing:
         assert source.quantisation is not None
         return source.quantisation
     if node.code in _SHARES:

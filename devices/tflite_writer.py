@@ -19,7 +19,9 @@ _FUSED = {
 }
 """Activations that are a field of the node before them."""
 
-_NOT_FUSING = ("concat", "slice", "transpose", "resize", "softmax", "identity")
+_NOT_FUSING = (
+    *("concat", "slice", "pad", "shuffle", "transpose", "resize", "softmax", "identity"),
+)
 """Layers whose nodes have no such field."""
 
 
@@ -78,7 +80,7 @@ class Writer:
             shape, version = (shape, 5) if keeps else (shape[2:], 1)
             code = Code.FULLY_CONNECTED
             return self._node(code, name, inputs + parameters, shape, options, version)
-        if layer.kind in ("pool", "max_pool"):
+        if layer.kind in ("pool", "max_pool", "avg_pool"):
             return self._pool(name, layer, inputs, fused)
         if layer.kind == "add":
             return self._node(Code.ADD, name, inputs, shape, schema.AddOptionsT(fused))
@@ -95,7 +97,13 @@ class Writer:
             options = schema.ConcatenationOptionsT(axis=3)
             return self._node(Code.CONCATENATION, name, inputs, shape, options)
         if layer.kind == "slice":
-            return self._slice(name, inputs[0], (0, 0, 0), layer.out_shape)
+            return self._slice(name, inputs[0], (0, 0, layer.start), layer.out_shape)
+        if layer.kind == "pad":
+            more = layer.out_shape[2] - layer.in_shape[2]
+            amounts = np.array([(0, 0), (0, 0), (0, 0), (0, more)], np.int32)
+            return self._pad(name, layer, amounts, inputs[0])
+        if layer.kind == "shuffle":
+            return self._shuffle(name, layer, inputs[0])
         if layer.kind == "transpose":
             axes = self._constant(f"{name}.axes", np.array([0, 2, 3, 1], np.int32))
             options = schema.TransposeOptionsT()
@@ -117,6 +125,8 @@ class Writer:
             options = schema.ReducerOptionsT(keepDims=True)
             return self._node(Code.MEAN, name, (*inputs, axes), layer.out_shape, options)
         code, padding = Code.AVERAGE_POOL_2D, schema.Padding.VALID
+        if layer.kind == "avg_pool":  # SAME, of stride 1, counts the pixels that are there
+            padding = schema.Padding.SAME
         if layer.kind == "max_pool":
             code, half = Code.MAX_POOL_2D, (layer.kernel[0] - 1) // 2
             padding, surround = _padding(layer, (half, half))
@@ -188,6 +198,23 @@ class Writer:
             self._node(code, f"{name}.{output}", inputs, sizes, options)
         shifted = schema.AddOptionsT(fused)
         return self._node(Code.ADD, name, (f"{name}.scaled", bias), shape, shifted)
+
+    def _shuffle(self, name: str, layer: Layer, source: str) -> str:
+        """Channels of all groups in turn: as a matrix, transposed."""
+        height, width, channels = layer.out_shape
+        groups, each = layer.groups, channels // layer.groups
+        axes = self._constant(f"{name}.axes", np.array([0, 1, 2, 4, 3], np.int32))
+        grouped = self._reshape(f"{name}.grouped", source, (height, width, groups, each))
+        turned = (height, width, each, groups)
+        options = schema.TransposeOptionsT()
+        source = self._node(Code.TRANSPOSE, f"{name}.turned", (grouped, axes), turned, options)
+        return self._reshape(name, source, layer.out_shape)
+
+    def _reshape(self, name: str, source: str, shape: tuple[int, ...]) -> str:
+        sizes = np.array([self.batch, *shape], np.int32)
+        inputs = (source, self._constant(f"{name}.sizes", sizes))
+        options = schema.ReshapeOptionsT(newShape=sizes)
+        return self._node(Code.RESHAPE, name, inputs, shape, options)
 
     def _slice(
         self, name: str, source: str, begin: tuple[int, int, int], shape: tuple[int, int, int]

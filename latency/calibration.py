@@ -71,7 +71,7 @@ def calibrate(
     """
     identity = np.array(astuple(Calibration()))
     totals = [
-        sum(_features(op, latency_ms[op]) for op in network.ops) / measured_ms
+        sum(_features(op, latency_ms[op]) for op in network.parts) / measured_ms
         for network, measured_ms in networks
     ]
     typical = np.mean([_features(op, ms) for op, ms in latency_ms.items()], axis=0)

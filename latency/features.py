@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from latency.layers import Layer
 from latency.ops import OpSpec
+from latency.trees import hidden_channels
 
 Term = tuple[str, str]
 """(role of an inner layer, what of it is counted): ("depthwise", "macs")."""
@@ -46,7 +47,7 @@ _WEIGHTS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 1.0])
 _TOLD_APART = (
     *("conv", "pool", "linear", "conv_add", "conv_transpose", "matmul", "max_pool", "activation"),
     *("add", "multiply", "scale", "norm", "layer_norm", "concat", "slice", "transpose", "resize"),
-    *("softmax", "reorder"),
+    *("softmax", "reorder", "avg_pool", "sepconv", "tree"),
 )
 _STRANGER = 3.0
 """Octaves that another kind, activation, squeeze-excite or batch counts as."""
@@ -55,7 +56,7 @@ _STRANGER = 3.0
 def physical_terms(op: OpSpec, sized: bool = False) -> dict[Term, float]:
     """Millions of multiply-accumulates and megabytes of every role of inner layer, for the whole
     batch, and thousands of layers. `sized`: depthwise kernels of each size are a role."""
-    terms: dict[Term, float] = {LAUNCH: len(op.layers) / 1e3}
+    terms: dict[Term, float] = {LAUNCH: sum(not layer.is_nothing for layer in op.layers) / 1e3}
     for layer in op.layers:
         counted = {
             "macs": op.batch * layer.macs / 1e6,
@@ -167,13 +168,15 @@ def _traits(op: OpSpec) -> tuple[object, ...]:
 
 
 def _hidden(op: OpSpec) -> int:
+    if op.kind == "tree":
+        return hidden_channels(op)
     return max(1, round(op.in_channels * op.expansion))
 
 
 def _misaligned(op: OpSpec) -> tuple[float, float]:
     """Octaves by which the channels (of each group) in and out miss a multiple of a vector. Blocks
     of several layers have too many channels to name: none."""
-    if op.kind == "mbconv":
+    if op.kind in ("mbconv", "tree"):
         return 0.0, 0.0
     groups = 1 if op.groups == op.in_channels else op.groups
     whole = math.log2(_VECTOR)

@@ -99,7 +99,7 @@ _MEASURED = (
     "traced_ms",
 )
 _YES_NO = {True: "yes", False: "no", None: ""}
-_LATER_COLUMNS = ("groups", "dilation")
+_LATER_COLUMNS = ("groups", "dilation", "tree")
 """Columns that older tables lack."""
 _NEEDED = (
     *(name for name in _OP_COLUMNS if name not in _LATER_COLUMNS),

@@ -1,6 +1,7 @@
 """Layers to torch: the module that is trained, and its weights with batch norm folded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -53,7 +54,11 @@ class LayerModule(nn.Module):
         if kind == "transpose":
             return x.permute(0, 2, 3, 1)
         if kind == "slice":
-            return x[:, : self.layer.out_shape[2]]
+            return x[:, self.layer.start : self.layer.start + self.layer.out_shape[2]]
+        if kind == "pad":
+            return nn.functional.pad(x, (0, 0, 0, 0, 0, self.layer.out_shape[2] - x.shape[1]))
+        if kind == "shuffle":
+            return x.unflatten(1, (self.layer.groups, -1)).transpose(1, 2).flatten(1, 2)
         if kind == "conv" and not _is_even(self.layer.padding):
             top, left, bottom, right = self.layer.padding
             x = nn.functional.pad(x, (left, right, top, bottom))
@@ -84,8 +89,9 @@ def _with_norm(
     return weight.float().numpy(), bias.float().numpy()
 
 
-_VIEWS = ("identity", "slice", "transpose")
-"""Layers that return their input, or a part of it: no place for another one's output."""
+_VIEWS = ("identity", "slice", "transpose", "pad", "shuffle")
+"""Layers without a module of their own, which may return their input, or a part of it: no place
+for another one's output."""
 
 _JOINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "add": torch.add,
@@ -109,7 +115,7 @@ def _core(layer: Layer) -> nn.Module:
             layer.padding[:2] if _is_even(layer.padding) else 0,
             layer.dilation,
             layer.groups,
-            bias=not layer.norm,
+            bias=layer.bias and not layer.norm,
         )
     if layer.kind == "conv_transpose":
         before, after = layer.trimming
@@ -122,6 +128,9 @@ def _core(layer: Layer) -> nn.Module:
         return nn.AvgPool2d(layer.kernel, layer.stride)
     if layer.kind == "max_pool":
         return nn.MaxPool2d(layer.kernel, layer.stride, (layer.kernel[0] - 1) // 2)
+    if layer.kind == "avg_pool":
+        padding = layer.padding[:2]
+        return nn.AvgPool2d(layer.kernel, layer.stride, padding, count_include_pad=False)
     if layer.kind == "norm":
         return nn.BatchNorm2d(outside)
     if layer.kind == "layer_norm":
@@ -141,7 +150,8 @@ class OperatorModule(nn.Module):
     (batch, in_channels, height, width) to (batch, out_channels, out_height, out_width); a linear
     operator flattens its input and returns (batch, out_channels), a `transpose` returns (batch,
     height, width, channels). `other`: the second input of an operator that has one, of
-    `other_shape`, channels first as well.
+    `other_shape`, channels first as well. `replaced`: what runs instead of the layers of these
+    names.
     """
 
     def __init__(self, op: OpSpec) -> None:
@@ -149,14 +159,20 @@ class OperatorModule(nn.Module):
         self.op = op
         self.layers = nn.ModuleDict({layer.name: LayerModule(layer) for layer in op.layers})
 
-    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        other: Tensor | None = None,
+        replaced: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({}),
+    ) -> Tensor:
         values = {INPUT: x}
         if other_shape(self.op) is not None:
             if other is None:
                 raise SpecError(f"{self.op.key} has a second input, which is not given")
             values[OTHER] = other
         for layer in self.op.layers:
-            values[layer.name] = self.layers[layer.name](*(values[i] for i in layer.inputs))
+            execute = replaced.get(layer.name) or self.layers[layer.name]
+            values[layer.name] = execute(*(values[i] for i in layer.inputs))
         return values[self.op.layers[-1].name]
 
 

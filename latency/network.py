@@ -49,6 +49,11 @@ class NetworkSpec:
         return sum(op.params for op in self.ops)
 
     @property
+    def parts(self) -> tuple[OpSpec, ...]:
+        """The operators whose latencies add up to the network's: `ops`, trees taken apart."""
+        return tuple(part for op in self.ops for part in op.parts)
+
+    @property
     def batch(self) -> int:
         return self.ops[0].batch
 

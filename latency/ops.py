@@ -7,6 +7,7 @@ from typing import Self
 
 from latency.errors import SpecError, unknown_name
 from latency.layers import ACTIVATIONS, KINDS, Layer, Shape, check, decompose
+from latency.trees import tree_parts
 
 _SIZES = re.compile(r"(\d+)x(\d+)x(\d+)")
 _TAGS = {
@@ -34,7 +35,8 @@ class OpSpec:
     inverted bottleneck's hidden channels to its input channels (rounded to a whole channel),
     `squeeze_excite` the ratio of the squeezed to the hidden channels, 0 for none. Convolutions
     (of `groups`, dilated by `dilation`) are padded by half of their kernel on each side, average
-    poolings not at all.
+    poolings (`pool`) not at all. A `tree` is written as in `latency.trees`; its `expansion` is the
+    ratio of its hidden to its output channels.
 
     Raises `SpecError` where no such operator exists.
 
@@ -55,6 +57,7 @@ class OpSpec:
     batch: int = 1
     groups: int = 1
     dilation: int = 1
+    tree: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -93,6 +96,8 @@ class OpSpec:
             parts.append(f"d{self.dilation}")
         if self.batch != 1:
             parts.append(f"b{self.batch}")
+        if self.tree:
+            parts.append(self.tree)
         return "-".join(parts)
 
     @classmethod
@@ -104,6 +109,9 @@ class OpSpec:
             raise SpecError(f"'{key}' is no operator key (e.g. conv-224x224x3-32-k3-s2-relu6)")
         fields: dict = {}
         for part in rest[2:]:
+            if part.startswith("("):
+                fields["tree"] = part
+                continue
             tag = _TAG.fullmatch(part)
             name, read = _TAGS[tag[1]] if tag else ("activation", str)
             try:
@@ -120,6 +128,12 @@ class OpSpec:
     def layers(self) -> tuple[Layer, ...]:
         """The primitive layers that the operator consists of, in order of execution."""
         return decompose(self)
+
+    @cached_property
+    def parts(self) -> tuple["OpSpec", ...]:
+        """The operators whose latencies add up to this one's: itself, but for a `tree` the one
+        whose edges are all identities, and its edges."""
+        return tree_parts(self) if self.kind == "tree" else (self,)
 
     @property
     def out_shape(self) -> Shape:

@@ -59,9 +59,9 @@ class RegressionModel:
         """
         if isinstance(network, KernelGraph):
             return self._predict_kernels(network)
-        self._require(network.ops)
-        parts = self._predict_ops(tuple(dict.fromkeys(network.ops)))
-        per_op = tuple(parts[op] for op in network.ops)
+        self._require(network.parts)
+        parts = self._predict_ops(tuple(dict.fromkeys(network.parts)))
+        per_op = tuple(parts[op] for op in network.parts)
         ms = sum(part.ms for part in per_op)
         half = self._half_of_predicted(per_op)
         if self.table.validations:

@@ -72,10 +72,10 @@ class LatencyTable(TableContent):
         since errors of one machine need not cancel. Raises `CoverageError` with all operators that
         the table lacks.
         """
-        self._require(network.ops)
-        per_op = tuple(self.predict_op(op) for op in network.ops)
+        self._require(network.parts)
+        per_op = tuple(self.predict_op(op) for op in network.parts)
         ms = sum(op.ms for op in per_op)
-        error = self._worst_error(network.ops)
+        error = self._worst_error(network.parts)
         half = sum(op.high_ms - op.ms for op in per_op) if error is None else ms * error
         return Prediction(ms, max(0.0, ms - half), ms + half, per_op)
 

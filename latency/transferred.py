@@ -54,7 +54,7 @@ class Pool:
     @cached_property
     def operators(self) -> tuple[OpSpec, ...]:
         """All operators of the networks, each once."""
-        return tuple(dict.fromkeys(op for network in self.networks for op in network.ops))
+        return tuple(dict.fromkeys(op for network in self.networks for op in network.parts))
 
     @cached_property
     def counts(self) -> Array:
@@ -62,7 +62,7 @@ class Pool:
         column = {op: i for i, op in enumerate(self.operators)}
         counts = np.zeros((len(self.networks), len(column)))
         for row, network in enumerate(self.networks):
-            for op in network.ops:
+            for op in network.parts:
                 counts[row, column[op]] += 1
         return counts
 

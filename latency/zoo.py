@@ -12,6 +12,7 @@ from latency.kernels import USUAL, Fusion, KernelGraph
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
 from latency.zoo_graphs import NETWORKS, graph
+from latency.zoo_trees import TREES, tree_network
 
 _NETWORKS = {
     "mobilenet_v2": (  # Sandler et al., CVPR 2018, table 2
@@ -48,19 +49,23 @@ _BLOCKS = re.compile(r"(\d+)/(\d+)/(\d+)(?::(\d+))?(?:\*(\d+))?")
 
 def known() -> tuple[str, ...]:
     """Names of the published networks."""
-    return (*_NETWORKS, *NETWORKS)
+    return (*_NETWORKS, *TREES, *NETWORKS)
 
 
 def load(
-    name: str, resolution: int = 224, batch: int = 1, fusion: Fusion = USUAL
+    name: str, resolution: int | None = None, batch: int = 1, fusion: Fusion = USUAL
 ) -> NetworkSpec | KernelGraph:
-    """The published network `name` on `resolution` x `resolution` images: a chain of operators
-    where it is one of blocks that can be searched, else the kernels that a runtime with the rules
-    `fusion` makes of it. `UsageError` for unknown names.
+    """The published network `name` on `resolution` x `resolution` images (32 for CIFAR-10, 224 for
+    ImageNet where it is None): a chain of operators where it is one of blocks that can be
+    searched, else the kernels that a runtime with the rules `fusion` makes of it. `UsageError` for
+    unknown names.
 
     >>> load("mobilenet_v2").macs
     300774272
     """
+    if name in TREES:
+        return tree_network(name, TREES[name], resolution or 32, batch)
+    resolution = resolution or 224
     if name in NETWORKS:
         return graph(name, resolution, batch, fusion)
     if name not in _NETWORKS:

@@ -1,9 +1,11 @@
 """`SearchSpace`: blocks of candidate operators, and the fixed operators around them, as data."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import blake2b
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,32 @@ from latency.candidates import Block
 from latency.errors import SpecError
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
+from latency.trees import IDENTITY, Tree, with_edges
+
+T = TypeVar("T")
+
+
+_SPELLED_OUT = 64
+"""A network is named by its choices where these are no more; by their digest where they are."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A `tree` operator, and the names of those of its edges (`latency.trees`), all identities,
+    that are searched."""
+
+    op: OpSpec
+    edges: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        codes = Tree.parse(self.op.tree).edges()
+        for name in self.edges:
+            if codes.get(name) != IDENTITY:
+                raise SpecError(f"{self.op.key} has no edge '{name}' that is an identity")
+
+    def grown(self, edges: Sequence[OpSpec | None]) -> OpSpec:
+        """The operator with these edges, in the order of their names."""
+        return with_edges(self.op, dict(zip(self.edges, edges, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -21,6 +49,8 @@ class SearchSpace:
     A candidate None skips its block, which must then keep its input's shape. `name` and
     `resolution` (of the square input) tell the space apart in tables. `words`: what a command's
     --space takes to load it again, with the options that belong to it.
+    Where there are `cells`, the blocks are their searched edges, one cell's after the other's:
+    networks are stem, cells, head.
     """
 
     name: str
@@ -29,9 +59,15 @@ class SearchSpace:
     stem: tuple[OpSpec, ...]
     blocks: tuple[Block, ...]
     head: tuple[OpSpec, ...]
+    cells: tuple[Cell, ...] = ()
     words: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        edges = sum(len(cell.edges) for cell in self.cells)
+        if self.cells and edges != len(self.blocks):
+            raise SpecError(
+                f"space '{self.name}': {edges} searched edges, but {len(self.blocks)} blocks"
+            )
         for position, block in enumerate(self.blocks):
             shapes = {op.out_shape for op in block if op is not None}
             if None in block:
@@ -49,13 +85,14 @@ class SearchSpace:
     @property
     def fixed(self) -> tuple[OpSpec, ...]:
         """The operators that every network of the space has."""
-        return self.stem + self.head
+        return (*self.stem, *(cell.op for cell in self.cells), *self.head)
 
     @cached_property
     def operators(self) -> tuple[OpSpec, ...]:
         """Every operator that some network of the space has, each once."""
         candidates = (op for block in self.blocks for op in block if op is not None)
-        return tuple(dict.fromkeys([*self.stem, *candidates, *self.head]))
+        cells = (cell.op for cell in self.cells)
+        return tuple(dict.fromkeys([*self.stem, *cells, *candidates, *self.head]))
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -75,9 +112,26 @@ class SearchSpace:
 
     def network(self, choices: Sequence[int], name: str = "") -> NetworkSpec:
         """The network that takes candidate `choices[b]` in block b."""
-        chosen = (block[i] for block, i in zip(self.blocks, choices, strict=True))
-        ops = (*self.stem, *(op for op in chosen if op is not None), *self.head)
-        return NetworkSpec.of(name or f"{self.tag}-{'.'.join(map(str, choices))}", ops)
+        chosen = [block[i] for block, i in zip(self.blocks, choices, strict=True)]
+        middle = [op for op in chosen if op is not None]
+        if self.cells:
+            middle = [cell.grown(edges) for cell, edges in self.by_cell(chosen)]
+        ops = (*self.stem, *middle, *self.head)
+        return NetworkSpec.of(name or f"{self.tag}-{self.label(choices)}", ops)
+
+    def by_cell(self, values: Sequence[T]) -> Iterator[tuple[Cell, Sequence[T]]]:
+        """Each cell with its share of what there is one of for every block."""
+        start = 0
+        for cell in self.cells:
+            yield cell, values[start : start + len(cell.edges)]
+            start += len(cell.edges)
+
+    def label(self, choices: Sequence[int]) -> str:
+        """Choices in a form that names files: spelled out, or where they are many, their digest."""
+        spelled_out = ".".join(map(str, choices))
+        if len(choices) <= _SPELLED_OUT:
+            return spelled_out
+        return blake2b(spelled_out.encode(), digest_size=8).hexdigest()
 
     def random_choices(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
         """Uniformly random choices, shape (count, blocks)."""

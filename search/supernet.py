@@ -1,18 +1,22 @@
 """`SuperNet`: every network of a space in one module; one path of it runs at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from latency.modules import OperatorModule
+from latency.trees import identity_layer
 from search.gates import gated
 from search.space import SearchSpace
 
+Transform = Callable[[Tensor], Tensor]
+
 
 class SuperNet(nn.Module):
-    """Stem, blocks of candidates, head, and the architecture parameters.
+    """Stem, blocks of candidates, head, and the architecture parameters. Where the space has
+    cells, the candidates run in the places of their searched edges.
 
     `alpha` (blocks, candidates): architecture parameters; a path's probability is softmax(alpha)
     over its block. Blocks with fewer candidates than the widest are padded, `mask` says where.
@@ -28,6 +32,7 @@ class SuperNet(nn.Module):
             nn.ModuleList(nn.Identity() if op is None else OperatorModule(op) for op in block)
             for block in space.blocks
         )
+        self.cells = nn.ModuleList(OperatorModule(cell.op) for cell in space.cells)
         self.head = nn.Sequential(*(OperatorModule(op) for op in space.head))
         width = max(space.counts)
         self.alpha = nn.Parameter(torch.zeros(len(space.blocks), width))
@@ -64,10 +69,8 @@ class SuperNet(nn.Module):
 
     def forward(self, x: Tensor, path: Sequence[int]) -> Tensor:
         """Class scores of the network that takes candidate `path[b]` in block b."""
-        x = self.stem(x)
-        for candidates, choice in zip(self._candidates(), path, strict=True):
-            x = candidates[choice](x)
-        return self.head(x)
+        chosen = [block[choice] for block, choice in zip(self._candidates(), path, strict=True)]
+        return self._through(x, chosen)
 
     def forward_gated(self, x: Tensor, gates: Tensor, sampled: Tensor, active: Tensor) -> Tensor:
         """The same with gates, for an architecture step.
@@ -75,8 +78,21 @@ class SuperNet(nn.Module):
         `sampled` (blocks, n): candidates that have a gate, -1 for none; `active` (blocks,): the
         position in `sampled` of the one that runs; `gates` (blocks, n): see `search.gates`.
         """
-        x = self.stem(x)
-        for row, block in enumerate(self._candidates()):
+
+        def gated_block(row: int, block: nn.ModuleList) -> Transform:
             candidates = [block[choice] for choice in sampled[row].tolist() if choice >= 0]
-            x = gated(x, gates[row, : len(candidates)], candidates, int(active[row]))
+            open_gates, running = gates[row, : len(candidates)], int(active[row])
+            return lambda x: gated(x, open_gates, candidates, running)
+
+        blocks = enumerate(self._candidates())
+        return self._through(x, [gated_block(row, block) for row, block in blocks])
+
+    def _through(self, x: Tensor, blocks: Sequence[Transform]) -> Tensor:
+        """Class scores of the network whose blocks compute `blocks`."""
+        x = self.stem(x)
+        for module, (cell, edges) in zip(self.cells, self.space.by_cell(blocks), strict=True):
+            names = map(identity_layer, cell.edges)
+            x = module(x, replaced=dict(zip(names, edges, strict=True)))
+        for block in () if self.cells else blocks:
+            x = block(x)
         return self.head(x)

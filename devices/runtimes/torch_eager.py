@@ -89,5 +89,6 @@ def _describe(layer: Layer, name: str, inputs: list[str]) -> dict[str, Any]:
         "groups": layer.groups,
         "dilation": layer.dilation,
         "channels": layer.out_shape[2],
+        "start": layer.start,
         "activation": layer.activation,
     }

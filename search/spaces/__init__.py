@@ -10,7 +10,7 @@ from typing import Any
 
 from latency.errors import UsageError, unknown_name
 from search.space import SearchSpace
-from search.spaces import mini, own, proxyless, staged
+from search.spaces import cifar_tree, mini, mini_tree, own, proxyless, staged
 
 
 def _mbv3(width: float = 1.0, **options: Any) -> SearchSpace:
@@ -22,6 +22,8 @@ _SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mini": mini.build,
     "proxyless": proxyless.build,
     "mbv3": _mbv3,
+    "proxyless-cifar": cifar_tree.build,
+    "mini-tree": mini_tree.build,
 }
 
 

@@ -78,8 +78,19 @@ KERNELS = [
     OpSpec("resize", 6, 7, 5, 5, 1, 3, activation="relu", batch=2),
     OpSpec("softmax", 6, 7, 5, 5, batch=2),
     OpSpec("softmax", 1, 1, 50, 50),
+    OpSpec("avg_pool", 9, 10, 4, 4, 3, batch=2),
+    OpSpec("avg_pool", 9, 10, 4, 4, 5),
+    OpSpec("sepconv", 9, 10, 6, 6, 5, activation="relu", dilation=2),
+    OpSpec("sepconv", 9, 10, 6, 8, 3, 2, activation="relu", batch=2),
+    OpSpec("tree", 8, 10, 6, 16, 3, 1, 0.25, "relu", groups=2, tree="(i(s3m3)i(s5d7))"),
+    OpSpec("tree", 8, 10, 16, 16, 3, 2, 0.5, "relu", batch=2, tree="(s3(a3(ii)i)d3)"),
 ]
 """What runtimes execute as one, of the kinds that no search space has."""
+
+
+def transposes(op: OpSpec) -> bool:
+    """Whether an operator cannot do without a transposition: it is one, or shuffles channels."""
+    return any(layer.kind in ("transpose", "shuffle") for layer in op.layers)
 
 
 def trained_looking(*ops: OpSpec) -> NetworkModule:

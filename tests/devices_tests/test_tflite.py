@@ -11,7 +11,7 @@ import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from operators import KERNELS, OPERATORS, computed, random_inputs, trained_looking
+from operators import KERNELS, OPERATORS, computed, random_inputs, trained_looking, transposes
 
 from devices.conversion import tflite_of_module
 from devices.export import Weights, is_channels_last, onnx_model, random_weights
@@ -145,7 +145,7 @@ def test_xnnpack_takes_an_operator_as_a_whole_and_nothing_is_transposed(op):
 def test_xnnpack_takes_kernels_that_it_has_and_only_a_transpose_transposes(op):
     model = tflite_model([op], random_weights())
     assert _is_one_partition(model) == (not _is_beyond_xnnpack(op))
-    assert (schema.BuiltinOperator.TRANSPOSE in _codes(model)) == (op.kind == "transpose")
+    assert (schema.BuiltinOperator.TRANSPOSE in _codes(model)) == transposes(op)
 
 
 def _is_beyond_xnnpack(op: OpSpec) -> bool:
@@ -194,9 +194,10 @@ def test_what_has_no_int8_form_is_named():
 @pytest.mark.parametrize("op", OPERATORS + KERNELS_IN_INT8, ids=str)
 def test_the_file_holds_the_parameters_of_the_operator_with_norms_folded(op):
     folded = sum(layer.out_shape[2] for layer in op.layers if layer.norm)
+    zeros = sum(layer.out_shape[2] for layer in op.layers if not (layer.norm or layer.bias))
     for write in (tflite_model, tflite_int8_model):
         stored = _weights_of(write([op], random_weights())).values()
-        assert sum(prod(tensor.shape) for tensor in stored) == op.params - folded
+        assert sum(prod(tensor.shape) for tensor in stored) == op.params - folded + zeros
 
 
 @pytest.mark.parametrize(

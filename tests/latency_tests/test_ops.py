@@ -39,6 +39,11 @@ OPERATORS = [
     OpSpec("transpose", 6, 7, 5, 5),
     OpSpec("resize", 6, 7, 5, 5, 1, 2),
     OpSpec("softmax", 1, 1, 50, 50),
+    OpSpec("avg_pool", 9, 10, 4, 4, 3),
+    OpSpec("sepconv", 9, 10, 6, 6, 5, activation="relu", dilation=2),
+    OpSpec("sepconv", 9, 10, 6, 8, 3, 2, activation="relu"),
+    OpSpec("tree", 8, 10, 6, 16, 3, 1, 0.25, "relu", groups=2, tree="(i(s3m3)i(s5d7))"),
+    OpSpec("tree", 8, 10, 16, 16, 3, 2, 0.5, "relu", batch=2, tree="(s3(a3(ii)i)d3)"),
 ]
 RUNTIME_ONLY = OpSpec("reorder", 6, 7, 8, 8)
 
@@ -135,6 +140,8 @@ def test_a_residual_is_added_only_where_shapes_allow():
         (("concat", 8, 8, 8, 8), "a concatenation adds channels"),
         (("slice", 8, 8, 8, 9), "no more channels than its input"),
         (("activation", 8, 8, 8, 8), "names its function"),
+        (("avg_pool", 8, 8, 8, 8, 3, 2), "an odd kernel and stride 1"),
+        (("sepconv", 8, 8, 8, 8, 4), "kernel of a padded convolution is odd"),
     ],
 )
 def test_an_operator_that_cannot_be_is_refused_in_words(fields, said):
@@ -149,6 +156,12 @@ def test_an_operator_that_cannot_be_is_refused_in_words(fields, said):
         ("conv", {"dilation": 0}, "dilation of a conv is 0"),
         ("mbconv", {"groups": 2}, "only a convolution has groups and dilation"),
         ("max_pool", {"dilation": 2}, "only a convolution has groups and dilation"),
+        ("sepconv", {"groups": 2}, "only a convolution has groups and dilation"),
+        ("conv", {"tree": "(ii)"}, "a conv has no tree"),
+        ("tree", {}, "'' is no tree"),
+        ("tree", {"tree": "(ii)", "kernel": 2}, "kernel of a padded convolution is odd"),
+        ("tree", {"tree": "(ii)", "groups": 2, "expansion": 0.4}, "do not divide the 3 channels"),
+        ("tree", {"tree": "(ii)", "stride": 3}, "stride of a tree divides"),
     ],
 )
 def test_groups_and_dilation_that_cannot_be_are_refused_in_words(kind, fields, said):

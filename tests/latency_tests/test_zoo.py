@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 
 from latency import SpecError, UsageError, zoo
+from latency.trees import hidden_channels
+from latency.zoo_trees import tree_network
 
 CONFIGS = Path(__file__).parents[2].parent / "shared" / "data" / "zoo"
+
+
+def _is_of_inverted_bottlenecks(name):
+    return name.startswith("proxyless") and name != "proxyless_cifar"
 
 
 @pytest.mark.parametrize(
@@ -34,7 +40,9 @@ def test_networks_have_their_published_counts(name, mega_macs, mega_params):
 
 
 @pytest.mark.skipif(not CONFIGS.exists(), reason="the configurations are not beside the checkout")
-@pytest.mark.parametrize("name", [name for name in zoo.known() if name.startswith("proxyless")])
+@pytest.mark.parametrize(
+    "name", [name for name in zoo.known() if _is_of_inverted_bottlenecks(name)]
+)
 def test_blocks_are_those_of_the_authors_configuration(name):
     config = json.loads((CONFIGS / f"{name}.config").read_text())
     blocks = [block["mobile_inverted_conv"] for block in config["blocks"]]
@@ -45,6 +53,50 @@ def test_blocks_are_those_of_the_authors_configuration(name):
     ]
     ours = [op for op in zoo.load(name).ops if op.kind == "mbconv"]
     assert [(op.kernel, op.expansion, op.out_channels, op.stride) for op in ours] == published
+
+
+def _tree(node):
+    """A tree of the authors' configuration in our writing."""
+    branches = zip(node["edges"], node["child_nodes"], strict=True)
+    return f"({''.join(_edge(edge) + (_tree(child) if child else '') for edge, child in branches)})"
+
+
+def _edge(layer):
+    if layer["name"] == "IdentityLayer":
+        return "i"
+    if layer["name"] == "PoolingLayer":
+        return f"{layer['pool_type'][0]}{layer['kernel_size']}"
+    return f"{'sd'[layer['dilation'] - 1]}{layer['kernel_size']}"
+
+
+@pytest.mark.skipif(not CONFIGS.exists(), reason="the configurations are not beside the checkout")
+def test_the_cells_on_cifar_are_those_of_the_authors_configuration():
+    config = json.loads((CONFIGS / "proxyless_cifar.config").read_text())
+    published = [
+        (
+            block["in_bottle"]["in_channels"],
+            block["in_bottle"]["out_channels"],
+            block["out_bottle"]["out_channels"],
+            block["cell"]["edges"][0]["stride"],
+            block["cell"]["edges"][0]["groups"],
+            _tree(block["cell"]["child_nodes"][0]),
+        )
+        for block in config["blocks"]
+        if block["name"] == "ResidualTreeBlock"
+    ]
+    ops = [op for op in zoo.load("proxyless_cifar").ops if op.kind == "tree"]
+    assert published == [
+        (op.in_channels, hidden_channels(op), op.out_channels, op.stride, op.groups, op.tree)
+        for op in ops
+    ]
+
+
+def test_the_network_on_cifar_has_the_counts_of_its_configuration_to_the_last_one():
+    # 5.7 M parameters in the paper; both counted over the layers of the published configuration.
+    network = zoo.load("proxyless_cifar")
+    assert network.input_shape == (32, 32, 3)
+    assert network.params == 5_731_530
+    assert network.macs == 1_213_155_872
 
 
 def test_resolution_and_batch_are_the_users():
@@ -65,3 +117,9 @@ def test_an_unknown_network_suggests_the_nearest():
 def test_a_description_that_is_none_is_refused(text):
     with pytest.raises(SpecError):
         zoo.expand("x", text)
+
+
+@pytest.mark.parametrize("text", ["1 | 20", "1 | 20 | (i)", "1 | 20 | (i) (i) (j)", "a | 20 | (i)"])
+def test_a_description_of_trees_that_is_none_is_refused(text):
+    with pytest.raises(SpecError):
+        tree_network("x", text)

@@ -1,0 +1,49 @@
+"""`proxyless-cifar`: the tree-structured space of ProxylessNAS on CIFAR-10 (Cai, Zhu & Han, ICLR
+2019, section 4.1; the cells are those of Cai et al., Path-Level Network Transformation, ICML 2018).
+
+In every residual block of a PyramidNet the 3x3 convolution is followed by a tree of depth 3, two
+branches a node. The edges of its first level, behind the split, are identities; each of the
+twelve below is a block that is searched. So is the published network.
+"""
+
+from latency.candidates import Block
+from latency.pyramid import head, stem, tree_blocks
+from latency.trees import IDENTITY, Tree, edge_operator
+from search.space import Cell, SearchSpace
+
+TREE = "(i(i(ii)i(ii))i(i(ii)i(ii)))"
+CANDIDATES = ("s3", "s5", "s7", "d3", "a3", "m3", IDENTITY)
+"""Separable 3x3, 5x5, 7x7 and dilated 3x3 convolutions, average and max pooling, identity."""
+DEPTH, HIDDEN = 18, 100
+"""Blocks a stage, and channels inside of the last one: a quarter of the 400 it returns."""
+
+
+def build(
+    resolution: int = 32,
+    width: float = 1.0,
+    classes: int = 10,
+    batch: int = 1,
+    depth: int = DEPTH,
+) -> SearchSpace:
+    """`depth` blocks in each of three stages, twelve searched edges of seven candidates each; for
+    the published depth 648 of them: 4e547 networks. `width` multiplies the channels of the last
+    block, to which the others grow from those of the stem."""
+    unusual = [f"w{width:g}"] * (width != 1) + [f"d{depth}"] * (depth != DEPTH)
+    trees = [TREE] * (3 * depth)
+    first = stem(resolution, batch)
+    ops = tree_blocks(first[-1].out_shape, round(HIDDEN * width), trees, batch)
+    searched = tuple(edge for edge in Tree.parse(TREE).edges() if len(edge) > 1)
+    cells = tuple(Cell(op, searched) for op in ops)
+    blocks: list[Block] = []
+    for op in ops:
+        candidates = tuple(edge_operator(op, code) for code in CANDIDATES)
+        blocks += [candidates] * len(searched)
+    return SearchSpace(
+        "-".join(["proxyless-cifar", *unusual]),
+        resolution,
+        classes,
+        first,
+        tuple(blocks),
+        head(ops[-1].out_shape, classes, batch),
+        cells,
+    )
