@@ -232,10 +232,11 @@ class Chain:
         """Norm and activation, depthwise kxk, 1x1: the pre-activation order of He et al. (Identity
         mappings in deep residual networks, ECCV 2016)."""
         self.norm("norm", activation)
-        plain = {"norm": False, "bias": False}
         inside = self.shape[2]
-        self.conv("depthwise", inside, kernel, stride, inside, dilation=dilation, **plain)
-        self.conv("pointwise", channels, **plain)
+        self.conv(
+            "depthwise", inside, kernel, stride, inside, norm=False, dilation=dilation, bias=False
+        )
+        self.conv("pointwise", channels, norm=False, bias=False)
 
 
 def _product(sizes: tuple[int, ...]) -> int:

@@ -160,8 +160,8 @@ def add_tree(chain: Chain, op: "OpSpec") -> None:
     beginning = chain.place
     chain.norm("in_norm")
     chain.conv("in", hidden, activation=op.activation)  # with the root's norm and activation
-    root = {"groups": op.groups, "norm": False, "bias": False}
-    chain.conv("root", len(tree.branches) * hidden, op.kernel, op.stride, **root)
+    wide = len(tree.branches) * hidden
+    chain.conv("root", wide, op.kernel, op.stride, op.groups, norm=False, bias=False)
     if op.groups > 1:
         chain.append("shuffle", "shuffle", chain.shape, groups=op.groups)
     whole = chain.place

@@ -48,9 +48,8 @@ class SearchSpace:
 
     A candidate None skips its block, which must then keep its input's shape. `name` and
     `resolution` (of the square input) tell the space apart in tables. `words`: what a command's
-    --space takes to load it again, with the options that belong to it.
-    Where there are `cells`, the blocks are their searched edges, one cell's after the other's:
-    networks are stem, cells, head.
+    --space takes to load it again, with the options that belong to it. Where there are `cells`, the
+    blocks are their searched edges, one cell's after the other's: networks are stem, cells, head.
     """
 
     name: str

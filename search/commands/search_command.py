@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -320,7 +321,7 @@ def _print_range(costs: CandidateLatency, space: SearchSpace, as_json: bool) -> 
         print(json.dumps(answer))
     else:
         fastest, slowest = format_ms(costs.fastest_ms), format_ms(costs.slowest_ms)
-        print(f"{space.tag}: {space.size:.1e} networks, from {fastest} to {slowest}")
+        print(f"{space.tag}: {Decimal(space.size):.1e} networks, from {fastest} to {slowest}")
 
 
 def main() -> None:

@@ -123,13 +123,13 @@ class SavedRun:
             chosen = [block[i] for block, i in zip(blocks, self.choices, strict=True)]
         except IndexError:
             return False
-        return {op for op in chosen if op is not None} <= set(self.network.ops)
+        return {op for op in chosen if op is not None} <= set(self.network.parts)
 
     @cached_property
     def around(self) -> tuple[OpSpec, ...]:
         """The operators before those that were chosen; empty where the blocks are not known."""
         candidates = {op for block in self.blocks or () for op in block}
-        return tuple(takewhile(lambda op: op not in candidates, self.network.ops))
+        return tuple(takewhile(lambda op: op not in candidates, self.network.parts))
 
     @property
     def choices(self) -> tuple[int, ...]:
