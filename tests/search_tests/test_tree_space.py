@@ -14,10 +14,11 @@ from latency.modules import NetworkModule
 from latency.trees import Tree
 from latency.zoo_trees import tree_network
 from search import spaces
+from search.budget import Budget
 from search.derivation import derive
+from search.hardware import HardwareTerm
 from search.memory import saved_bytes
 from search.path_dropout import path_dropout
-from search.penalties import Lagrangian
 from search.settings import SearchSettings
 from search.space import Cell, SearchSpace
 from search.spaces import cifar_tree
@@ -181,9 +182,8 @@ def expected_ms(supernet: SuperNet, costs: CandidateLatency) -> float:
 def test_a_search_lowers_the_expected_latency_to_the_budget(supernet, space, costs, generator):
     budget_ms = (costs.fastest_ms + costs.slowest_ms) / 3
     optimizer = WeightOptimizer(supernet.weights(), SearchSettings(), 0.05, 6)
-    strategy = ProxylessG(
-        supernet, ExpectedLatency(costs), Lagrangian(budget_ms), "two", learning_rate=0.1
-    )
+    hardware = HardwareTerm([Budget("toy", budget_ms, costs)])
+    strategy = ProxylessG(supernet, hardware, "two", learning_rate=0.1)
     before = expected_ms(supernet, costs)
     for step in range(6):
         images, labels = coloured(32, seed=step)
