@@ -82,11 +82,6 @@ class KernelGraph:
         return tuple(kernel.op for kernel in self.kernels)
 
     @property
-    def parts(self) -> tuple[OpSpec, ...]:
-        """The operators whose latencies add up: a runtime takes kernels no further apart."""
-        return self.ops
-
-    @property
     def macs(self) -> int:
         return sum(op.macs for op in self.ops)
 

@@ -106,7 +106,7 @@ def _in_reach(network: NetworkSpec | KernelGraph, table: LatencyTable) -> Networ
     """The network itself, where the table reaches all of its operators or has no kernels; else
     the kernels that the table's runtime makes of it."""
     has_kernels = FUSION in table.circumstances
-    if isinstance(network, KernelGraph) or not has_kernels or not fit(table).missing(network.ops):
+    if isinstance(network, KernelGraph) or not has_kernels or not fit(table).missing(network.parts):
         return network
     return network_kernels(network, table.fusion)
 
