@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import fuzz
+import loading
 import measuring_devices
 import million
 import numpy as np
@@ -195,6 +196,7 @@ BENCHMARKS = {
     "fuzz": fuzz.fuzz,
     "table": table_error,
     "searches": searches,
+    "loading": loading.loading,
     "worth": worth.worth,
     "default": default_search,
 }

@@ -82,6 +82,16 @@ def test_evaluation_sees_every_image_once_in_order(folder):
     assert torch.equal(torch.cat([images for images, _ in batches]), again)
 
 
+def test_images_are_normalised_as_those_of_imagenet(folder):
+    for path in (folder / "val").rglob("*.JPEG"):
+        Image.new("RGB", (30, 30), (255, 0, 51)).save(path, quality=100, subsampling=0)
+    ((images, _),) = evaluation_batches(load_dataset(f"imagenet:{folder}").test, 9, 24)
+    expected = (torch.tensor([1, 0, 0.2]) - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor(
+        [0.229, 0.224, 0.225]
+    )
+    assert torch.allclose(images.mean((0, 2, 3)), expected, atol=0.03)
+
+
 def test_broken_images_are_left_out_and_told_once(folder, caplog):
     for number in range(6):
         (folder / "train" / "cat" / f"{number}.JPEG").write_bytes(b"\xff\xd8 no image")
