@@ -8,7 +8,6 @@ exactly, its activations are the same.
 import math
 from dataclasses import dataclass, replace
 
-from latency.model import PREDICTED, OpPrediction
 from latency.ops import OpSpec
 
 DOUBT = 0.4
@@ -23,18 +22,9 @@ class Between:
     other: OpSpec
     share: float
 
-    def predict(self, near: OpPrediction, far: OpPrediction) -> OpPrediction:
-        """The oblong kernel by the predictions of both squares."""
-        ms, low, high = (
-            (1 - self.share) * one + self.share * another
-            for one, another in (
-                (near.ms, far.ms),
-                (near.low_ms, far.low_ms),
-                (near.high_ms, far.high_ms),
-            )
-        )
-        half = DOUBT * ms
-        return OpPrediction(near.op, ms, max(0.0, low - half), high + half, PREDICTED)
+    def mix(self, near: float, far: float) -> float:
+        """What is at its place, of what is at both ends."""
+        return (1 - self.share) * near + self.share * far
 
 
 def nearest_side(area: int) -> int:

@@ -21,7 +21,7 @@ from latency.features import Neighbours, kernel_family
 from latency.kernels import SUITE, KernelGraph
 from latency.model import PREDICTED, OpPrediction, Prediction
 from latency.network import NetworkSpec
-from latency.oblong import DOUBT
+from latency.oblong import DOUBT, Between
 from latency.ops import OpSpec
 from latency.stats import coverage_factor
 from latency.table import LatencyTable
@@ -82,7 +82,7 @@ class RegressionModel:
             squares.append(part)
             if kernel.between is not None:
                 needed.add(kernel.between.other)
-                part = kernel.between.predict(part, parts[kernel.between.other])
+                part = _oblong(kernel.between, part, parts[kernel.between.other])
                 doubt += DOUBT * part.ms
             per_op.append(part)
             unsure += part.high_ms if needed & far else 0.0
@@ -236,6 +236,14 @@ def fit(table: LatencyTable, *, extrapolate: bool = False) -> RegressionModel:
             f"{_FEWEST_ROWS} operators"
         )
     return RegressionModel(table, extrapolate)
+
+
+def _oblong(place: Between, near: OpPrediction, far: OpPrediction) -> OpPrediction:
+    """A kernel that is not square, by the predictions of the squares on both sides of it."""
+    ms = place.mix(near.ms, far.ms)
+    low = place.mix(near.low_ms, far.low_ms) - DOUBT * ms
+    high = place.mix(near.high_ms, far.high_ms) + DOUBT * ms
+    return OpPrediction(near.op, ms, max(0.0, low), high, PREDICTED)
 
 
 def _noise(relative_ci95: float) -> float:
