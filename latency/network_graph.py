@@ -21,6 +21,9 @@ _KINDS = {
     "linear": "Gemm",
     "pool": "AveragePool",
     "max_pool": "MaxPool",
+    "avg_pool": "AveragePool",
+    "pad": "Pad",
+    "shuffle": "Reshape",
     "add": "Add",
     "multiply": "Mul",
     "concat": "Concat",
@@ -77,6 +80,8 @@ class _Writer:
         """Write a layer and its activation; the name of its output."""
         if layer.kind == "linear":
             inputs = [self._node("Flatten", f"{name}.flat", inputs, self._flat(layer.in_shape))]
+        if layer.kind == "shuffle":
+            inputs = [self._shuffled(name, layer, inputs)]
         sizes = self._sizes(layer.out_shape)
         if layer.kind == "linear":
             sizes = self._flat(layer.out_shape)
@@ -96,6 +101,15 @@ class _Writer:
             return output
         activation = _ACTIVATIONS[layer.activation]
         return self._node(activation, f"{name}.{layer.activation}", [output], sizes)
+
+    def _shuffled(self, name: str, layer: Layer, inputs: list[str]) -> str:
+        """Channels dealt out among the groups: a transposition of groups and channels."""
+        height, width, channels = layer.in_shape
+        each = channels // layer.groups
+        split = (self.batch, layer.groups, each, height, width)
+        grouped = self._node("Reshape", f"{name}.grouped", inputs, split)
+        dealt = (self.batch, each, layer.groups, height, width)
+        return self._node("Transpose", f"{name}.dealt", [grouped], dealt, {"perm": (0, 2, 1, 3, 4)})
 
     def _node(
         self,

@@ -14,6 +14,7 @@ FUSING = Fusion(
     frozenset(["add", "activation"]),
     8,
 )
+TREE = "tree-32x32x16-72-k3-s1-e0.25-relu-g2-(i(s7(d3i)m3(s7m3))i(s5(s5s5)d3(s7s7)))"
 CHAINS = {
     "mobile": (
         OpSpec("conv", 32, 32, 3, 16, 3, 2, activation="h_swish"),
@@ -29,6 +30,11 @@ CHAINS = {
         OpSpec("conv_transpose", 8, 8, 16, 8, 3, 2, batch=4, activation="relu"),
         OpSpec("norm", 16, 16, 8, 8, batch=4),
         OpSpec("pool", 16, 16, 8, 8, 2, 2, batch=4),
+    ),
+    "tree": (
+        OpSpec.parse(TREE),
+        OpSpec("pool", 32, 32, 72, 72, 32),
+        OpSpec("linear", 1, 1, 72, 10),
     ),
 }
 
