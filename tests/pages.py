@@ -30,6 +30,9 @@ from search.commands.inspection import PROBE
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FEW_STEPS = ["--steps", "4", "--train-steps", "2", "--baselines", "0"]
+SLOW = {"lat-profile": ("--suite",), "lat-report": ("cpu", "--png")}
+"""Words of what takes a minute, and has tests of its own: the suite of kernels, the report of a
+table, and pictures, which a browser draws."""
 QUICK = "[measuring]\nsittings = 2\nmax_sittings = 2\nmin_bursts = 6\nmax_bursts = 8\n"
 """The section of a card that is content with few bursts."""
 
@@ -85,8 +88,8 @@ class Reader:
             raise AssertionError(f"nobody knows what {words[0]} does in a test: {line}")
 
     def _run(self, words: list[str]) -> str:
-        if "--suite" in words:
-            return ""  # minutes; tests/devices_tests/test_kernel_suite.py
+        if any(slow in words for slow in SLOW.get(words[0], ())):
+            return ""
         if words[0] == "lat-search" and "--range" not in words:
             words = [
                 *words,

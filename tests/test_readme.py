@@ -1,47 +1,73 @@
 """What the README shows runs as written."""
 
 import re
-from pathlib import Path
+import subprocess
+
+import pytest
+import torch
+from pages import FILE, ROOT, Reader, blocks, in_no_time, pretend_cpu
 
 from devices.card import load_card
-from devices.card_names import known_cards
-from latency import LatencyTable, Measurement, Setting, machine
+from devices.export import onnx_model, random_weights
+from latency import LatencyTable
 from search import spaces
 
-README = Path(__file__).parent.parent / "README.md"
+README = ROOT / "README.md"
 
 
-def test_the_library_example_runs(tmp_path, capsys, own_data_folder):
-    rows = {op: Measurement(0.01, 0.0001, 50, 0.01) for op in spaces.load("mini").operators}
-    setting = Setting("cpu", machine.hardware(), runtime="onnxruntime 1")
-    LatencyTable(setting, rows).save(tmp_path / "user-data" / "mine.csv")
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    exec(compile(example, str(README), "exec"), {})
-    # Two operators before the blocks, nine blocks, three after them.
-    assert capsys.readouterr().out.strip() == "[0.14]"
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A folder to work in, on a machine whose devices answer from tables."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("search.confirmation._PATIENCE", ((1, 0.0),))
+    variants = ({"batch": 8}, {"classes": 10})
+    ops = {op for options in variants for op in spaces.load("proxyless", **options).operators}
+    for _, text in blocks(README):
+        if (named := FILE.match(text)) and "stages" in text:
+            (tmp_path / named[1]).write_text(text)
+            ops |= {*spaces.load(named[1]).operators}
+    pretend_cpu(ops)
+    cards = tmp_path / "user-data" / "cards"
+    answering = (cards / "cpu.toml").read_text()
+    (cards / "gpu.toml").write_text(f"batch = 8\n{answering}")
+    (cards / "android.toml").write_text(answering)
+    space = spaces.load("mini")
+    model = onnx_model(space.network(space.largest).ops, random_weights(), "model")
+    (tmp_path / "model.onnx").write_bytes(model)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(threads)
 
 
-def test_every_command_that_the_readme_names_exists():
-    text = README.read_text()
-    scripts = set(re.findall(r"^(lat-\w+)", text, re.MULTILINE))
-    declared = (README.parent / "pyproject.toml").read_text()
-    assert scripts
-    assert all(f"{script} = " in declared for script in scripts)
-    targets = set(re.findall(r"`?make (\w+)", text))
-    makefile = (README.parent / "Makefile").read_text()
+def test_the_readme_can_be_typed_from_top_to_bottom(desk, capsys):
+    def at_hand(text):
+        """A board that answers from a table, in place of one in the network."""
+        if 'transport = "ssh"' not in text:
+            return in_no_time(text)
+        (desk / "board.toml").write_text(text)
+        assert load_card("board.toml").transport == "ssh"
+        return (desk / "user-data" / "cards" / "cpu.toml").read_text()
+
+    reader = Reader(edit=at_hand)
+    reader.read(README)
+    # Two operators before the blocks, nine blocks, three after them: their sum by the table.
+    space = spaces.load("mini")
+    ms = LatencyTable.load("cpu").predict(space.network(space.largest)).ms
+    assert f"[{ms:.4g}"[:5] in capsys.readouterr().out
+    for folder in ("demo", "mini", "small", "mini-trained"):
+        assert (desk / "runs" / folder / "model.onnx").exists(), folder
+    assert (desk / "runs" / "mini" / "report.html").exists()
+
+
+def test_every_link_of_the_readme_leads_to_a_file():
+    links = re.findall(r"\]\(([^)#]+)", README.read_text())
+    assert links
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert set(links) <= set(tracked.splitlines())
+
+
+def test_every_target_of_make_that_the_readme_names_exists():
+    targets = set(re.findall(r"`?make (\w+)", README.read_text()))
+    makefile = (ROOT / "Makefile").read_text()
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
-
-
-def test_every_card_that_the_readme_shows_is_valid(tmp_path):
-    cards = re.findall(r"```toml\n# (\w+\.toml)\n(.*?)```", README.read_text(), re.DOTALL)
-    assert cards
-    for name, text in cards:
-        (tmp_path / name).write_text(text)
-        assert load_card(str(tmp_path / name)).transport == "ssh"
-
-
-def test_every_target_and_device_that_the_readme_names_is_known():
-    words = r"^lat-(?:profile|search|predict) .*?--(?:device|target) ([\w-]+)(?= |$)"
-    named = set(re.findall(words, README.read_text(), re.MULTILINE))
-    assert {"cpu", "gpu", "android"} <= named
-    assert named <= set(known_cards())
