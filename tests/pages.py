@@ -18,6 +18,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -90,11 +91,8 @@ class Reader:
     def _run(self, words: list[str]) -> str:
         if any(slow in words for slow in SLOW.get(words[0], ())):
             return ""
-        if words[0] == "lat-search" and "--range" not in words:
-            words = [
-                *words,
-                *(["--range"] if "proxyless" in words or "--space" not in words else FEW_STEPS),
-            ]
+        if words[0] == "lat-search":
+            words = [*words, *_cut_short(words)]
         module, function = PROJECT["scripts"][words[0]].split(":")
         before, sys.argv = sys.argv, words
         code: object = 0
@@ -123,6 +121,15 @@ class Reader:
                 self.type(line.removeprefix("./"))
 
 
+def _cut_short(words: list[str]) -> list[str]:
+    """What makes a search be over in seconds."""
+    if "--range" in words:
+        return []
+    if "--retrain" in words:
+        return FEW_STEPS[2:4]
+    return FEW_STEPS if "--space" in words and "proxyless" not in words else ["--range"]
+
+
 def installs(words: list[str]) -> None:
     """`pip install`: the extras that it names are there."""
     extras = re.findall(r"lat-search\[([\w,]+)\]", shlex.join(words))
@@ -138,21 +145,32 @@ def in_no_time(card: str) -> str:
 
 
 def pretend_cpu(more: Iterable[OpSpec] = ()) -> None:
-    """Make the card `cpu` answer from rows of a table that we ship, on every machine and in no
-    time, and of `more` operators something made up; and keep the former as the table that was
-    measured for it."""
-    shipped = max(shipped_folder().glob("*onnxruntime*.csv"), key=lambda path: path.stat().st_size)
-    table = _fewer_kernels(LatencyTable.load(shipped))
+    """Make the card `cpu` one that answers from a table (`answering`), and keep what we ship of
+    that table as the one that was measured for it."""
     cards = user_folder() / "cards"
     cards.mkdir(parents=True, exist_ok=True)
-    answers = user_folder().parent / "answers.csv"
-    made_up = {op: _row(0.01 + op.macs * 1e-7) for op in more}
-    replace(table, rows={**table.rows, **made_up}).save(answers)
-    card = f"transport = 'replay'\n[replay]\ntable = '{answers}'\n{QUICK}"
-    (cards / "cpu.toml").write_text(card)
-    hardware = f"replay of {table.setting.hardware}"
+    (cards / "cpu.toml").write_text(answering("cpu", more))
+    table = _shipped()
+    hardware = f"replay of {table.setting.hardware} cpu"
     setting = replace(table.setting, device="cpu", hardware=hardware, transport="replay")
     replace(table, setting=setting).save(user_folder() / f"{setting.stem}.csv")
+
+
+def answering(name: str, more: Iterable[OpSpec] = ()) -> str:
+    """The text of a card for a device of hardware of its own that answers from rows of a table
+    that we ship, on every machine and in no time, and of `more` operators something made up."""
+    table = _shipped()
+    setting = replace(table.setting, hardware=f"{table.setting.hardware} {name}")
+    made_up = {op: _row(0.01 + op.macs * 1e-7) for op in more}
+    path = user_folder().parent / f"answers-{name}.csv"
+    replace(table, setting=setting, rows={**made_up, **table.rows}).save(path)
+    return f"transport = 'replay'\n[replay]\ntable = '{path}'\n{QUICK}"
+
+
+@cache
+def _shipped() -> LatencyTable:
+    paths = shipped_folder().glob("*onnxruntime*.csv")
+    return _fewer_kernels(LatencyTable.load(max(paths, key=lambda path: path.stat().st_size)))
 
 
 def _fewer_kernels(table: LatencyTable) -> LatencyTable:
