@@ -22,9 +22,12 @@ import loading
 import measuring_devices
 import million
 import numpy as np
+import scaling
+import searching
 import torch
 import unseen
 import worth
+from command import answer
 from figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -45,26 +48,16 @@ RESULTS = Path(__file__).parent / "results.json"
 BATCH = 8
 
 
-def _command(name: str, *words: str) -> dict:
-    """Run a console script of this environment; its JSON answer, with the wall clock."""
-    start = time.perf_counter()
-    script = Path(sys.executable).parent / name
-    done = subprocess.run([script, *words, "--json"], capture_output=True, text=True, check=False)
-    if not done.stdout.strip():
-        raise SystemExit(f"{name} {' '.join(words)}: {done.stderr.strip()}")
-    return {**json.loads(done.stdout), "wall_s": time.perf_counter() - start}
-
-
 def profiling() -> Iterator[Figure]:
     """A profile of `proxyless`, twice: model files are written anew each time."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["--device", "cpu", "--space", "proxyless", "--out", folder]
         for label, most in (("first", 60), ("again", 20)):
-            answer = _command("lat-profile", *words)
-            yield Figure(f"lat-profile proxyless, {label}", answer["wall_s"], most, unit="s")
-            share = 100 * answer["within_asked"]
+            found = answer("lat-profile", *words)
+            yield Figure(f"lat-profile proxyless, {label}", found["wall_s"], most, unit="s")
+            share = 100 * found["within_asked"]
             yield Figure(f"  operators within 1 %, {label}", share, unit="%")
-            validation = answer["validation"]["proxyless@224"]
+            validation = found["validation"]["proxyless@224"]
             yield Figure("  its held-out mean error", 100 * validation["mean_error"], unit="%")
 
 
@@ -95,24 +88,24 @@ def searches() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         for share in ("25%", "50%", "75%"):
             words = ["--target", "cpu", "--space", "mini", "--budget", share]
-            answer = _command("lat-search", *words, "--out", f"{folder}/{share[:2]}")
-            ratio = answer["measured_ms"] / answer["budget_ms"]
+            found = answer("lat-search", *words, "--out", f"{folder}/{share[:2]}")
+            ratio = found["measured_ms"] / found["budget_ms"]
             yield Figure(f"lat-search mini, {share}: measured / budget", ratio, 1.0, 0.93)
-            yield Figure("  wall clock", answer["wall_s"], 180, unit="s")
-            error = 100 * abs(answer["predicted_ms"] / answer["measured_ms"] - 1)
+            yield Figure("  wall clock", found["wall_s"], 180, unit="s")
+            error = 100 * abs(found["predicted_ms"] / found["measured_ms"] - 1)
             yield Figure("  predicted against measured", error, unit="%")
-            yield Figure("  test accuracy", 100 * answer["test_accuracy"], unit="%")
+            yield Figure("  test accuracy", 100 * found["test_accuracy"], unit="%")
 
 
 def default_search() -> Iterator[Figure]:
     """`lat-search --target cpu --budget 5ms`, everything else as it comes."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["--target", "cpu", "--budget", "5ms", "--out", f"{folder}/run"]
-        answer = _command("lat-search", *words)
-    yield Figure("lat-search --budget 5ms, defaults: wall clock", answer["wall_s"], 720, unit="s")
-    ratio = answer["measured_ms"] / answer["budget_ms"]
+        found = answer("lat-search", *words)
+    yield Figure("lat-search --budget 5ms, defaults: wall clock", found["wall_s"], 720, unit="s")
+    ratio = found["measured_ms"] / found["budget_ms"]
     yield Figure("  measured / budget", ratio, 1.0, 0.93)
-    yield Figure("  test accuracy", 100 * answer["test_accuracy"], unit="%")
+    yield Figure("  test accuracy", 100 * found["test_accuracy"], unit="%")
 
 
 def supernet() -> Iterator[Figure]:
@@ -137,8 +130,8 @@ def supernet() -> Iterator[Figure]:
         yield Figure(f"  `{name}` architecture step / network alone", step / alone, bound)
     settings = preset("proxyless")
     steps = [
-        _stepper(lambda: net(images, space.largest), net.weights(), settings, labels),
-        _stepper(lambda: network(images), list(network.parameters()), settings, labels),
+        _stepper(lambda x: net(x, space.largest), net.weights(), settings, (images, labels)),
+        _stepper(network, list(network.parameters()), settings, (images, labels)),
     ]
     ratios = []
     for _ in range(9):
@@ -147,13 +140,13 @@ def supernet() -> Iterator[Figure]:
     yield Figure("weight-step time / network alone, interleaved", float(np.median(ratios)), 1.1)
 
 
-def _stepper(forward, parameters, settings, labels) -> Callable[[], float]:
+def _stepper(forward, parameters, settings, batch) -> Callable[[], float]:
     """A function that makes one weight step and tells its seconds."""
     optimizer = WeightOptimizer(parameters, settings, 0.01, 1000)
 
     def step() -> float:
         start = time.perf_counter()
-        optimizer.step(100, forward(), labels)
+        optimizer.step(100, forward, *batch)
         return time.perf_counter() - start
 
     step()
@@ -198,6 +191,8 @@ BENCHMARKS = {
     "searches": searches,
     "loading": loading.loading,
     "worth": worth.worth,
+    **searching.BENCHMARKS,
+    **scaling.BENCHMARKS,
     "default": default_search,
 }
 

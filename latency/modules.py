@@ -84,9 +84,9 @@ def _with_norm(
         assert norm.running_mean is not None
         assert norm.running_var is not None
         scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
-        weight = weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
-        bias = (bias - norm.running_mean) * scale + norm.bias.detach()
-    return weight.float().numpy(), bias.float().numpy()
+        weight = weight.to(scale.device) * scale.reshape(-1, *[1] * (weight.dim() - 1))
+        bias = (bias.to(scale.device) - norm.running_mean) * scale + norm.bias.detach()
+    return weight.float().cpu().numpy(), bias.float().cpu().numpy()
 
 
 _VIEWS = ("identity", "slice", "transpose", "pad", "shuffle")

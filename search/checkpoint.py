@@ -1,9 +1,14 @@
-"""Checkpoints: written whole or not at all, read without unpickling code."""
+"""Checkpoints: written whole or not at all, read without unpickling code.
+
+A state is good once a step has been made from it: only that shows that its weights still compute.
+So a running training holds a checkpoint back until then, and a training that diverges leaves the
+last good one.
+"""
 
 import os
 import pickle
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +21,22 @@ class Checkpoint:
     """One file that holds the state of one phase of a run.
 
     `identity` says what the state belongs to (space, seed, settings, ...): a file of another
-    identity is refused with `UsageError`.
+    identity is refused with `UsageError`. `may_change`: what a run may be resumed with another of.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any], every_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        identity: dict[str, Any],
+        every_seconds: float = 10.0,
+        may_change: Collection[str] = (),
+    ) -> None:
         self.path = path
         self.identity = identity
         self.every_seconds = every_seconds
+        self.may_change = may_change
         self._last = time.monotonic()
+        self._is_held = False
 
     def is_due(self) -> bool:
         """Whether the last save is long enough ago."""
@@ -31,18 +44,36 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write to a temporary file, then rename."""
+        self.hold(state)
+        self.release()
+
+    def hold(self, state: dict[str, Any]) -> None:
+        """Write to a temporary file, which becomes the checkpoint when it is released."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        torch.save({"identity": self.identity, "state": state}, temporary)
-        os.replace(temporary, self.path)
+        with self._temporary.open("wb") as file:
+            torch.save({"identity": self.identity, "state": state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        self._is_held = True
         self._last = time.monotonic()
+
+    def release(self) -> None:
+        """Make what is held the checkpoint; nothing where nothing is."""
+        if self._is_held:
+            os.replace(self._temporary, self.path)
+            self._is_held = False
+
+    @property
+    def _temporary(self) -> Path:
+        return self.path.with_suffix(".tmp")
 
     def load(self) -> dict[str, Any] | None:
         """The state last saved; None where there is none."""
         if not self.path.exists():
             return None
         content = self._read()
-        self._require(content["identity"], {**self.identity, **content["identity"]})
+        keys = {**self.identity, **content["identity"]}.keys() - set(self.may_change)
+        self._require(content["identity"], keys)
         return content["state"]
 
     def load_of(self, *keys: str) -> dict[str, Any]:
@@ -56,7 +87,7 @@ class Checkpoint:
 
     def _read(self) -> dict[str, Any]:
         try:
-            return torch.load(self.path, weights_only=True)
+            return torch.load(self.path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
             said = str(error).splitlines()[0]
             raise LatError(f"{self.path} is not a checkpoint that can be read: {said}") from None

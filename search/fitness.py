@@ -20,6 +20,7 @@ def supernet_fitness(supernet: SuperNet, split: Split, resolution: int) -> Fitne
     paths (Guo et al., Single Path One-Shot NAS, ECCV 2020, section 3.4, recalibrate them).
     """
     ((images, labels),) = evaluation_batches(split, _IMAGES, resolution, most=_IMAGES)
+    images, labels = (part.to(supernet.alpha.device) for part in (images, labels))
 
     @torch.no_grad()
     def fitness(choices: Sequence[int]) -> tuple[float, float]:

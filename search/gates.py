@@ -31,6 +31,8 @@ class _Gate(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(output, x)
         ctx.candidates, ctx.active = candidates, active
+        kind = x.device.type
+        ctx.precision = kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
         return output.view_as(output)
 
     @staticmethod
@@ -38,9 +40,12 @@ class _Gate(torch.autograd.Function):
         (gradient,) = gradients
         output, x = ctx.saved_tensors
         products = []
-        for position, candidate in enumerate(ctx.candidates):
-            value = output if position == ctx.active else candidate(x)
-            products.append((gradient * value).sum())
+        with torch.autocast(*ctx.precision):
+            for position, candidate in enumerate(ctx.candidates):
+                value = output if position == ctx.active else candidate(x)
+                products.append(
+                    (gradient * value).sum(dtype=torch.promote_types(value.dtype, torch.float32))
+                )
         return gradient, torch.stack(products), None, None, None
 
 

@@ -43,17 +43,18 @@ class HardwareTerm:
     def step(self, probabilities: Tensor, task_loss: float) -> HardwareStep:
         """One step of every penalty, at path probabilities (blocks, candidates)."""
         expected, multipliers = {}, {}
+        probabilities, device = probabilities.detach().double().cpu(), probabilities.device
         task_weight = 1.0
-        gradient = torch.zeros_like(probabilities, dtype=torch.float64)
+        gradient = torch.zeros_like(probabilities)
         for budget in self.budgets:
             model = self.expected[budget.name]
-            value = float(model(probabilities.detach().double()))
+            value = float(model(probabilities))
             slope = self.penalties[budget.name].slope(task_loss, value)
             expected[budget.name] = value
             multipliers[budget.name] = slope.per_cost * budget.limit
             task_weight *= slope.task
             gradient += slope.per_cost * model.matrix
-        return HardwareStep(expected, multipliers, task_weight, gradient)
+        return HardwareStep(expected, multipliers, task_weight, gradient.to(device))
 
     def revise(self, name: str, costs: CandidateLatency) -> None:
         """Go by other costs for the budget of this name."""

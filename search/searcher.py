@@ -17,11 +17,14 @@ from latency.modules import NetworkModule
 from latency.network import NetworkSpec
 from search.budget import Budget
 from search.checkpoint import Checkpoint
+from search.compute import ON_CPU, Compute
 from search.data import BatchStream, Dataset, Split
+from search.failures import explained
 from search.hardware import HardwareTerm
 from search.settings import SearchSettings
 from search.space import SearchSpace
 from search.strategies import make_strategy
+from search.strategies.base import ArchitectureStep
 from search.supernet import SuperNet
 from search.training import WeightOptimizer, seeded
 
@@ -35,17 +38,20 @@ _SNAPSHOTS = 50
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step did: `step` of `total_steps`, and its loss; in an architecture step also the
-    expected costs and the multipliers by the budgets' names, the validation loss, and the mean
-    entropy (nats) of the blocks' choices."""
+    """What a step did: `step` of `total_steps`, its loss and learning rate; in an architecture
+    step also the expected costs and the multipliers by the budgets' names, the validation loss,
+    the mean entropy (nats) of the blocks' choices, and the path probabilities (blocks, candidates)
+    after it."""
 
     step: int
     total_steps: int
     train_loss: float
+    learning_rate: float
     expected: Mapping[str, float] | None = None
     multipliers: Mapping[str, float] | None = None
     valid_loss: float | None = None
     entropy: float | None = None
+    probabilities: Tensor | None = None
 
 
 OnStep = Callable[[StepReport], None]
@@ -67,16 +73,19 @@ class SupernetTraining:
         settings: SearchSettings,
         seed: int,
         revise: Revise | None = None,
+        compute: Compute = ON_CPU,
     ) -> None:
+        compute.ranks.check(settings.batch_size, settings.arch_batch_size)
         with seeded(seed):
-            self.supernet = SuperNet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.supernet = compute.place(SuperNet(space))
+        self.compute = compute
         self.space, self.data, self.settings, self.seed = space, data, settings, seed
         self.total_steps = settings.warmup_steps + settings.search_steps
         self.optimizer = WeightOptimizer(
-            self.supernet.weights(), settings, settings.learning_rate, self.total_steps
+            self.supernet.weights(), settings, settings.learning_rate, self.total_steps, compute
         )
         self.hardware = HardwareTerm(budgets, settings.penalty)
-        self.strategy = make_strategy(self.supernet, self.hardware, settings)
+        self.strategy = make_strategy(self.supernet, self.hardware, settings, compute)
         self.revise = revise
         self._weight_batches = self._stream(data.train, settings.batch_size, _WEIGHT_BATCHES)
         self._arch_batches = self._stream(
@@ -86,16 +95,20 @@ class SupernetTraining:
         self.history: list[dict[str, Any]] = []
 
     def run(self, checkpoint: Checkpoint, on_step: OnStep) -> None:
-        """Go on from the checkpoint, if there is one, to the last step."""
-        if state := checkpoint.load():
+        """Go on from the checkpoint, if there is one, to the last step. Only the first rank reads
+        and writes the checkpoint and tells of its steps. Raises `LatError` for a step that cannot
+        be made (`search.failures`)."""
+        ranks = self.compute.ranks
+        if state := ranks.from_first(checkpoint.load):
             self._restore(state)
         while self.step < self.total_steps:
             report = self._one_step()
-            on_step(report)
             if report.expected is not None:
                 self.history.append(self._entry(report))
-            if checkpoint.is_due() or self.step == self.total_steps:
-                checkpoint.save(self._state())
+            if ranks.is_first:
+                checkpoint.release()
+                on_step(report)
+                _keep(checkpoint, self._state, self.step == self.total_steps)
 
     def take_over(self, state: dict[str, Any]) -> None:
         """The weights, the architecture and the history of a run that is done."""
@@ -105,28 +118,45 @@ class SupernetTraining:
 
     def _one_step(self) -> StepReport:
         path = self.supernet.sample(self._generator(_WEIGHT_PATHS))
-        images, labels = self._weight_batches.at(self.step)
-        loss = self.optimizer.step(self.step, self.supernet(images, path), labels)
+        batch = self._weight_batches.at(self.step)
+        loss = self.optimizer.step(self.step, lambda x: self.supernet(x, path), *batch)
         searched = self.step - self.settings.warmup_steps
         is_arch_step = searched >= 0 and (searched + 1) % self.settings.arch_every == 0
         arch = self._architecture_step() if is_arch_step and self.strategy else {}
         self.step += 1
-        return StepReport(self.step, self.total_steps, loss, **arch)
+        return StepReport(self.step, self.total_steps, loss, self.optimizer.rate, **arch)
 
     def _architecture_step(self) -> dict[str, Any]:
-        assert self.strategy is not None
-        if self.revise is not None:
-            for name, costs in self.revise(self.supernet.probabilities.detach()).items():
-                self.hardware.revise(name, costs)
-        images, labels = self._arch_batches.at(self.step)
-        seen = self.strategy.step(images, labels, self._generator(_ARCH_PATHS))
-        entropy = torch.special.entr(self.supernet.probabilities.detach()).sum(-1).mean()
+        strategy = self.strategy
+        assert strategy is not None
+        self._revise()
+        images, labels = self.compute.bring(*self._arch_batches.at(self.step))
+
+        ranks = self.compute.ranks
+
+        def attempt(size: int) -> ArchitectureStep:
+            generator = self._generator(_ARCH_PATHS)
+            return strategy.step(images[:size], labels[:size], generator)
+
+        with explained(self.step, self.settings.learning_rate, len(images), attempt, ranks):
+            seen = attempt(len(images))
+        probabilities = self.supernet.probabilities.detach()
         return {
             "expected": seen.expected,
             "multipliers": seen.multipliers,
             "valid_loss": seen.task_loss,
-            "entropy": float(entropy),
+            "entropy": float(torch.special.entr(probabilities).sum(-1).mean()),
+            "probabilities": probabilities,
         }
+
+    def _revise(self) -> None:
+        """Go by what has become known since, on all ranks."""
+        if (revise := self.revise) is None:
+            return
+        probabilities = self.supernet.probabilities.detach()
+        known = self.compute.ranks.from_first(lambda: revise(probabilities))
+        for name, costs in known.items():
+            self.hardware.revise(name, costs)
 
     def _entry(self, report: StepReport) -> dict[str, Any]:
         """An architecture step as the history keeps it; now and then with the probabilities."""
@@ -146,7 +176,8 @@ class SupernetTraining:
     def _stream(self, split: Split, size: int, stream: int, every: int = 1) -> BatchStream:
         seed = (self.seed, stream)
         workers = self.settings.workers
-        return BatchStream(split, size, seed, self.space.resolution, workers, every)
+        part = self.compute.ranks.part
+        return BatchStream(split, size, seed, self.space.resolution, workers, every, part)
 
     def _generator(self, stream: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, stream, self.step))
@@ -155,7 +186,7 @@ class SupernetTraining:
         return {
             "step": self.step,
             "supernet": self.supernet.state_dict(),
-            "optimizer": self.optimizer.sgd.state_dict(),
+            "optimizer": self.optimizer.state,
             "strategy": self.strategy.state if self.strategy else {},
             "history": self.history,
         }
@@ -163,7 +194,7 @@ class SupernetTraining:
     def _restore(self, state: dict) -> None:
         self.step, self.history = state["step"], state["history"]
         self.supernet.load_state_dict(state["supernet"])
-        self.optimizer.sgd.load_state_dict(state["optimizer"])
+        self.optimizer.restore(state["optimizer"])
         if self.strategy is not None:
             self.strategy.restore(state["strategy"])
 
@@ -172,10 +203,17 @@ class NetworkTraining:
     """Training of one network from scratch."""
 
     def __init__(
-        self, network: NetworkSpec, data: Dataset, settings: SearchSettings, seed: int
+        self,
+        network: NetworkSpec,
+        data: Dataset,
+        settings: SearchSettings,
+        seed: int,
+        compute: Compute = ON_CPU,
     ) -> None:
+        compute.ranks.check(settings.train_batch_size)
         with seeded(seed):
-            self.module = NetworkModule(network.ops).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.module = compute.place(NetworkModule(network.ops))
+        self.compute = compute
         self.resolution = network.input_shape[0]
         self.data, self.settings, self.seed = data, settings, seed
         self.total_steps = settings.train_steps
@@ -185,28 +223,44 @@ class NetworkTraining:
             (seed, _TRAIN_BATCHES),
             self.resolution,
             settings.workers,
+            part=compute.ranks.part,
         )
         self.optimizer = WeightOptimizer(
-            self.module.parameters(), settings, settings.train_learning_rate, self.total_steps
+            self.module.parameters(),
+            settings,
+            settings.train_learning_rate,
+            self.total_steps,
+            compute,
         )
         self.step = 0
 
     def run(self, checkpoint: Checkpoint, on_step: OnStep) -> None:
-        """Go on from the checkpoint, if there is one, to the last step."""
-        if state := checkpoint.load():
+        """Go on from the checkpoint, if there is one, to the last step, like a search."""
+        ranks = self.compute.ranks
+        if state := ranks.from_first(checkpoint.load):
             self.step = state["step"]
             self.module.load_state_dict(state["module"])
-            self.optimizer.sgd.load_state_dict(state["optimizer"])
+            self.optimizer.restore(state["optimizer"])
         while self.step < self.total_steps:
-            images, labels = self._batches.at(self.step)
-            loss = self.optimizer.step(self.step, self.module(images), labels)
+            batch = self._batches.at(self.step)
+            loss = self.optimizer.step(self.step, self.module, *batch)
             self.step += 1
-            on_step(StepReport(self.step, self.total_steps, loss))
-            if checkpoint.is_due() or self.step == self.total_steps:
-                checkpoint.save(
-                    {
-                        "step": self.step,
-                        "module": self.module.state_dict(),
-                        "optimizer": self.optimizer.sgd.state_dict(),
-                    }
-                )
+            if ranks.is_first:
+                checkpoint.release()
+                on_step(StepReport(self.step, self.total_steps, loss, self.optimizer.rate))
+                _keep(checkpoint, self._state, self.step == self.total_steps)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state,
+        }
+
+
+def _keep(checkpoint: Checkpoint, state: Callable[[], dict[str, Any]], is_last: bool) -> None:
+    """Keep the state where it is time to, good once the next step has been made from it."""
+    if is_last:
+        checkpoint.save(state())
+    elif checkpoint.is_due():
+        checkpoint.hold(state())

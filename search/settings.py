@@ -1,5 +1,6 @@
 """`SearchSettings`: every number of a search, with presets for the shipped spaces."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ STRATEGIES = ("proxyless-g", "proxyless-r", "evolution")
 BINARISATIONS = ("two", "full")
 REWARDS = ("lagrangian", "mul", "log")
 PENALTIES = ("lagrangian", "add#linear", "mul#log")
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class SearchSettings:
     """Architecture: `search.strategies`. Weights: SGD with Nesterov momentum, cosine schedule,
     label smoothing; `warmup_steps` of them alone, then `search_steps` with an architecture step
     after every `arch_every`. The derived network is trained from scratch for `train_steps`.
-    `workers`: processes that read and augment images ahead, a series of batches."""
+    `workers`: processes that read and augment images ahead, a series of batches. `precision`: of
+    what autocast lowers; weights and architecture parameters stay float32."""
 
     strategy: str = "proxyless-g"
     binarisation: str = "two"
@@ -38,24 +41,40 @@ class SearchSettings:
     weight_decay: float = 4e-5
     label_smoothing: float = 0.1
     workers: int = 0
+    precision: str = "float32"
 
     def with_choices(
-        self, steps: int | None = None, train_steps: int | None = None, **words: str | None
+        self,
+        steps: int | None = None,
+        train_steps: int | None = None,
+        learning_rate: float | None = None,
+        batch_size: int | None = None,
+        **words: str | None,
     ) -> "SearchSettings":
         """The same settings with what the user chose; None keeps what is there.
 
-        `steps` weight steps of the search are split between warm-up and search as before. `words`:
-        `strategy`, `binarisation`, `penalty`, `reward`. Raises `UsageError` for numbers and names
-        that cannot be.
+        `steps` weight steps of the search are split between warm-up and search as before. A
+        learning rate and a batch size are those of all trainings of weights, the batch size also
+        that of architecture steps. `words`: `strategy`, `binarisation`, `penalty`, `reward`,
+        `precision`. Raises `UsageError` for numbers and names that cannot be.
         """
         if steps is not None and steps < 2:
             raise UsageError(f"--steps {steps}: a search takes 2 steps or more")
         if train_steps is not None and train_steps < 1:
             raise UsageError(f"--train-steps {train_steps}: a training takes 1 step or more")
+        if learning_rate is not None and not 0 < learning_rate < math.inf:
+            raise UsageError(f"--learning-rate {learning_rate:g}: it is a number over 0")
+        if batch_size is not None and batch_size < 2:
+            raise UsageError(f"--batch-size {batch_size}: batch norm takes 2 images or more")
         chosen: dict[str, Any] = {name: word for name, word in words.items() if word is not None}
         for name, word in chosen.items():
             if word not in _WORDS[name]:
                 raise unknown_name(name, word, _WORDS[name])
+        if learning_rate is not None:
+            chosen |= dict.fromkeys(("learning_rate", "train_learning_rate"), learning_rate)
+        if batch_size is not None:
+            sizes = ("batch_size", "arch_batch_size", "train_batch_size")
+            chosen |= dict.fromkeys(sizes, batch_size)
         total = self.warmup_steps + self.search_steps if steps is None else steps
         warmup = round(total * self.warmup_steps / (self.warmup_steps + self.search_steps))
         return replace(
@@ -72,11 +91,23 @@ class SearchSettings:
         return {name: value for name, value in asdict(self).items() if name != "workers"}
 
 
+RESUMABLE = (
+    "learning_rate",
+    "train_learning_rate",
+    "batch_size",
+    "arch_batch_size",
+    "train_batch_size",
+    "workers",
+    "precision",
+)
+"""Settings that a run may be resumed with others of: what a step that failed asks to lower."""
+
 _WORDS = {
     "strategy": STRATEGIES,
     "binarisation": BINARISATIONS,
     "penalty": PENALTIES,
     "reward": REWARDS,
+    "precision": PRECISIONS,
 }
 """Settings that are one of a few words."""
 

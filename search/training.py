@@ -1,14 +1,17 @@
 """Training weights, and counting what a network gets right."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from search.compute import ON_CPU, Compute, widened
 from search.data import Split, evaluation_batches
+from search.failures import explained, finite
 from search.settings import SearchSettings
 
 _EVALUATION_BATCH = 64
@@ -26,10 +29,12 @@ class WeightOptimizer:
         settings: SearchSettings,
         learning_rate: float,
         total_steps: int,
+        compute: Compute = ON_CPU,
     ) -> None:
-        parameters = list(parameters)
-        matrices = [value for value in parameters if value.dim() > 1]
-        vectors = [value for value in parameters if value.dim() <= 1]
+        self.parameters = list(parameters)
+        self.compute, self.scaler = compute, compute.scaler()
+        matrices = [value for value in self.parameters if value.dim() > 1]
+        vectors = [value for value in self.parameters if value.dim() <= 1]
         self.sgd = torch.optim.SGD(
             [
                 {"params": matrices, "weight_decay": settings.weight_decay},
@@ -43,15 +48,57 @@ class WeightOptimizer:
         self.label_smoothing = settings.label_smoothing
         self.total_steps = total_steps
 
-    def step(self, step: int, scores: Tensor, labels: Tensor) -> float:
-        """Back-propagate the loss and move the weights; returns the loss."""
-        loss = functional.cross_entropy(scores, labels, label_smoothing=self.label_smoothing)
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return self.sgd.param_groups[0]["lr"]
+
+    def step(
+        self, step: int, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor
+    ) -> float:
+        """Move the weights by this rank's part of a batch; returns the loss. Raises `LatError`,
+        before any weight is moved, for a loss that is no number, and where memory is short."""
+        images, labels = self.compute.bring(images, labels)
+
+        def gradients(size: int) -> float:
+            return self._gradients(forward, images[:size], labels[:size])
+
+        ranks = self.compute.ranks
+        with explained(step, self.learning_rate, len(labels), gradients, ranks):
+            loss = gradients(len(labels))
+            for group in self.sgd.param_groups:
+                group["lr"] = cosine(self.learning_rate, step, self.total_steps)
+            self.scaler.step(self.sgd)
+            self.scaler.update()
+        return loss
+
+    def _gradients(
+        self, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor
+    ) -> float:
+        """Back-propagate the loss over all ranks' parts of a batch; returns that loss.
+        `DivergedError` where it or a gradient is no number."""
         self.sgd.zero_grad(set_to_none=True)
-        loss.backward()
-        for group in self.sgd.param_groups:
-            group["lr"] = cosine(self.learning_rate, step, self.total_steps)
-        self.sgd.step()
-        return float(loss.detach())
+        with self.compute.autocast():
+            scores = forward(images)
+        smoothing = self.label_smoothing
+        loss = functional.cross_entropy(widened(scores), labels, label_smoothing=smoothing)
+        self.scaler.scale(loss).backward()
+        self.compute.ranks.average_gradients(self.parameters)
+        value = finite(float(self.compute.ranks.mean(loss.detach())), "training loss")
+        if not self.scaler.is_enabled():  # which leaves out steps whose gradients are too large
+            norms = [value.grad.norm() for value in self.parameters if value.grad is not None]
+            finite(float(torch.stack(norms).norm()), "gradient of the training loss")
+        return value
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must keep."""
+        return {"sgd": self.sgd.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a state that a checkpoint kept."""
+        self.sgd.load_state_dict(state["sgd"])
+        self.scaler.load_state_dict(state["scaler"])
 
 
 def cosine(peak: float, step: int, total_steps: int) -> float:
@@ -66,9 +113,11 @@ def accuracy(module: nn.Module, split: Split, resolution: int) -> float:
     """Share of the split's images, of those that can be read, whose label gets the highest score,
     in evaluation mode."""
     module.eval()
+    device = next(module.parameters()).device
     right = seen = 0
     for images, labels in evaluation_batches(split, _EVALUATION_BATCH, resolution):
-        right += int((module(images).argmax(1) == labels).sum())
+        scores = module(images.to(device))
+        right += int((scores.argmax(1) == labels.to(device)).sum())
         seen += len(labels)
     module.train()
     return right / seen

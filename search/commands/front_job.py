@@ -43,7 +43,7 @@ def find_front(job: SearchJob, count: int, quiet: bool) -> Front:
         search = job.search(bar, quiet)
         started = time.monotonic()
         task = bar.add_task("evolving networks", total=count)
-        utility = search.supernet.log_probabilities.detach().double().numpy()
+        utility = search.supernet.log_probabilities.detach().double().cpu().numpy()
         evolution = job.evolution(search, utility)
         first, *others = job.budgets
         top = min(first.limit, first.costs.slowest_ms)

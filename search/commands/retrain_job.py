@@ -12,11 +12,12 @@ from latency.network import NetworkSpec
 from latency.whole_file import write_whole
 from search.checkpoint import Checkpoint
 from search.commands.console import progress_bar, version
+from search.commands.orders import TrainOrder, shared_training
 from search.commands.search_job import show_steps
+from search.compute import ON_CPU, Compute
 from search.confirmation import export
 from search.data import Dataset
-from search.searcher import NetworkTraining
-from search.settings import SearchSettings
+from search.settings import RESUMABLE, SearchSettings
 from search.training import accuracy
 
 
@@ -63,14 +64,16 @@ def retrain(
     seed: int,
     folder: Path,
     quiet: bool,
+    compute: Compute = ON_CPU,
 ) -> Trained:
     """Train a network and evaluate it; `retrain.json`, `network.json`, `model.onnx` and
     `model.tflite` in `folder`. Goes on from the checkpoint there."""
     started = time.monotonic()
-    training = NetworkTraining(network, data, settings, seed)
+    training = shared_training(TrainOrder(network, settings, seed), data, compute)
     words = {"network": network.to_json(), "data": data.name, "seed": seed, **settings.as_dict}
     with progress_bar(quiet) as bar:
-        checkpoint = Checkpoint(folder / "checkpoint" / "retrain.pt", words)
+        path = folder / "checkpoint" / "retrain.pt"
+        checkpoint = Checkpoint(path, words, may_change=RESUMABLE)
         training.run(checkpoint, show_steps(bar, "training the network", quiet))
     resolution = network.input_shape[0]
     trained = Trained(

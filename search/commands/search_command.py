@@ -20,6 +20,7 @@ from search import spaces
 from search.budget import SIZES, AskedBudget, Budget, check_together
 from search.commands.console import notice, run
 from search.commands.goals import fitting_memory, goal_of, parse_budgets, size_budgets
+from search.commands.orders import led
 from search.commands.printing import print_front, print_result, print_trained
 from search.commands.report_command import write_or_notice
 from search.commands.target_names import known_targets
@@ -40,10 +41,12 @@ RUN_FILES = (
     "pareto.json",
     "pareto",
     "retrain.json",
+    "tensorboard",
 )
 """What a run leaves in its folder."""
 
 
+@led
 def search_command(
     target: Annotated[
         str | None,
@@ -97,6 +100,18 @@ def search_command(
     train_steps: Annotated[
         int | None, typer.Option(help="Steps of the derived network's training.")
     ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak of the weights' learning rate.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images a step, of all processes together.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16 (autocast).")
+    ] = None,
+    train_on: Annotated[
+        str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")
+    ] = "auto",
     trained: Annotated[
         Path | None,
         typer.Option("--from", help="Folder of a run whose trained supernet is taken."),
@@ -156,6 +171,8 @@ def search_command(
       lat-search --retrain runs/mini --train-steps 2000 --out runs/mini-trained
 
       lat-search --target cpu --space mini --range --json
+
+      torchrun --nproc_per_node 4 --no-python lat-search --target gpu --budget 2ms
     """
     started = time.monotonic()
     with extra("train"):
@@ -164,7 +181,9 @@ def search_command(
         from search.commands.front_job import find_front
         from search.commands.retrain_job import network_to_train, retrain
         from search.commands.search_job import SearchJob
+        from search.compute import Compute
         from search.data import load_dataset
+        from search.distributed import join
         from search.hardware import HardwareTerm
     words: dict[str, Any] = {
         "steps": steps,
@@ -173,16 +192,19 @@ def search_command(
         "binarisation": binarisation,
         "penalty": penalty,
         "reward": reward,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "precision": precision,
     }
     if retrained is not None:
         dataset = load_dataset(data)
         network = network_to_train(retrained, resolution, dataset.classes)
         settings = _settings(settings_file, preset(space), len(dataset.train)).with_choices(**words)
         folder = out or Path("runs") / f"retrain-{network.name}"
+        compute = Compute.on(train_on, settings.precision, join())
         with _run_folder(folder, resume, overwrite):
-            print_trained(
-                retrain(network, dataset, settings, seed, folder, as_json), folder, as_json
-            )
+            done = retrain(network, dataset, settings, seed, folder, as_json, compute)
+            print_trained(done, folder, as_json)
         _tell_broken(dataset.broken)
         return
     asked = parse_budgets(budget or _whole_range(pareto, only_range), target)
@@ -215,7 +237,9 @@ def search_command(
     HardwareTerm(budgets, settings.penalty)  # refuses what it cannot be for, before any work
     folder = out or _default_folder(goals[0].budget, searched.name, pareto)
     supernet = trained / "checkpoint" / "search.pt" if trained else None
-    job = SearchJob(goals, sizes, searched, dataset, settings, seed, folder, supernet, as_you_go)
+    compute = Compute.on(train_on, settings.precision, join())
+    held_to = goals, sizes, searched, dataset, settings, seed
+    job = SearchJob(*held_to, folder, supernet, as_you_go, compute)
     with _run_folder(folder, resume, overwrite):
         if pareto is not None:
             print_front(find_front(job, pareto, as_json), folder, as_json)
@@ -326,3 +350,7 @@ def _print_range(costs: CandidateLatency, space: SearchSpace, as_json: bool) -> 
 
 def main() -> None:
     run(search_command, "lat-search")
+
+
+if __name__ == "__main__":  # as `torchrun -m` starts it
+    main()

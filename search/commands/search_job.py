@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,10 @@ from latency.whole_file import write_whole
 from search.budget import Budget
 from search.checkpoint import Checkpoint
 from search.commands.console import notice, progress_bar, version
+from search.commands.curves import Curves
 from search.commands.goals import Goal
+from search.commands.orders import SearchOrder, TrainOrder, shared_search, shared_training
+from search.compute import ON_CPU, Compute
 from search.confirmation import (
     Attempt,
     Choose,
@@ -36,7 +39,7 @@ from search.evolution import Evolution
 from search.fitness import supernet_fitness
 from search.result import BudgetResult, SearchResult
 from search.searcher import NetworkTraining, Revise, StepReport, SupernetTraining
-from search.settings import SearchSettings
+from search.settings import RESUMABLE, SearchSettings
 from search.space import SearchSpace
 from search.training import accuracy
 
@@ -71,10 +74,12 @@ class SearchJob:
         folder: Path,
         trained: Path | None = None,
         revise: Revise | None = None,
+        compute: Compute = ON_CPU,
     ) -> None:
         self.goals, self.sizes = tuple(goals), tuple(sizes)
         self.space, self.data, self.settings, self.seed = space, data, settings, seed
         self.folder, self.trained, self.revise = folder, trained, revise
+        self.compute = compute
         self.budgets = (*(goal.budget for goal in goals), *sizes)
 
     def run(
@@ -84,7 +89,7 @@ class SearchJob:
         `compare`: trains and measures networks to compare the one found with."""
         with progress_bar(quiet) as bar:
             search = self.search(bar, quiet)
-            utility = search.supernet.log_probabilities.detach().double().numpy()
+            utility = search.supernet.log_probabilities.detach().double().cpu().numpy()
             choose = self._chooser(search, utility)
             attempts, training, measured = self._derive_and_train(choose, bar, quiet)
             chosen = attempts[-1]
@@ -130,14 +135,28 @@ class SearchJob:
 
     def search(self, bar: Progress, quiet: bool) -> SupernetTraining:
         """Train the supernet and its architecture, or take over those of a trained run."""
-        training = SupernetTraining(
-            self.space, self.data, self.budgets, self.settings, self.seed, self.revise
-        )
+        words = self.space, self.budgets, self.settings, self.seed
+        order = SearchOrder(*words, revises=self.revise is not None)
         if self.trained is not None:
+            training = order.training(self.data, self.compute)
             training.take_over(Checkpoint(self.trained, self._own()).load_of("space", "data"))
-        else:
-            training.run(self._checkpoint("search"), show_steps(bar, "searching", quiet))
+            return training
+        training = shared_search(order, self.data, self.compute)
+        training.revise = self.revise
+        limits = {budget.name: budget.limit for budget in self.budgets}
+        show = show_steps(bar, "searching", quiet, limits)
+        curves = Curves(self.folder / "tensorboard", limits)
+
+        def on_step(report: StepReport) -> None:
+            show(report)
+            curves(report)
+
+        training.run(self._checkpoint("search"), on_step)
         return training
+
+    def _training(self, network: NetworkSpec) -> NetworkTraining:
+        order = TrainOrder(network, self.settings, self.seed)
+        return shared_training(order, self.data, self.compute)
 
     def evolution(self, search: SupernetTraining, utility: NDArray[np.float64]) -> Evolution:
         """Evolution over the networks of a trained supernet."""
@@ -202,7 +221,7 @@ class SearchJob:
 
     def train(self, attempt: Attempt, bar: Progress, quiet: bool) -> NetworkTraining:
         """Train a network of the space from scratch."""
-        training = NetworkTraining(attempt.network, self.data, self.settings, self.seed)
+        training = self._training(attempt.network)
         phase = f"train-{'.'.join(map(str, attempt.choices))}"
         training.run(self._checkpoint(phase), show_steps(bar, "training the network", quiet))
         return training
@@ -262,7 +281,7 @@ class SearchJob:
     ) -> dict[str, Any]:
         """A network to compare with, trained and measured like the one found. `attempt`: what is
         known of it, where it is one of the space."""
-        training = NetworkTraining(network, self.data, self.settings, self.seed)
+        training = self._training(network)
         checkpoint = self._checkpoint(name.lower().replace(" ", "-"))
         training.run(checkpoint, show_steps(bar, f"training: {name}", quiet))
         first = self.budgets[0].name
@@ -292,7 +311,8 @@ class SearchJob:
         }
 
     def _checkpoint(self, phase: str) -> Checkpoint:
-        return Checkpoint(self.folder / "checkpoint" / f"{phase}.pt", self._own())
+        path = self.folder / "checkpoint" / f"{phase}.pt"
+        return Checkpoint(path, self._own(), may_change=RESUMABLE)
 
 
 def _as_dict(attempt: Attempt) -> dict[str, Any]:
@@ -303,16 +323,23 @@ def _as_dict(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def show_steps(bar: Progress, doing: str, quiet: bool) -> Callable[[StepReport], None]:
-    """Show steps as a bar on a terminal, and as a line now and then where there is none."""
+def show_steps(
+    bar: Progress, doing: str, quiet: bool, limits: Mapping[str, float] | None = None
+) -> Callable[[StepReport], None]:
+    """Show steps as a bar on a terminal, and as a line now and then where there is none. Of a
+    search with `limits` by their names: the loss, the expected costs as shares of these, their
+    multipliers, and the entropy."""
     task = bar.add_task(doing, total=None)
     said = ""
 
     def show(report: StepReport) -> None:
         nonlocal said
-        if report.expected is not None and report.entropy is not None:
-            expected = ", ".join(f"{name} {value:.4g}" for name, value in report.expected.items())
-            said = f", expected {expected}, entropy {report.entropy:.2f}"
+        if limits and report.expected and report.multipliers and report.entropy is not None:
+            shares = ", ".join(
+                f"{Path(name).stem} {value / limits[name]:.0%} x{report.multipliers[name]:.2f}"
+                for name, value in report.expected.items()
+            )
+            said = f", {shares}, entropy {report.entropy:.2f}"
         line = f"{doing}, loss {report.train_loss:.2f}{said}"
         bar.update(task, description=line, completed=report.step, total=report.total_steps)
         if bar.disable and not quiet and report.step % max(1, report.total_steps // 10) == 0:

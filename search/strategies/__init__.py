@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from latency.errors import unknown_name
+from search.compute import ON_CPU, Compute
 from search.hardware import HardwareTerm
 from search.settings import STRATEGIES, SearchSettings
 from search.strategies.base import Strategy
@@ -12,13 +13,16 @@ from search.supernet import SuperNet
 
 
 def make_strategy(
-    supernet: SuperNet, hardware: HardwareTerm, settings: SearchSettings
+    supernet: SuperNet,
+    hardware: HardwareTerm,
+    settings: SearchSettings,
+    compute: Compute = ON_CPU,
 ) -> Strategy | None:
     """The strategy that the settings name; None for `evolution`, which leaves alpha uniform and
     searches once the weights are trained. `UsageError` for unknown names."""
     makers: dict[str, Callable[[], Strategy | None]] = {
         "proxyless-g": lambda: ProxylessG(
-            supernet, hardware, settings.binarisation, settings.arch_learning_rate
+            supernet, hardware, settings.binarisation, settings.arch_learning_rate, compute
         ),
         "proxyless-r": lambda: ProxylessR(
             supernet,
@@ -26,6 +30,7 @@ def make_strategy(
             settings.reward,
             settings.arch_learning_rate,
             settings.reinforce_networks,
+            compute=compute,
         ),
         "evolution": lambda: None,
     }

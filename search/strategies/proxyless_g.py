@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from latency.errors import unknown_name
+from search.compute import ON_CPU, Compute, widened
+from search.failures import finite
 from search.gates import gate_to_alpha_gradient
 from search.hardware import HardwareTerm
 from search.settings import BINARISATIONS
@@ -33,12 +35,14 @@ class ProxylessG:
         hardware: HardwareTerm,
         binarisation: str = "two",
         learning_rate: float = 1e-3,
+        compute: Compute = ON_CPU,
     ) -> None:
         if binarisation not in BINARISATIONS:
             raise unknown_name("binarisation", binarisation, BINARISATIONS)
         self.supernet = supernet
         self.hardware = hardware
         self.binarisation = binarisation
+        self.compute = compute
         self.optimizer = AlphaOptimizer(supernet.alpha, learning_rate)
 
     def step(
@@ -76,17 +80,22 @@ class ProxylessG:
     ) -> tuple[float, Tensor]:
         """Validation loss, and its gradient with respect to alpha (blocks, candidates)."""
         alpha = self.supernet.alpha.detach()
-        gates = torch.zeros(sampled.shape, requires_grad=True, device=alpha.device)
-        scores = self.supernet.forward_gated(images, gates, sampled, active)
-        loss = functional.cross_entropy(scores, labels)
-        (gate_gradient,) = torch.autograd.grad(loss, gates)
+        gates = torch.zeros_like(sampled, dtype=alpha.dtype, device=alpha.device).requires_grad_()
+        with self.compute.autocast():
+            scores = self.supernet.forward_gated(images, gates, sampled, active)
+        loss = functional.cross_entropy(widened(scores), labels)
+        scale, mean = self.compute.gate_scale, self.compute.ranks.mean
+        (own_gradient,) = torch.autograd.grad(scale * loss, gates)
+        gate_gradient = mean(own_gradient / scale)
+        task_loss = finite(float(mean(loss.detach())), "validation loss")
+        finite(float(gate_gradient.norm()), "gradient of the validation loss")
         sampled = sampled.to(alpha.device)
         has_gate = sampled >= 0
         logits = alpha.gather(1, sampled.clamp(min=0)).masked_fill(~has_gate, -torch.inf)
         among_sampled = gate_to_alpha_gradient(gate_gradient, logits.softmax(-1))
         gradient = torch.zeros_like(alpha)
         gradient.scatter_add_(1, sampled.clamp(min=0), among_sampled.masked_fill(~has_gate, 0))
-        return float(loss.detach()), gradient
+        return task_loss, gradient
 
     @torch.no_grad()
     def _update(self, task: Tensor, hardware: Tensor, sampled: Tensor) -> None:

@@ -22,6 +22,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from latency.errors import unknown_name
+from search.compute import ON_CPU, Compute, widened
+from search.failures import finite
 from search.gates import gate_to_alpha_gradient
 from search.hardware import HardwareTerm
 from search.settings import REWARDS
@@ -44,12 +46,14 @@ class ProxylessR:
         networks: int = 10,
         weight: float = 0.1,
         decay: float = 0.99,
+        compute: Compute = ON_CPU,
     ) -> None:
         if reward not in REWARDS:
             raise unknown_name("reward", reward, REWARDS)
         self.supernet, self.hardware, self.reward = supernet, hardware, reward
         self.networks, self.weight, self.decay = networks, weight, decay
         self.optimizer = AlphaOptimizer(supernet.alpha, learning_rate)
+        self.compute = compute
         self.baseline: float | None = None
 
     def step(
@@ -57,10 +61,11 @@ class ProxylessR:
     ) -> ArchitectureStep:
         """One architecture step; every sampled network sees the same validation batch."""
         paths = [self.supernet.sample(generator) for _ in range(self.networks)]
-        scored = [self._score(path, images, labels) for path in paths]
-        task_loss = float(np.mean([loss for loss, _ in scored]))
+        own = torch.stack([self._score(path, images, labels) for path in paths])
+        losses, rights = self.compute.ranks.mean(own).unbind(1)
+        task_loss = finite(float(losses.mean()), "validation loss")
         rewards = np.array(
-            [self._reward(path, right) for path, (_, right) in zip(paths, scored, strict=True)]
+            [self._reward(path, right) for path, right in zip(paths, rights.tolist(), strict=True)]
         )
         gradient = self._policy_gradient(paths, rewards)
         probabilities = self.supernet.probabilities.detach()
@@ -73,11 +78,12 @@ class ProxylessR:
         return ArchitectureStep(task_loss, seen.expected, seen.multipliers)
 
     @torch.no_grad()
-    def _score(self, path: Sequence[int], images: Tensor, labels: Tensor) -> tuple[float, float]:
-        """Loss and accuracy of a network on the batch, by the batch's own statistics."""
-        scores = self.supernet(images, path)
-        right = (scores.argmax(1) == labels).float().mean()
-        return float(functional.cross_entropy(scores, labels)), float(right)
+    def _score(self, path: Sequence[int], images: Tensor, labels: Tensor) -> Tensor:
+        """Loss and accuracy (2,) of a network on the batch, by the batch's own statistics."""
+        with self.compute.autocast():
+            scores = widened(self.supernet(images, path))
+        right = (scores.argmax(1) == labels).double().mean()
+        return torch.stack([functional.cross_entropy(scores, labels).double(), right])
 
     def _reward(self, path: Sequence[int], accuracy: float) -> float:
         if self.reward == "lagrangian":

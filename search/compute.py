@@ -1,0 +1,73 @@
+"""`Compute`: where and in which precision a training computes, and with which other processes."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from latency.errors import UsageError, unknown_name
+from search.distributed import ALONE, Ranks
+
+DEVICES = ("auto", "cpu", "cuda")
+
+Module = TypeVar("Module", bound=nn.Module)
+
+_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_GATE_SCALE = 1024.0
+"""By what the validation loss is multiplied in float16, whose small gradients would be zero."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device, the precision of what autocast lowers (`search.settings.PRECISIONS`; weights and
+    architecture parameters stay float32), and the ranks that share each batch."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: str = "float32"
+    ranks: Ranks = ALONE
+
+    @classmethod
+    def on(cls, device: str, precision: str = "float32", ranks: Ranks = ALONE) -> "Compute":
+        """On a device of `DEVICES`; `auto` is a GPU where there is one. Raises `UsageError` where
+        there is none."""
+        if device not in DEVICES:
+            raise unknown_name("device to train on", device, DEVICES)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UsageError("--train-on cuda: torch sees no CUDA device; give --train-on cpu")
+        return cls(torch.device(device), precision, ranks)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """In which forward passes run."""
+        dtype = _DTYPES[self.precision]
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Keeps the small gradients of float16 from becoming zero; does nothing else."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
+
+    @property
+    def gate_scale(self) -> float:
+        """By what a loss is to be multiplied before its gradient by the gates is taken."""
+        return _GATE_SCALE if self.precision == "float16" else 1.0
+
+    def place(self, module: Module) -> Module:
+        """The module on the device, channels last, in step with the other ranks."""
+        self.ranks.sync(module)
+        return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def bring(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch on the device."""
+        return tuple(part.to(self.device, non_blocking=True) for part in (images, labels))  # type: ignore[return-value]
+
+
+ON_CPU = Compute()
+
+
+def widened(scores: Tensor) -> Tensor:
+    """Scores as a loss is computed of: of single precision or more."""
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))

@@ -1,0 +1,70 @@
+"""Where and in which precision a search trains."""
+
+import pytest
+import torch
+from shared_search import small_search
+
+from latency import UsageError
+from search.checkpoint import Checkpoint
+from search.compute import Compute
+from search.searcher import NetworkTraining
+from search.settings import SearchSettings
+
+needs_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+def run(path, **words):
+    training = small_search(**words)
+    losses = []
+    training.run(Checkpoint(path, {}), lambda report: losses.append(report.train_loss))
+    return training, losses
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_trains_near_single_precision_with_an_alpha_of_single(tmp_path, precision):
+    _, single = run(tmp_path / "single.pt")
+    training, half = run(tmp_path / "half.pt", precision=precision)
+    assert half != single
+    assert half == pytest.approx(single, rel=0.05)
+    assert training.supernet.alpha.dtype == torch.float32
+    assert training.supernet.alpha.std() > 0
+    assert all(value.dtype == torch.float32 for value in training.supernet.weights())
+
+
+def test_float16_resumes_with_the_scale_of_its_gradients(tmp_path):
+    training, _ = run(tmp_path / "x.pt", precision="float16")
+    state = Checkpoint(tmp_path / "x.pt", {}).load()
+    assert state["optimizer"]["scaler"]["scale"] == training.optimizer.scaler.get_scale() > 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_cuda_is_refused_and_auto_is_the_cpu():
+    assert Compute.on("auto").device.type == "cpu"
+    with pytest.raises(UsageError, match="torch sees no CUDA device"):
+        Compute.on("cuda")
+
+
+def test_an_unknown_device_is_named():
+    with pytest.raises(UsageError, match="unknown device to train on 'gpu'"):
+        Compute.on("gpu")
+
+
+@pytest.mark.parametrize("precision", [pytest.param(None, marks=needs_gpu)])
+def test_a_checkpoint_of_a_gpu_goes_on_on_a_cpu(toy_space, tmp_path, precision):
+    network = toy_space.network([0, 6, 1, 2])
+    from search.data import load_dataset
+
+    settings = SearchSettings(train_steps=4, train_batch_size=16)
+    words = network, load_dataset("digits"), settings, 0
+    on_gpu = NetworkTraining(*words, Compute.on("cuda"))
+    on_gpu.run(Checkpoint(tmp_path / "x.pt", {}), lambda report: None)
+    on_cpu = NetworkTraining(*words)
+    on_cpu.run(Checkpoint(tmp_path / "x.pt", {}), lambda report: None)
+    name, layer = next(iter((f"0.{layer.name}", layer) for layer in network.ops[0].layers))
+    for ours, theirs in zip(
+        on_gpu.module.folded(name, layer), on_cpu.module.folded(name, layer), strict=True
+    ):
+        assert ours == pytest.approx(theirs)

@@ -1,0 +1,98 @@
+"""Several processes train as one does: the same architecture from the same global batches."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from shared_search import exact_search
+from torch import nn
+
+from latency import UsageError
+from search.checkpoint import Checkpoint
+from search.distributed import Ranks, SyncedBatchNorm
+
+SCRIPT = Path(__file__).parent / "shared_search.py"
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+def together(world: int, *words: str, **environment: str) -> list[subprocess.CompletedProcess[str]]:
+    """Run a program in so many processes, as torchrun starts them."""
+    port = str(free_port())
+    own = os.environ | {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    started = [
+        subprocess.Popen(
+            [sys.executable, *words],
+            env=own
+            | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
+            | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world)
+    ]
+    try:
+        said = [process.communicate(timeout=300) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return [
+        subprocess.CompletedProcess(process.args, process.returncode, out, error)
+        for process, (out, error) in zip(started, said, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("strategy", ["proxyless-g", "proxyless-r"])
+def test_two_processes_find_the_architecture_that_one_does(tmp_path, strategy):
+    done = together(2, str(SCRIPT), str(tmp_path), strategy)
+    assert [process.returncode for process in done] == [0, 0], done[0].stderr + done[1].stderr
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    training = exact_search(strategy=strategy)
+    training.run(Checkpoint(tmp_path / "alone.pt", {}), lambda report: None)
+    alone = training.supernet.state_dict()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+        torch.testing.assert_close(value, alone[name], rtol=1e-4, atol=1e-5, msg=name)
+    assert alone["alpha"].std() > 0.01
+    torch.testing.assert_close(first["alpha"], alone["alpha"], rtol=0, atol=1e-5)
+    assert (tmp_path / "checkpoint-0.pt").exists()
+    assert not (tmp_path / "checkpoint-1.pt").exists()
+
+
+def test_batches_that_do_not_fall_into_equal_parts_are_refused():
+    with pytest.raises(UsageError, match="33 images does not fall into 2 equal parts"):
+        Ranks(0, 2).check(32, 33)
+
+
+def test_a_synced_batch_norm_keeps_names_and_evaluates_like_the_one_it_replaces():
+    norm = nn.BatchNorm2d(3)
+    norm(torch.randn(8, 3, 4, 4))
+    module = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(norm))
+    before, x = dict(module.state_dict()), torch.randn(2, 3, 4, 4)
+    expected = module.eval()(x)
+    Ranks(0, 2).sync(module)
+    assert isinstance(module[1][0], SyncedBatchNorm)
+    assert module.state_dict().keys() == before.keys()
+    assert torch.equal(module.eval()(x), expected)
+
+
+def test_lat_search_started_as_two_processes_writes_one_run(tmp_path, mini_csv):
+    out = tmp_path / "run"
+    words = ["--target", str(mini_csv), "--space", "mini", "--budget", "50%", "--steps", "6"]
+    words += ["--train-steps", "2", "--baselines", "0", "--batch-size", "8", "--out", str(out)]
+    command = ["-m", "search.commands.search_command", *words]
+    first, second = together(2, *command, LAT_DATA=str(tmp_path / "data"))
+    assert first.returncode == 0, first.stderr
+    assert second.returncode == 0, second.stderr
+    assert (out / "result.json").exists()
+    assert "valid" in first.stdout or "accuracy" in first.stdout
+    assert second.stdout == ""

@@ -1,0 +1,141 @@
+"""What ends a training is said in one line, and leaves a checkpoint to go on from."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from shared_search import small_search
+
+from latency import LatError
+from search.checkpoint import Checkpoint
+from search.commands import search_command
+from search.failures import DivergedError, fitting, is_out_of_memory
+
+SCRIPT = Path(__file__).parent / "killed_search.py"
+
+
+def run(folder, on_step=lambda report: None, **words):
+    training = small_search(**words)
+    training.run(Checkpoint(folder / "search.pt", {"seed": 0}, every_seconds=0), on_step)
+    return training
+
+
+def same(one, other):
+    return all(
+        torch.equal(ours, theirs)
+        for ours, theirs in zip(
+            one.supernet.state_dict().values(), other.supernet.state_dict().values(), strict=True
+        )
+    )
+
+
+class StoppedError(Exception):
+    """Stands for the user's Ctrl-C."""
+
+
+def stop_at(step):
+    def on_step(report):
+        if report.step == step:
+            raise StoppedError
+
+    return on_step
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_search_killed_again_and_again_ends_like_an_unbroken_one(tmp_path, precision):
+    """`kill -9` at random moments, also while a checkpoint is written."""
+    whole = run(tmp_path / "whole", precision=precision)
+    generator = random.Random(0)
+    command = [sys.executable, str(SCRIPT), str(tmp_path / "killed"), precision]
+    kills, code = 0, None
+    while code != 0:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            if kills < 3:
+                for _ in range(2):  # so that it gets on
+                    process.stdout.readline()
+                time.sleep(generator.uniform(0, 0.1))
+                process.kill()
+                kills += 1
+            code = process.wait()
+    resumed = run(tmp_path / "killed", precision=precision)
+    assert resumed.history == whole.history
+    assert same(resumed, whole)
+    assert resumed.supernet.alpha.dtype == torch.float32
+
+
+def test_a_half_written_checkpoint_is_not_read(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "x.pt", {})
+    checkpoint.save({"step": 1})
+    checkpoint.hold({"step": 2})
+    assert Checkpoint(tmp_path / "x.pt", {}).load() == {"step": 1}
+    (tmp_path / "x.tmp").write_bytes(b"half")
+    again = Checkpoint(tmp_path / "x.pt", {})
+    again.release()
+    assert again.load() == {"step": 1}
+
+
+def test_a_loss_that_is_no_number_stops_the_search_before_a_good_checkpoint_is_lost(tmp_path):
+    whole = run(tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        run(tmp_path / "b", stop_at(4))
+    with pytest.raises(DivergedError, match=r"step [56]: the .* is (nan|inf); lower --learning-ra"):
+        run(tmp_path / "b", learning_rate=1e30)
+    assert same(run(tmp_path / "b"), whole)
+
+
+def test_a_validation_loss_that_is_no_number_moves_no_architecture(tmp_path):
+    training = small_search(warmup_steps=0)
+    with torch.no_grad():
+        training.supernet.head[-1].layers["linear"].core.bias.fill_(torch.nan)
+    images, labels = training._arch_batches.at(0)
+    before = training.supernet.alpha.detach().clone()
+    with pytest.raises(DivergedError, match="the validation loss is nan"):
+        training.strategy.step(images, labels, training._generator(0))
+    assert torch.equal(training.supernet.alpha, before)
+
+
+def test_out_of_memory_says_which_batch_fits(tmp_path, monkeypatch):
+    """An allocator that has room for five images."""
+    training = small_search()
+    forward = training.supernet.forward
+
+    def short_of_memory(x, path):
+        if len(x) > 5:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+        return forward(x, path)
+
+    monkeypatch.setattr(training.supernet, "forward", short_of_memory)
+    expected = "step 1: out of memory for a batch of 16 images; 4 fit: go on by --resume --batch-s"
+    with pytest.raises(LatError, match=expected):
+        training.run(Checkpoint(tmp_path / "x.pt", {}), lambda report: None)
+
+
+def test_an_allocation_that_fails_is_known_as_such():
+    with pytest.raises(RuntimeError) as failed:
+        torch.empty(2**60)
+    assert is_out_of_memory(failed.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not is_out_of_memory(RuntimeError("shapes differ"))
+
+
+def test_where_nothing_fits_no_batch_is_named():
+    def never(size):
+        raise MemoryError
+
+    assert fitting(64, never) == 0
+
+
+def test_lat_search_tells_of_divergence_in_one_line_and_goes_on(invoke, mini_csv, tmp_path):
+    words = ["--target", mini_csv, "--space", "mini", "--budget", "50%", "--steps", 6]
+    words += ["--train-steps", 2, "--batch-size", 8, "--baselines", 0, "--out", tmp_path / "run"]
+    code, _, said = invoke(search_command.main, *words, "--learning-rate", "1e30")
+    assert code == 1
+    assert "Traceback" not in said
+    assert "lower --learning-rate (now 1e+30)" in said
+    code, _, said = invoke(search_command.main, *words, "--learning-rate", "0.01", "--resume")
+    assert code == 0, said
