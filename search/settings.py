@@ -97,7 +97,6 @@ RESUMABLE = (
     "batch_size",
     "arch_batch_size",
     "train_batch_size",
-    "workers",
     "precision",
 )
 """Settings that a run may be resumed with others of: what a step that failed asks to lower."""

@@ -1,4 +1,4 @@
-"""A short search that is killed from outside and goes on: FOLDER [precision]."""
+"""A short search that is killed from outside and goes on: FOLDER."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from search.checkpoint import Checkpoint
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    training = small_search(precision=sys.argv[2])
+    training = small_search()
     checkpoint = Checkpoint(folder / "search.pt", {"seed": 0}, every_seconds=0)
     training.run(checkpoint, lambda report: print(report.step, flush=True))
 
