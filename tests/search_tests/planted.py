@@ -4,7 +4,9 @@ A supernet of it is fed noise; each candidate adds its utility to what passes. T
 such that the loss falls, and the accuracy rises, with the sum of utilities.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +29,10 @@ class PlantedSpace:
     """The part of a search space that a strategy sees."""
 
     counts: tuple[int, ...]
+
+    def by_cell(self, values: Sequence[Any]) -> Iterator[Any]:
+        """A chain has no cells."""
+        return iter(())
 
 
 class _Adds(nn.Module):
@@ -54,7 +60,7 @@ class PlantedSupernet(SuperNet):
     def __init__(self, utility: NDArray[np.float64], centre: float) -> None:
         nn.Module.__init__(self)
         self.space = PlantedSpace((utility.shape[1],) * len(utility))
-        self.stem = nn.Sequential()
+        self.stem, self.cells = nn.Sequential(), nn.ModuleList()
         self.head = nn.Sequential(_Head(centre))
         self.blocks = nn.ModuleList(nn.ModuleList(_Adds(u) for u in row) for row in utility)
         self.alpha = nn.Parameter(torch.zeros(utility.shape))
