@@ -1,5 +1,7 @@
 """The tree-structured space: its networks, its supernet, a search in it, and what is exported."""
 
+import json
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -15,6 +17,7 @@ from latency.trees import Tree
 from latency.zoo_trees import tree_network
 from search import spaces
 from search.budget import Budget
+from search.commands.profile_command import main as lat_profile
 from search.derivation import derive
 from search.hardware import HardwareTerm
 from search.memory import saved_bytes
@@ -210,3 +213,21 @@ def test_a_network_of_published_trees_trains_with_path_dropout():
         with path_dropout(module, 0.05, torch.Generator().manual_seed(step)):
             losses.append(optimizer.step(step, module(images), labels))
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
+
+
+def test_its_operators_are_profiled_and_the_table_predicts_its_networks(
+    invoke, quick_cpu, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LAT_DATA", str(tmp_path / "user-data"))
+    words = ["--device", quick_cpu, "--space", "mini-tree", "--width", "0.75", "--resolution", "16"]
+    code, out, err = invoke(lat_profile, *words, "--out", tmp_path / "o", "--json")
+    assert code == 0, err
+    answer = json.loads(out)
+    space = spaces.load("mini-tree", width=0.75, resolution=16)
+    assert answer["failed"] == {}
+    assert answer["operators"] == len(space.operators)
+    table = LatencyTable.load(answer["table"])
+    network = space.network(space.largest)
+    prediction = table.predict(network)
+    assert prediction.ms == pytest.approx(sum(part.ms for part in prediction.per_op))
+    assert {part.op for part in prediction.per_op} == set(network.parts)
