@@ -5,6 +5,7 @@ number. So a run resumed from a checkpoint ends like an unbroken one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from search.compute import ON_CPU, Compute
 from search.data import BatchStream, Dataset, Split
 from search.failures import explained
 from search.hardware import HardwareTerm
+from search.path_dropout import path_dropout, scheduled_rate
 from search.settings import SearchSettings
 from search.space import SearchSpace
 from search.strategies import make_strategy
@@ -29,6 +31,7 @@ from search.supernet import SuperNet
 from search.training import WeightOptimizer, seeded
 
 _WEIGHT_BATCHES, _WEIGHT_PATHS, _ARCH_BATCHES, _ARCH_PATHS, _TRAIN_BATCHES = range(5)
+_DROPPED_PATHS = 7
 """Streams of random numbers, independent of each other."""
 
 
@@ -109,6 +112,8 @@ class SupernetTraining:
                 checkpoint.release()
                 on_step(report)
                 _keep(checkpoint, self._state, self.step == self.total_steps)
+        self._weight_batches.close()
+        self._arch_batches.close()
 
     def take_over(self, state: dict[str, Any]) -> None:
         """The weights, the architecture and the history of a run that is done."""
@@ -243,12 +248,22 @@ class NetworkTraining:
             self.optimizer.restore(state["optimizer"])
         while self.step < self.total_steps:
             batch = self._batches.at(self.step)
-            loss = self.optimizer.step(self.step, self.module, *batch)
+            with self._path_dropout():
+                loss = self.optimizer.step(self.step, self.module, *batch)
             self.step += 1
             if ranks.is_first:
                 checkpoint.release()
                 on_step(StepReport(self.step, self.total_steps, loss, self.optimizer.rate))
                 _keep(checkpoint, self._state, self.step == self.total_steps)
+        self._batches.close()
+
+    def _path_dropout(self) -> AbstractContextManager[None]:
+        """Branches left out in this step, at a rate that grows from step to step."""
+        generator = torch.Generator(self.compute.device)
+        seed = np.random.SeedSequence((self.seed, _DROPPED_PATHS, self.step))
+        generator.manual_seed(int(seed.generate_state(1)[0]))
+        rate = scheduled_rate(self.settings.path_dropout, self.step, self.total_steps)
+        return path_dropout(self.module, rate, generator)
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -18,6 +18,7 @@ class SearchSettings:
     """Architecture: `search.strategies`. Weights: SGD with Nesterov momentum, cosine schedule,
     label smoothing; `warmup_steps` of them alone, then `search_steps` with an architecture step
     after every `arch_every`. The derived network is trained from scratch for `train_steps`.
+    `path_dropout`: to what rate branches are left out of it then (`search.path_dropout`).
     `workers`: processes that read and augment images ahead, a series of batches. `precision`: of
     what autocast lowers; weights and architecture parameters stay float32."""
 
@@ -40,6 +41,7 @@ class SearchSettings:
     momentum: float = 0.9
     weight_decay: float = 4e-5
     label_smoothing: float = 0.1
+    path_dropout: float = 0.0
     workers: int = 0
     precision: str = "float32"
 

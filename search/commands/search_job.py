@@ -222,7 +222,7 @@ class SearchJob:
     def train(self, attempt: Attempt, bar: Progress, quiet: bool) -> NetworkTraining:
         """Train a network of the space from scratch."""
         training = self._training(attempt.network)
-        phase = f"train-{'.'.join(map(str, attempt.choices))}"
+        phase = f"train-{self.space.label(attempt.choices)}"
         training.run(self._checkpoint(phase), show_steps(bar, "training the network", quiet))
         return training
 

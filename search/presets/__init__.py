@@ -19,7 +19,7 @@ from search.toml_file import Section, read_toml
 _BATCHES = {"warmup": "batch_size", "search": "batch_size", "train": "train_batch_size"}
 """Phases, and the batches that their epochs consist of."""
 _MAY_BE_ZERO = ("warmup_steps", "workers")
-_BELOW_ONE = ("momentum", "label_smoothing")
+_BELOW = {"momentum": 1.0, "label_smoothing": 1.0, "path_dropout": 0.5}
 
 
 def known() -> tuple[str, ...]:
@@ -80,7 +80,7 @@ def _bounds(name: str, kind: Any) -> dict[str, Any]:
     """What a number of this name may be."""
     if kind is str:
         return {}
-    bounds: dict[str, Any] = {"lt": 1} if name in _BELOW_ONE else {}
+    bounds: dict[str, Any] = {"lt": _BELOW[name]} if name in _BELOW else {}
     if kind is float:
         return {"ge": 0, "allow_inf_nan": False, **bounds}
     return {"ge": 0 if name in _MAY_BE_ZERO else 1, **bounds}

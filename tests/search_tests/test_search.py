@@ -94,6 +94,26 @@ def test_a_resumed_training_ends_like_an_unbroken_one(toy_space, digits, tmp_pat
         assert torch.equal(ours, theirs), name
 
 
+def test_a_training_with_path_dropout_resumes_like_an_unbroken_one(toy_space, digits, tmp_path):
+    network = toy_space.network([0, 0, 1, 2])  # blocks with a residual, which may be left out
+    settings = replace(SETTINGS, path_dropout=0.3)
+
+    def train(folder, settings, on_step=lambda report: None):
+        training = NetworkTraining(network, digits, settings, seed=0)
+        training.run(Checkpoint(folder / "train.pt", {}, every_seconds=0), on_step)
+        return training.module.state_dict()
+
+    whole = train(tmp_path / "a", settings)
+    with pytest.raises(BrokenOffError):
+        train(tmp_path / "b", settings, _break_at(4))
+    for (name, ours), theirs in zip(
+        train(tmp_path / "b", settings).items(), whole.values(), strict=True
+    ):
+        assert torch.equal(ours, theirs), name
+    without = train(tmp_path / "c", SETTINGS)
+    assert any(not torch.equal(without[name], whole[name]) for name in whole)
+
+
 def test_another_seed_gives_another_search(toy_space, digits, costs, tmp_path):
     one = _search(toy_space, digits, costs, tmp_path / "a")
     other = SupernetTraining(toy_space, digits, [Budget("toy", 0.15, costs)], SETTINGS, seed=4)
