@@ -144,7 +144,7 @@ def test_a_reader_that_goes_away_is_no_error(mini_csv):
     ("script", "typed", "offered"),
     [
         ("lat-profile", "--device cp", {"cpu", "cpu-litert", "cpu-torch"}),
-        ("lat-search", "--space mi", {"mini"}),
+        ("lat-search", "--space mi", {"mini", "mini-tree"}),
         ("lat-predict", "--target gp", {"gpu"}),
         ("lat-table", "im", {"import"}),
         ("lat-table", "show --ro", {"--rows"}),
