@@ -335,12 +335,12 @@ def show_steps(
     def show(report: StepReport) -> None:
         nonlocal said
         if limits and report.expected and report.multipliers and report.entropy is not None:
-            shares = ", ".join(
+            shares = " ".join(
                 f"{Path(name).stem} {value / limits[name]:.0%} x{report.multipliers[name]:.2f}"
                 for name, value in report.expected.items()
             )
-            said = f", {shares}, entropy {report.entropy:.2f}"
-        line = f"{doing}, loss {report.train_loss:.2f}{said}"
+            said = f" {shares} entropy {report.entropy:.2f}"
+        line = f"{doing}: loss {report.train_loss:.2f}{said}"
         bar.update(task, description=line, completed=report.step, total=report.total_steps)
         if bar.disable and not quiet and report.step % max(1, report.total_steps // 10) == 0:
             notice(f"{line}: step {report.step} of {report.total_steps}")

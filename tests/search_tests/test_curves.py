@@ -1,12 +1,17 @@
-"""TensorBoard's curves of a search, read back from its event files."""
+"""What a search shows of itself: TensorBoard's curves, read back, and a line on the terminal."""
 
 import sys
+from io import StringIO
 
 import pytest
+from rich.console import Console
 from shared_search import small_search
 
 from search.checkpoint import Checkpoint
+from search.commands import console
 from search.commands.curves import Curves
+from search.commands.search_job import show_steps
+from search.searcher import StepReport
 
 pytest.importorskip("tensorboard")
 
@@ -68,3 +73,16 @@ def test_without_tensorboard_a_search_has_no_curves(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     search(tmp_path)
     assert not (tmp_path / "tensorboard").exists()
+
+
+def test_the_live_display_of_a_search_fits_a_terminal_of_80_columns(monkeypatch):
+    screen = StringIO()
+    terminal = Console(file=screen, width=80, force_terminal=True, color_system=None)
+    monkeypatch.setattr(console, "notices", terminal)
+    with console.progress_bar() as bar:
+        show = show_steps(bar, "searching", quiet=False, limits={"cpu": 2.0})
+        report = StepReport(438, 900, 1.2345, 0.05, {"cpu": 1.974}, {"cpu": 0.4211}, 1.5, 1.234)
+        show(report)
+    line = screen.getvalue().splitlines()[-2]
+    assert "searching: loss 1.23 cpu 99% x0.42 entropy 1.23" in line
+    assert "438/900 0:00:00" in line
