@@ -109,13 +109,13 @@ def cosine(peak: float, step: int, total_steps: int) -> float:
 
 
 @torch.no_grad()
-def accuracy(module: nn.Module, split: Split, resolution: int) -> float:
+def accuracy(module: nn.Module, split: Split, resolution: int, workers: int = 0) -> float:
     """Share of the split's images, of those that can be read, whose label gets the highest score,
-    in evaluation mode."""
+    in evaluation mode. `workers`: processes that read images ahead."""
     module.eval()
-    device = next(module.parameters()).device
+    device = next(module.parameters(), torch.empty(0)).device
     right = seen = 0
-    for images, labels in evaluation_batches(split, _EVALUATION_BATCH, resolution):
+    for images, labels in evaluation_batches(split, _EVALUATION_BATCH, resolution, workers=workers):
         scores = module(images.to(device))
         right += int((scores.argmax(1) == labels.to(device)).sum())
         seen += len(labels)

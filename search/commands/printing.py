@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from search.commands.retrain_job import Trained
 
 
+_FILES = ("result.json", "network.json", "model.onnx", "model.tflite", "report.html")
+
+
 def print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
     """The network found, beside what it was compared with; or all of it as a JSON object."""
     if as_json:
@@ -41,7 +44,8 @@ def print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
         print("not measured: the device of this table is not at hand")
     elif result.meets_budget:
         print("meets the budget as measured, interval included")
-    print(f"{folder}: result.json, network.json, model.onnx, report.html ({result.seconds:.0f} s)")
+    files = [name for name in _FILES if (folder / name).exists()]
+    print(f"{folder}: {', '.join(files)} ({result.seconds:.0f} s)")
 
 
 def _add_budget(table: Table, budget: BudgetResult, result: SearchResult) -> None:

@@ -79,8 +79,8 @@ def retrain(
     trained = Trained(
         network=network.name,
         data=data.name,
-        valid_accuracy=accuracy(training.module, data.valid, resolution),
-        test_accuracy=accuracy(training.module, data.test, resolution),
+        valid_accuracy=accuracy(training.module, data.valid, resolution, settings.workers),
+        test_accuracy=accuracy(training.module, data.test, resolution, settings.workers),
         macs=network.macs,
         params=network.params,
         steps=settings.train_steps,

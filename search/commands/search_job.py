@@ -298,7 +298,7 @@ class SearchJob:
         }
 
     def _accuracy(self, training: NetworkTraining, split: Split) -> float:
-        return accuracy(training.module, split, self.space.resolution)
+        return accuracy(training.module, split, self.space.resolution, self.settings.workers)
 
     def _own(self) -> dict[str, Any]:
         """What the checkpoints of this job belong to."""

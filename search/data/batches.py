@@ -156,6 +156,7 @@ def _read_ahead(
         batch_size=None,
         sampler=numbers,
         num_workers=workers,
+        multiprocessing_context="forkserver",  # threads of this process do not survive a fork
         prefetch_factor=2,
         pin_memory=torch.cuda.is_available(),
     )

@@ -1,6 +1,7 @@
 """The tree-structured space: its networks, its supernet, a search in it, and what is exported."""
 
 import json
+from functools import partial
 
 import numpy as np
 import onnxruntime
@@ -191,7 +192,7 @@ def test_a_search_lowers_the_expected_latency_to_the_budget(supernet, space, cos
     for step in range(6):
         images, labels = coloured(32, seed=step)
         choices = space.random_choices(1, generator)[0].tolist()
-        loss = optimizer.step(step, supernet(images, choices), labels)
+        loss = optimizer.step(step, partial(supernet, path=choices), images, labels)
         assert np.isfinite(loss)
         strategy.step(images, labels, generator)
     utility = supernet.log_probabilities.detach().double().numpy()
@@ -211,7 +212,7 @@ def test_a_network_of_published_trees_trains_with_path_dropout():
     for step in range(20):
         images, labels = coloured(32, seed=step)
         with path_dropout(module, 0.05, torch.Generator().manual_seed(step)):
-            losses.append(optimizer.step(step, module(images), labels))
+            losses.append(optimizer.step(step, module, images, labels))
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
 
 
