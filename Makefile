@@ -33,7 +33,7 @@ system:  ## install the Debian packages that some tests need (adb, sshd, chromiu
 
 demo: $(READY)  ## profile this CPU, search the mini space under a budget, measure the result
 	$(BIN)/lat-profile --device cpu --space mini --resume
-	$(BIN)/lat-search --target cpu --space mini --budget 50% --largest --out runs/demo --overwrite
+	$(BIN)/lat-search --target cpu --space mini --budget 50% --out runs/demo --overwrite
 
 profile: $(READY)  ## measure DEVICE on SPACE, write its table to lut_data/
 	$(BIN)/lat-profile --device $(DEVICE) --space $(SPACE) --out lut_data --resume

@@ -118,7 +118,8 @@ MINI = SearchSettings(
     batch_size=32,
     arch_batch_size=32,
     arch_learning_rate=0.02,
-    train_steps=400,
+    train_steps=300,
+    train_batch_size=32,
 )
 """For a search of a minute. Its few hundred architecture steps move alpha as far as the paper's
 tens of thousands do at their rate of 0.001."""

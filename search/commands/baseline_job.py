@@ -56,7 +56,7 @@ def _random_search(
         name = f"random network {number + 1}"
         rows.append(job.trained_and_measured(name, attempt.network, attempt, bar, quiet))
     best = max(rows, key=lambda row: row["valid_accuracy"])
-    return best | {"name": f"random, best of {count}" if count > 1 else "random network"}
+    return best | {"name": f"random, best of {count}" if count > 1 else "random"}
 
 
 def _mobilenet(job: SearchJob, found: Attempt) -> NetworkSpec:

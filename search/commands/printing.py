@@ -1,9 +1,10 @@
 """What a search prints."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -26,13 +27,10 @@ def print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
         return
     others = [*([result.largest] if result.largest else []), *result.baselines]
     table = Table(title=f"{result.space} on {result.target}, {result.data}")
-    for column in ("", "found network", *(str(other["name"]) for other in others)):
+    for column in ("", "found", *(str(other["name"]) for other in others)):
         table.add_column(column, justify="left" if not column else "right")
     for budget in result.budgets:
-        _add_budget(table, budget, result)
-    for label, key in (("predicted", "predicted_ms"), ("measured", "measured_ms")):
-        if others:
-            table.add_row(f"{label}, {result.target}", "", *(_ms(one.get(key)) for one in others))
+        _add_budget(table, budget, result, others)
     for label, key in (("valid accuracy", "valid_accuracy"), ("test accuracy", "test_accuracy")):
         shares = (getattr(result, key), *(one[key] for one in others))
         table.add_row(label, *(f"{100 * share:.1f} %" for share in shares))
@@ -48,18 +46,32 @@ def print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
     print(f"{folder}: {', '.join(files)} ({result.seconds:.0f} s)")
 
 
-def _add_budget(table: Table, budget: BudgetResult, result: SearchResult) -> None:
-    """What was asked, predicted and measured of one budget."""
+def _add_budget(
+    table: Table,
+    budget: BudgetResult,
+    result: SearchResult,
+    others: Sequence[Mapping[str, Any]],
+) -> None:
+    """What was asked, predicted and measured of one budget, and of the `others` on the target."""
     if budget.unit != "ms":
         table.add_row(f"{budget.name} budget", format_count(budget.limit))
         return
+    if budget.name != result.target:
+        others = ()
     of = f", {budget.name}" if sum(b.unit == "ms" for b in result.budgets) > 1 else ""
     table.add_row(f"budget{of}", format_ms(budget.limit))
-    table.add_row(f"predicted{of}", _with_interval(budget.predicted, budget.predicted_high))
+    table.add_row(
+        f"predicted{of}",
+        _with_interval(budget.predicted, budget.predicted_high),
+        *(_ms(other["predicted_ms"]) for other in others),
+    )
     if budget.measured is not None and budget.measured_high is not None:
-        table.add_row(f"measured{of}", _with_interval(budget.measured, budget.measured_high))
-        error = budget.predicted / budget.measured - 1
-        table.add_row(f"prediction's error{of}", f"{100 * error:+.1f} %")
+        table.add_row(
+            f"measured{of}",
+            _with_interval(budget.measured, budget.measured_high),
+            *(_ms(other["measured_ms"]) for other in others),
+        )
+        table.add_row(f"error{of}", f"{100 * (budget.predicted / budget.measured - 1):+.1f} %")
         table.add_row(f"measured / budget{of}", f"{budget.measured / budget.limit:.3f}")
 
 

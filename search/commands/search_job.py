@@ -274,7 +274,7 @@ class SearchJob:
         choices = self.space.largest
         network = self.space.network(choices)
         attempt = Attempt(choices, network, predictions(self.budgets, choices))
-        return self.trained_and_measured("largest network", network, attempt, bar, quiet)
+        return self.trained_and_measured("largest", network, attempt, bar, quiet)
 
     def trained_and_measured(
         self, name: str, network: NetworkSpec, attempt: Attempt | None, bar: Progress, quiet: bool
