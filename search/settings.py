@@ -27,7 +27,7 @@ class SearchSettings:
     penalty: str = "lagrangian"
     reward: str = "lagrangian"
     reinforce_networks: int = 10
-    evolution_children: int = 24
+    evolution_children: int = 18
     warmup_steps: int = 400
     search_steps: int = 600
     arch_every: int = 2
