@@ -105,7 +105,7 @@ def coverage_factor(count: int) -> float:
     Student's t through the first terms of its Cornish-Fisher expansion about the normal
     distribution (Abramowitz & Stegun, 26.7.5).
     """
-    z = 1.959964
+    z = Z95
     return z + (z**3 + z) / (4 * count) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * count**2)
 
 

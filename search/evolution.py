@@ -7,15 +7,14 @@ a little disturbed. A child that is not within the limits becomes the network wi
 keeps the most of its choices, which is a knapsack solved exactly.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latency.candidates import CandidateLatency
-from latency.errors import UsageError
-from search.derivation import derive
+from search.derivation import MostProbable
 
 Fitness = Callable[[Sequence[int]], tuple[float, float]]
 """Validation accuracy and loss of the network of these choices."""
@@ -81,10 +80,10 @@ class Evolution:
             self._score(self._nearest(wish, limits))
         return self._parents(limits)[0]
 
-    def front(self, limits: Sequence[float], others: Sequence[float] = ()) -> list[Scored]:
-        """The best network found at each of several limits of the first cost. Each limit's
-        networks are parents of the next one's."""
-        return [self.best((limit, *others)) for limit in sorted(limits)]
+    def front(self, limits: Sequence[float], others: Sequence[float] = ()) -> Iterator[Scored]:
+        """The best network found at each of several limits of the first cost, one after the other.
+        Each limit's networks are parents of the next one's."""
+        return (self.best((limit, *others)) for limit in sorted(limits))
 
     def _score(self, choices: tuple[int, ...]) -> None:
         if choices not in self.scored:
@@ -136,9 +135,4 @@ class Evolution:
 
     def _nearest(self, wish: NDArray[np.float64], limits: Sequence[float]) -> tuple[int, ...]:
         """The network of most utility near the limits, or else below them."""
-        first, *others = self.costs
-        rest = list(zip(others, limits[1:], strict=True))
-        try:
-            return derive(wish, first, limits[0], (1 - _BAND) * limits[0], rest)
-        except UsageError:
-            return derive(wish, first, limits[0], others=rest)
+        return MostProbable(wish, self.costs, _BAND)(limits)

@@ -10,6 +10,7 @@ from torch import Tensor
 from latency.candidates import CandidateLatency
 from latency.expected import ExpectedLatency
 from search.budget import Budget
+from search.gates import gate_to_alpha_gradient
 from search.penalties import Lagrangian, Penalty, make_penalty
 
 
@@ -19,7 +20,7 @@ class HardwareStep:
 
     `expected`: the expected cost, `multipliers`: the derivative of the loss by that cost as a
     share of its limit, both by the budget's name. `task_weight`: the loss's derivative by the task
-    loss. `gradient` (blocks, candidates): its derivative by the path probabilities, exact.
+    loss. `gradient` (blocks, candidates): its derivative by the architecture parameters, exact.
     """
 
     expected: Mapping[str, float]
@@ -43,18 +44,19 @@ class HardwareTerm:
     def step(self, probabilities: Tensor, task_loss: float) -> HardwareStep:
         """One step of every penalty, at path probabilities (blocks, candidates)."""
         expected, multipliers = {}, {}
-        probabilities, device = probabilities.detach().double().cpu(), probabilities.device
+        exact = probabilities.detach().double().cpu()
         task_weight = 1.0
-        gradient = torch.zeros_like(probabilities)
+        gradient = torch.zeros_like(exact)
         for budget in self.budgets:
             model = self.expected[budget.name]
-            value = float(model(probabilities))
+            value = float(model(exact))
             slope = self.penalties[budget.name].slope(task_loss, value)
             expected[budget.name] = value
             multipliers[budget.name] = slope.per_cost * budget.limit
             task_weight *= slope.task
             gradient += slope.per_cost * model.matrix
-        return HardwareStep(expected, multipliers, task_weight, gradient.to(device))
+        by_alpha = gate_to_alpha_gradient(gradient, exact).to(probabilities)
+        return HardwareStep(expected, multipliers, task_weight, by_alpha)
 
     def revise(self, name: str, costs: CandidateLatency) -> None:
         """Go by other costs for the budget of this name."""

@@ -47,16 +47,16 @@ def find_front(job: SearchJob, count: int, quiet: bool) -> Front:
         evolution = job.evolution(search, utility)
         first, *others = job.budgets
         top = min(first.limit, first.costs.slowest_ms)
+        limits = np.linspace(first.costs.fastest_ms, top, count).tolist()
         found = []
-        for limit in np.linspace(first.costs.fastest_ms, top, count):
-            limits = (float(limit), *(other.limit for other in others))
-            found.append((limits[0], evolution.best(limits)))
+        for scored in evolution.front(limits, [other.limit for other in others]):
+            found.append(scored)
             bar.update(task, advance=1)
-    networks = [job.space.network(scored.choices) for _, scored in found]
+    networks = [job.space.network(scored.choices) for scored in found]
     measured = _measured(job, networks)
     rows = [
         _row(job, limit, scored, network, measured.get(network.name))
-        for (limit, scored), network in zip(found, networks, strict=True)
+        for limit, scored, network in zip(limits, found, networks, strict=True)
     ]
     seconds = time.monotonic() - started
     front = Front(first.name, job.space.tag, job.data.name, job.seed, seconds, version(), rows)

@@ -51,12 +51,8 @@ class ProxylessG:
         """One architecture step on a validation batch."""
         sampled, active = self._sample(generator)
         task_loss, task_gradient = self._task_gradient(images, labels, sampled, active)
-        probabilities = self.supernet.probabilities.detach()
-        seen = self.hardware.step(probabilities, task_loss)
-        hardware_gradient = gate_to_alpha_gradient(seen.gradient, probabilities.double()).to(
-            probabilities.dtype
-        )
-        self._update(seen.task_weight * task_gradient, hardware_gradient, sampled)
+        seen = self.hardware.step(self.supernet.probabilities, task_loss)
+        self._update(seen.task_weight * task_gradient, seen.gradient, sampled)
         return ArchitectureStep(task_loss, seen.expected, seen.multipliers)
 
     def _sample(self, generator: np.random.Generator) -> tuple[Tensor, Tensor]:

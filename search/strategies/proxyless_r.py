@@ -24,7 +24,6 @@ from torch.nn import functional
 from latency.errors import unknown_name
 from search.compute import ON_CPU, Compute, widened
 from search.failures import finite
-from search.gates import gate_to_alpha_gradient
 from search.hardware import HardwareTerm
 from search.settings import REWARDS
 from search.strategies.base import AlphaOptimizer, ArchitectureStep
@@ -68,11 +67,9 @@ class ProxylessR:
             [self._reward(path, right) for path, right in zip(paths, rights.tolist(), strict=True)]
         )
         gradient = self._policy_gradient(paths, rewards)
-        probabilities = self.supernet.probabilities.detach()
-        seen = self.hardware.step(probabilities, task_loss)
+        seen = self.hardware.step(self.supernet.probabilities, task_loss)
         if self.reward == "lagrangian":
-            exact = gate_to_alpha_gradient(seen.gradient, probabilities.double())
-            gradient += exact.to(gradient.dtype)
+            gradient += seen.gradient
         with torch.no_grad():
             self.supernet.alpha.sub_(self.optimizer.rate(gradient) * gradient)
         return ArchitectureStep(task_loss, seen.expected, seen.multipliers)

@@ -50,7 +50,7 @@ def test_evolution_finds_what_was_planted_at_every_limit():
     generator = np.random.default_rng(0)
     evolution = Evolution(np.zeros(costs.matrix.shape), [costs], fitness, generator)
     limits = np.linspace(costs.fastest_ms, costs.slowest_ms, 6)
-    front = evolution.front(limits.tolist())
+    front = list(evolution.front(limits.tolist()))
     taken = costs.predict([scored.choices for scored in front])
     assert (taken <= limits + 1e-9).all()
     assert (taken >= 0.95 * limits).all()
