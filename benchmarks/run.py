@@ -42,7 +42,7 @@ from search import spaces
 from search.memory import saved_bytes
 from search.settings import preset
 from search.supernet import SuperNet
-from search.training import WeightOptimizer
+from search.training import Cosines, WeightOptimizer
 
 RESULTS = Path(__file__).parent / "results.json"
 BATCH = 8
@@ -142,7 +142,7 @@ def supernet() -> Iterator[Figure]:
 
 def _stepper(forward, parameters, settings, batch) -> Callable[[], float]:
     """A function that makes one weight step and tells its seconds."""
-    optimizer = WeightOptimizer(parameters, settings, 0.01, 1000)
+    optimizer = WeightOptimizer(parameters, settings, Cosines(((0.01, 1000),)))
 
     def step() -> float:
         start = time.perf_counter()

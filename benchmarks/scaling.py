@@ -29,26 +29,28 @@ _BATCH, _WARM, _STEPS, _ROUNDS = 128, 2, 12, 3
 
 def scaling() -> Iterator[Figure]:
     """Samples a second of a search of `mini` at one thread a process, global batches the same;
-    one process and two in turn, the median of the rounds."""
-    rounds = [(_rate(1), _rate(2)) for _ in range(_ROUNDS)]
-    one, two = (statistics.median(rates) for rates in zip(*rounds, strict=True))
-    yield Figure("samples a second, two processes / one", two / one, least=1.5)
-    yield Figure("  one process", one, unit="/s")
-    yield Figure("  two processes", two, unit="/s")
+    one process and two in turn, the median of the rounds: with batch norm by groups of half a
+    batch, and with that of the whole batch, of both processes."""
+    for what, group, least in (("by halves", _BATCH // 2, 1.5), ("of the whole batch", 0, None)):
+        rounds = [(_rate(1, group), _rate(2, group)) for _ in range(_ROUNDS)]
+        one, two = (statistics.median(rates) for rates in zip(*rounds, strict=True))
+        yield Figure(f"samples a second, 2 processes / 1, norm {what}", two / one, least=least)
+        yield Figure("  one process", one, unit="/s")
+        yield Figure("  two processes", two, unit="/s")
 
 
 BENCHMARKS = {"scaling": scaling}
 
 
-def _rate(world: int) -> float:
-    """Samples a second of so many processes."""
+def _rate(world: int, group: int) -> float:
+    """Samples a second of so many processes, with batch norm by groups of so many images."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = str(listening.getsockname()[1])
     shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     started = [
         subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, __file__, str(group)],
             env=os.environ | shared | {"RANK": str(rank), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             text=True,
@@ -62,18 +64,17 @@ def _rate(world: int) -> float:
 
 
 def main() -> None:
-    """One process: prints the samples a second of all."""
+    """One process, which is told the images of a group: prints the samples a second of all."""
     torch.set_num_threads(1)
     ranks = join()
+    compute = Compute(ranks=ranks, norm_batch_size=int(sys.argv[1]))
     space, data = spaces.load("mini"), load_dataset("digits")
     costs = size_costs(space, "macs")
     budget = Budget("macs", (costs.fastest_ms + costs.slowest_ms) / 2, costs)
     settings = SearchSettings(
         warmup_steps=0, search_steps=_WARM + _STEPS, batch_size=_BATCH, arch_batch_size=_BATCH
     )
-    training = SupernetTraining(
-        space, data, [budget], settings, seed=0, compute=Compute(ranks=ranks)
-    )
+    training = SupernetTraining(space, data, [budget], settings, seed=0, compute=compute)
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         unread = Checkpoint(Path(folder) / "search.pt", {}, every_seconds=math.inf)

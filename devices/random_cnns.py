@@ -169,7 +169,7 @@ class _RandomCnn(CnnWriter):
         return x
 
     def _next(self, x: str, width: int, depth: int, stride: int) -> str:
-        width = min(width, 768)
+        width = min(self._width(width * self.generator.uniform(1, 3)), 768)
         x = self.conv(x, width, stride, stride, activation="none")
         for _ in range(depth):
             side = self.shapes[x][1]

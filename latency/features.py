@@ -31,7 +31,7 @@ a layer as long as ten thousand; those of a depthwise convolution run at a quart
 
 _COSTS = {
     "none": "none",
-    "relu": "clip",
+    "relu": "relu",
     "relu6": "clip",
     "h_swish": "hard",
     "h_sigmoid": "hard",
@@ -39,9 +39,10 @@ _COSTS = {
     "silu": "smooth",
     "gelu": "exact",
 }
-"""Activations that cost alike."""
+"""Activations that cost alike: runtimes compute a ReLU with the convolution before it, and go over
+its output once more for any other."""
 
-_COST_ORDER = ("none", "clip", "hard", "smooth", "exact")
+_COST_ORDER = ("none", "relu", "clip", "hard", "smooth", "exact")
 _WEIGHTS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 1.0])
 """Of side, channels in, out and hidden, kernel, stride, groups, dilation, activation."""
 _TOLD_APART = (
@@ -55,7 +56,8 @@ _STRANGER = 3.0
 
 def physical_terms(op: OpSpec, sized: bool = False) -> dict[Term, float]:
     """Millions of multiply-accumulates and megabytes of every role of inner layer, for the whole
-    batch, and thousands of layers. `sized`: depthwise kernels of each size are a role."""
+    batch, thousands of layers, and megabytes that a kernel's activation goes over once more.
+    `sized`: depthwise kernels of each size are a role."""
     terms: dict[Term, float] = {LAUNCH: sum(not layer.is_nothing for layer in op.layers) / 1e3}
     for layer in op.layers:
         counted = {
@@ -67,6 +69,9 @@ def physical_terms(op: OpSpec, sized: bool = False) -> dict[Term, float]:
             if amount:
                 term = (role(layer, sized), what)
                 terms[term] = terms.get(term, 0.0) + amount
+    if op.kind in ("conv", "conv_add") and op.activation not in ("none", "relu"):
+        height, width, channels = op.out_shape
+        terms[_COSTS[op.activation], "bytes"] = op.batch * height * width * channels * 4e-6
     return terms
 
 
@@ -110,7 +115,7 @@ def place(op: OpSpec) -> NDArray[np.float64]:
     cost = _COSTS[op.activation]
     residual = op.kind == "mbconv" and op.stride == 1 and op.in_channels == op.out_channels
     has = [hidden == op.in_channels, bool(op.squeeze_excite), residual]
-    has += [cost == name for name in ("none", "hard", "smooth", "exact")]
+    has += [cost == name for name in ("none", "clip", "hard", "smooth", "exact")]
     has += [op.kind == kind for kind in _TOLD_APART]
     idle = [4 * _idle_octaves(channels) for channels in (op.in_channels, hidden, op.out_channels)]
     return np.array([*_octaves(op), *map(float, has), *idle, *_misaligned(op)])
@@ -163,7 +168,7 @@ def _activation_cost(op: OpSpec) -> float:
 
 @lru_cache(maxsize=8192)
 def _traits(op: OpSpec) -> tuple[object, ...]:
-    inside = _COSTS[op.activation] if op.kind == "mbconv" else ""
+    inside = _COSTS[op.activation].replace("relu", "clip") if op.kind == "mbconv" else ""
     return kernel_family(op), inside, bool(op.squeeze_excite), op.batch
 
 

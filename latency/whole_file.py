@@ -21,7 +21,9 @@ def whole_file(path: Path) -> Iterator[TextIO]:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:  # a full disk tells of no file
+            error.filename = str(path)
         Path(temporary).unlink(missing_ok=True)
         raise
 

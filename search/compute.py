@@ -8,13 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from latency.errors import UsageError, unknown_name
+from search.batch_norm import share_batch_norms
 from search.distributed import ALONE, Ranks
+from search.settings import SearchSettings
 
 DEVICES = ("auto", "cpu", "cuda")
 
 Module = TypeVar("Module", bound=nn.Module)
 
 _DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_USUAL = SearchSettings()
 
 _GATE_SCALE = 1024.0
 """By what the validation loss is multiplied in float16, whose small gradients would be zero."""
@@ -23,23 +27,37 @@ _GATE_SCALE = 1024.0
 @dataclass(frozen=True)
 class Compute:
     """A device, the precision of what autocast lowers (`search.settings.PRECISIONS`; weights and
-    architecture parameters stay float32), and the ranks that share each batch."""
+    architecture parameters stay float32), the ranks that share each batch, and how many images a
+    batch norm goes by (0: the batch)."""
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: str = "float32"
     ranks: Ranks = ALONE
+    norm_batch_size: int = 0
 
     @classmethod
-    def on(cls, device: str, precision: str = "float32", ranks: Ranks = ALONE) -> "Compute":
-        """On a device of `DEVICES`; `auto` is a GPU where there is one. Raises `UsageError` where
-        there is none."""
+    def on(cls, device: str, settings: SearchSettings = _USUAL, ranks: Ranks = ALONE) -> "Compute":
+        """As the settings say, on a device of `DEVICES`; `auto` is a GPU where there is one.
+        Raises `UsageError` where there is none."""
         if device not in DEVICES:
             raise unknown_name("device to train on", device, DEVICES)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cuda" and not torch.cuda.is_available():
             raise UsageError("--train-on cuda: torch sees no CUDA device; give --train-on cpu")
-        return cls(torch.device(device), precision, ranks)
+        return cls(torch.device(device), settings.precision, ranks, settings.norm_batch_size)
+
+    def check(self, *batch_sizes: int) -> None:
+        """Raises `UsageError` for batches that do not fall into the ranks' equal parts, and those
+        into the groups that a batch norm goes by."""
+        self.ranks.check(*batch_sizes)
+        group, world = self.norm_batch_size, self.ranks.world
+        for size in batch_sizes if group else ():
+            if size // world % group:
+                raise UsageError(
+                    f"a batch of {size} images, {size // world} a process, does not fall into "
+                    f"groups of {group}; give a --norm-batch that divides {size // world}"
+                )
 
     def autocast(self) -> AbstractContextManager[object]:
         """In which forward passes run."""
@@ -57,7 +75,7 @@ class Compute:
 
     def place(self, module: Module) -> Module:
         """The module on the device, channels last, in step with the other ranks."""
-        self.ranks.sync(module)
+        share_batch_norms(module, self.ranks.world, self.norm_batch_size)
         return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def bring(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,15 +3,14 @@
 All of them hold the same weights, sample the same paths (from the seed and the step alone), and
 compute their part of every batch. What is a mean over the batch is then averaged over the ranks:
 gradients of the weights that ran, gradients of the gates, losses, and, so that the number of
-processes changes nothing, the moments of batch norm. Torch's own synchronised batch norm is for
-GPUs only; `SyncedBatchNorm` is for every backend.
+processes changes nothing, the moments of batch norm (`search.batch_norm`).
 """
 
 import datetime
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -77,15 +76,13 @@ class Ranks:
         distributed.broadcast_object_list(box)
         return box[0]  # type: ignore[return-value]
 
-    def sync(self, module: nn.Module) -> None:
-        """Have the module's batch norms go by the moments of the whole batch; names and state
-        stay what they were."""
-        if self.world > 1:
-            for name, child in module.named_children():
-                if type(child) is nn.BatchNorm2d:
-                    setattr(module, name, SyncedBatchNorm.of(child))
-                else:
-                    self.sync(child)
+    def average_buffers(self, module: nn.Module) -> None:
+        """Average the module's running moments, in one message."""
+        running = [value for value in module.buffers() if value.is_floating_point()]
+        if self.world > 1 and running:
+            mean = self.mean(torch.cat([value.flatten() for value in running]))
+            for value, part in zip(running, mean.split([v.numel() for v in running]), strict=True):
+                value.copy_(part.view_as(value))
 
 
 ALONE = Ranks()
@@ -110,63 +107,3 @@ def leave() -> None:
     """End what `join` began, without waiting for the others."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
-
-
-class SyncedBatchNorm(nn.BatchNorm2d):
-    """Batch norm by the moments of the batches of all ranks, which are of equal size (Peng et
-    al., MegDet, CVPR 2018, section 3.3). In evaluation mode it is `BatchNorm2d`."""
-
-    @classmethod
-    def of(cls, norm: nn.BatchNorm2d) -> "SyncedBatchNorm":
-        """A batch norm with the parameters and the running moments of another."""
-        synced = cls(norm.num_features, norm.eps, norm.momentum)
-        synced.weight, synced.bias = norm.weight, norm.bias
-        synced.running_mean, synced.running_var = norm.running_mean, norm.running_var
-        synced.num_batches_tracked = norm.num_batches_tracked
-        return synced
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(x)
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        own_variance, own_mean = torch.var_mean(wide, (0, 2, 3), correction=0)
-        moments = torch.stack([own_mean.double(), own_variance.double() + own_mean.double() ** 2])
-        mean, square = _Mean.apply(moments)
-        variance = square - mean**2
-        self._track(mean.detach(), variance.detach(), x.numel() // x.shape[1])
-        scale = self.weight * (variance + self.eps).rsqrt().to(wide.dtype)
-        shift = self.bias - mean.to(wide.dtype) * scale
-        return torch.addcmul(_per_channel(shift), wide, _per_channel(scale)).to(x.dtype)
-
-    @torch.no_grad()
-    def _track(self, mean: Tensor, variance: Tensor, own_values: int) -> None:
-        """Move the running moments, that of the variance without bias."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        values = own_values * distributed.get_world_size()
-        unbiased = variance * values / max(1, values - 1)
-        self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
-        self.running_var.lerp_(unbiased.to(self.running_var), self.momentum)
-        self.num_batches_tracked += 1
-
-
-class _Mean(torch.autograd.Function):
-    """The mean over all ranks; so is its gradient, of the sum of all ranks' losses."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:
-        total = value.clone()
-        distributed.all_reduce(total)
-        return total / distributed.get_world_size()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone()
-        distributed.all_reduce(total)
-        return total / distributed.get_world_size()
-
-
-def _per_channel(values: Tensor) -> Tensor:
-    return values[None, :, None, None]

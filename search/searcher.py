@@ -28,7 +28,7 @@ from search.space import SearchSpace
 from search.strategies import make_strategy
 from search.strategies.base import ArchitectureStep
 from search.supernet import SuperNet
-from search.training import WeightOptimizer, seeded
+from search.training import Cosines, WeightOptimizer, seeded
 
 _WEIGHT_BATCHES, _WEIGHT_PATHS, _ARCH_BATCHES, _ARCH_PATHS, _TRAIN_BATCHES = range(5)
 _DROPPED_PATHS = 7
@@ -78,14 +78,14 @@ class SupernetTraining:
         revise: Revise | None = None,
         compute: Compute = ON_CPU,
     ) -> None:
-        compute.ranks.check(settings.batch_size, settings.arch_batch_size)
+        compute.check(settings.batch_size, settings.arch_batch_size)
         with seeded(seed):
             self.supernet = compute.place(SuperNet(space))
         self.compute = compute
         self.space, self.data, self.settings, self.seed = space, data, settings, seed
         self.total_steps = settings.warmup_steps + settings.search_steps
         self.optimizer = WeightOptimizer(
-            self.supernet.weights(), settings, settings.learning_rate, self.total_steps, compute
+            self.supernet.weights(), settings, Cosines(settings.search_cosines), compute
         )
         self.hardware = HardwareTerm(budgets, settings.penalty)
         self.strategy = make_strategy(self.supernet, self.hardware, settings, compute)
@@ -108,6 +108,8 @@ class SupernetTraining:
             report = self._one_step()
             if report.expected is not None:
                 self.history.append(self._entry(report))
+            if self.step == self.total_steps:
+                ranks.average_buffers(self.supernet)
             if ranks.is_first:
                 checkpoint.release()
                 on_step(report)
@@ -215,7 +217,7 @@ class NetworkTraining:
         seed: int,
         compute: Compute = ON_CPU,
     ) -> None:
-        compute.ranks.check(settings.train_batch_size)
+        compute.check(settings.train_batch_size)
         with seeded(seed):
             self.module = compute.place(NetworkModule(network.ops))
         self.compute = compute
@@ -233,8 +235,7 @@ class NetworkTraining:
         self.optimizer = WeightOptimizer(
             self.module.parameters(),
             settings,
-            settings.train_learning_rate,
-            self.total_steps,
+            Cosines(((settings.train_learning_rate, self.total_steps),)),
             compute,
         )
         self.step = 0
@@ -251,6 +252,8 @@ class NetworkTraining:
             with self._path_dropout():
                 loss = self.optimizer.step(self.step, self.module, *batch)
             self.step += 1
+            if self.step == self.total_steps:
+                ranks.average_buffers(self.module)
             if ranks.is_first:
                 checkpoint.release()
                 on_step(StepReport(self.step, self.total_steps, loss, self.optimizer.rate))

@@ -17,8 +17,10 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 class SearchSettings:
     """Architecture: `search.strategies`. Weights: SGD with Nesterov momentum, cosine schedule,
     label smoothing; `warmup_steps` of them alone, then `search_steps` with an architecture step
-    after every `arch_every`. The derived network is trained from scratch for `train_steps`.
+    after every `arch_every`. The warm-up has a cosine of its own where `warmup_learning_rate`, its
+    peak, is not 0. The derived network is trained from scratch for `train_steps`.
     `path_dropout`: to what rate branches are left out of it then (`search.path_dropout`).
+    `norm_batch_size`: images whose moments a batch norm goes by, 0 for the whole batch.
     `workers`: processes that read and augment images ahead, a series of batches. `precision`: of
     what autocast lowers; weights and architecture parameters stay float32."""
 
@@ -34,6 +36,7 @@ class SearchSettings:
     batch_size: int = 64
     arch_batch_size: int = 64
     learning_rate: float = 0.05
+    warmup_learning_rate: float = 0.0
     arch_learning_rate: float = 1e-3
     train_steps: int = 500
     train_batch_size: int = 64
@@ -42,6 +45,7 @@ class SearchSettings:
     weight_decay: float = 4e-5
     label_smoothing: float = 0.1
     path_dropout: float = 0.0
+    norm_batch_size: int = 0
     workers: int = 0
     precision: str = "float32"
 
@@ -51,6 +55,7 @@ class SearchSettings:
         train_steps: int | None = None,
         learning_rate: float | None = None,
         batch_size: int | None = None,
+        norm_batch_size: int | None = None,
         **words: str | None,
     ) -> "SearchSettings":
         """The same settings with what the user chose; None keeps what is there.
@@ -68,12 +73,15 @@ class SearchSettings:
             raise UsageError(f"--learning-rate {learning_rate:g}: it is a number over 0")
         if batch_size is not None and batch_size < 2:
             raise UsageError(f"--batch-size {batch_size}: batch norm takes 2 images or more")
+        if norm_batch_size is not None and norm_batch_size < 2:
+            raise UsageError(f"--norm-batch {norm_batch_size}: batch norm takes 2 images or more")
         chosen: dict[str, Any] = {name: word for name, word in words.items() if word is not None}
         for name, word in chosen.items():
             if word not in _WORDS[name]:
                 raise unknown_name(name, word, _WORDS[name])
         if learning_rate is not None:
             chosen |= dict.fromkeys(("learning_rate", "train_learning_rate"), learning_rate)
+            chosen["warmup_learning_rate"] = learning_rate if self.warmup_learning_rate else 0.0
         if batch_size is not None:
             sizes = ("batch_size", "arch_batch_size", "train_batch_size")
             chosen |= dict.fromkeys(sizes, batch_size)
@@ -84,8 +92,20 @@ class SearchSettings:
             warmup_steps=warmup,
             search_steps=total - warmup,
             train_steps=train_steps or self.train_steps,
+            norm_batch_size=norm_batch_size or self.norm_batch_size,
             **chosen,
         )
+
+    @property
+    def search_cosines(self) -> tuple[tuple[float, int], ...]:
+        """Peak and steps of each cosine of the supernet's training (`search.training.Cosines`)."""
+        parts = (
+            (self.warmup_learning_rate, self.warmup_steps),
+            (self.learning_rate, self.search_steps),
+        )
+        if self.warmup_learning_rate:
+            return parts
+        return ((self.learning_rate, self.warmup_steps + self.search_steps),)
 
     @property
     def as_dict(self) -> dict[str, object]:
@@ -95,6 +115,7 @@ class SearchSettings:
 
 RESUMABLE = (
     "learning_rate",
+    "warmup_learning_rate",
     "train_learning_rate",
     "batch_size",
     "arch_batch_size",

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,8 +18,29 @@ from search.settings import SearchSettings
 _EVALUATION_BATCH = 64
 
 
+@dataclass(frozen=True)
+class Cosines:
+    """Learning rates of half cosines, one after the other: the peak and the steps of each. Each
+    falls from its peak to zero, after a linear rise over the first twentieth of its steps."""
+
+    parts: tuple[tuple[float, int], ...]
+
+    @property
+    def peak(self) -> float:
+        return max(peak for peak, _ in self.parts)
+
+    def at(self, step: int) -> float:
+        """The learning rate of a step."""
+        for peak, steps in self.parts:
+            if step < steps:
+                rise = min(1.0, (step + 1) / max(1, steps // 20))
+                return peak * rise * (1 + math.cos(math.pi * step / steps)) / 2
+            step -= steps
+        return 0.0
+
+
 class WeightOptimizer:
-    """SGD with Nesterov momentum and a cosine schedule over `total_steps`.
+    """SGD with Nesterov momentum at the rates of a schedule.
 
     Parameters without a gradient stand still: in a supernet, those of the paths not sampled.
     """
@@ -27,8 +49,7 @@ class WeightOptimizer:
         self,
         parameters: Iterable[nn.Parameter],
         settings: SearchSettings,
-        learning_rate: float,
-        total_steps: int,
+        schedule: Cosines,
         compute: Compute = ON_CPU,
     ) -> None:
         self.parameters = list(parameters)
@@ -40,13 +61,12 @@ class WeightOptimizer:
                 {"params": matrices, "weight_decay": settings.weight_decay},
                 {"params": vectors, "weight_decay": 0.0},
             ],
-            lr=learning_rate,
+            lr=schedule.peak,
             momentum=settings.momentum,
             nesterov=True,
         )
-        self.learning_rate = learning_rate
+        self.schedule = schedule
         self.label_smoothing = settings.label_smoothing
-        self.total_steps = total_steps
 
     @property
     def rate(self) -> float:
@@ -64,10 +84,10 @@ class WeightOptimizer:
             return self._gradients(forward, images[:size], labels[:size])
 
         ranks = self.compute.ranks
-        with explained(step, self.learning_rate, len(labels), gradients, ranks):
+        with explained(step, self.schedule.peak, len(labels), gradients, ranks):
             loss = gradients(len(labels))
             for group in self.sgd.param_groups:
-                group["lr"] = cosine(self.learning_rate, step, self.total_steps)
+                group["lr"] = self.schedule.at(step)
             self.scaler.step(self.sgd)
             self.scaler.update()
         return loss
@@ -99,13 +119,6 @@ class WeightOptimizer:
         """Take up a state that a checkpoint kept."""
         self.sgd.load_state_dict(state["sgd"])
         self.scaler.load_state_dict(state["scaler"])
-
-
-def cosine(peak: float, step: int, total_steps: int) -> float:
-    """Learning rate falling from `peak` to zero along half a cosine, after a linear rise over
-    the first twentieth of the steps."""
-    rise = max(1, total_steps // 20)
-    return peak * min(1.0, (step + 1) / rise) * (1 + math.cos(math.pi * step / total_steps)) / 2
 
 
 @torch.no_grad()

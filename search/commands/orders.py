@@ -100,7 +100,7 @@ def _follow(data: str, train_on: str) -> None:
     unused = Checkpoint(Path(os.devnull), {})  # the first process alone reads and writes it
     try:
         while (order := ranks.from_first(_nothing)) is not None:
-            compute = Compute.on(train_on, order.settings.precision, ranks)
+            compute = Compute.on(train_on, order.settings, ranks)
             order.training(dataset, compute).run(unused, lambda report: None)
     except RuntimeError as error:
         said = str(error).splitlines()[0]

@@ -3,14 +3,17 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from latency.candidates import CandidateLatency
 from latency.units import format_count, format_ms
 from search.commands.console import print_table
 from search.result import BudgetResult, SearchResult
+from search.space import SearchSpace
 
 if TYPE_CHECKING:
     from search.commands.front_job import Front
@@ -117,3 +120,17 @@ def _ms(value: float | None) -> str:
 
 def _with_interval(ms: float, high_ms: float) -> str:
     return f"{format_ms(ms)} ± {100 * (high_ms / ms - 1):.1f} %"
+
+
+def print_range(costs: CandidateLatency, space: SearchSpace, as_json: bool) -> None:
+    """What the fastest and the slowest network of a space take."""
+    if as_json:
+        answer = {
+            "space": space.tag,
+            "fastest_ms": costs.fastest_ms,
+            "slowest_ms": costs.slowest_ms,
+        }
+        print(json.dumps(answer))
+    else:
+        fastest, slowest = format_ms(costs.fastest_ms), format_ms(costs.slowest_ms)
+        print(f"{space.tag}: {Decimal(space.size):.1e} networks, from {fastest} to {slowest}")

@@ -1,49 +1,26 @@
 """`lat-search`: the network that meets a budget on a device."""
 
-import fcntl
-import json
-import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from decimal import Decimal
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from latency.candidates import CandidateLatency
 from latency.errors import LatError, UsageError, extra
 from latency.units import format_ms
 from search import spaces
-from search.budget import SIZES, AskedBudget, Budget, check_together
+from search.budget import Budget
 from search.commands.console import notice, run
-from search.commands.goals import fitting_memory, goal_of, parse_budgets, size_budgets
+from search.commands.goals import parse_budgets
 from search.commands.orders import led
-from search.commands.printing import print_front, print_result, print_trained
+from search.commands.printing import print_front, print_range, print_result, print_trained
 from search.commands.report_command import write_or_notice
+from search.commands.run_folder import run_folder
 from search.commands.target_names import known_targets
-from search.commands.targets import Target, resolve
 from search.presets import known as known_settings
-from search.presets import load_settings
-from search.settings import SearchSettings, preset
-from search.space import SearchSpace
-
-RUN_FILES = (
-    "checkpoint",
-    "result.json",
-    "report.html",
-    "network.json",
-    "model.onnx",
-    "model.tflite",
-    "model.npz",
-    "pareto.json",
-    "pareto",
-    "retrain.json",
-    "tensorboard",
-)
-"""What a run leaves in its folder."""
+from search.result import SearchResult
 
 
 @led
@@ -105,6 +82,10 @@ def search_command(
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Images a step, of all processes together.")
+    ] = None,
+    norm_batch: Annotated[
+        int | None,
+        typer.Option(help="Images whose moments a batch norm goes by; the whole batch otherwise."),
     ] = None,
     precision: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16 (autocast).")
@@ -176,15 +157,14 @@ def search_command(
     """
     started = time.monotonic()
     with extra("train"):
-        from search.commands.as_you_go import AsYouGo
         from search.commands.baseline_job import baselines
         from search.commands.front_job import find_front
         from search.commands.retrain_job import network_to_train, retrain
         from search.commands.search_job import SearchJob
+        from search.commands.search_plan import Asked, SearchPlan, settings_for
         from search.compute import Compute
         from search.data import load_dataset
         from search.distributed import join
-        from search.hardware import HardwareTerm
     words: dict[str, Any] = {
         "steps": steps,
         "train_steps": train_steps,
@@ -194,53 +174,36 @@ def search_command(
         "reward": reward,
         "learning_rate": learning_rate,
         "batch_size": batch_size,
+        "norm_batch_size": norm_batch,
         "precision": precision,
     }
+    dataset = load_dataset(data)
     if retrained is not None:
-        dataset = load_dataset(data)
         network = network_to_train(retrained, resolution, dataset.classes)
-        settings = _settings(settings_file, preset(space), len(dataset.train)).with_choices(**words)
+        settings = settings_for(settings_file, space, network.input_shape[0], dataset, words)
         folder = out or Path("runs") / f"retrain-{network.name}"
-        compute = Compute.on(train_on, settings.precision, join())
-        with _run_folder(folder, resume, overwrite):
+        compute = Compute.on(train_on, settings, join())
+        with run_folder(folder, resume, overwrite):
             done = retrain(network, dataset, settings, seed, folder, as_json, compute)
             print_trained(done, folder, as_json)
         _tell_broken(dataset.broken)
         return
-    asked = parse_budgets(budget or _whole_range(pareto, only_range), target)
     if pareto is not None and pareto < 2:
         raise UsageError(f"--pareto {pareto}: a front has two networks or more")
-    targets = {one.name: resolve(one.name) for one in asked if one.name and one.name not in SIZES}
-    dataset = load_dataset(data)
-    searched = _space(space, targets, dataset.classes, resolution, width, asked)
-    usual = preset(searched.name, searched.resolution)
-    settings = _settings(settings_file, usual, len(dataset.train)).with_choices(**words)
-    as_you_go = None
-    if measure_as_you_go:
-        as_you_go = AsYouGo(targets[str(asked[0].name)], searched, sigmas)
-    goals = [
-        as_you_go.goal(one)
-        if as_you_go and one is asked[0]
-        else goal_of(targets[one.name], searched, one, sigmas, predicted, as_json)
-        for one in asked
-        if one.name in targets
-    ]
+    budgets = parse_budgets(budget or _whole_range(pareto, only_range), target)
+    asked = Asked(budgets, space, resolution, width, predicted, measure_as_you_go, sigmas)
+    plan = SearchPlan.of(asked, dataset.classes, as_json)
     if only_range:
-        _print_range(goals[0].budget.costs, searched, as_json)
+        print_range(plan.goals[0].budget.costs, plan.space, as_json)
         return
-    sizes = size_budgets(searched, asked)
-    budgets = [*(goal.budget for goal in goals), *sizes]
-    for one in budgets:
-        if text := one.check():
-            notice(text)
-    check_together(budgets)
-    HardwareTerm(budgets, settings.penalty)  # refuses what it cannot be for, before any work
-    folder = out or _default_folder(goals[0].budget, searched.name, pareto)
+    of_space = plan.space.name, plan.space.resolution
+    settings = settings_for(settings_file, *of_space, dataset, words)
+    plan.check(settings)
+    folder = out or _default_folder(plan.budgets[0], plan.space.name, pareto)
     supernet = trained / "checkpoint" / "search.pt" if trained else None
-    compute = Compute.on(train_on, settings.precision, join())
-    held_to = goals, sizes, searched, dataset, settings, seed
-    job = SearchJob(*held_to, folder, supernet, as_you_go, compute)
-    with _run_folder(folder, resume, overwrite):
+    compute = Compute.on(train_on, settings, join())
+    job = SearchJob(plan, dataset, settings, seed, folder, supernet, compute)
+    with run_folder(folder, resume, overwrite):
         if pareto is not None:
             print_front(find_front(job, pareto, as_json), folder, as_json)
             if (folder / "result.json").exists():
@@ -249,22 +212,11 @@ def search_command(
         compare = partial(baselines, count=random_networks)
         result = job.run(started, as_json, largest, compare)
         write_or_notice(folder)
-    if as_you_go:
-        as_you_go.tell()
+    if plan.as_you_go:
+        plan.as_you_go.tell()
     _tell_broken(dataset.broken)
     print_result(result, folder, as_json)
-    for broken in (one for one in result.budgets if not one.meets):
-        took = broken.measured_high or broken.predicted_high
-        over = 100 * (took / broken.limit - 1)
-        raise LatError(
-            f"the network takes up to {format_ms(took)} on {broken.name}, "
-            f"{over:.1f} % over the budget of {format_ms(broken.limit)}"
-        )
-
-
-def _settings(name: str | None, usual: SearchSettings, images: int) -> SearchSettings:
-    """Those that --settings names, or the usual ones."""
-    return usual if name is None else load_settings(name, images)
+    _raise_if_over(result)
 
 
 def _tell_broken(broken: Mapping[str, str]) -> None:
@@ -281,71 +233,21 @@ def _whole_range(pareto: int | None, only_range: bool) -> list[str]:
     return ["100%"]
 
 
-def _space(
-    name: str,
-    targets: Mapping[str, Target],
-    classes: int,
-    resolution: int | None,
-    width: float,
-    asked: Sequence[AskedBudget],
-) -> SearchSpace:
-    """The space that is searched, for the targets' batch and within the memory budget."""
-    batches = {name: target.batch for name, target in targets.items()}
-    if len(set(batches.values())) > 1:
-        raise UsageError(f"the targets compute batches of different sizes: {batches}")
-    options: dict[str, Any] = {
-        "width": width,
-        "classes": classes,
-        "batch": next(iter(batches.values())),
-    }
-    if resolution is not None:
-        options["resolution"] = resolution
-    return fitting_memory(spaces.load(name, **options), asked)
-
-
 def _default_folder(budget: Budget, space: str, pareto: int | None) -> Path:
     target = Path(budget.name).stem
     what = f"front{pareto}" if pareto else f"{budget.limit:.4g}ms"
     return Path("runs") / f"{target}-{space}-{what}"
 
 
-@contextmanager
-def _run_folder(folder: Path, resume: bool, overwrite: bool) -> Iterator[None]:
-    """Claim the folder for one run at a time; `UsageError` where it holds another run."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be written to: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"{folder}: another search is running in it; give --out") from None
-        held = [name for name in RUN_FILES if (folder / name).exists()]
-        if held and not (resume or overwrite):
-            raise UsageError(
-                f"{folder} holds another run ({held[0]}); go on with it by --resume, replace it "
-                "by --overwrite, or give another --out"
-            )
-        if overwrite and not resume:
-            for name in held:
-                path = folder / name
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        yield
-
-
-def _print_range(costs: CandidateLatency, space: SearchSpace, as_json: bool) -> None:
-    if as_json:
-        answer = {
-            "space": space.tag,
-            "fastest_ms": costs.fastest_ms,
-            "slowest_ms": costs.slowest_ms,
-        }
-        print(json.dumps(answer))
-    else:
-        fastest, slowest = format_ms(costs.fastest_ms), format_ms(costs.slowest_ms)
-        print(f"{space.tag}: {Decimal(space.size):.1e} networks, from {fastest} to {slowest}")
+def _raise_if_over(result: SearchResult) -> None:
+    """`LatError` for the first budget that the network does not meet."""
+    for broken in (one for one in result.budgets if not one.meets):
+        took = broken.measured_high or broken.predicted_high
+        over = 100 * (took / broken.limit - 1)
+        raise LatError(
+            f"the network takes up to {format_ms(took)} on {broken.name}, "
+            f"{over:.1f} % over the budget of {format_ms(broken.limit)}"
+        )
 
 
 def main() -> None:

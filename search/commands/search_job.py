@@ -21,8 +21,8 @@ from search.budget import Budget
 from search.checkpoint import Checkpoint
 from search.commands.console import notice, progress_bar, version
 from search.commands.curves import Curves
-from search.commands.goals import Goal
 from search.commands.orders import SearchOrder, TrainOrder, shared_search, shared_training
+from search.commands.search_plan import SearchPlan
 from search.compute import ON_CPU, Compute
 from search.confirmation import (
     Attempt,
@@ -40,7 +40,6 @@ from search.fitness import supernet_fitness
 from search.result import BudgetResult, SearchResult
 from search.searcher import NetworkTraining, Revise, StepReport, SupernetTraining
 from search.settings import RESUMABLE, SearchSettings
-from search.space import SearchSpace
 from search.training import accuracy
 
 _TRAININGS = 3
@@ -54,33 +53,27 @@ Compare = Callable[["SearchJob", Attempt, Progress, bool], list[dict[str, Any]]]
 
 
 class SearchJob:
-    """A search of `space` for the targets of `goals` under their budgets and those of `sizes`,
-    whose files are kept in `folder`. The first goal is what the network makes use of.
+    """A search as planned, whose files are kept in `folder`.
 
     The job goes on from what it finds in `folder`: the supernet's checkpoint, the networks that
     were derived and measured already, the trained network's checkpoint. `trained`: the checkpoint
-    of another run, whose supernet is taken instead of training one. `revise`: see
-    `search.searcher`.
+    of another run, whose supernet is taken instead of training one.
     """
 
     def __init__(
         self,
-        goals: Sequence[Goal],
-        sizes: Sequence[Budget],
-        space: SearchSpace,
+        plan: SearchPlan,
         data: Dataset,
         settings: SearchSettings,
         seed: int,
         folder: Path,
         trained: Path | None = None,
-        revise: Revise | None = None,
         compute: Compute = ON_CPU,
     ) -> None:
-        self.goals, self.sizes = tuple(goals), tuple(sizes)
-        self.space, self.data, self.settings, self.seed = space, data, settings, seed
-        self.folder, self.trained, self.revise = folder, trained, revise
-        self.compute = compute
-        self.budgets = (*(goal.budget for goal in goals), *sizes)
+        self.goals, self.budgets, self.space = plan.goals, plan.budgets, plan.space
+        self.revise: Revise | None = plan.as_you_go
+        self.data, self.settings, self.seed = data, settings, seed
+        self.folder, self.trained, self.compute = folder, trained, compute
 
     def run(
         self, started: float, quiet: bool, with_largest: bool, compare: Compare

@@ -18,7 +18,7 @@ from search.toml_file import Section, read_toml
 
 _BATCHES = {"warmup": "batch_size", "search": "batch_size", "train": "train_batch_size"}
 """Phases, and the batches that their epochs consist of."""
-_MAY_BE_ZERO = ("warmup_steps", "workers")
+_MAY_BE_ZERO = ("warmup_steps", "workers", "norm_batch_size", "warmup_learning_rate")
 _BELOW = {"momentum": 1.0, "label_smoothing": 1.0, "path_dropout": 0.5}
 
 

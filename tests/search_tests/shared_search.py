@@ -1,4 +1,4 @@
-"""A short search, as one process of several runs it: FOLDER STRATEGY."""
+"""A short search, as one process of several runs it: FOLDER STRATEGY NORM_BATCH."""
 
 import sys
 from dataclasses import replace
@@ -34,7 +34,7 @@ def small_search(ranks: Ranks = ALONE, **words: Any) -> SupernetTraining:
     costs = size_costs(space, "macs")
     budget = Budget("macs", (costs.fastest_ms + costs.slowest_ms) / 2, costs)
     settings = replace(SETTINGS, **words)
-    compute = Compute(precision=settings.precision, ranks=ranks)
+    compute = Compute.on("cpu", settings, ranks)
     return SupernetTraining(
         space, load_dataset("digits"), [budget], settings, seed=0, compute=compute
     )
@@ -54,7 +54,7 @@ def exact_search(ranks: Ranks = ALONE, **words: Any) -> SupernetTraining:
 
 if __name__ == "__main__":
     folder, ranks = Path(sys.argv[1]), join()
-    training = exact_search(ranks, strategy=sys.argv[2])
+    training = exact_search(ranks, strategy=sys.argv[2], norm_batch_size=int(sys.argv[3]))
     training.run(Checkpoint(folder / f"checkpoint-{ranks.rank}.pt", {}), lambda report: None)
     torch.save(training.supernet.state_dict(), folder / f"{ranks.rank}.pt")
     leave()

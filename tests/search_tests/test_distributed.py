@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from shared_search import exact_search
-from torch import nn
 
 from latency import UsageError
 from search.checkpoint import Checkpoint
-from search.distributed import Ranks, SyncedBatchNorm
+from search.compute import Compute
+from search.distributed import Ranks
 
 SCRIPT = Path(__file__).parent / "shared_search.py"
 
@@ -51,12 +51,14 @@ def together(world: int, *words: str, **environment: str) -> list[subprocess.Com
     ]
 
 
-@pytest.mark.parametrize("strategy", ["proxyless-g", "proxyless-r"])
-def test_two_processes_find_the_architecture_that_one_does(tmp_path, strategy):
-    done = together(2, str(SCRIPT), str(tmp_path), strategy)
+@pytest.mark.parametrize(
+    ("strategy", "norm_batch"), [("proxyless-g", 0), ("proxyless-r", 0), ("proxyless-g", 4)]
+)
+def test_two_processes_find_the_architecture_that_one_does(tmp_path, strategy, norm_batch):
+    done = together(2, str(SCRIPT), str(tmp_path), strategy, str(norm_batch))
     assert [process.returncode for process in done] == [0, 0], done[0].stderr + done[1].stderr
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
-    training = exact_search(strategy=strategy)
+    training = exact_search(strategy=strategy, norm_batch_size=norm_batch)
     training.run(Checkpoint(tmp_path / "alone.pt", {}), lambda report: None)
     alone = training.supernet.state_dict()
     for name, value in first.items():
@@ -73,16 +75,10 @@ def test_batches_that_do_not_fall_into_equal_parts_are_refused():
         Ranks(0, 2).check(32, 33)
 
 
-def test_a_synced_batch_norm_keeps_names_and_evaluates_like_the_one_it_replaces():
-    norm = nn.BatchNorm2d(3)
-    norm(torch.randn(8, 3, 4, 4))
-    module = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(norm))
-    before, x = dict(module.state_dict()), torch.randn(2, 3, 4, 4)
-    expected = module.eval()(x)
-    Ranks(0, 2).sync(module)
-    assert isinstance(module[1][0], SyncedBatchNorm)
-    assert module.state_dict().keys() == before.keys()
-    assert torch.equal(module.eval()(x), expected)
+def test_batches_that_do_not_fall_into_groups_are_refused():
+    with pytest.raises(UsageError, match=r"16 a process, .* groups of 32; .* divides 16"):
+        Compute(ranks=Ranks(0, 4), norm_batch_size=32).check(64)
+    Compute(ranks=Ranks(0, 2), norm_batch_size=32).check(64)
 
 
 def test_lat_search_started_as_two_processes_writes_one_run(tmp_path, mini_csv):

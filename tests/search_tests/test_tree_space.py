@@ -28,7 +28,7 @@ from search.space import Cell, SearchSpace
 from search.spaces import cifar_tree
 from search.strategies.proxyless_g import ProxylessG
 from search.supernet import SuperNet
-from search.training import WeightOptimizer
+from search.training import Cosines, WeightOptimizer
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def expected_ms(supernet: SuperNet, costs: CandidateLatency) -> float:
 
 def test_a_search_lowers_the_expected_latency_to_the_budget(supernet, space, costs, generator):
     budget_ms = (costs.fastest_ms + costs.slowest_ms) / 3
-    optimizer = WeightOptimizer(supernet.weights(), SearchSettings(), 0.05, 6)
+    optimizer = WeightOptimizer(supernet.weights(), SearchSettings(), Cosines(((0.05, 6),)))
     hardware = HardwareTerm([Budget("toy", budget_ms, costs)])
     strategy = ProxylessG(supernet, hardware, "two", learning_rate=0.1)
     before = expected_ms(supernet, costs)
@@ -207,7 +207,7 @@ def test_a_network_of_published_trees_trains_with_path_dropout():
     network = tree_network("narrow", f"2 | 24 | {' '.join(trees)}", resolution=16)
     torch.manual_seed(0)
     module = NetworkModule(network.ops)
-    optimizer = WeightOptimizer(module.parameters(), SearchSettings(), 0.05, 20)
+    optimizer = WeightOptimizer(module.parameters(), SearchSettings(), Cosines(((0.05, 20),)))
     losses = []
     for step in range(20):
         images, labels = coloured(32, seed=step)

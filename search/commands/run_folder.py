@@ -1,0 +1,50 @@
+"""The folder of a run: one run at a time, and no run lost by another."""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from latency.errors import UsageError
+
+RUN_FILES = (
+    "checkpoint",
+    "result.json",
+    "report.html",
+    "network.json",
+    "model.onnx",
+    "model.tflite",
+    "model.npz",
+    "pareto.json",
+    "pareto",
+    "retrain.json",
+    "tensorboard",
+)
+"""What a run leaves in its folder."""
+
+
+@contextmanager
+def run_folder(folder: Path, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Claim the folder for one run at a time; `UsageError` where it holds another run."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written to: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"{folder}: another search is running in it; give --out") from None
+        held = [name for name in RUN_FILES if (folder / name).exists()]
+        if held and not (resume or overwrite):
+            raise UsageError(
+                f"{folder} holds another run ({held[0]}); go on with it by --resume, replace it "
+                "by --overwrite, or give another --out"
+            )
+        if overwrite and not resume:
+            for name in held:
+                path = folder / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        yield

@@ -1,0 +1,94 @@
+"""What a search is asked for, brought together and checked before any work."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from latency.errors import UsageError
+from search import spaces
+from search.budget import SIZES, AskedBudget, Budget, check_together
+from search.commands.as_you_go import AsYouGo
+from search.commands.console import notice
+from search.commands.goals import Goal, fitting_memory, goal_of, size_budgets
+from search.commands.targets import Target, resolve
+from search.data import Dataset
+from search.hardware import HardwareTerm
+from search.presets import load_settings
+from search.settings import SearchSettings, preset
+from search.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Budgets, and the space they are for. `predicted`: operators that a table lacks are not
+    measured; `as_you_go`: they are during the search, those first that matter most. `sigmas`:
+    budgets hold for the mean and so many standard deviations."""
+
+    budgets: Sequence[AskedBudget]
+    space: str
+    resolution: int | None = None
+    width: float = 1.0
+    predicted: bool = False
+    as_you_go: bool = False
+    sigmas: float = 2.0
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """A search's targets with their budgets, the first of which it makes use of; budgets of sizes;
+    the space, and what measures during the search, if anything does."""
+
+    goals: tuple[Goal, ...]
+    sizes: tuple[Budget, ...]
+    space: SearchSpace
+    as_you_go: AsYouGo | None = None
+
+    @classmethod
+    def of(cls, asked: Asked, classes: int, quiet: bool = False) -> "SearchPlan":
+        """The plan for images of so many classes. Operators that a table lacks are measured here.
+        Raises `LatError` for what cannot be."""
+        names = [one.name for one in asked.budgets if one.name and one.name not in SIZES]
+        targets = {name: resolve(name) for name in names}
+        space = _space(asked, targets, classes)
+        as_you_go = AsYouGo(targets[names[0]], space, asked.sigmas) if asked.as_you_go else None
+        goals = [
+            as_you_go.goal(one)
+            if as_you_go and one.name == names[0]
+            else goal_of(targets[one.name], space, one, asked.sigmas, asked.predicted, quiet)
+            for one in asked.budgets
+            if one.name in targets
+        ]
+        return cls(tuple(goals), tuple(size_budgets(space, asked.budgets)), space, as_you_go)
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        return (*(goal.budget for goal in self.goals), *self.sizes)
+
+    def check(self, settings: SearchSettings) -> None:
+        """Raises `LatError` where no network can meet the budgets, or a search with these settings
+        cannot be held to them; tells of a budget that holds nothing back."""
+        for budget in self.budgets:
+            if text := budget.check():
+                notice(text)
+        check_together(self.budgets)
+        HardwareTerm(self.budgets, settings.penalty)
+
+
+def settings_for(
+    name: str | None, space: str, resolution: int, data: Dataset, words: Mapping[str, Any]
+) -> SearchSettings:
+    """The settings of this name, or the usual ones of a space; with what the user chose besides."""
+    usual = preset(space, resolution) if name is None else load_settings(name, len(data.train))
+    return usual.with_choices(**words)
+
+
+def _space(asked: Asked, targets: Mapping[str, Target], classes: int) -> SearchSpace:
+    """The space that is searched, for the targets' batch and within the memory budget."""
+    batches = {name: target.batch for name, target in targets.items()}
+    if len(set(batches.values())) > 1:
+        raise UsageError(f"the targets compute batches of different sizes: {batches}")
+    batch = next(iter(batches.values()))
+    options: dict[str, Any] = {"width": asked.width, "classes": classes, "batch": batch}
+    if asked.resolution is not None:
+        options["resolution"] = asked.resolution
+    return fitting_memory(spaces.load(asked.space, **options), asked.budgets)
