@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from latency.modules import OperatorModule
 from latency.trees import identity_layer
 from search.gates import gated
+from search.initialisation import start_alike
 from search.space import SearchSpace
 
 Transform = Callable[[Tensor], Tensor]
@@ -19,7 +20,7 @@ class SuperNet(nn.Module):
     cells, the candidates run in the places of their searched edges.
 
     `alpha` (blocks, candidates): architecture parameters; a path's probability is softmax(alpha)
-    over its block. Blocks with fewer candidates than the widest are padded, `mask` says where.
+    over its block. A block's candidates start alike (`search.initialisation`). Blocks with fewer candidates than the widest are padded, `mask` says where.
     """
 
     mask: Tensor
@@ -32,6 +33,8 @@ class SuperNet(nn.Module):
             nn.ModuleList(nn.Identity() if op is None else OperatorModule(op) for op in block)
             for block in space.blocks
         )
+        for block in self._candidates():
+            start_alike(block)
         self.cells = nn.ModuleList(OperatorModule(cell.op) for cell in space.cells)
         self.head = nn.Sequential(*(OperatorModule(op) for op in space.head))
         width = max(space.counts)
