@@ -20,7 +20,8 @@ class SuperNet(nn.Module):
     cells, the candidates run in the places of their searched edges.
 
     `alpha` (blocks, candidates): architecture parameters; a path's probability is softmax(alpha)
-    over its block. A block's candidates start alike (`search.initialisation`). Blocks with fewer candidates than the widest are padded, `mask` says where.
+    over its block. Blocks with fewer candidates than the widest are padded, `mask` says where. A
+    block's candidates start alike (`search.initialisation`).
     """
 
     mask: Tensor
