@@ -27,7 +27,9 @@ sys.path.append(str(Path(__file__).parents[1] / "tests" / "search_tests"))
 from planted import PlantedProblem
 
 _SEEDS = 20
-_SEARCH = SearchSettings(search_steps=400, arch_learning_rate=0.02, reinforce_networks=10)
+_SEARCH = SearchSettings(
+    search_steps=400, arch_every=1, arch_learning_rate=0.04, reinforce_networks=10
+)
 _STRATEGIES = (("proxyless-g", 99.0), ("proxyless-r", 97.0))
 _COUNTS = (2, 4, 8, 16)
 _EXPANSIONS, _KERNELS = (6, 5, 4, 3), (7, 5, 3, 9)

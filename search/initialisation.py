@@ -18,9 +18,9 @@ def start_alike(candidates: Iterable[nn.Module]) -> None:
     that it has, as large together as torch's own initialisation made them."""
     alike: dict[tuple[str, int], list[Tensor]] = {}
     for candidate in candidates:
-        for name, weight in candidate.named_parameters():
-            if weight.dim() > 1:
-                alike.setdefault((name, weight.dim()), []).append(weight)
+        for name, value in candidate.named_parameters():
+            if value.dim() > 1:
+                alike.setdefault((name, value.dim()), []).append(value)
     for weights in alike.values():
         largest = [max(sizes) for sizes in zip(*(w.shape for w in weights), strict=True)]
         drawn = torch.empty(largest).uniform_(-1, 1)

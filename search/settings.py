@@ -10,6 +10,7 @@ STRATEGIES = ("proxyless-g", "proxyless-r", "evolution")
 BINARISATIONS = ("two", "full")
 REWARDS = ("lagrangian", "mul", "log")
 PENALTIES = ("lagrangian", "add#linear", "mul#log")
+ARCH_SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
@@ -18,7 +19,8 @@ class SearchSettings:
     """Architecture: `search.strategies`. Weights: SGD with Nesterov momentum, cosine schedule,
     label smoothing; `warmup_steps` of them alone, then `search_steps` with an architecture step
     after every `arch_every`. The warm-up has a cosine of its own where `warmup_learning_rate`, its
-    peak, is not 0. The derived network is trained from scratch for `train_steps`.
+    peak, is not 0; the architecture's learning rate falls to zero along half a cosine, too, unless
+    `arch_schedule` is `constant`. The derived network is trained from scratch for `train_steps`.
     `path_dropout`: to what rate branches are left out of it then (`search.path_dropout`).
     `norm_batch_size`: images whose moments a batch norm goes by, 0 for the whole batch.
     `workers`: processes that read and augment images ahead, a series of batches. `precision`: of
@@ -38,6 +40,7 @@ class SearchSettings:
     learning_rate: float = 0.05
     warmup_learning_rate: float = 0.0
     arch_learning_rate: float = 1e-3
+    arch_schedule: str = "cosine"
     train_steps: int = 500
     train_batch_size: int = 64
     train_learning_rate: float = 0.05
@@ -97,6 +100,13 @@ class SearchSettings:
         )
 
     @property
+    def arch_steps(self) -> int | None:
+        """Architecture steps over which their learning rate falls; None where it does not."""
+        if self.arch_schedule == "constant":
+            return None
+        return self.search_steps // self.arch_every
+
+    @property
     def search_cosines(self) -> tuple[tuple[float, int], ...]:
         """Peak and steps of each cosine of the supernet's training (`search.training.Cosines`)."""
         parts = (
@@ -129,6 +139,7 @@ _WORDS = {
     "binarisation": BINARISATIONS,
     "penalty": PENALTIES,
     "reward": REWARDS,
+    "arch_schedule": ARCH_SCHEDULES,
     "precision": PRECISIONS,
 }
 """Settings that are one of a few words."""
@@ -138,7 +149,7 @@ MINI = SearchSettings(
     search_steps=600,
     batch_size=32,
     arch_batch_size=32,
-    arch_learning_rate=0.02,
+    arch_learning_rate=0.04,
     train_steps=300,
     train_batch_size=32,
 )
@@ -150,7 +161,7 @@ PROXYLESS = SearchSettings(
     search_steps=200,
     batch_size=16,
     arch_batch_size=16,
-    arch_learning_rate=0.05,
+    arch_learning_rate=0.1,
     train_steps=140,
     train_batch_size=32,
 )

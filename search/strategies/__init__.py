@@ -22,13 +22,19 @@ def make_strategy(
     searches once the weights are trained. `UsageError` for unknown names."""
     makers: dict[str, Callable[[], Strategy | None]] = {
         "proxyless-g": lambda: ProxylessG(
-            supernet, hardware, settings.binarisation, settings.arch_learning_rate, compute
+            supernet,
+            hardware,
+            settings.binarisation,
+            settings.arch_learning_rate,
+            settings.arch_steps,
+            compute,
         ),
         "proxyless-r": lambda: ProxylessR(
             supernet,
             hardware,
             settings.reward,
             settings.arch_learning_rate,
+            settings.arch_steps,
             settings.reinforce_networks,
             compute=compute,
         ),

@@ -1,5 +1,6 @@
 """What every strategy is: `Strategy`, what it reports of a step, and how it moves alpha."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -42,26 +43,31 @@ class AlphaOptimizer:
     """Adam (Kingma & Ba, ICLR 2015) with beta1 = 0, as published for architecture parameters.
 
     Without a first moment its step is linear in the gradient once `rate` has seen the whole of it,
-    so that a strategy may apply parts of the gradient one after the other.
+    so that a strategy may apply parts of the gradient one after the other. The learning rate falls
+    to zero over `total_steps` along half a cosine; it stays what it is where these are None.
     """
 
     def __init__(
         self,
         alpha: Tensor,
         learning_rate: float = 1e-3,
+        total_steps: int | None = None,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
     ) -> None:
-        self.learning_rate, self.beta2, self.epsilon = learning_rate, beta2, epsilon
+        self.learning_rate, self.total_steps = learning_rate, total_steps
+        self.beta2, self.epsilon = beta2, epsilon
         self.second_moment = torch.zeros_like(alpha)
         self.steps = 0
 
     def rate(self, gradient: Tensor) -> Tensor:
         """By what each entry of a gradient is to be multiplied in this step."""
+        share = min(1.0, self.steps / self.total_steps) if self.total_steps else 0.0
+        learning_rate = self.learning_rate * (1 + math.cos(math.pi * share)) / 2
         self.steps += 1
         self.second_moment.lerp_(gradient**2, 1 - self.beta2)
         corrected = self.second_moment / (1 - self.beta2**self.steps)
-        return self.learning_rate / (corrected.sqrt() + self.epsilon)
+        return learning_rate / (corrected.sqrt() + self.epsilon)
 
     @property
     def state(self) -> dict[str, Any]:

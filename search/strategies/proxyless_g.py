@@ -35,6 +35,7 @@ class ProxylessG:
         hardware: HardwareTerm,
         binarisation: str = "two",
         learning_rate: float = 1e-3,
+        total_steps: int | None = None,
         compute: Compute = ON_CPU,
     ) -> None:
         if binarisation not in BINARISATIONS:
@@ -43,7 +44,7 @@ class ProxylessG:
         self.hardware = hardware
         self.binarisation = binarisation
         self.compute = compute
-        self.optimizer = AlphaOptimizer(supernet.alpha, learning_rate)
+        self.optimizer = AlphaOptimizer(supernet.alpha, learning_rate, total_steps)
 
     def step(
         self, images: Tensor, labels: Tensor, generator: np.random.Generator

@@ -42,6 +42,7 @@ class ProxylessR:
         hardware: HardwareTerm,
         reward: str = "lagrangian",
         learning_rate: float = 1e-3,
+        total_steps: int | None = None,
         networks: int = 10,
         weight: float = 0.1,
         decay: float = 0.99,
@@ -51,7 +52,7 @@ class ProxylessR:
             raise unknown_name("reward", reward, REWARDS)
         self.supernet, self.hardware, self.reward = supernet, hardware, reward
         self.networks, self.weight, self.decay = networks, weight, decay
-        self.optimizer = AlphaOptimizer(supernet.alpha, learning_rate)
+        self.optimizer = AlphaOptimizer(supernet.alpha, learning_rate, total_steps)
         self.compute = compute
         self.baseline: float | None = None
 

@@ -17,7 +17,9 @@ from search.strategies import make_strategy
 from search.strategies.proxyless_r import ProxylessR
 from search.supernet import SuperNet
 
-QUICK = SearchSettings(search_steps=400, arch_learning_rate=0.02, reinforce_networks=5)
+QUICK = SearchSettings(
+    search_steps=400, arch_every=1, arch_learning_rate=0.04, reinforce_networks=5
+)
 
 
 @pytest.mark.parametrize(
