@@ -1,6 +1,10 @@
 """Deriving a network: the most probable one within the budgets, exactly."""
 
-from collections.abc import Sequence
+import ctypes
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,17 +40,18 @@ def derive(
     rows, columns = np.nonzero(real)
     gain = np.maximum(np.nan_to_num(utility[real], nan=_LEAST_UTILITY), _LEAST_UTILITY)
     one_each = (rows == np.arange(len(costs.counts))[:, None]).astype(float)
-    solution = milp(
-        -gain,
-        integrality=np.ones(len(gain)),
-        bounds=Bounds(0, 1),
-        constraints=[
-            LinearConstraint(one_each, 1, 1),
-            _within(costs, real, budget_ms, at_least_ms),
-            *(_within(other, real, limit) for other, limit in others),
-        ],
-        options={"mip_rel_gap": 0.0},
-    )
+    with _muted():
+        solution = milp(
+            -gain,
+            integrality=np.ones(len(gain)),
+            bounds=Bounds(0, 1),
+            constraints=[
+                LinearConstraint(one_each, 1, 1),
+                _within(costs, real, budget_ms, at_least_ms),
+                *(_within(other, real, limit) for other, limit in others),
+            ],
+            options={"mip_rel_gap": 0.0},
+        )
     if solution.x is not None:
         picked = np.round(solution.x).astype(bool)
         return tuple(int(choice) for choice in columns[picked])
@@ -59,6 +64,24 @@ def derive(
         f"{' within the other budgets' if others else ''}: the space "
         f"reaches from {format_ms(costs.fastest_ms)} to {format_ms(costs.slowest_ms)}"
     )
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Nothing that a library's C code prints inside reaches the standard output: HiGHS, which
+    solves the programs, tells of its inner doings there now and then, in the middle of our JSON."""
+    libc = ctypes.CDLL(None)
+    sys.stdout.flush()
+    libc.fflush(None)
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        libc.fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _within(costs: CandidateLatency, real: NDArray[np.bool_], most: float, least: float = 0.0):

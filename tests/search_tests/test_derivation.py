@@ -1,5 +1,6 @@
 """Budgets, and the exact derivation against exhaustive search."""
 
+import ctypes
 import itertools
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from latency import OpSpec, UsageError, candidate_latency
 from latency.footprint import peak_bytes
 from search.budget import AskedBudget, Budget, check_together, size_costs, within_memory
-from search.derivation import derive
+from search.derivation import _muted, derive
 
 
 @pytest.fixture
@@ -134,3 +135,13 @@ def test_budgets_as_people_write_them(text, name, amount, share):
 def test_budgets_that_cannot_be_are_refused(text):
     with pytest.raises(UsageError):
         AskedBudget.parse(text)
+
+
+def test_what_a_library_prints_does_not_reach_the_output(capfd):
+    libc = ctypes.CDLL(None)
+    print("before")
+    with _muted():
+        libc.puts(b"from within")
+    print("after")
+    libc.fflush(None)
+    assert capfd.readouterr().out == "before\nafter\n"
