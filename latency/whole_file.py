@@ -1,4 +1,4 @@
-"""`whole_file`: a text file that is written whole or not at all."""
+"""`whole_file`: a file that is written whole or not at all."""
 
 import os
 import tempfile
@@ -15,20 +15,31 @@ def whole_file(path: Path) -> Iterator[TextIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        with naming(path), os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None:  # a full disk tells of no file
-            error.filename = str(path)
+    except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all."""
     with whole_file(path) as file:
-        file.write(text)
+        if isinstance(content, bytes):
+            file.buffer.write(content)
+        else:
+            file.write(content)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an `OSError` inside name the file, which that of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise

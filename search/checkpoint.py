@@ -5,6 +5,7 @@ So a running training holds a checkpoint back until then, and a training that di
 last good one.
 """
 
+import io
 import os
 import pickle
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from latency.errors import LatError, UsageError
+from latency.whole_file import naming
 
 
 class Checkpoint:
@@ -50,8 +52,10 @@ class Checkpoint:
     def hold(self, state: dict[str, Any]) -> None:
         """Write to a temporary file, which becomes the checkpoint when it is released."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._temporary.open("wb") as file:
-            torch.save({"identity": self.identity, "state": state}, file)
+        content = io.BytesIO()  # torch does not tell of a full disk what it is
+        torch.save({"identity": self.identity, "state": state}, content)
+        with naming(self.path), self._temporary.open("wb") as file:
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         self._is_held = True

@@ -89,9 +89,9 @@ def retrain(
         settings=settings.as_dict,
         version=version(),
     )
-    (folder / "network.json").write_text(network.to_json())
-    (folder / "model.onnx").write_bytes(export(network, training.module))
+    write_whole(folder / "network.json", network.to_json())
+    write_whole(folder / "model.onnx", export(network, training.module))
     mobile = tflite_model(network.ops, training.module.folded, network.name)
-    (folder / "model.tflite").write_bytes(mobile)
+    write_whole(folder / "model.tflite", mobile)
     write_whole(folder / "retrain.json", json.dumps(asdict(trained), indent=2) + "\n")
     return trained

@@ -122,7 +122,7 @@ class SearchJob:
             largest=largest,
             baselines=baselines,
         )
-        (self.folder / "network.json").write_text(chosen.network.to_json())
+        write_whole(self.folder / "network.json", chosen.network.to_json())
         result.save(self.folder / "result.json")
         return result
 
@@ -180,7 +180,8 @@ class SearchJob:
             attempts += self._derive(choose, attempts[-1:], number)
             chosen = attempts[-1]
             training = self.train(chosen, bar, quiet)
-            (self.folder / "model.onnx").write_bytes(export(chosen.network, training.module))
+            onnx_model = export(chosen.network, training.module)
+            write_whole(self.folder / "model.onnx", onnx_model)
             measured = self._measure_trained(chosen.network, training.module, keep=True)
             final = Attempt(chosen.choices, chosen.network, chosen.predicted, measured)
             if not measured or final.meets(self.budgets):
@@ -231,7 +232,7 @@ class SearchJob:
                 continue
             model = device.build(network, module.folded)
             if keep:
-                (self.folder / "model").with_suffix(device.suffix).write_bytes(model)
+                write_whole((self.folder / "model").with_suffix(device.suffix), model)
             limit = goal.budget.limit if keep else math.inf
             measured[goal.budget.name] = confirm(device, network, model, limit, card.measuring)
         return measured

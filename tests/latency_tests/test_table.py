@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pandas
 import pytest
@@ -18,6 +19,7 @@ from latency import (
 )
 from latency.calibration import Calibration
 from latency.machine import hardware
+from latency.whole_file import naming, write_whole
 
 
 @pytest.fixture
@@ -210,3 +212,16 @@ def test_a_failed_write_leaves_the_old_table(toy_table, saved, monkeypatch):
         broken.save(saved)
     assert saved.read_text() == before
     assert [path.name for path in saved.parent.glob("*.tmp")] == []
+
+
+def test_the_error_of_a_full_disk_names_the_file(tmp_path):
+    with pytest.raises(OSError, match="device: 'table'"):  # noqa: SIM117
+        with naming(Path("table")), open("/dev/full", "w") as file:
+            file.write("a row")
+
+
+@pytest.mark.parametrize("content", ["text\r\n", b"\0bytes\n"])
+def test_a_file_is_written_as_given(tmp_path, content):
+    write_whole(tmp_path / "file", content)
+    given = content if isinstance(content, bytes) else content.encode()
+    assert (tmp_path / "file").read_bytes() == given

@@ -74,6 +74,13 @@ def test_a_search_in_half_precision_resumes_like_an_unbroken_one(tmp_path, preci
     assert same(run(tmp_path / "b", precision=precision), whole)
 
 
+def test_a_full_disk_is_named_with_the_checkpoint(tmp_path):
+    (tmp_path / "x.tmp").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: .*x\.pt"):
+        Checkpoint(tmp_path / "x.pt", {}).save({"step": 1})
+    assert not (tmp_path / "x.pt").exists()
+
+
 def test_a_half_written_checkpoint_is_not_read(tmp_path):
     checkpoint = Checkpoint(tmp_path / "x.pt", {})
     checkpoint.save({"step": 1})
