@@ -15,10 +15,16 @@ import numpy as np
 import torch
 from command import answer
 from figure import Figure
+from torch import nn
 
 from search import spaces
+from search.budget import Budget, size_costs
+from search.checkpoint import Checkpoint
+from search.data import load_dataset
+from search.fitness import supernet_fitness
 from search.memory import saved_bytes
-from search.settings import SearchSettings
+from search.searcher import SupernetTraining
+from search.settings import MINI, SearchSettings
 from search.space import SearchSpace
 from search.supernet import SuperNet
 
@@ -34,6 +40,7 @@ _STRATEGIES = (("proxyless-g", 99.0), ("proxyless-r", 97.0))
 _COUNTS = (2, 4, 8, 16)
 _EXPANSIONS, _KERNELS = (6, 5, 4, 3), (7, 5, 3, 9)
 _IMAGES = 16
+_STEPS, _PATHS = 300, 30
 
 
 def planted() -> Iterator[Figure]:
@@ -112,4 +119,27 @@ def front() -> Iterator[Figure]:
     yield Figure("  validation accuracy, the best less the fastest", max(shares) - shares[0])
 
 
-BENCHMARKS = {"planted": planted, "memory": memory, "front": front}
+def alike() -> Iterator[Figure]:
+    """How well the networks of a supernet of `mini` read digits after a few steps of paths drawn
+    alike, one whose candidates started alike against one whose did not."""
+    space, data = spaces.load("mini"), load_dataset("digits")
+    budget = Budget("macs", 1e9, size_costs(space, "macs"))
+    settings = replace(MINI, warmup_steps=_STEPS, search_steps=0)
+    generator = np.random.default_rng(0)
+    paths = [[int(generator.integers(count)) for count in space.counts] for _ in range(_PATHS)]
+    for starts in ("alike", "each by itself"):
+        training = SupernetTraining(space, data, [budget], settings, seed=0)
+        if starts != "alike":
+            torch.manual_seed(0)
+            for module in training.supernet.blocks.modules():
+                if isinstance(module, nn.Conv2d):
+                    module.reset_parameters()
+        with tempfile.TemporaryDirectory() as folder:
+            training.run(Checkpoint(Path(folder) / "search.pt", {}, 1e9), lambda report: None)
+        fitness = supernet_fitness(training.supernet, data.valid, space.resolution)
+        shares = [100 * fitness(path)[0] for path in paths]
+        label = f"{_PATHS} networks after {_STEPS} steps, candidates start {starts}"
+        yield Figure(label, float(np.mean(shares)), unit="%")
+
+
+BENCHMARKS = {"planted": planted, "memory": memory, "front": front, "alike": alike}
