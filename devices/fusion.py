@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 
 from devices.cnn_writer import CnnWriter
 from devices.device import Device, Tracer, Workload, tracer
+from devices.fusion_timing import timed_fusion
 from latency.errors import WorkloadError
-from latency.kernels import USUAL, Fusion
+from latency.kernels import Fusion
 from latency.ops import OpSpec
 
 _CHANNELS, _SIDE = 32, 14
@@ -23,18 +24,26 @@ Piece = Callable[[CnnWriter, str], str]
 
 
 def measure_fusion(device: Device) -> Fusion:
-    """The rules of a device's runtime; `USUAL` where it does not say what it executes of ONNX
-    files. Raises `DeviceError` where the device fails."""
-    if device.suffix != ".onnx":
-        return USUAL
+    """The rules of a device's runtime: by what it executes of ONNX files, or where it does not
+    say, by what pairs take. Raises `DeviceError` where the device fails."""
+    if not can_trace(device):
+        return timed_fusion(device)
     with device.sit() as sitting:
-        if (able := tracer(sitting)) is None:
-            return USUAL
+        able = tracer(sitting)
+        assert able is not None
         probe = _Probe(able)
         pairs = frozenset(probe.pairs())
         blocked, either = probe.layouts()
         block = probe.block() if blocked else 1
         return Fusion(pairs, frozenset(blocked), frozenset(either), block)
+
+
+def can_trace(device: Device) -> bool:
+    """Whether the device's runtime tells what it executes of ONNX files."""
+    if device.suffix != ".onnx":
+        return False
+    with device.sit() as sitting:
+        return tracer(sitting) is not None
 
 
 class _Probe:

@@ -9,6 +9,7 @@ import numpy as np
 
 from devices.device import Condition, Timing, Workload
 from devices.export import Weights
+from latency.errors import CoverageError, WorkloadError
 from latency.formats import Setting
 from latency.network import NetworkSpec
 from latency.table import LatencyTable
@@ -78,7 +79,10 @@ class ReplaySitting:
         self._loaded: list[tuple[float, float]] = []
 
     def load(self, workload: Workload) -> int:
-        self._loaded.append(self._device.level(workload))
+        try:
+            self._loaded.append(self._device.level(workload))
+        except CoverageError as error:
+            raise WorkloadError(str(error)) from None
         return len(self._loaded) - 1
 
     def run(self, handle: int, warmup: int, runs: int) -> Timing:

@@ -1,10 +1,12 @@
 """The kernel suite and the rules of fusion, on the real runtimes of this machine."""
 
+from dataclasses import replace
+
 import onnx
 import pytest
 from doubles import Memory
 
-from devices import kernel_suite
+from devices import fusion_timing, kernel_suite
 from devices.card import Measuring, load_card
 from devices.connection import connect
 from devices.device import Timing
@@ -12,7 +14,7 @@ from devices.fusion import measure_fusion
 from devices.kernel_suite import SUITE_NOTE, by_kernel, draw_networks, profile_kernels
 from devices.random_cnns import random_cnn
 from devices.replay import ReplayDevice
-from latency import LatencyTable, fit
+from latency import LatencyTable, Measurement, fit
 from latency.kernels import FUSION, SUITE, USUAL, Kernel
 from latency.ops import OpSpec
 
@@ -36,9 +38,27 @@ def test_the_rules_of_onnx_runtime_are_found(fusion):
         assert fusion.block in (8, 16)
 
 
-def test_without_a_profiler_the_usual_rules_hold(toy_table):
+def test_without_a_profiler_pairs_are_timed_together_and_apart(toy_table):
+    """On a device whose ReLU is part of a convolution, whose h-swish is a kernel of its own."""
+    rows = {}
+    for op in fusion_timing.operators():
+        ms = {"conv": 1.0, "conv_add": 1.2, "matmul": 2.0, "activation": 0.3}[op.kind]
+        if op.kind != "activation" and op.activation not in ("none", "relu"):
+            ms += 0.28
+        rows[op] = Measurement(ms, 0.001, 100, ms)
+    found = measure_fusion(ReplayDevice(replace(toy_table, rows=rows))).pairs
+    timed = {f"{kind}+relu" for kind in ("conv", "conv_add", "matmul")}
+    assert found == timed | {"conv+norm", "linear+norm", "linear+relu", "linear+relu6"}
+
+
+def test_what_cannot_be_timed_either_is_as_usual(toy_table):
     assert measure_fusion(ReplayDevice(toy_table)) == USUAL
-    assert measure_fusion(connect(load_card("cpu-litert"))) == USUAL
+
+
+def test_the_rules_of_litert_are_found_by_timing():
+    pairs = measure_fusion(connect(load_card("cpu-litert"))).pairs
+    assert {"conv+norm", "conv+relu6", "matmul+relu"} <= pairs
+    assert "conv+gelu" not in pairs
 
 
 @pytest.mark.parametrize("seed", range(6))
