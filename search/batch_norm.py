@@ -49,8 +49,7 @@ class GroupedBatchNorm(_InPlaceOf):
     """Batch norm by the moments of groups of `group` images ("ghost batches": Hoffer, Hubara &
     Soudry, NeurIPS 2017, section 4); the running moments are the groups' means.
 
-    Of n groups, the first is every n-th image. A batch that does not fall into groups is one. In
-    evaluation mode it is `BatchNorm2d`.
+    A batch that does not fall into groups is one. In evaluation mode it is `BatchNorm2d`.
     """
 
     def __init__(self, norm: nn.BatchNorm2d, group: int) -> None:
@@ -65,14 +64,11 @@ class GroupedBatchNorm(_InPlaceOf):
         means = self.running_mean.new_zeros(groups, self.num_features)
         variances = torch.zeros_like(means)
         parts = [
-            functional.batch_norm(
-                x[i::groups], mean, variance, self.weight, self.bias, True, 1.0, self.eps
-            )
-            for i, (mean, variance) in enumerate(zip(means, variances, strict=True))
+            functional.batch_norm(part, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
+            for part, mean, variance in zip(x.split(self.group), means, variances, strict=True)
         ]
         self._track(means.mean(0), variances.mean(0))
-        back = torch.arange(len(x), device=x.device).view(groups, -1).t().flatten()
-        return torch.cat(parts)[back]
+        return torch.cat(parts)
 
 
 class SyncedBatchNorm(_InPlaceOf):

@@ -13,8 +13,8 @@ from latency.errors import LatError
 from search.data.dataset import Batch, Index, Split, note_broken
 
 Part = tuple[int, int]
-"""Which part of every batch, and of how many: every so many-th image of it, for a process of
-several. Together they are the batch."""
+"""Which part of every batch, and of how many, for a process of several: so many images in a row.
+Together they are the batch."""
 
 WHOLE: Part = (0, 1)
 
@@ -33,7 +33,7 @@ def draw_batch(
     """
     size = min(size, len(split))
     epoch, position = divmod(step, len(split) // size)
-    places = np.arange(size)[part[0] :: part[1]]
+    places = np.array_split(np.arange(size), part[1])[part[0]]
     index = _order((*seed, epoch), len(split))[position * size + places]
     return split.augmented(index, places, (*seed, epoch, position), resolution)
 

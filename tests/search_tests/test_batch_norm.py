@@ -26,8 +26,8 @@ def test_a_group_is_normalised_as_if_it_were_alone():
     grouped, alone = GroupedBatchNorm(nn.BatchNorm2d(3), 2), nn.BatchNorm2d(3)
     x = torch.randn(6, 3, 5, 5).to(memory_format=torch.channels_last)
     y = grouped(x)
-    for first in range(3):
-        torch.testing.assert_close(y[first::3], alone(x[first::3]))
+    for first in (0, 2, 4):
+        torch.testing.assert_close(y[first : first + 2], alone(x[first : first + 2]))
     assert y.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -35,8 +35,8 @@ def test_running_moments_move_by_the_mean_of_the_groups():
     grouped = GroupedBatchNorm(nn.BatchNorm2d(2), 2)
     x = torch.randn(4, 2, 3, 3)
     grouped(x)
-    means = torch.stack([x[first::2].mean((0, 2, 3)) for first in range(2)])
-    variances = torch.stack([x[first::2].transpose(0, 1).flatten(1).var(1) for first in range(2)])
+    means = torch.stack([part.mean((0, 2, 3)) for part in x.split(2)])
+    variances = torch.stack([part.transpose(0, 1).flatten(1).var(1) for part in x.split(2)])
     torch.testing.assert_close(grouped.running_mean, 0.1 * means.mean(0))
     torch.testing.assert_close(grouped.running_var, 0.9 + 0.1 * variances.mean(0))
     assert grouped.num_batches_tracked == 1

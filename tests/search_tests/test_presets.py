@@ -11,6 +11,7 @@ from search import presets
 from search.commands.search_command import main as lat_search
 from search.presets import load_settings, steps_of
 from search.settings import SearchSettings
+from search.training import Cosines
 
 
 def test_the_papers_epochs_on_imagenet_are_steps_of_its_training_images():
@@ -22,6 +23,19 @@ def test_the_papers_epochs_on_imagenet_are_steps_of_its_training_images():
     assert settings.arch_every == 5
     assert settings.label_smoothing == 0.1
     assert settings.arch_learning_rate == 0.001
+    assert settings.arch_steps is None
+
+
+def test_the_weights_have_a_cosine_for_each_part_of_the_papers_search():
+    settings = load_settings("proxyless-imagenet", images=1_231_167)
+    cosines = Cosines(settings.search_cosines)
+    warmup, total = settings.warmup_steps, settings.warmup_steps + settings.search_steps
+    near = {"rel": 0.02, "abs": 1e-6}
+    assert cosines.at(warmup // 20) == pytest.approx(0.05, **near)
+    assert cosines.at(warmup - 1) == pytest.approx(0.0, **near)
+    assert cosines.at(warmup + settings.search_steps // 20) == pytest.approx(0.025, **near)
+    assert cosines.at(total - 1) == pytest.approx(0.0, **near)
+    assert cosines.peak == 0.05
 
 
 def test_the_papers_epochs_on_cifar_are_steps_of_45000_images():

@@ -1,6 +1,7 @@
 """Strategies on problems whose optimum is known, and REINFORCE against its definition."""
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from search.evolution import Evolution
 from search.hardware import HardwareTerm
 from search.settings import SearchSettings
 from search.strategies import make_strategy
+from search.strategies.base import AlphaOptimizer
 from search.strategies.proxyless_r import ProxylessR
 from search.supernet import SuperNet
 
@@ -99,3 +101,17 @@ def test_an_unknown_strategy_is_named(toy_space):
         make_strategy(
             SuperNet(toy_space), HardwareTerm([PlantedProblem.random(0).budget]), settings
         )
+
+
+def test_the_learning_rate_of_the_architecture_falls_to_zero_along_a_cosine():
+    optimizer = AlphaOptimizer(torch.zeros(1, 2), learning_rate=0.1, total_steps=4)
+    gradient = torch.ones(1, 2)
+    steps = [float(optimizer.rate(gradient)[0, 0]) for _ in range(5)]
+    shares = [(1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)]
+    assert steps == pytest.approx([0.1 * share for share in shares] + [0.0], abs=1e-6)
+
+
+def test_without_an_end_the_learning_rate_of_the_architecture_stays():
+    optimizer = AlphaOptimizer(torch.zeros(1, 2), learning_rate=0.1)
+    steps = [float(optimizer.rate(torch.ones(1, 2))[0, 0]) for _ in range(5)]
+    assert steps == pytest.approx([0.1] * 5, abs=1e-6)
