@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def start_alike(candidates: Iterable[nn.Module]) -> None:
-    """Draw one set of weights for layers of the same name; each candidate's are the part of it
-    that it has, as large together as torch's own initialisation made them."""
+    """Draw one set of weights for layers of the same name, of the size that torch's own
+    initialisation gives the largest of them; each candidate's are the part of it that it has."""
     alike: dict[tuple[str, int], list[Tensor]] = {}
     for candidate in candidates:
         for name, value in candidate.named_parameters():
@@ -24,9 +24,10 @@ def start_alike(candidates: Iterable[nn.Module]) -> None:
     for weights in alike.values():
         largest = [max(sizes) for sizes in zip(*(w.shape for w in weights), strict=True)]
         drawn = torch.empty(largest).uniform_(-1, 1)
+        most = max(weights, key=Tensor.numel)
+        drawn *= most.norm() / _part(drawn, most.shape).norm()
         for weight in weights:
-            part = _part(drawn, weight.shape)
-            weight.copy_(part * (weight.norm() / part.norm()))
+            weight.copy_(_part(drawn, weight.shape))
 
 
 def _part(weight: Tensor, shape: torch.Size) -> Tensor:
