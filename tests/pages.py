@@ -178,7 +178,7 @@ def _fewer_kernels(table: LatencyTable) -> LatencyTable:
     models of few rows are fitted sooner."""
     ops = {op for name in ("mini", "proxyless") for op in spaces.load(name).operators}
     others = sorted(table.rows.keys() - ops, key=lambda op: op.key)
-    rows = {op: row for op, row in table.rows.items() if op in {*ops, *others[::20]}}
+    rows = {op: row for op, row in table.rows.items() if op in {*ops, *others[::6]}}
     return replace(table, rows={**rows, PROBE: _row(0.03)})
 
 
