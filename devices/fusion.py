@@ -26,24 +26,11 @@ Piece = Callable[[CnnWriter, str], str]
 def measure_fusion(device: Device) -> Fusion:
     """The rules of a device's runtime: by what it executes of ONNX files, or where it does not
     say, by what pairs take. Raises `DeviceError` where the device fails."""
-    if not can_trace(device):
-        return timed_fusion(device)
-    with device.sit() as sitting:
-        able = tracer(sitting)
-        assert able is not None
-        probe = _Probe(able)
-        pairs = frozenset(probe.pairs())
-        blocked, either = probe.layouts()
-        block = probe.block() if blocked else 1
-        return Fusion(pairs, frozenset(blocked), frozenset(either), block)
-
-
-def can_trace(device: Device) -> bool:
-    """Whether the device's runtime tells what it executes of ONNX files."""
-    if device.suffix != ".onnx":
-        return False
-    with device.sit() as sitting:
-        return tracer(sitting) is not None
+    if device.suffix == ".onnx":
+        with device.sit() as sitting:
+            if (able := tracer(sitting)) is not None:
+                return _Probe(able).rules()
+    return timed_fusion(device)
 
 
 class _Probe:
@@ -51,6 +38,13 @@ class _Probe:
 
     def __init__(self, sitting: Tracer) -> None:
         self.sitting = sitting
+
+    def rules(self) -> Fusion:
+        """All of them."""
+        pairs = frozenset(self.pairs())
+        blocked, either = self.layouts()
+        block = self.block() if blocked else 1
+        return Fusion(pairs, frozenset(blocked), frozenset(either), block)
 
     def executed(self, *pieces: Piece, side: int = _SIDE) -> tuple[int, int]:
         """Of a chain of pieces: how many nodes are executed, and how many change the layout."""

@@ -30,15 +30,14 @@ def operators() -> list[OpSpec]:
     return ops
 
 
-def timed_fusion(device: Device, measuring: Measuring = _MEASURING) -> Fusion:
+def timed_fusion(device: Device) -> Fusion:
     """The pairs that a device's runtime fuses; of those that cannot be timed on it, what is usual.
     Raises `DeviceError` where the device fails."""
     ops = operators()
-    measured = measure(device, [Workload.of_op(op) for op in ops], measuring)
+    measured = measure(device, [Workload.of_op(op) for op in ops], _MEASURING)
     ms = {op: measured.rows[op.key].min_ms for op in ops if op.key in measured.rows}
-    timed = dict(_timed(ms))
-    pairs = {pair for pair in USUAL.pairs if pair not in timed}
-    return replace(USUAL, pairs=frozenset(pairs | {pair for pair, fused in timed.items() if fused}))
+    fused = dict.fromkeys(USUAL.pairs, True) | dict(_timed(ms))
+    return replace(USUAL, pairs=frozenset(pair for pair, is_so in fused.items() if is_so))
 
 
 def _timed(ms: Mapping[OpSpec, float]) -> Iterator[tuple[str, bool]]:

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 import numpy as np
 
 from devices.card import Measuring
-from devices.device import Device, Timing, Workload
+from devices.device import Device, Timing, Workload, tracer
 from devices.drift import Burst
-from devices.fusion import can_trace, measure_fusion
+from devices.fusion import measure_fusion
 from devices.measuring import Keeper, OnProgress, Progress, measure
 from devices.patience import PatientSitting
 from devices.random_cnns import random_cnn
@@ -105,6 +105,14 @@ def profile_kernels(
     said = {**(circumstances or {}), FUSION: str(fusion)}
     said[f"measured {SUITE}"] = f"{len(rows)} kernels, each alone"
     return LatencyTable(device.setting, rows, circumstances=said)
+
+
+def can_trace(device: Device) -> bool:
+    """Whether the device's runtime tells what it executes of ONNX files."""
+    if device.suffix != ".onnx":
+        return False
+    with device.sit() as sitting:
+        return tracer(sitting) is not None
 
 
 def alone(networks: Sequence[RandomNetwork]) -> list[OpSpec]:

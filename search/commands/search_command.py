@@ -177,8 +177,8 @@ def search_command(
         "norm_batch_size": norm_batch,
         "precision": precision,
     }
-    dataset = load_dataset(data)
     if retrained is not None:
+        dataset = load_dataset(data)
         network = network_to_train(retrained, resolution, dataset.classes)
         settings = settings_for(settings_file, space, network.input_shape[0], dataset, words)
         folder = out or Path("runs") / f"retrain-{network.name}"
@@ -191,18 +191,18 @@ def search_command(
     if pareto is not None and pareto < 2:
         raise UsageError(f"--pareto {pareto}: a front has two networks or more")
     budgets = parse_budgets(budget or _whole_range(pareto, only_range), target)
-    asked = Asked(budgets, space, resolution, width, predicted, measure_as_you_go, sigmas)
-    plan = SearchPlan.of(asked, dataset.classes, as_json)
+    measuring = predicted, measure_as_you_go, sigmas
+    asked = Asked(budgets, space, settings_file, words, resolution, width, *measuring)
+    dataset = load_dataset(data)
+    plan = SearchPlan.of(asked, dataset, as_json)
     if only_range:
         print_range(plan.goals[0].budget.costs, plan.space, as_json)
         return
-    of_space = plan.space.name, plan.space.resolution
-    settings = settings_for(settings_file, *of_space, dataset, words)
-    plan.check(settings)
+    plan.check()
     folder = out or _default_folder(plan.budgets[0], plan.space.name, pareto)
     supernet = trained / "checkpoint" / "search.pt" if trained else None
-    compute = Compute.on(train_on, settings, join())
-    job = SearchJob(plan, dataset, settings, seed, folder, supernet, compute)
+    compute = Compute.on(train_on, plan.settings, join())
+    job = SearchJob(plan, dataset, seed, folder, supernet, compute)
     with run_folder(folder, resume, overwrite):
         if pareto is not None:
             print_front(find_front(job, pareto, as_json), folder, as_json)

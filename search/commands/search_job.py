@@ -39,7 +39,7 @@ from search.evolution import Evolution
 from search.fitness import supernet_fitness
 from search.result import BudgetResult, SearchResult
 from search.searcher import NetworkTraining, Revise, StepReport, SupernetTraining
-from search.settings import RESUMABLE, SearchSettings
+from search.settings import RESUMABLE
 from search.training import accuracy
 
 _TRAININGS = 3
@@ -64,7 +64,6 @@ class SearchJob:
         self,
         plan: SearchPlan,
         data: Dataset,
-        settings: SearchSettings,
         seed: int,
         folder: Path,
         trained: Path | None = None,
@@ -72,7 +71,7 @@ class SearchJob:
     ) -> None:
         self.goals, self.budgets, self.space = plan.goals, plan.budgets, plan.space
         self.revise: Revise | None = plan.as_you_go
-        self.data, self.settings, self.seed = data, settings, seed
+        self.data, self.settings, self.seed = data, plan.settings, seed
         self.folder, self.trained, self.compute = folder, trained, compute
 
     def run(

@@ -22,10 +22,13 @@ from search.space import SearchSpace
 class Asked:
     """Budgets, and the space they are for. `predicted`: operators that a table lacks are not
     measured; `as_you_go`: they are during the search, those first that matter most. `sigmas`:
-    budgets hold for the mean and so many standard deviations."""
+    budgets hold for the mean and so many standard deviations. `settings` and `choices`: see
+    `settings_for`."""
 
     budgets: Sequence[AskedBudget]
     space: str
+    settings: str | None
+    choices: Mapping[str, Any]
     resolution: int | None = None
     width: float = 1.0
     predicted: bool = False
@@ -41,15 +44,17 @@ class SearchPlan:
     goals: tuple[Goal, ...]
     sizes: tuple[Budget, ...]
     space: SearchSpace
+    settings: SearchSettings
     as_you_go: AsYouGo | None = None
 
     @classmethod
-    def of(cls, asked: Asked, classes: int, quiet: bool = False) -> "SearchPlan":
-        """The plan for images of so many classes. Operators that a table lacks are measured here.
-        Raises `LatError` for what cannot be."""
+    def of(cls, asked: Asked, data: Dataset, quiet: bool = False) -> "SearchPlan":
+        """The plan for a data set. Settings are checked first; then operators that a table lacks
+        are measured. Raises `LatError` for what cannot be."""
         names = [one.name for one in asked.budgets if one.name and one.name not in SIZES]
         targets = {name: resolve(name) for name in names}
-        space = _space(asked, targets, classes)
+        space = _space(asked, targets, data.classes)
+        settings = settings_for(asked.settings, space.name, space.resolution, data, asked.choices)
         as_you_go = AsYouGo(targets[names[0]], space, asked.sigmas) if asked.as_you_go else None
         goals = [
             as_you_go.goal(one)
@@ -58,20 +63,21 @@ class SearchPlan:
             for one in asked.budgets
             if one.name in targets
         ]
-        return cls(tuple(goals), tuple(size_budgets(space, asked.budgets)), space, as_you_go)
+        sizes = size_budgets(space, asked.budgets)
+        return cls(tuple(goals), tuple(sizes), space, settings, as_you_go)
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
         return (*(goal.budget for goal in self.goals), *self.sizes)
 
-    def check(self, settings: SearchSettings) -> None:
-        """Raises `LatError` where no network can meet the budgets, or a search with these settings
+    def check(self) -> None:
+        """Raises `LatError` where no network can meet the budgets, or a search with the settings
         cannot be held to them; tells of a budget that holds nothing back."""
         for budget in self.budgets:
             if text := budget.check():
                 notice(text)
         check_together(self.budgets)
-        HardwareTerm(self.budgets, settings.penalty)
+        HardwareTerm(self.budgets, self.settings.penalty)
 
 
 def settings_for(
