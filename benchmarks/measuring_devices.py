@@ -46,6 +46,7 @@ def repeatability() -> Iterator[Figure]:
         found = verify(connect(card), table, card.measuring, seed=0, share=0.4)
         yield Figure(f"{name}: median difference an operator", 100 * found.spread, 2.0, unit="%")
         yield Figure("  drift of the whole since", 100 * found.drift, unit="%")
+        yield Figure("  at equal speed", 100 * found.levelled_spread, unit="%")
 
 
 def ssh() -> Iterator[Figure]:

@@ -1,23 +1,20 @@
 """Two processes that share a search's batches against one that computes them alone."""
 
 import json
-import math
 import os
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from figure import Figure
+from unread import train
 
 from search import spaces
 from search.budget import Budget, size_costs
-from search.checkpoint import Checkpoint
 from search.compute import Compute
 from search.data import load_dataset
 from search.distributed import join, leave
@@ -76,9 +73,7 @@ def main() -> None:
     )
     training = SupernetTraining(space, data, [budget], settings, seed=0, compute=compute)
     ends: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        unread = Checkpoint(Path(folder) / "search.pt", {}, every_seconds=math.inf)
-        training.run(unread, lambda report: ends.append(time.perf_counter()))
+    train(training, lambda report: ends.append(time.perf_counter()))
     if ranks.is_first:
         samples = _BATCH * (_STEPS + _STEPS // settings.arch_every)
         print(json.dumps(samples / (ends[-1] - ends[_WARM - 1])))

@@ -16,10 +16,10 @@ import torch
 from command import answer
 from figure import Figure
 from torch import nn
+from unread import train
 
 from search import spaces
 from search.budget import Budget, size_costs
-from search.checkpoint import Checkpoint
 from search.data import load_dataset
 from search.fitness import supernet_fitness
 from search.memory import saved_bytes
@@ -134,8 +134,7 @@ def alike() -> Iterator[Figure]:
             for module in training.supernet.blocks.modules():
                 if isinstance(module, nn.Conv2d):
                     module.reset_parameters()
-        with tempfile.TemporaryDirectory() as folder:
-            training.run(Checkpoint(Path(folder) / "search.pt", {}, 1e9), lambda report: None)
+        train(training)
         fitness = supernet_fitness(training.supernet, data.valid, space.resolution)
         shares = [100 * fitness(path)[0] for path in paths]
         label = f"{_PATHS} networks after {_STEPS} steps, candidates start {starts}"

@@ -1,16 +1,15 @@
 """What a search is worth: the network found against random ones of the same latency."""
 
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import chain
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import torch
 from figure import Figure
+from unread import train
 
 from devices.card import load_card
 from devices.connection import connect
@@ -21,7 +20,6 @@ from latency.stats import student_t
 from search import spaces
 from search.baselines import random_within
 from search.budget import AskedBudget, Budget
-from search.checkpoint import Checkpoint
 from search.data import Dataset, load_dataset
 from search.derivation import MostProbable
 from search.searcher import NetworkTraining, SupernetTraining
@@ -77,8 +75,7 @@ def _one_seed(
 
 def _search(space: SearchSpace, data: Dataset, budget: Budget, seed: int) -> tuple[int, ...]:
     training = SupernetTraining(space, data, [budget], MINI, seed)
-    with tempfile.TemporaryDirectory() as folder:
-        training.run(Checkpoint(Path(folder) / "search.pt", {}, 1e9), lambda report: None)
+    train(training)
     utility = training.supernet.log_probabilities.detach().double().numpy()
     return MostProbable(utility, [budget.costs])([budget.limit])
 
@@ -86,6 +83,5 @@ def _search(space: SearchSpace, data: Dataset, budget: Budget, seed: int) -> tup
 def _trained(network: NetworkSpec, data: Dataset, seed: int) -> float:
     """Test accuracy of a network trained from scratch."""
     training = NetworkTraining(network, data, MINI, seed)
-    with tempfile.TemporaryDirectory() as folder:
-        training.run(Checkpoint(Path(folder) / "train.pt", {}, 1e9), lambda report: None)
+    train(training)
     return accuracy(training.module, data.test, network.input_shape[0])

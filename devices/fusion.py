@@ -1,4 +1,4 @@
-"""The fusion rules of a runtime, measured: which nodes it executes of small graphs.
+"""The fusion rules of a runtime that tells which nodes it executes: those of small graphs.
 
 A follower that adds no executed node to `conv - X - follower - conv` was fused into X. A kind
 around which changes of layout appear works on plain tensors; one that brings them along where it
@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 
 from devices.cnn_writer import CnnWriter
 from devices.device import Device, Tracer, Workload, tracer
-from devices.fusion_timing import timed_fusion
 from latency.errors import WorkloadError
 from latency.kernels import Fusion
 from latency.ops import OpSpec
@@ -23,14 +22,14 @@ Piece = Callable[[CnnWriter, str], str]
 """Appends nodes that read a tensor; returns the tensor that they write."""
 
 
-def measure_fusion(device: Device) -> Fusion:
-    """The rules of a device's runtime: by what it executes of ONNX files, or where it does not
-    say, by what pairs take. Raises `DeviceError` where the device fails."""
+def traced_fusion(device: Device) -> Fusion | None:
+    """The rules of a device's runtime by what it executes of ONNX files; None where it does not
+    say. Raises `DeviceError` where the device fails."""
     if device.suffix == ".onnx":
         with device.sit() as sitting:
             if (able := tracer(sitting)) is not None:
                 return _Probe(able).rules()
-    return timed_fusion(device)
+    return None
 
 
 class _Probe:

@@ -70,7 +70,8 @@ def _table_of(
         [(n, measured.rows[n.name].median_ms) for n in networks if _is_known(n, rows, measured)]
         for networks in (calibration, held_out)
     )
-    calibrated = calibrate({op: row.median_ms for op, row in rows.items()}, fitted_on)
+    alone_ms = {op: row.median_ms for op, row in rows.items()}
+    calibrated = calibrate(alone_ms, [(network.parts, ms) for network, ms in fitted_on])
     in_network_ms = {op: calibrated.in_network_ms(op, row.median_ms) for op, row in rows.items()}
     predicted = [sum(in_network_ms[op] for op in network.parts) for network, _ in unseen]
     happened = "; ".join(f"{what}: {said}" for what, said in measured.circumstances.items())

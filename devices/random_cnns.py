@@ -4,9 +4,14 @@ Stages of the well-known families, with widths, depths, kernels and activations 
 what a suite of kernels is measured in.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from devices.cnn_writer import CnnWriter
+from devices.device import Workload
+from latency.kernels import Fusion, KernelGraph, kernels_of
+from latency.onnx_graph import parse_graph
 
 _RESOLUTIONS = (96, 112, 128, 144, 160, 192, 224, 224, 224, 256)
 _FAMILIES = (
@@ -17,6 +22,27 @@ _FAMILIES = (
 _ACTIVATIONS = ("relu", "relu", "relu", "relu6", "relu6", "h_swish", "silu")
 _MOST_MACS = 5e9
 """Larger networks are drawn anew: they would take seconds on a small device."""
+
+
+@dataclass(frozen=True)
+class RandomNetwork:
+    """A random network: its file, and the kernels that the runtime makes of it."""
+
+    model: bytes
+    graph: KernelGraph
+
+    @property
+    def workload(self) -> Workload:
+        return Workload(self.graph.name, self.graph.ops, self.model)
+
+
+def draw_networks(count: int, fusion: Fusion, first: int = 0) -> list[RandomNetwork]:
+    """Random networks from seed `first` on."""
+    drawn = []
+    for seed in range(first, first + count):
+        model = random_cnn(seed)
+        drawn.append(RandomNetwork(model, kernels_of(parse_graph(model, f"random-{seed}"), fusion)))
+    return drawn
 
 
 def random_cnn(seed: int) -> bytes:

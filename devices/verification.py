@@ -9,6 +9,7 @@ from devices.card import Measuring
 from devices.device import Device, Workload
 from devices.drift import LEAST_TOGETHER
 from devices.measuring import OnProgress, measure
+from latency.errors import DeviceError
 from latency.measurement import Measurement
 from latency.ops import OpSpec
 from latency.stats import sign_test
@@ -62,6 +63,12 @@ class Verification:
         return float(np.median([abs(r.ratio - 1) for r in self.rechecks]))
 
     @property
+    def levelled_spread(self) -> float:
+        """`spread` of what the drift of the whole leaves."""
+        level = 1 + self.drift
+        return float(np.median([abs(r.ratio / level - 1) for r in self.rechecks]))
+
+    @property
     def probability(self) -> float:
         """Of so one-sided a change or more, had nothing changed (sign test)."""
         return sign_test([r.ratio - 1 for r in self.rechecks])
@@ -76,8 +83,8 @@ class Verification:
         verdict = "significant" if self.probability <= SIGNIFICANT else "not significant"
         return (
             f"{len(self.rechecks)} operators measured again: {100 * self.drift:+.1f} % on the "
-            f"whole ({verdict}, p = {self.probability:.2g}); {moved} of them differ by more than "
-            "their intervals explain"
+            f"whole ({verdict}, p = {self.probability:.2g}), {100 * self.levelled_spread:.1f} % "
+            f"each beyond that (median); {moved} differ by more than their intervals explain"
         )
 
 
@@ -89,9 +96,15 @@ def verify(
     seed: int | None = None,
     share: float = SHARE,
 ) -> Verification:
-    """Measure a random `share` of a table's operators again, but not fewer than it takes to tell
-    the device's drift; `seed` None draws others each time."""
-    ops = list(table)
+    """Measure a random `share` of those operators again that were measured alone, but not fewer
+    than it takes to tell the device's drift; `seed` None draws others each time. `DeviceError`
+    where there are none."""
+    ops = [op for op, row in table.rows.items() if row.is_alone]
+    if not ops:
+        raise DeviceError(
+            f"no operator of {table.source} was measured alone, there is nothing to measure "
+            f"again; measure some: lat-profile --device {table.setting.device}"
+        )
     count = min(len(ops), max(LEAST_TOGETHER, math.ceil(share * len(ops))))
     drawn = np.random.default_rng(seed).choice(len(ops), count, replace=False)
     workloads = [Workload.of_op(ops[i]) for i in sorted(drawn)]

@@ -17,7 +17,6 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latency.network import NetworkSpec
 from latency.ops import OpSpec
 from latency.stats import coverage_factor
 
@@ -63,16 +62,17 @@ class Validation:
 
 
 def calibrate(
-    latency_ms: Mapping[OpSpec, float], networks: Sequence[tuple[NetworkSpec, float]]
+    latency_ms: Mapping[OpSpec, float], networks: Sequence[tuple[Sequence[OpSpec], float]]
 ) -> Calibration:
-    """Fit the coefficients to networks and their measured ms, given each operator's ms alone.
+    """Fit the coefficients to networks' operators and their measured ms, given each operator's ms
+    alone.
 
     `networks` may be empty: then operators cost what they cost alone.
     """
     identity = np.array(astuple(Calibration()))
     totals = [
-        sum(_features(op, latency_ms[op]) for op in network.parts) / measured_ms
-        for network, measured_ms in networks
+        sum(_features(op, latency_ms[op]) for op in ops) / measured_ms
+        for ops, measured_ms in networks
     ]
     typical = np.mean([_features(op, ms) for op, ms in latency_ms.items()], axis=0)
     pull = _RIDGE * np.diag(typical / np.mean(list(latency_ms.values())))

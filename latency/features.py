@@ -166,10 +166,17 @@ def _activation_cost(op: OpSpec) -> float:
     return float(2 ** (_COST_ORDER.index(_COSTS[op.activation]) / 4))
 
 
+def _activation_inside(op: OpSpec) -> str:
+    """What the activation of a block costs; a ReLU and a ReLU6 are too near to be strangers."""
+    if op.kind != "mbconv":
+        return ""
+    cost = _COSTS[op.activation]
+    return "clip" if cost == "relu" else cost
+
+
 @lru_cache(maxsize=8192)
 def _traits(op: OpSpec) -> tuple[object, ...]:
-    inside = _COSTS[op.activation].replace("relu", "clip") if op.kind == "mbconv" else ""
-    return kernel_family(op), inside, bool(op.squeeze_excite), op.batch
+    return kernel_family(op), _activation_inside(op), bool(op.squeeze_excite), op.batch
 
 
 def _hidden(op: OpSpec) -> int:

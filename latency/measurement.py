@@ -13,6 +13,9 @@ TRANSFERRED = "transferred"
 INSIDE_NETWORKS = "inside random networks"
 """Note of a row that was never measured alone, but inside networks by the runtime's profiler."""
 
+SUITE_ALONE = "alone, of the kernel suite"
+"""Note of a row that was drawn by the kernel suite, and measured alone."""
+
 _SETTLED = 0.02
 """A measurement whose 95 % interval is wider than this share of its median is called unstable."""
 
@@ -75,6 +78,11 @@ class Measurement:
     def is_inside(self) -> bool:
         """Whether it was measured inside networks only: its interval holds what they differ by."""
         return self.note == INSIDE_NETWORKS
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it was measured by itself, and can be again."""
+        return not self.is_transferred and not self.is_inside
 
     @property
     def low_ms(self) -> float:

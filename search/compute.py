@@ -23,6 +23,10 @@ _USUAL = SearchSettings()
 _GATE_SCALE = 1024.0
 """By what the validation loss is multiplied in float16, whose small gradients would be zero."""
 
+_FIRST_SCALE = 4096.0
+"""By what the training loss is multiplied in float16 at first. At torch's own 65536 a network that
+was just initialised overflows, and its first steps are left out."""
+
 
 @dataclass(frozen=True)
 class Compute:
@@ -65,8 +69,11 @@ class Compute:
         return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """Keeps the small gradients of float16 from becoming zero; does nothing else."""
-        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
+        """Keeps the small gradients of float16 from becoming zero; does nothing else. It leaves
+        out the steps whose scaled gradients are too large, and doubles its scale now and then."""
+        return torch.amp.GradScaler(
+            self.device.type, init_scale=_FIRST_SCALE, enabled=self.precision == "float16"
+        )
 
     @property
     def gate_scale(self) -> float:

@@ -18,6 +18,12 @@ from search.settings import SearchSettings
 _EVALUATION_BATCH = 64
 
 
+def half_cosine(share: float) -> float:
+    """From 1 at the start to 0 where a share of 1 is over: the annealing of SGDR (Loshchilov &
+    Hutter, ICLR 2017), without its restarts."""
+    return (1 + math.cos(math.pi * share)) / 2
+
+
 @dataclass(frozen=True)
 class Cosines:
     """Learning rates of half cosines, one after the other: the peak and the steps of each. Each
@@ -34,7 +40,7 @@ class Cosines:
         for peak, steps in self.parts:
             if step < steps:
                 rise = min(1.0, (step + 1) / max(1, steps // 20))
-                return peak * rise * (1 + math.cos(math.pi * step / steps)) / 2
+                return peak * rise * half_cosine(step / steps)
             step -= steps
         return 0.0
 

@@ -5,7 +5,7 @@ import json
 import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -173,13 +173,6 @@ def verify_table(card: DeviceCard, as_json: bool) -> None:
             f"there is no table of {card.name} as it is set up now; "
             f"measure one: lat-profile --device {card.name}"
         )
-    measured = {op: row for op, row in table.rows.items() if not row.is_transferred}
-    if not measured:
-        raise DeviceError(
-            f"{table.source} is transferred from other devices, there is nothing to measure "
-            f"again; measure it: lat-profile --device {card.name}"
-        )
-    table = replace(table, rows=measured)
     with progress_bar(as_json) as bar:
         task = bar.add_task("measuring again", total=None)
         found = verify(
@@ -196,6 +189,7 @@ def verify_table(card: DeviceCard, as_json: bool) -> None:
                     "operators": len(found.rechecks),
                     "drift": found.drift,
                     "median_difference": found.spread,
+                    "at_equal_speed": found.levelled_spread,
                     "probability": found.probability,
                     "significant": not found.still_holds,
                     "failed": found.failures,

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from devices.card import DeviceCard
 from devices.device import Device
-from devices.kernel_suite import SUITE_NOTE, profile_kernels
+from devices.kernel_suite import profile_kernels
 from latency.kernels import SUITE
+from latency.measurement import INSIDE_NETWORKS, SUITE_ALONE
 from latency.table import LatencyTable
 from search.commands.console import progress_bar
 from search.commands.profile_job import circumstances, journaled, keep
@@ -36,5 +37,6 @@ def _beside(table: LatencyTable, path: Path) -> LatencyTable:
     """The table without rows that the one at `path` has from elsewhere."""
     if not path.exists():
         return table
-    others = {op for op, row in LatencyTable.load(path).rows.items() if row.note != SUITE_NOTE}
+    ours = (INSIDE_NETWORKS, SUITE_ALONE)
+    others = {op for op, row in LatencyTable.load(path).rows.items() if row.note not in ours}
     return replace(table, rows={op: row for op, row in table.rows.items() if op not in others})

@@ -1,6 +1,5 @@
 """What every strategy is: `Strategy`, what it reports of a step, and how it moves alpha."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+
+from search.training import half_cosine
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class AlphaOptimizer:
     def rate(self, gradient: Tensor) -> Tensor:
         """By what each entry of a gradient is to be multiplied in this step."""
         share = min(1.0, self.steps / self.total_steps) if self.total_steps else 0.0
-        learning_rate = self.learning_rate * (1 + math.cos(math.pi * share)) / 2
+        learning_rate = self.learning_rate * half_cosine(share)
         self.steps += 1
         self.second_moment.lerp_(gradient**2, 1 - self.beta2)
         corrected = self.second_moment / (1 - self.beta2**self.steps)

@@ -6,16 +6,20 @@ import onnx
 import pytest
 from doubles import Memory
 
-from devices import fusion_timing, kernel_suite
+from devices import fusion_timing, kernels_alone, traced_kernels
 from devices.card import Measuring, load_card
 from devices.connection import connect
 from devices.device import Timing
-from devices.fusion import measure_fusion
-from devices.kernel_suite import SUITE_NOTE, by_kernel, draw_networks, profile_kernels
-from devices.random_cnns import random_cnn
+from devices.fusion import traced_fusion
+from devices.kernel_suite import profile_kernels
+from devices.random_blocks import random_blocks
+from devices.random_cnns import draw_networks, random_cnn
 from devices.replay import ReplayDevice
+from devices.traced_kernels import by_kernel
 from latency import LatencyTable, Measurement, fit
 from latency.kernels import FUSION, SUITE, USUAL, Kernel
+from latency.measurement import INSIDE_NETWORKS, SUITE_ALONE
+from latency.network_graph import network_kernels
 from latency.ops import OpSpec
 
 
@@ -26,7 +30,7 @@ def cpu():
 
 @pytest.fixture(scope="module")
 def fusion(cpu):
-    return measure_fusion(cpu)
+    return traced_fusion(cpu)
 
 
 def test_the_rules_of_onnx_runtime_are_found(fusion):
@@ -46,17 +50,19 @@ def test_without_a_profiler_pairs_are_timed_together_and_apart(toy_table):
         if op.kind != "activation" and op.activation not in ("none", "relu"):
             ms += 0.28
         rows[op] = Measurement(ms, 0.001, 100, ms)
-    found = measure_fusion(ReplayDevice(replace(toy_table, rows=rows))).pairs
+    found = fusion_timing.timed_fusion(ReplayDevice(replace(toy_table, rows=rows))).pairs
     timed = {f"{kind}+relu" for kind in ("conv", "conv_add", "matmul")}
     assert found == timed | {"conv+norm", "linear+norm", "linear+relu", "linear+relu6"}
 
 
 def test_what_cannot_be_timed_either_is_as_usual(toy_table):
-    assert measure_fusion(ReplayDevice(toy_table)) == USUAL
+    assert fusion_timing.timed_fusion(ReplayDevice(toy_table)) == USUAL
 
 
 def test_the_rules_of_litert_are_found_by_timing():
-    pairs = measure_fusion(connect(load_card("cpu-litert"))).pairs
+    device = connect(load_card("cpu-litert"))
+    assert traced_fusion(device) is None
+    pairs = fusion_timing.timed_fusion(device).pairs
     assert {"conv+norm", "conv+relu6", "matmul+relu"} <= pairs
     assert "conv+gelu" not in pairs
 
@@ -90,15 +96,15 @@ def test_nodes_that_the_runtime_inserts_go_to_the_kernels_of_their_kind():
 
 
 def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, tmp_path):
-    monkeypatch.setattr(kernel_suite, "_SITTINGS", 2)
-    monkeypatch.setattr(kernel_suite, "_WHOLE_MS", 20.0)
-    monkeypatch.setattr(kernel_suite, "_TRACED_MS", 40.0)
+    monkeypatch.setattr(traced_kernels, "_SITTINGS", 2)
+    monkeypatch.setattr(traced_kernels, "_WHOLE_MS", 20.0)
+    monkeypatch.setattr(traced_kernels, "_TRACED_MS", 40.0)
     journal = Memory()
     table = profile_kernels(cpu, Measuring(), journal, networks=9, held_out=2)
     assert SUITE in table.validations
     assert table.validations[SUITE].networks == 2
     assert len(table) > 100
-    assert {table[op].note for op in table} == {SUITE_NOTE}
+    assert {table[op].note for op in table} == {INSIDE_NETWORKS}
     table.save(tmp_path / "kernels.csv")
     kept = LatencyTable.load(tmp_path / "kernels.csv")
     assert str(kept.fusion) == table.circumstances[FUSION]
@@ -115,7 +121,7 @@ def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, 
 
 
 def test_a_slow_device_is_waited_for_within_limits(monkeypatch):
-    monkeypatch.setattr(kernel_suite, "_MOST_WAITS", 3)
+    monkeypatch.setattr(traced_kernels, "_MOST_WAITS", 3)
     times = iter([10.0, 13.0, 12.0, 10.4, 14.0, 14.0, 14.0])
 
     class Patient:
@@ -123,16 +129,30 @@ def test_a_slow_device_is_waited_for_within_limits(monkeypatch):
             return Timing((next(times),), 1)
 
     slept = []
-    quiet = kernel_suite._Quiet(None, slept.append)
+    quiet = traced_kernels.Quiet(None, slept.append)
     assert [quiet.wait(Patient()).ms[0] for _ in range(3)] == [10.0, 10.4, 14.0]
     assert len(slept) == 3
 
 
-def test_where_networks_cannot_be_traced_kernels_are_measured_alone(monkeypatch):
-    monkeypatch.setattr(kernel_suite, "_ALONE", 2)
+def test_where_networks_cannot_be_traced_kernels_are_measured_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(kernels_alone, "_EVEN_OF_A_FAMILY", 1)
+    monkeypatch.setattr(kernels_alone, "_OF_A_FAMILY", 2)
     device = connect(load_card("cpu-litert"))
-    quick = Measuring(sittings=1, max_sittings=1, min_bursts=6, max_bursts=6)
-    table = profile_kernels(device, quick, networks=8)
+    quick = Measuring(sittings=1, max_sittings=1, min_bursts=6, max_bursts=6, max_network_bursts=6)
+    table = profile_kernels(device, quick, networks=8, held_out=3)
     assert {"conv", "max_pool", "linear"} <= {op.kind for op in table}
-    assert table.validations == {}
-    assert "each alone" in table.circumstances[f"measured {SUITE}"]
+    assert {table[op].note for op in table} == {SUITE_ALONE}
+    assert table.validations[SUITE].networks == 3
+    assert "each alone, and 6 networks of blocks" in table.circumstances[f"measured {SUITE}"]
+    table.save(tmp_path / "kernels.csv")
+    network = random_blocks(50)
+    graph = network_kernels(network, table.fusion)
+    predicted = fit(LatencyTable.load(tmp_path / "kernels.csv"), extrapolate=True).predict(graph)
+    assert predicted.high_ms / predicted.ms - 1 >= table.validations[SUITE].relative_ci95 - 1e-9
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_blocks_are_networks_the_same_for_a_seed(seed):
+    network = random_blocks(seed)
+    assert network == random_blocks(seed) != random_blocks(seed + 1)
+    assert network_kernels(network).macs == network.macs

@@ -308,6 +308,19 @@ def test_a_session_that_is_killed_is_lost_and_a_new_one_made(server, transport_t
     assert answers(transport.start())
 
 
+def test_a_connection_that_is_cut_while_it_is_written_to_is_lost(server, transport_to, monkeypatch):
+    channel = transport_to().start()
+    assert answers(channel)
+    server.kill_sessions()
+
+    def cut(*_):
+        raise EOFError
+
+    monkeypatch.setattr(paramiko.Channel, "sendall", cut)
+    with pytest.raises(ConnectionLostError, match="the connection was lost"):
+        answers(channel)
+
+
 def test_a_server_that_is_down_is_lost_until_it_is_up_again(server, transport_to):
     transport = transport_to()
     channel = transport.start()

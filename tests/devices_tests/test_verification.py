@@ -1,12 +1,15 @@
 """A tenth of a table measured again tells whether the table still holds."""
 
 from dataclasses import replace
+from itertools import cycle
 
 import pytest
 from doubles import ShakyDevice
 
 from devices.card import Measuring
 from devices.verification import verify
+from latency.errors import DeviceError
+from latency.measurement import INSIDE_NETWORKS, SUITE_ALONE, TRANSFERRED
 
 RULE = Measuring(sittings=2, min_bursts=8, max_bursts=40)
 
@@ -24,6 +27,7 @@ def test_a_device_that_has_changed_is_found_out(toy_table, slower):
     device = ShakyDevice(toy_table, seed=5, slower=slower)
     found = verify(device, toy_table, RULE, seed=1)
     assert found.drift == pytest.approx(slower - 1, abs=0.01)
+    assert found.levelled_spread < 0.01 < 0.04 < found.spread
     assert not found.still_holds
     assert found.probability == pytest.approx(2 / 2**8)
     assert all(recheck.is_significant for recheck in found.rechecks)
@@ -52,3 +56,14 @@ def test_an_operator_that_cannot_be_measured_any_more_is_named(toy_table):
     found = verify(device, toy_table, RULE, share=1.0)
     assert found.failures == {op.key: "cannot load it"}
     assert len(found.rechecks) == len(toy_table) - 1
+
+
+def test_only_what_was_measured_alone_is_measured_alone_again(toy_table):
+    notes = [TRANSFERRED, INSIDE_NETWORKS, SUITE_ALONE]
+    noted = zip(toy_table.rows.items(), cycle(notes), strict=False)
+    rows = {op: replace(row, note=note) for (op, row), note in noted}
+    found = verify(ShakyDevice(toy_table), replace(toy_table, rows=rows), RULE, share=1.0)
+    assert {r.before.note for r in found.rechecks} == {SUITE_ALONE}
+    rows = {op: row for op, row in rows.items() if row.note != SUITE_ALONE}
+    with pytest.raises(DeviceError, match="there is nothing to measure again"):
+        verify(ShakyDevice(toy_table), replace(toy_table, rows=rows), RULE)

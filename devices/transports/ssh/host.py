@@ -209,7 +209,10 @@ class Process:
 
     def write(self, data: bytes) -> None:
         self._channel.settimeout(ANSWER_SECONDS)
-        self._channel.sendall(data)
+        try:
+            self._channel.sendall(data)
+        except EOFError:  # so paramiko says that it was cut while it was written to
+            raise ConnectionError("the connection was lost") from None
 
     def read(self, most: int, seconds: float) -> bytes:
         end = monotonic() + seconds

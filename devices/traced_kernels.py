@@ -1,0 +1,300 @@
+"""What the kernels of CNNs take inside random networks, by the runtime's own profiler.
+
+Networks are timed as wholes and traced; each kernel that the runtime executes becomes a row. Some
+networks are held out: the error of their prediction from all others is what the table states of
+itself.
+"""
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from devices.adaptive import expected_errors
+from devices.device import Device, Timing, Workload
+from devices.drift import Burst
+from devices.measuring import Keeper, OnProgress, Progress
+from devices.patience import PatientSitting
+from devices.random_cnns import RandomNetwork, draw_networks
+from devices.tracing import unprofiled
+from latency.calibration import validate
+from latency.errors import DeviceError, WorkloadError
+from latency.formats import Setting
+from latency.kernels import FUSION, SUITE, Fusion, Kernel
+from latency.measurement import INSIDE_NETWORKS, Measurement
+from latency.ops import OpSpec
+from latency.regression import fit
+from latency.stats import student_t
+from latency.table import LatencyTable
+
+_SITTINGS = 3
+"""Processes in which each network is traced: what differs between them is in the interval."""
+_WARM_UP = 3
+_SENTINEL, _SENTINEL_MS = "sentinel", 60.0
+_SLOWER, _WAIT_S, _MOST_WAITS = 1.06, 2.0, 150
+"""A device that is slower than at its fastest by this factor is waited for, for five minutes in
+all."""
+_WHOLE_MS, _TRACED_MS, _RUNS = 120.0, 250.0, (6, 40)
+"""For so long a network is timed, and traced, in each process, within the bounds on the number of
+traced runs."""
+_EVEN, _CANDIDATES = 0.6, 2
+"""The share of the networks that are drawn evenly, and from how many times as many as are needed
+the others are chosen."""
+_FILE_NAME = re.compile(r"[A-Za-z]+_\d+")
+"""Names of nodes as `devices.cnn_writer` writes them."""
+_INSERTED = {"Reorder": "reorder", "Gelu": "activation"}
+"""What the runtime's own names of nodes begin with, and the kind of kernel that they are."""
+
+
+def trace_kernels(
+    device: Device,
+    fusion: Fusion,
+    journal: Keeper,
+    circumstances: Mapping[str, str],
+    on_progress: OnProgress,
+    count: int,
+    held_out: int,
+) -> LatencyTable:
+    """The table of the kernels of `count` random networks. Those `held_out` come first; of the rest
+    a part is chosen where the others leave most to be wrong. Raises `DeviceError` where the device
+    fails."""
+    first = held_out + math.ceil(_EVEN * (count - held_out))
+    networks = draw_networks(first, fusion)
+    rounds = _Tracing(device, journal, on_progress, _sentinel(networks), _SITTINGS * count)
+    bursts = rounds.trace(networks)
+    if count > first:
+        table = _table_of(device.setting, networks[held_out:], bursts)
+        drawn = draw_networks(_CANDIDATES * (count - first), fusion, first)
+        errors = expected_errors(table, [network.graph for network in drawn])
+        order = np.argsort([-sum(each.values()) for each in errors], kind="stable")
+        networks += [drawn[i] for i in order[: count - first]]
+        bursts = rounds.trace(networks)
+    table = _table_of(device.setting, networks[held_out:], bursts)
+    how = (
+        f"{len(table)} kernels inside {len(networks) - held_out} random networks, by the runtime's "
+        f"profiler, in {_SITTINGS} processes"
+    )
+    said = {**circumstances, FUSION: str(fusion), f"measured {SUITE}": how}
+    return _validated(replace(table, circumstances=said), networks[:held_out], bursts)
+
+
+class _Tracing:
+    """Traces networks in a few processes each, beside a sentinel.
+
+    In each process every network is timed unprofiled and then traced; its kernels are scaled to
+    add up to it. Where the sentinel tells that the device is slower than it was (a shared machine's
+    other users), it is waited for, within limits. What is in the journal is not measured again. A
+    network that the runtime cannot run is left out.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        journal: Keeper,
+        on_progress: OnProgress,
+        sentinel: Workload,
+        total: int,
+    ) -> None:
+        self._device, self._journal, self._on_progress = device, journal, on_progress
+        self._quiet = Quiet(sentinel)
+        self._total = total
+        self._done = {(b.sitting, b.workload) for b in journal.bursts if _is_whole(b)}
+        self._generator = np.random.default_rng(0)
+
+    def trace(self, networks: Sequence[RandomNetwork]) -> list[Burst]:
+        """Bursts of all kernels of networks as they run inside them, of each whole network, and of
+        the sentinel; those of before that are no more than these networks' among them."""
+        for sitting in range(_SITTINGS):
+            order = [networks[i] for i in self._generator.permutation(len(networks))]
+            todo = [n for n in order if (sitting, n.graph.name) not in self._done]
+            if not todo:
+                continue
+            with PatientSitting(self._device, first=sitting) as patient:
+                for network in todo:
+                    with suppress(WorkloadError):
+                        for burst in _trace(patient, network, self._quiet, sitting):
+                            self._journal.append(burst)
+                    self._done.add((sitting, network.graph.name))
+                    self._on_progress(
+                        Progress(len(self._done), self._total, "tracing random networks")
+                    )
+        names = {network.graph.name for network in networks}
+        bursts = self._journal.bursts
+        last = max((i for i, burst in enumerate(bursts) if burst.workload in names), default=-1)
+        return bursts[: last + 1]
+
+
+def _table_of(
+    setting: Setting, networks: Sequence[RandomNetwork], bursts: Sequence[Burst]
+) -> LatencyTable:
+    """The rows of the networks that could be run."""
+    return LatencyTable(setting, _rows(networks, bursts, _levels(bursts)))
+
+
+def _validated(
+    table: LatencyTable, unseen: Sequence[RandomNetwork], bursts: Sequence[Burst]
+) -> LatencyTable:
+    """The table with its error on networks that it was not fitted on."""
+    levels = _levels(bursts)
+    known = [network.graph for network in unseen if network.graph.name in levels]
+    if not known or not table.rows:
+        raise DeviceError("too few of the random networks could be run for a table of kernels")
+    model = fit(table, extrapolate=True)
+    predicted = [model.predict(graph).ms for graph in known]
+    return replace(
+        table,
+        validations={SUITE: validate(predicted, [levels[graph.name] for graph in known])},
+    )
+
+
+def _sentinel(networks: Sequence[RandomNetwork]) -> Workload:
+    """The network that tells, time and again, how fast the device is just now: one of moderate
+    size."""
+    ordered = sorted(networks, key=lambda network: (network.graph.macs, network.graph.name))
+    chosen = ordered[len(ordered) // 4].workload
+    return replace(chosen, name=_SENTINEL)
+
+
+class Quiet:
+    """Waits until the device is about as fast as it was at its fastest, by the sentinel."""
+
+    def __init__(self, sentinel: Workload, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._sentinel, self._sleep = sentinel, sleep
+        self._fastest = math.inf
+        self._waits = _MOST_WAITS
+
+    def wait(self, patient: PatientSitting) -> Timing:
+        """What the sentinel took at last."""
+        while True:
+            timing = patient.burst(self._sentinel, _SENTINEL_MS, None)
+            ms = float(np.median(timing.ms))
+            self._fastest = min(self._fastest, ms)
+            if ms <= _SLOWER * self._fastest or self._waits == 0:
+                return timing
+            self._waits -= 1
+            self._sleep(_WAIT_S)
+
+
+def _trace(
+    patient: PatientSitting, network: RandomNetwork, quiet: Quiet, sitting: int
+) -> Iterator[Burst]:
+    """The sentinel, the kernels of a network, and last the whole, which says that all are there."""
+    workload = network.workload
+    yield Burst(sitting, sitting, _SENTINEL, quiet.wait(patient))
+    before = patient.burst(workload, _WHOLE_MS, None)
+    runs = int(np.clip(_TRACED_MS / float(np.median(before.ms)), *_RUNS))
+    nodes = patient.trace(workload, _WARM_UP, runs)
+    after = patient.burst(workload, _WHOLE_MS, float(np.median(before.ms)))
+    whole = Timing(before.ms + after.ms, before.runs + after.runs)
+    whole_ms = float(np.median(whole.ms))
+    if not nodes:
+        raise DeviceError(f"{workload.name}: the runtime tells nothing of its nodes")
+    nodes = unprofiled(nodes, whole_ms)
+    for position, ms in sorted(by_kernel(network.graph.kernels, nodes).items()):
+        if ms > 0:
+            key = network.graph.kernels[position].op.key
+            yield Burst(sitting, sitting, f"{workload.name}/{position}/{key}", Timing((ms,), runs))
+    yield Burst(sitting, sitting, workload.name, whole)
+
+
+def by_kernel(kernels: Sequence[Kernel], nodes: Mapping[str, float]) -> dict[int, float]:
+    """Position of a kernel -> ms of it, of the ms of the nodes that a runtime executed.
+
+    Nodes have the names of the file's, with words of the runtime's own around them. What the
+    runtime inserted goes to the kernels of its kind: changes of layout to all of them by their
+    bytes, others one by one; and what is of no kind, or of one without kernels, to the kernel
+    before it.
+    """
+    position_of = {name: i for i, kernel in enumerate(kernels) for name in kernel.nodes}
+    found: dict[int, float] = {}
+    inserted: dict[str, list[tuple[int, float]]] = {}
+    last = 0
+    for name, ms in nodes.items():
+        own = (position_of[part] for part in _FILE_NAME.findall(name) if part in position_of)
+        position = next(own, None)
+        begin = next((b for b in _INSERTED if name.startswith(b)), None)
+        if position is None and begin is not None:
+            inserted.setdefault(_INSERTED[begin], []).append((last, ms))
+            continue
+        last = last if position is None else position
+        found[last] = found.get(last, 0.0) + ms
+    for kind, places in inserted.items():
+        times = [ms for _, ms in places]
+        open_ = [i for i, k in enumerate(kernels) if k.op.kind == kind and i not in found]
+        if len(open_) == len(times) and kind != "reorder":
+            found |= dict(zip(open_, times, strict=True))
+        elif open_:
+            sizes = np.array([kernels[i].op.border_bytes for i in open_], float)
+            shares = sum(times) * sizes / sizes.sum()
+            found |= dict(zip(open_, shares.tolist(), strict=True))
+        else:
+            for before, ms in places:
+                found[before] = found.get(before, 0.0) + ms
+    return found
+
+
+def _is_whole(burst: Burst) -> bool:
+    """Whether it is of a whole network: no kernel's, and not the sentinel's."""
+    return "/" not in burst.workload and burst.workload != _SENTINEL
+
+
+def _levels(bursts: Sequence[Burst]) -> dict[str, float]:
+    """ms of each whole network: the median of its processes, at the device's usual speed. The
+    sentinel beside it tells how fast the device was meanwhile."""
+    usual = float(np.median([burst.ms for burst in bursts if burst.workload == _SENTINEL]))
+    found: dict[str, list[float]] = {}
+    now = usual
+    for burst in bursts:
+        if burst.workload == _SENTINEL:
+            now = burst.ms
+        elif _is_whole(burst):
+            found.setdefault(burst.workload, []).append(burst.ms * usual / now)
+    return {name: float(np.median(times)) for name, times in found.items()}
+
+
+def _rows(
+    networks: Sequence[RandomNetwork], bursts: Iterable[Burst], levels: Mapping[str, float]
+) -> dict[OpSpec, Measurement]:
+    """A row for each kernel. Its share of a process's whole network is steadier than its time:
+    the share is brought to the level of the network over all processes."""
+    names = {network.graph.name for network in networks}
+    bursts = list(bursts)
+    wholes = {(b.sitting, b.workload): b.ms for b in bursts if _is_whole(b)}
+    samples: dict[OpSpec, dict[int, list[float]]] = {}
+    runs: dict[OpSpec, int] = {}
+    for burst in bursts:
+        name, _, rest = burst.workload.partition("/")
+        if not rest or name not in names or (burst.sitting, name) not in wholes:
+            continue
+        op = OpSpec.parse(rest.partition("/")[2])
+        ms = burst.ms * levels[name] / wholes[burst.sitting, name]
+        samples.setdefault(op, {}).setdefault(burst.sitting, []).append(ms)
+        runs[op] = runs.get(op, 0) + burst.timing.runs
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    rows = {}
+    for op, by_sitting in samples.items():
+        middles = [float(np.median(times)) for times in by_sitting.values()]
+        middle = float(np.median(middles))
+        count = len(middles)
+        half = (
+            student_t(count - 1) * float(np.std(middles, ddof=1)) / count**0.5
+            if count > 1
+            else middle
+        )
+        least = min(min(times) for times in by_sitting.values())
+        rows[op] = Measurement(
+            middle,
+            half,
+            runs[op],
+            least,
+            stamp,
+            count,
+            note=INSIDE_NETWORKS,
+            traced_ms=middle,
+        )
+    return rows
