@@ -14,7 +14,6 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from devices.export import onnx_model, random_weights
-from devices.kernel_suite import SUITE_NOTE
 from latency import LatencyTable, NetworkSpec, candidate_latency, fit, zoo
 from latency.kernels import FUSION, SUITE
 from latency.library import shipped_folder
@@ -290,7 +289,7 @@ def kernels_csv(tmp_path) -> Path:
     """A table of kernels alone: those that the shipped one has of random networks."""
     shipped = next(shipped_folder().glob("*25*onnxruntime*.csv"))
     table = LatencyTable.load(shipped)
-    rows = {op: row for op, row in table.rows.items() if row.note == SUITE_NOTE}
+    rows = {op: row for op, row in table.rows.items() if row.is_inside}
     validations = {SUITE: table.validations[SUITE]}
     said = {FUSION: str(table.fusion)}
     only = LatencyTable(table.setting, rows, validations=validations, circumstances=said)

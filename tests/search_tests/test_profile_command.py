@@ -4,7 +4,10 @@ import json
 
 import pytest
 
-from latency import LatencyTable, Setting, machine
+from latency import LatencyTable, Measurement, OpSpec, Setting, machine
+from latency.calibration import Validation
+from latency.kernels import SUITE
+from latency.measurement import INSIDE_NETWORKS
 from search import spaces
 from search.commands.profile_command import main as lat_profile
 from search.commands.search_command import main as lat_search
@@ -152,3 +155,31 @@ def test_tables_are_named_by_all_that_sets_them_apart():
     other = Setting("gpu", "NVIDIA H200", "", "torch 2.11.0", 2, "float16", 8)
     assert usual.stem == "nvidia-h200-torch-2.11.0"
     assert other.stem == "nvidia-h200-torch-2.11.0-2-threads-float16-batch-8"
+
+
+def test_a_suite_of_kernels_replaces_the_one_before_and_nothing_else(
+    invoke, replay_card, mini_csv, tmp_path, monkeypatch
+):
+    measured = LatencyTable.load(mini_csv)
+    conv, other = (OpSpec("conv", 14, 14, 32, 32, kernel) for kernel in (3, 5))
+    own = next(op for op in measured if op.kind == "conv")
+    validation = Validation(3, 0.1, 0.2, 0.1)
+
+    def suite(device, *_):
+        """A kernel that no suite had, and one that a space has too."""
+        rows = {op: Measurement(9.0, 0.1, 5, 9.0, note=INSIDE_NETWORKS) for op in (drawn, own)}
+        return LatencyTable(device.setting, rows, validations={SUITE: validation})
+
+    monkeypatch.setattr("search.commands.kernels_job.profile_kernels", suite)
+    words = ["--device", replay_card(), "--out", tmp_path / "o", "--json"]
+    code, out, _ = invoke(lat_profile, *words, "--space", "mini")
+    profiled = LatencyTable.load(json.loads(out)["table"])
+    for drawn in (conv, other):
+        code, out, err = invoke(lat_profile, *words, "--suite", "kernels")
+        assert code == 0, err
+        table = LatencyTable.load(json.loads(out)["table"])
+        assert set(table) == {*measured, drawn}
+        assert set(table.validations) == {"mini@32", SUITE}
+        for op in measured:
+            assert table[op] == profiled[op]
+            assert table.in_network_ms[op] == profiled.in_network_ms[op]
