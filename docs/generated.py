@@ -1,9 +1,11 @@
 """What the documentation's pages take from the code and from the benchmarks when they are built.
 
 `<!-- help: lat-search -->` becomes what `lat-search --help` prints, and `<!-- figures: ssh -->`
-the figures of that benchmark in `benchmarks/results.json`, with date and hardware.
+the figures of that benchmark in `benchmarks/results.json`, with date and hardware. `<!-- keys:
+devices.card:Ssh -->` becomes a table of what that class has, with defaults.
 """
 
+import dataclasses
 import io
 import json
 import os
@@ -16,13 +18,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 ROOT = Path(__file__).parent.parent
-_MARK = re.compile(r"^<!-- (help|figures): (.+) -->$", re.MULTILINE)
+_MARK = re.compile(r"^<!-- (help|figures|keys): (.+) -->$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **page: Any) -> str:
     """MkDocs calls this with the text of every page."""
-    makers = {"help": help_of, "figures": figures_of}
+    makers = {"help": help_of, "figures": figures_of, "keys": keys_of}
     return _MARK.sub(lambda mark: makers[mark[1]](mark[2]), markdown)
 
 
@@ -70,3 +74,22 @@ def figures_of(name: str) -> str:
         measured = f"{figure['value']:.3g} {figure['unit']}".strip()
         lines.append(f"| {label} | {measured} | {', '.join(bounds)} | {holds} |")
     return f"Measured on {day}, {hardware}, by `benchmarks/run.py {name}`:\n\n" + "\n".join(lines)
+
+
+def keys_of(path: str) -> str:
+    """The keys of a card's section or of settings as a table: default, and meaning where told."""
+    module, name = path.split(":")
+    described = getattr(import_module(module), name)
+    if dataclasses.is_dataclass(described):
+        rows = [(field.name, field.default, "") for field in dataclasses.fields(described)]
+    else:
+        rows = [
+            (key, "(needed)" if field.is_required() else field.default, field.description or "")
+            for key, field in described.model_fields.items()
+            if not isinstance(field.default, BaseModel)
+        ]
+    lines = ["| key | default | meaning |", "| --- | --- | --- |"]
+    for key, default, meaning in rows:
+        shown = "" if default is None or default == "" else f"`{json.dumps(default, default=str)}`"
+        lines.append(f"| `{key}` | {shown} | {meaning} |")
+    return "\n".join(lines)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from devices.card import Measuring
 from devices.device import Device, Workload
 from devices.export import onnx_model
-from devices.measuring import Kept, measure
+from devices.measuring import Kept, OnProgress, measure
 from latency.measurement import Measurement
 from latency.modules import NetworkModule
 from latency.network import NetworkSpec
@@ -114,13 +114,17 @@ def _aim(budget: Budget, corrections: Mapping[str, float], is_measured: bool) ->
 
 
 def measure_on(
-    device: Device, measuring: Measuring, sleep: Callable[[float], None] = time.sleep
+    device: Device,
+    measuring: Measuring,
+    on_progress: OnProgress = lambda progress: None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> MeasureNetwork:
     """A function that measures networks with random weights, for `derive_confirmed`."""
 
     def measure_network(network: NetworkSpec) -> Measurement:
         workload = Workload.of_network(network)
-        return measure(device, [workload], _longer(measuring), sleep=sleep)[workload.name]
+        rule = _longer(measuring)
+        return measure(device, [workload], rule, on_progress=on_progress, sleep=sleep)[network.name]
 
     return measure_network
 
@@ -131,6 +135,7 @@ def confirm(
     model: bytes,
     budget_ms: float,
     measuring: Measuring,
+    on_progress: OnProgress = lambda progress: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Measurement:
     """Measure the model file that is to be deployed.
@@ -142,7 +147,7 @@ def confirm(
     kept = Kept()
     for times, pause_seconds in _PATIENCE:
         rule = _longer(measuring, times, pause_seconds)
-        measured = measure(device, [workload], rule, kept, sleep=sleep)[workload.name]
+        measured = measure(device, [workload], rule, kept, on_progress, sleep=sleep)[network.name]
         if measured.high_ms <= budget_ms:
             break
     return measured

@@ -153,7 +153,7 @@ MINI = SearchSettings(
     train_steps=300,
     train_batch_size=32,
 )
-"""For a search of a minute. Its few hundred architecture steps move alpha as far as the paper's
+"""For a search of minutes. Its few hundred architecture steps move alpha as far as the paper's
 tens of thousands do at their rate of 0.001."""
 
 PROXYLESS = SearchSettings(

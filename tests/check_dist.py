@@ -3,7 +3,8 @@
     python tests/check_dist.py [DIST]
 
 What was built stays in DIST (dist/ where not given). Each check ends the process with what was
-wrong. The core is installed without extras: commands must say which extra they lack.
+wrong. The core is installed without extras: commands must say which extra they lack. Then the extra
+`train` is all that a search takes.
 """
 
 import os
@@ -25,12 +26,13 @@ def main() -> None:
     version = PROJECT["version"]
     for built in (f"lat_search-{version}-py3-none-any.whl", f"lat_search-{version}.tar.gz"):
         with tempfile.TemporaryDirectory() as folder:
-            check(dist / built, Path(folder))
-            print(f"{built}: {(dist / built).stat().st_size / 1e6:.2f} MB; core {size_of(folder)}")
+            core = check(dist / built, Path(folder))
+            print(f"{built}: {(dist / built).stat().st_size / 1e6:.2f} MB; core {core}")
+            check_search(dist / built, Path(folder))
 
 
-def check(built: Path, folder: Path) -> None:
-    """Install what was built, and run its commands from elsewhere."""
+def check(built: Path, folder: Path) -> str:
+    """Install what was built, and run its commands from elsewhere; how large the core is."""
     venv.create(folder, with_pip=True)
     scripts = folder / "bin"
     constraints = ROOT / "constraints.txt"
@@ -47,11 +49,23 @@ def check(built: Path, folder: Path) -> None:
     lacking = run([scripts / NEEDS_TRAIN[0], *NEEDS_TRAIN[1:]], "/")
     assert (lacking.returncode, lacking.stdout) == (2, "")
     assert "pip install 'lat-search[train]'" in lacking.stderr, lacking.stderr
+    return size_of(folder)
 
 
-def size_of(folder: str) -> str:
+def check_search(built: Path, folder: Path) -> None:
+    """Install the extra `train` besides, and search by a shipped table."""
+    extra = ["-c", ROOT / "constraints.txt", f"{built}[train]"]
+    call([folder / "bin" / "pip", "install", "--quiet", *extra], folder)
+    table = next((ROOT / "lut_data").glob("*onnxruntime*.csv")).stem
+    words = ["--target", table, "--space", "mini", "--budget", "50%", "--steps", "4"]
+    words += ["--train-steps", "2", "--out", "run"]
+    call([folder / "bin" / "lat-search", *words], folder)
+    assert (folder / "run" / "model.onnx").exists()
+
+
+def size_of(folder: Path) -> str:
     """What the packages in an environment take on the disk, less pip and setuptools."""
-    (packages,) = Path(folder).glob("lib/python*/site-packages")
+    (packages,) = folder.glob("lib/python*/site-packages")
     own = ("pip", "setuptools")
     files = (f for f in packages.rglob("*") if f.is_file() and "__pycache__" not in f.parts)
     total = sum(

@@ -10,7 +10,7 @@ import torch
 from pages import FILE, PROJECT, ROOT, Reader, blocks, in_no_time, pretend_cpu
 
 from devices.export import onnx_model, random_weights
-from latency import LatencyTable, OpSpec
+from latency import LatencyTable, OpSpec, zoo
 from search import spaces
 
 DOCS = ROOT / "docs"
@@ -46,8 +46,17 @@ def test_the_pages_are_built_with_help_figures_and_docstrings(site):
     figures = (site / "measuring.html").read_text()
     assert "cpu, proxyless@224: mean error" in figures
     assert "<!-- figures" not in figures
+    keys = (site / "keys.html").read_text()
+    assert "<!-- keys" not in keys
+    assert "pause_seconds" in keys
+    assert "arch_learning_rate" in keys
     library = (site / "api.html").read_text()
     assert "One row an operator" in library
+
+
+def test_every_space_and_every_published_network_is_named():
+    named = set(re.findall(r"`([\w-]+)`", (DOCS / "keys.md").read_text()))
+    assert {*spaces.known(), *zoo.known()} <= named
 
 
 def test_every_command_has_its_help_on_the_page_of_commands():

@@ -10,7 +10,7 @@ from latency.network import NetworkSpec
 from latency.regression import fit
 from latency.table import LatencyTable
 from search.baselines import mobilenet_v2_within, random_within
-from search.commands.console import notice
+from search.commands.console import following, notice
 from search.commands.search_job import SearchJob
 from search.confirmation import Attempt, measure_on, predictions
 
@@ -30,7 +30,7 @@ def baselines(
         return []
     rows = [_random_search(job, found, count, bar, quiet)]
     try:
-        network = _mobilenet(job, found)
+        network = _mobilenet(job, found, bar)
     except (CoverageError, UsageError) as error:
         notice(f"no MobileNetV2 to compare with: {error}")
         return rows
@@ -59,7 +59,7 @@ def _random_search(
     return best | {"name": f"random, best of {count}" if count > 1 else "random"}
 
 
-def _mobilenet(job: SearchJob, found: Attempt) -> NetworkSpec:
+def _mobilenet(job: SearchJob, found: Attempt, bar: Progress) -> NetworkSpec:
     """MobileNetV2 at the width that the first target's budget allows: by regression, corrected by
     what is measured where the device is at hand."""
     goal = job.goals[0]
@@ -71,6 +71,7 @@ def _mobilenet(job: SearchJob, found: Attempt) -> NetworkSpec:
     limit = goal.budget.limit
     inputs = job.space.resolution, job.data.classes, goal.target.batch
     tried: dict[NetworkSpec, float] = {}
+    show = following(bar, "measuring MobileNetV2")
     for _ in range(_CORRECTIONS):
 
         def latency_of(network: NetworkSpec, correction: float = correction) -> float:
@@ -81,7 +82,7 @@ def _mobilenet(job: SearchJob, found: Attempt) -> NetworkSpec:
             return network
         if network in tried:
             break
-        tried[network] = measured = measure_on(device, card.measuring)(network).median_ms
+        tried[network] = measured = measure_on(device, card.measuring, show)(network).median_ms
         correction = measured / model.predict(network).ms
         if 0.95 * limit <= measured <= limit:
             break

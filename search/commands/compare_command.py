@@ -10,7 +10,7 @@ from rich.table import Table
 from latency.errors import DeviceError
 from latency.units import format_ms
 from search.commands.compare_job import Row, compare, contenders_of
-from search.commands.console import notice, print_table, progress_bar, run
+from search.commands.console import following, notice, print_table, progress_bar, run
 from search.commands.targets import Target, known_targets, resolve
 
 PUBLISHED_NETWORKS = (
@@ -66,13 +66,12 @@ def compare_command(
     elif goal.table is None:
         notice(f"no measurements of {target} yet: nothing is predicted (lat-profile makes a table)")
     with progress_bar(as_json) as bar:
-        task = bar.add_task("measuring", total=None, visible=goal.device is not None)
         rows = compare(
             goal,
             contenders,
             contenders[0],
             extrapolate,
-            lambda p: bar.update(task, description=p.doing, completed=p.done, total=p.total),
+            following(bar),
         )
     if as_json:
         print(json.dumps(_as_dict(rows, goal, against)))

@@ -26,6 +26,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from devices.measuring import OnProgress
+from devices.measuring import Progress as Measured
 from latency.errors import LatError
 from latency.library import user_folder
 
@@ -70,6 +72,18 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
         disable=quiet or not notices.is_terminal,
     ) as progress:
         yield progress
+
+
+def following(bar: Progress, doing: str = "") -> OnProgress:
+    """What shows the progress of measurements on a bar, one after the other; `doing` says what for,
+    in place of what each says of itself."""
+    task = bar.add_task(doing or "measuring", total=None)
+
+    def show(progress: Measured) -> None:
+        said = doing or progress.doing
+        bar.update(task, description=said, completed=progress.done, total=progress.total)
+
+    return show
 
 
 def run(commands: Command | Mapping[str, Command], name: str, about: str = "") -> None:

@@ -13,7 +13,7 @@ from latency.formats import Setting
 from latency.library import known_tables
 from latency.table import LatencyTable
 from latency.transferred import FEWEST, Pool, choose, transfer
-from search.commands.console import notice, progress_bar
+from search.commands.console import following, notice, progress_bar
 from search.commands.profile_job import circumstances, journaled, keep
 from search.space import SearchSpace
 
@@ -50,13 +50,12 @@ def few_shot_space(
     networks = [pool.networks[i] for i in chosen]
     journal_of = path.with_name(f"{path.stem}.few-shot.csv")
     with journaled([device], journal_of, resume) as (journal,), progress_bar(quiet) as bar:
-        task = bar.add_task("measuring", total=None)
         measured = measure(
             device,
             [Workload.of_network(network) for network in networks],
             card.measuring,
             journal,
-            lambda p: bar.update(task, description=p.doing, completed=p.done, total=p.total),
+            following(bar),
         )
         rows = {
             i: measured.rows[network.name]

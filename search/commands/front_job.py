@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.progress import Progress
 
 from devices.device import Workload
 from devices.measuring import measure
 from latency.measurement import Measurement
 from latency.network import NetworkSpec
 from latency.whole_file import write_whole
-from search.commands.console import progress_bar, version
+from search.commands.console import following, progress_bar, version
 from search.commands.search_job import SearchJob
 from search.evolution import Scored
 
@@ -52,8 +53,8 @@ def find_front(job: SearchJob, count: int, quiet: bool) -> Front:
         for scored in evolution.front(limits, [other.limit for other in others]):
             found.append(scored)
             bar.update(task, advance=1)
-    networks = [job.space.network(scored.choices) for scored in found]
-    measured = _measured(job, networks)
+        networks = [job.space.network(scored.choices) for scored in found]
+        measured = _measured(job, networks, bar)
     rows = [
         _row(job, limit, scored, network, measured.get(network.name))
         for limit, scored, network in zip(limits, found, networks, strict=True)
@@ -64,13 +65,14 @@ def find_front(job: SearchJob, count: int, quiet: bool) -> Front:
     return front
 
 
-def _measured(job: SearchJob, networks: list[NetworkSpec]) -> dict[str, Measurement]:
+def _measured(job: SearchJob, networks: list[NetworkSpec], bar: Progress) -> dict[str, Measurement]:
     """What the first target says of them, by name; nothing where it is not at hand."""
     target = job.goals[0].target
     if target.device is None or target.card is None:
         return {}
     workloads = [Workload.of_network(network) for network in dict.fromkeys(networks)]
-    return dict(measure(target.device, workloads, target.card.measuring).rows)
+    show = following(bar)
+    return dict(measure(target.device, workloads, target.card.measuring, on_progress=show).rows)
 
 
 def _row(

@@ -22,7 +22,7 @@ from latency.library import tables_of
 from latency.ops import OpSpec
 from latency.table import LatencyTable
 from latency.units import format_ms
-from search.commands.console import notice, print_table, progress_bar
+from search.commands.console import following, notice, print_table, progress_bar
 
 PROBE = OpSpec("mbconv", 14, 14, 16, 16, 3, 1, 3, "relu6")
 """What a check runs once on the device."""
@@ -174,12 +174,11 @@ def verify_table(card: DeviceCard, as_json: bool) -> None:
             f"measure one: lat-profile --device {card.name}"
         )
     with progress_bar(as_json) as bar:
-        task = bar.add_task("measuring again", total=None)
         found = verify(
             device,
             table,
             card.measuring,
-            lambda p: bar.update(task, completed=p.done, total=p.total),
+            following(bar, "measuring again"),
         )
     if as_json:
         print(

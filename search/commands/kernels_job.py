@@ -9,7 +9,7 @@ from devices.kernel_suite import profile_kernels
 from latency.kernels import SUITE
 from latency.measurement import INSIDE_NETWORKS, SUITE_ALONE
 from latency.table import LatencyTable
-from search.commands.console import progress_bar
+from search.commands.console import following, progress_bar
 from search.commands.profile_job import circumstances, journaled
 
 
@@ -20,13 +20,12 @@ def profile_suite(
     Returns the table as written."""
     journal_path = path.with_name(f"{path.stem}.{SUITE}.csv")
     with journaled([device], journal_path, resume) as journals, progress_bar(quiet) as bar:
-        task = bar.add_task("drawing random networks", total=None)
         table = profile_kernels(
             device,
             card.measuring,
             journals[0],
             circumstances(card),
-            lambda p: bar.update(task, description=p.doing, completed=p.done, total=p.total),
+            following(bar),
         )
         kept = _beside(table, path)
         kept.save(path)

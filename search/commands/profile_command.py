@@ -33,7 +33,8 @@ def profile_command(
     space: Annotated[
         list[str] | None,
         typer.Option(
-            help="Space to measure; may be given repeatedly.", autocompletion=spaces.known
+            help=f"Space to measure: {', '.join(spaces.known())}, or a file. Repeatable.",
+            autocompletion=spaces.known,
         ),
     ] = None,
     resolution: Annotated[

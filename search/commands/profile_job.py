@@ -18,7 +18,7 @@ from latency import machine
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
 from latency.table import LatencyTable
-from search.commands.console import notice, progress_bar, version
+from search.commands.console import following, notice, progress_bar, version
 from search.space import SearchSpace
 
 CALIBRATION_NETWORKS = 16
@@ -39,7 +39,6 @@ def profile_space(
     beside the rows that are there already. Returns the table as written."""
     calibration, held_out = sample_networks(space)
     with journaled(devices, path, resume) as journals, progress_bar(quiet) as bar:
-        task = bar.add_task("measuring", total=None)
         table = profile(
             devices,
             space.operators,
@@ -49,7 +48,7 @@ def profile_space(
             card.measuring,
             journals,
             circumstances(card),
-            lambda p: bar.update(task, description=p.doing, completed=p.done, total=p.total),
+            following(bar),
         )
         kept = keep(table, path)
         for journal in journals:
@@ -81,7 +80,9 @@ def measure_missing(
     lacking: Sequence[OpSpec],
 ) -> LatencyTable:
     """The table with the operators that it lacks, written to `path`."""
-    measured = measure(device, [Workload.of_op(op) for op in lacking], card.measuring)
+    workloads = [Workload.of_op(op) for op in lacking]
+    with progress_bar() as bar:
+        measured = measure(device, workloads, card.measuring, on_progress=following(bar))
     rows = {op: measured[op.key] for op in lacking}
     calibration = table.calibrations[tag]
     inside = {op: calibration.in_network_ms(op, row.median_ms) for op, row in rows.items()}

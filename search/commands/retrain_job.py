@@ -5,9 +5,8 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from devices.tflite import tflite_model
 from latency import zoo
-from latency.errors import UsageError
+from latency.errors import UsageError, extra
 from latency.network import NetworkSpec
 from latency.whole_file import write_whole
 from search.checkpoint import Checkpoint
@@ -68,6 +67,8 @@ def retrain(
 ) -> Trained:
     """Train a network and evaluate it; `retrain.json`, `network.json`, `model.onnx` and
     `model.tflite` in `folder`. Goes on from the checkpoint there."""
+    with extra("mobile"):
+        from devices.tflite import tflite_model
     started = time.monotonic()
     training = shared_training(TrainOrder(network, settings, seed), data, compute)
     words = {"network": network.to_json(), "data": data.name, "seed": seed, **settings.as_dict}

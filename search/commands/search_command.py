@@ -40,7 +40,11 @@ def search_command(
         ),
     ] = None,
     space: Annotated[
-        str, typer.Option(help="Search space.", autocompletion=spaces.known)
+        str,
+        typer.Option(
+            help=f"Search space: {', '.join(spaces.known())}, or a file of your own.",
+            autocompletion=spaces.known,
+        ),
     ] = "proxyless",
     data: Annotated[
         str, typer.Option(help="Data set: digits, imagenet:FOLDER or cifar10:FOLDER.")
@@ -206,8 +210,7 @@ def search_command(
     with run_folder(folder, resume, overwrite):
         if pareto is not None:
             print_front(find_front(job, pareto, as_json), folder, as_json)
-            if (folder / "result.json").exists():
-                write_or_notice(folder)
+            write_or_notice(folder)
             return
         compare = partial(baselines, count=random_networks)
         result = job.run(started, as_json, largest, compare)

@@ -19,7 +19,7 @@ from latency.network import NetworkSpec
 from latency.whole_file import write_whole
 from search.budget import Budget
 from search.checkpoint import Checkpoint
-from search.commands.console import notice, progress_bar, version
+from search.commands.console import following, notice, progress_bar, version
 from search.commands.curves import Curves
 from search.commands.orders import SearchOrder, TrainOrder, shared_search, shared_training
 from search.commands.search_plan import SearchPlan
@@ -176,12 +176,12 @@ class SearchJob:
         All attempts (the last one counts), its training, and what was measured of its files."""
         attempts: list[Attempt] = []
         for number in range(_TRAININGS):
-            attempts += self._derive(choose, attempts[-1:], number)
+            attempts += self._derive(choose, attempts[-1:], number, bar)
             chosen = attempts[-1]
             training = self.train(chosen, bar, quiet)
             onnx_model = export(chosen.network, training.module)
             write_whole(self.folder / "model.onnx", onnx_model)
-            measured = self._measure_trained(chosen.network, training.module, keep=True)
+            measured = self._measure_trained(chosen.network, training.module, bar, keep=True)
             final = Attempt(chosen.choices, chosen.network, chosen.predicted, measured)
             if not measured or final.meets(self.budgets):
                 break
@@ -191,14 +191,17 @@ class SearchJob:
                 break
         return attempts, training, measured
 
-    def _derive(self, choose: Choose, before: Sequence[Attempt], number: int) -> Sequence[Attempt]:
+    def _derive(
+        self, choose: Choose, before: Sequence[Attempt], number: int, bar: Progress
+    ) -> Sequence[Attempt]:
         """Derive a network, measured as often as it takes where devices are at hand. What a
         broken-off run found out already is taken from the folder."""
         path = self.folder / "checkpoint" / f"derived-{number}.json"
         if path.exists():
             return [self._attempt(saved) for saved in json.loads(path.read_text())]
+        show = following(bar, "measuring what was derived")
         measures = {
-            goal.budget.name: measure_on(goal.target.device, goal.target.card.measuring)
+            goal.budget.name: measure_on(goal.target.device, goal.target.card.measuring, show)
             for goal in self.goals
             if goal.target.device is not None and goal.target.card is not None
         }
@@ -220,11 +223,12 @@ class SearchJob:
         return training
 
     def _measure_trained(
-        self, network: NetworkSpec, module: NetworkModule, keep: bool = False
+        self, network: NetworkSpec, module: NetworkModule, bar: Progress, keep: bool = False
     ) -> dict[str, Measurement]:
         """Measure the file that each target's runtime executes; with `keep`, it stays beside
         model.onnx, and is given time to prove within its budget."""
         measured = {}
+        show = following(bar, "measuring what was trained")
         for goal in self.goals:
             device, card = goal.target.device, goal.target.card
             if device is None or card is None:
@@ -233,7 +237,9 @@ class SearchJob:
             if keep:
                 write_whole((self.folder / "model").with_suffix(device.suffix), model)
             limit = goal.budget.limit if keep else math.inf
-            measured[goal.budget.name] = confirm(device, network, model, limit, card.measuring)
+            measured[goal.budget.name] = confirm(
+                device, network, model, limit, card.measuring, show
+            )
         return measured
 
     def _budget_result(
@@ -278,7 +284,7 @@ class SearchJob:
         checkpoint = self._checkpoint(name.lower().replace(" ", "-"))
         training.run(checkpoint, show_steps(bar, f"training: {name}", quiet))
         first = self.budgets[0].name
-        measured = self._measure_trained(network, training.module).get(first)
+        measured = self._measure_trained(network, training.module, bar).get(first)
         return {
             "name": name,
             "choices": list(attempt.choices) if attempt else None,

@@ -1,4 +1,4 @@
-"""`mini`: the operators of `proxyless` on 32x32 inputs, for a search of a minute on two cores."""
+"""`mini`: the operators of `proxyless` on 32x32 inputs, for a search of minutes on two cores."""
 
 from search.space import SearchSpace
 from search.spaces.inverted import Stage, divisible, final_size, head, searchable_blocks, stem
