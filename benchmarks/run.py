@@ -17,6 +17,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+import choosing
 import fuzz
 import loading
 import measuring_devices
@@ -191,6 +192,7 @@ BENCHMARKS = {
     "searches": searches,
     "loading": loading.loading,
     "worth": worth.worth,
+    **choosing.BENCHMARKS,
     **searching.BENCHMARKS,
     **scaling.BENCHMARKS,
     "default": default_search,

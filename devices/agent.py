@@ -88,7 +88,7 @@ class OnnxRuntime:
     """ONNX Runtime, with inputs and outputs bound once. The model's outputs are computed on the
     provider and stay there."""
 
-    def __init__(self, threads, graph_optimization, provider):
+    def __init__(self, threads, graph_optimization, provider, half):
         import onnxruntime
 
         self.library = onnxruntime
@@ -97,11 +97,14 @@ class OnnxRuntime:
         self.accelerator = nvidia_name() if provider != "cpu" else None
         self.memory = "cpu" if provider == "cpu" else "cuda"
         self.provider = ONNX_RUNTIME_PROVIDERS[provider]
+        self.providers = onnx_runtime_providers(provider, half)
         if self.provider not in onnxruntime.get_available_providers():
             raise UnableError(
                 f"this onnxruntime has no {self.provider}; "
                 "install one that has: pip install onnxruntime-gpu"
             )
+        if provider != "cpu" and hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()  # CUDA's libraries may be packages of pip's
         self.threads = threads
         self.level = ONNX_RUNTIME_LEVELS[graph_optimization]
         self.traces = provider == "cpu"  # elsewhere its profile tells launches, not kernels
@@ -134,8 +137,7 @@ class OnnxRuntime:
         """A session with its inputs and outputs bound, and a function that runs it once."""
         import numpy as np
 
-        providers = list(dict.fromkeys([self.provider, "CPUExecutionProvider"]))
-        session = self.library.InferenceSession(path, options, providers=providers)
+        session = self.library.InferenceSession(path, options, providers=self.providers)
         if session.get_providers()[0] != self.provider:
             raise UnableError(f"{self.provider} could not be started on this machine")
         binding = session.io_binding()
@@ -157,6 +159,15 @@ class OnnxRuntime:
             binding.synchronize_outputs()
 
         return session, execute
+
+
+def onnx_runtime_providers(provider, half):
+    """The provider, and those that take what it lacks, with their options. Float32 is float32: no
+    TF32."""
+    cuda = ("CUDAExecutionProvider", {"use_tf32": "0"})
+    tensorrt = ("TensorrtExecutionProvider", {"trt_fp16_enable": "1" if half else "0"})
+    first = {"cpu": [], "cuda": [cuda], "tensorrt": [tensorrt, cuda]}[provider]
+    return [*first, ("CPUExecutionProvider", {})]
 
 
 def traced_nodes(events, warmup, runs):
@@ -253,12 +264,11 @@ class Torch:
 
     def load(self, path):
         torch = self.torch
+        before = torch.cuda.memory_allocated() if self.on_cuda else 0
         with torch.inference_mode():
             network, x = self.network(path)
             if not self.on_cuda:
                 return timed(torch.inference_mode()(lambda: network(x)))
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
             execute = self.on_stream(network, x)
             torch.cuda.synchronize()
         time_runs = self.timed_by_events(execute)
@@ -421,12 +431,14 @@ class Torch:
             for _ in range(3):
                 network(x)
         torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.reset_peak_memory_stats()  # trying algorithms took more than a run does
         if not self.cuda_graph:
+            network(x)
             return lambda: network(x)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self.kept = network(x)
-        return graph.replay
+            output = network(x)
+        return Replay(graph, (network, x, output))
 
     def timed_by_events(self, execute):
         """As `timed`, by CUDA events. The runs are queued behind a kernel that waits, so that the
@@ -463,6 +475,17 @@ class Torch:
         self.busy_at = perf_counter_ns()
 
 
+class Replay:
+    """A captured graph, and what it reads and writes, which it does not keep alive itself."""
+
+    def __init__(self, graph, kept):
+        self.graph = graph
+        self.kept = kept
+
+    def __call__(self):
+        self.graph.replay()
+
+
 RUNTIMES = {"onnxruntime": OnnxRuntime, "litert": LiteRt, "torch": Torch}
 
 
@@ -495,8 +518,25 @@ def facts():
     }
 
 
+def nvml_gpu():
+    """NVML's module, and the GPU that this process sees first. Raises where there is none."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    if first.startswith(("GPU-", "MIG-")):
+        return pynvml, pynvml.nvmlDeviceGetHandleByUUID(first)
+    return pynvml, pynvml.nvmlDeviceGetHandleByIndex(int(first or 0))
+
+
 def nvidia_name():
-    """The first GPU's name, by its driver."""
+    """The GPU's name by NVML, else that of the first one by its driver."""
+    try:
+        pynvml, gpu = nvml_gpu()
+        name = pynvml.nvmlDeviceGetName(gpu)
+        return name.decode() if isinstance(name, bytes) else name
+    except Exception:
+        pass
     for path in sorted(glob.glob("/proc/driver/nvidia/gpus/*/information")):
         for line in read(path).splitlines():
             key, _, value = line.partition(":")
@@ -568,16 +608,19 @@ class Agent:
 def nvml_state():
     """The GPU's temperature and clock, where NVML's Python module is installed."""
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        gpu = pynvml.nvmlDeviceGetHandleByIndex(0)
+        pynvml, gpu = nvml_gpu()
         return {
             "temperature_c": pynvml.nvmlDeviceGetTemperature(gpu, pynvml.NVML_TEMPERATURE_GPU),
             "frequency_mhz": pynvml.nvmlDeviceGetClockInfo(gpu, pynvml.NVML_CLOCK_SM),
         }
     except Exception:
         return {"temperature_c": None, "frequency_mhz": None}
+
+
+def is_fatal(said):
+    """Whether an error may be the process's and not the model's, which a fresh process will tell:
+    after a fault of a GPU nothing runs in it any more, and its memory is full of other models."""
+    return "CUDA error" in said or "CUDA failure" in said or said.startswith("OutOfMemoryError")
 
 
 def main():
@@ -601,7 +644,10 @@ def main():
         except UnableError as error:
             answer = {"error": str(error)}
         except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
+            said = f"{type(error).__name__}: {error}"
+            if is_fatal(said):
+                sys.exit(said)
+            answer = {"error": said}
         answers.write(json.dumps(dict(answer, id=number)) + "\n")
 
 

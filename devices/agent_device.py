@@ -11,7 +11,7 @@ from devices.card import DeviceCard
 from devices.device import Channel, Condition, Runtime, Timing, Transport, Workload
 from devices.export import Weights, random_weights
 from latency import machine
-from latency.errors import DeviceError
+from latency.errors import DeviceError, SpecError, WorkloadError
 from latency.formats import Setting
 from latency.network import NetworkSpec
 
@@ -75,7 +75,10 @@ class AgentDevice:
         if workload not in self._paths:
             content = workload.model
             if content is None:
-                content = self.runtime.build(workload.ops, self._weights, workload.name)
+                try:
+                    content = self.runtime.build(workload.ops, self._weights, workload.name)
+                except SpecError as error:  # which this runtime, or this precision, cannot express
+                    raise WorkloadError(f"{workload.name}: {error}") from None
             self._paths[workload] = self.transport.send(content, self.runtime.suffix)
             _log.debug("%s: %s is sent, %d bytes", self.label, workload.name, len(content))
         return self._paths[workload]

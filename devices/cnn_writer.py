@@ -16,11 +16,14 @@ class CnnWriter:
     `activation`: the one that convolutions have where none is named. `macs`: so far.
     """
 
-    def __init__(self, resolution: int, channels: int = 3, seed: Sequence[int] = (0,)) -> None:
+    def __init__(
+        self, resolution: int, channels: int = 3, seed: Sequence[int] = (0,), batch: int = 1
+    ) -> None:
         self.generator = np.random.default_rng(seed)
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
-        self.image = [1, channels, resolution, resolution]
+        self.batch = batch
+        self.image = [batch, channels, resolution, resolution]
         self.shapes: dict[str, tuple[int, int]] = {"input": (channels, resolution)}
         self.activation = "relu"
         self.macs = 0.0
@@ -70,8 +73,8 @@ class CnnWriter:
     def shuffled(self, parts: Sequence[str]) -> str:
         x = self.concat(parts)
         channels, side = self.shapes[x]
-        apart = self.constant(np.array([1, 2, channels // 2, side, side]), np.int64)
-        together = self.constant(np.array([1, channels, side, side]), np.int64)
+        apart = self.constant(np.array([self.batch, 2, channels // 2, side, side]), np.int64)
+        together = self.constant(np.array([self.batch, channels, side, side]), np.int64)
         y = self.node("Reshape", [x, apart])
         y = self.node("Transpose", [y], perm=[0, 2, 1, 3, 4])
         return self.node("Reshape", [y, together])

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from devices.card import Measuring
 from devices.device import Device, Workload
-from devices.measuring import measure
+from devices.measuring import Keeper, measure
 from latency.kernels import USUAL, Fusion
 from latency.layers import ACTIVATIONS
 from latency.ops import OpSpec
@@ -30,11 +30,11 @@ def operators() -> list[OpSpec]:
     return ops
 
 
-def timed_fusion(device: Device) -> Fusion:
+def timed_fusion(device: Device, journal: Keeper | None = None) -> Fusion:
     """The pairs that a device's runtime fuses; of those that cannot be timed on it, what is usual.
     Raises `DeviceError` where the device fails."""
     ops = operators()
-    measured = measure(device, [Workload.of_op(op) for op in ops], _MEASURING)
+    measured = measure(device, [Workload.of_op(op) for op in ops], _MEASURING, journal)
     ms = {op: measured.rows[op.key].min_ms for op in ops if op.key in measured.rows}
     fused = dict.fromkeys(USUAL.pairs, True) | dict(_timed(ms))
     return replace(USUAL, pairs=frozenset(pair for pair, is_so in fused.items() if is_so))

@@ -37,7 +37,7 @@ def profile_kernels(
     said = circumstances or {}
     fusion = traced_fusion(device)
     if fusion is not None:
-        return trace_kernels(device, fusion, kept, said, on_progress, networks, held_out)
-    fusion = timed_fusion(device)
-    drawn = draw_networks(networks, fusion)
-    return measure_alone(device, drawn, measuring, fusion, kept, said, on_progress, held_out)
+        return trace_kernels(device, fusion, measuring, kept, said, on_progress, networks, held_out)
+    fusion = timed_fusion(device, kept)
+    drawn = draw_networks(networks, fusion, batch=device.setting.batch)
+    return measure_alone(device, drawn, fusion, measuring, kept, said, on_progress, held_out)

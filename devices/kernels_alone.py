@@ -6,7 +6,7 @@ calibrates the sum of kernels to what networks take, the other, never fitted on,
 that the table states of itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from devices.adaptive import expected_errors
@@ -33,8 +33,8 @@ within minutes."""
 def measure_alone(
     device: Device,
     networks: Sequence[RandomNetwork],
-    measuring: Measuring,
     fusion: Fusion,
+    measuring: Measuring,
     journal: Keeper,
     circumstances: Mapping[str, str],
     on_progress: OnProgress,
@@ -42,11 +42,13 @@ def measure_alone(
 ) -> LatencyTable:
     """The table of kernels of these networks, each measured alone; as many networks of blocks as
     are held out calibrate it. Raises `DeviceError` where none could be measured."""
+    begun = {burst.workload for burst in journal.bursts}
     ops = _even(networks, _EVEN_OF_A_FAMILY)
     measured = measure(device, [Workload.of_op(op) for op in ops], measuring, journal, on_progress)
     first = _table_of(device, ops, measured, fusion)
-    ops += _where_jagged(first, networks, ops, len(_even(networks, _OF_A_FAMILY)) - len(ops))
-    wholes = [random_blocks(seed) for seed in range(2 * held_out)]
+    count = len(_even(networks, _OF_A_FAMILY)) - len(ops)
+    ops += _where_jagged(first, networks, ops, count, begun)
+    wholes = [random_blocks(seed, device.setting.batch) for seed in range(2 * held_out)]
     workloads = [Workload.of_op(op) for op in ops] + [Workload.of_network(n) for n in wholes]
     measured = measure(device, workloads, measuring, journal, on_progress)
     table = _table_of(device, ops, measured, fusion)
@@ -56,7 +58,8 @@ def measure_alone(
         if whole.name in measured.rows
     ]
     table = _calibrated(table, graphs[::2], graphs[1::2])
-    said = f"{len(table)} kernels, each alone, and {len(graphs)} networks of blocks"
+    happened = "; ".join(f"{what}: {how}" for what, how in measured.circumstances.items())
+    said = f"{len(table)} kernels, each alone, and {len(graphs)} networks of blocks; {happened}"
     failed = {f"failed {name}": error for name, error in measured.failures.items()}
     known = {**circumstances, **table.circumstances, f"measured {SUITE}": said, **failed}
     return replace(table, circumstances=known)
@@ -89,15 +92,20 @@ def _kernels(networks: Sequence[RandomNetwork]) -> list[OpSpec]:
 
 
 def _where_jagged(
-    table: LatencyTable, networks: Sequence[RandomNetwork], tried: Sequence[OpSpec], count: int
+    table: LatencyTable,
+    networks: Sequence[RandomNetwork],
+    tried: Sequence[OpSpec],
+    count: int,
+    begun: Collection[str],
 ) -> list[OpSpec]:
-    """So many kernels not tried yet, of which the table leaves most to be wrong in some network."""
+    """So many kernels not tried yet: those `begun`, by their keys, in a run that was broken off,
+    then those of which the table leaves most to be wrong in some network."""
     most: dict[OpSpec, float] = {}
     for errors in expected_errors(table, [network.graph for network in networks]):
         for op, error in errors.items():
             most[op] = max(most.get(op, 0.0), error)
     left = [op for op in _kernels(networks) if op in most and op not in tried]
-    return sorted(left, key=lambda op: -most[op])[:count]
+    return sorted(left, key=lambda op: (op.key not in begun, -most[op]))[:count]
 
 
 def _calibrated(

@@ -200,15 +200,8 @@ class _Run:
         return [chosen[i] for i in self._generator.permutation(len(chosen))]
 
     def _cool(self, sitting: PatientSitting) -> Condition:
-        """Wait until the device is as cool as the card asks, but not for ever; its condition."""
-        limit, since = self._measuring.cool_below_c, self._clock()
-        condition = sitting.condition()
-        while limit and condition.temperature_c and condition.temperature_c > limit:
-            if self._clock() - since > self._measuring.cool_seconds:
-                self._given_up_cooling += 1
-                break
-            self._sleep(1.0)
-            condition = sitting.condition()
+        condition = cooled(sitting, self._measuring, self._clock, self._sleep)
+        self._given_up_cooling += _is_warm(condition, self._measuring)
         return condition
 
     def _is_late(self) -> bool:
@@ -240,8 +233,8 @@ class _Run:
                 f"{(drifts > asked).sum()} of {len(drifts)} rounds by over {100 * asked:g} %, "
                 f"worst {100 * drifts.max(initial=0):.1f} %; made up for and corrected"
             ),
-            "temperature": _span([c.temperature_c for c in self.record.conditions], "°C"),
-            "frequency": _span([c.frequency_mhz for c in self.record.conditions], "MHz"),
+            "temperature": span([c.temperature_c for c in self.record.conditions], "°C"),
+            "frequency": span([c.frequency_mhz for c in self.record.conditions], "MHz"),
         }
         if self._warm_ups:
             least, most = min(self._warm_ups), max(self._warm_ups)
@@ -251,7 +244,27 @@ class _Run:
         return said
 
 
-def _span(values: Iterable[float | None], unit: str) -> str:
+def cooled(
+    sitting: PatientSitting,
+    measuring: Measuring,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Condition:
+    """Wait until a device is as cool as its card asks, but not for ever; its condition then."""
+    since, condition = clock(), sitting.condition()
+    while _is_warm(condition, measuring) and clock() - since <= measuring.cool_seconds:
+        sleep(1.0)
+        condition = sitting.condition()
+    return condition
+
+
+def _is_warm(condition: Condition, measuring: Measuring) -> bool:
+    limit, now = measuring.cool_below_c, condition.temperature_c
+    return bool(limit and now and now > limit)
+
+
+def span(values: Iterable[float | None], unit: str) -> str:
+    """First and last of what was read of a device, and the ends between them, in words."""
     known = [value for value in values if value is not None]
     if not known:
         return "not readable"

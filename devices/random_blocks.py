@@ -1,5 +1,7 @@
 """Random networks of blocks: whole networks for runtimes that execute layers, not ONNX files."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from latency.layers import Shape
@@ -11,7 +13,7 @@ _ACTIVATIONS = ("relu", "relu6", "relu6", "h_swish")
 _CLASSES = (10, 100, 1000)
 
 
-def random_blocks(seed: int) -> NetworkSpec:
+def random_blocks(seed: int, batch: int = 1) -> NetworkSpec:
     """The random network of a seed: a stem, stages of inverted bottlenecks (Sandler et al., CVPR
     2018; with squeeze-and-excitation: Howard et al., ICCV 2019) or plain convolutions, a head."""
     draw = np.random.default_rng([seed, 1])
@@ -25,7 +27,7 @@ def random_blocks(seed: int) -> NetworkSpec:
     ops.append(OpSpec("conv", *ops[-1].out_shape, 4 * channels, activation="relu"))
     ops.append(OpSpec("pool", height, height, 4 * channels, 4 * channels, height))
     ops.append(OpSpec("linear", 1, 1, 4 * channels, int(draw.choice(_CLASSES))))
-    return NetworkSpec.of(f"blocks-{seed}", tuple(ops))
+    return NetworkSpec.of(f"blocks-{seed}", tuple(replace(op, batch=batch) for op in ops))
 
 
 def _stage(shape: Shape, width: int, plain: bool, draw: np.random.Generator) -> list[OpSpec]:

@@ -36,20 +36,22 @@ class RandomNetwork:
         return Workload(self.graph.name, self.graph.ops, self.model)
 
 
-def draw_networks(count: int, fusion: Fusion, first: int = 0) -> list[RandomNetwork]:
-    """Random networks from seed `first` on."""
+def draw_networks(
+    count: int, fusion: Fusion, first: int = 0, batch: int = 1
+) -> list[RandomNetwork]:
+    """Random networks from seed `first` on, for so many images at a time."""
     drawn = []
     for seed in range(first, first + count):
-        model = random_cnn(seed)
+        model = random_cnn(seed, batch)
         drawn.append(RandomNetwork(model, kernels_of(parse_graph(model, f"random-{seed}"), fusion)))
     return drawn
 
 
-def random_cnn(seed: int) -> bytes:
+def random_cnn(seed: int, batch: int = 1) -> bytes:
     """The random network of a seed; the same bytes for the same seed."""
     attempt = 0
     while True:
-        network = _RandomCnn(seed, attempt)
+        network = _RandomCnn(seed, attempt, batch)
         result = network.draw()
         if network.macs < _MOST_MACS:
             return network.model(f"random-{seed}", result)
@@ -59,9 +61,9 @@ def random_cnn(seed: int) -> bytes:
 class _RandomCnn(CnnWriter):
     """A network while it is drawn."""
 
-    def __init__(self, seed: int, attempt: int) -> None:
+    def __init__(self, seed: int, attempt: int, batch: int) -> None:
         resolution = int(np.random.default_rng([seed, attempt, 1]).choice(_RESOLUTIONS))
-        super().__init__(resolution, seed=(seed, attempt))
+        super().__init__(resolution, seed=(seed, attempt), batch=batch)
 
     def draw(self) -> str:
         """Write the network; the name of its result."""

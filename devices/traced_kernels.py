@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 import numpy as np
 
 from devices.adaptive import expected_errors
+from devices.card import Measuring
 from devices.device import Device, Timing, Workload
 from devices.drift import Burst
-from devices.measuring import Keeper, OnProgress, Progress
+from devices.measuring import Keeper, OnProgress, Progress, cooled, span
 from devices.patience import PatientSitting
 from devices.random_cnns import RandomNetwork, draw_networks
 from devices.tracing import unprofiled
@@ -54,6 +55,7 @@ _INSERTED = {"Reorder": "reorder", "Gelu": "activation"}
 def trace_kernels(
     device: Device,
     fusion: Fusion,
+    measuring: Measuring,
     journal: Keeper,
     circumstances: Mapping[str, str],
     on_progress: OnProgress,
@@ -61,15 +63,18 @@ def trace_kernels(
     held_out: int,
 ) -> LatencyTable:
     """The table of the kernels of `count` random networks. Those `held_out` come first; of the rest
-    a part is chosen where the others leave most to be wrong. Raises `DeviceError` where the device
-    fails."""
+    a part is chosen where the others leave most to be wrong. `measuring` says how cool the device
+    is to be. Raises `DeviceError` where the device fails."""
     first = held_out + math.ceil(_EVEN * (count - held_out))
-    networks = draw_networks(first, fusion)
-    rounds = _Tracing(device, journal, on_progress, _sentinel(networks), _SITTINGS * count)
+    batch = device.setting.batch
+    networks = draw_networks(first, fusion, batch=batch)
+    rounds = _Tracing(
+        device, measuring, journal, on_progress, _sentinel(networks), _SITTINGS * count
+    )
     bursts = rounds.trace(networks)
     if count > first:
         table = _table_of(device.setting, networks[held_out:], bursts)
-        drawn = draw_networks(_CANDIDATES * (count - first), fusion, first)
+        drawn = draw_networks(_CANDIDATES * (count - first), fusion, first, batch)
         errors = expected_errors(table, [network.graph for network in drawn])
         order = np.argsort([-sum(each.values()) for each in errors], kind="stable")
         networks += [drawn[i] for i in order[: count - first]]
@@ -77,7 +82,9 @@ def trace_kernels(
     table = _table_of(device.setting, networks[held_out:], bursts)
     how = (
         f"{len(table)} kernels inside {len(networks) - held_out} random networks, by the runtime's "
-        f"profiler, in {_SITTINGS} processes"
+        f"profiler, in {_SITTINGS} processes; temperature: "
+        f"{span([burst.condition.temperature_c for burst in bursts], '°C')}; frequency: "
+        f"{span([burst.condition.frequency_mhz for burst in bursts], 'MHz')}"
     )
     said = {**circumstances, FUSION: str(fusion), f"measured {SUITE}": how}
     return _validated(replace(table, circumstances=said), networks[:held_out], bursts)
@@ -95,12 +102,14 @@ class _Tracing:
     def __init__(
         self,
         device: Device,
+        measuring: Measuring,
         journal: Keeper,
         on_progress: OnProgress,
         sentinel: Workload,
         total: int,
     ) -> None:
-        self._device, self._journal, self._on_progress = device, journal, on_progress
+        self._device, self._measuring = device, measuring
+        self._journal, self._on_progress = journal, on_progress
         self._quiet = Quiet(sentinel)
         self._total = total
         self._done = {(b.sitting, b.workload) for b in journal.bursts if _is_whole(b)}
@@ -116,9 +125,10 @@ class _Tracing:
                 continue
             with PatientSitting(self._device, first=sitting) as patient:
                 for network in todo:
+                    condition = cooled(patient, self._measuring)
                     with suppress(WorkloadError):
                         for burst in _trace(patient, network, self._quiet, sitting):
-                            self._journal.append(burst)
+                            self._journal.append(replace(burst, condition=condition))
                     self._done.add((sitting, network.graph.name))
                     self._on_progress(
                         Progress(len(self._done), self._total, "tracing random networks")
@@ -146,10 +156,8 @@ def _validated(
         raise DeviceError("too few of the random networks could be run for a table of kernels")
     model = fit(table, extrapolate=True)
     predicted = [model.predict(graph).ms for graph in known]
-    return replace(
-        table,
-        validations={SUITE: validate(predicted, [levels[graph.name] for graph in known])},
-    )
+    validation = validate(predicted, [levels[graph.name] for graph in known])
+    return replace(table, validations={SUITE: validation})
 
 
 def _sentinel(networks: Sequence[RandomNetwork]) -> Workload:

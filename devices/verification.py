@@ -98,7 +98,7 @@ def verify(
 ) -> Verification:
     """Measure a random `share` of those operators again that were measured alone, but not fewer
     than it takes to tell the device's drift; `seed` None draws others each time. `DeviceError`
-    where there are none."""
+    where there are none, or none that can be measured now."""
     ops = [op for op, row in table.rows.items() if row.is_alone]
     if not ops:
         raise DeviceError(
@@ -114,4 +114,7 @@ def verify(
         for w in workloads
         if w.name in measured.rows
     ]
+    if not rechecks:
+        name, error = next(iter(measured.failures.items()))
+        raise DeviceError(f"nothing could be measured again; the first, {name}: {error}")
     return Verification(tuple(rechecks), dict(measured.failures))

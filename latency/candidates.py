@@ -76,13 +76,13 @@ class CandidateLatency:
 
     @property
     def fastest_ms(self) -> float:
-        """Latency of the fastest network of the space."""
-        return self.fixed_ms + float(np.nanmin(self.matrix, axis=1).sum())
+        """Latency of the fastest network of the space, to the digit as `predict` has it."""
+        return float(self.predict(np.nanargmin(self.matrix, axis=1))[0])
 
     @property
     def slowest_ms(self) -> float:
-        """Latency of the slowest network of the space."""
-        return self.fixed_ms + float(np.nanmax(self.matrix, axis=1).sum())
+        """Latency of the slowest network of the space, to the digit as `predict` has it."""
+        return float(self.predict(np.nanargmax(self.matrix, axis=1))[0])
 
 
 def candidate_latency(

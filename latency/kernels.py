@@ -219,6 +219,7 @@ class _Splitter:
         """The kernels, and the reorderings between those of different layouts."""
         is_blocked: dict[str, bool] = {}
         shape_of = {kernel.output: kernel.op.out_shape for kernel in self.kernels}
+        batch_of = {kernel.output: kernel.op.batch for kernel in self.kernels}
         done: set[tuple[str, bool]] = set()
         for kernel in self.kernels:
             layouts = [is_blocked.get(name, False) for name in kernel.inputs]
@@ -246,7 +247,8 @@ class _Splitter:
             if is_blocked.get(name):
                 height, width, channels = shape_of[name]
                 if height * width > 1:
-                    yield Kernel(OpSpec("reorder", height, width, channels, channels), ())
+                    sizes = (height, width, channels, channels)
+                    yield Kernel(OpSpec("reorder", *sizes, batch=batch_of[name]), ())
 
     def _layout(self, op: OpSpec, inputs: Sequence[bool]) -> tuple[bool, bool]:
         """Whether a kernel writes, and whether it reads, the runtime's own layout."""
@@ -392,9 +394,11 @@ class _Reader:
 
     def _reduce(self, step: Step) -> OpSpec:
         """A reduction reads all, and writes next to nothing, as a global pooling does."""
-        total, kept = math.prod(step.shapes[0]), math.prod(step.out_shape)
-        side = max(1, round(math.sqrt(total / kept)))
-        return OpSpec("pool", side, side, kept, kept, side)
+        read, written = step.shapes[0], step.out_shape
+        batch = read[0] if len(written) > 1 and written[0] == read[0] else 1
+        side = max(1, round(math.sqrt(math.prod(read) / math.prod(written))))
+        channels = math.prod(written) // batch
+        return OpSpec("pool", side, side, channels, channels, side, batch=batch)
 
     def _concat(self, step: Step) -> OpSpec:
         batch, channels, height, width = _four(step.out_shape)

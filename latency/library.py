@@ -29,17 +29,18 @@ def known_tables() -> dict[str, Path]:
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.csv"))}
 
 
-def tables_of(device: str) -> Iterator[Path]:
+def tables_of(device: str, here: str = "") -> Iterator[Path]:
     """Tables measured for the card `device`: the user's first, the newest first.
 
-    A card that means "this machine" finds tables of this machine's hardware only.
+    A card that means "this machine" finds tables of this machine's hardware only. `here`: what the
+    device has named itself, where it was asked.
     """
-    ours = {hardware(), *accelerators()}
+    ours = {here, hardware(), *accelerators()}
     for folder in (user_folder(), shipped_folder()):
         for path in sorted(folder.glob("*.csv"), key=lambda path: -path.stat().st_mtime):
             header = read_header(path)
-            here = header.get("transport") != "local" or header.get("hardware") in ours
-            if header.get("device") == device and here:
+            is_ours = header.get("transport") != "local" or header.get("hardware") in ours
+            if header.get("device") == device and is_ours:
                 yield path
 
 

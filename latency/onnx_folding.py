@@ -3,6 +3,7 @@
 Exporters write `x.shape[1] // 2` as nodes; ONNX's own shape inference follows some of them.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -93,10 +94,24 @@ class _Folding:
         if any(value is None for value in inputs.values()):
             return None
         try:
+            if not _is_small(node.op_type, inputs.values()):
+                return None
             found: Any = ReferenceEvaluator(_alone(node, inputs)).run(None, inputs)
             return np.asarray(found[0])
         except Exception:  # whatever an operator finds wrong with hostile values: it is not folded
             return None
+
+
+def _is_small(kind: str, inputs: Iterable[Any]) -> bool:
+    """Whether a node of one of those kinds that make many numbers of a few does not."""
+    given = [np.asarray(value, np.float64).ravel() for value in inputs]
+    with np.errstate(all="ignore"):
+        if kind == "Range":
+            start, limit, delta = (float(value[0]) for value in given)
+            return abs(limit - start) <= _MOST_NUMBERS * abs(delta)
+        if kind in ("ConstantOfShape", "Expand"):
+            return float(np.prod(given[-1])) <= _MOST_NUMBERS
+    return True
 
 
 def _known_shapes(graph: Any) -> dict[str, tuple[int, ...]]:

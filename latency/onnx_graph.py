@@ -172,9 +172,10 @@ def _infer_shapes(model: Any, where: str) -> Any:
             del tensor.external_data[:]
             tensor.ClearField("data_location")
     try:
-        model = shape_inference.infer_shapes(model, data_prop=True)
+        # ONNX's own propagation of values would allocate whatever a hostile file asks for.
+        model = shape_inference.infer_shapes(model)
         while fold_shapes(model.graph):
-            model = shape_inference.infer_shapes(model, data_prop=True)
+            model = shape_inference.infer_shapes(model)
         return model
     except (shape_inference.InferenceError, Error, ValueError, RuntimeError, TypeError) as error:
         said = str(error).strip().splitlines() or [type(error).__name__]

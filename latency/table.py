@@ -117,9 +117,11 @@ class LatencyTable(TableContent):
 
         Raises `TableError` where the two were measured in different settings.
         """
-        self._require_setting_of(other)
+        self.require_setting(other.setting)
         known = self._profiled | other._profiled
         ours, theirs = self._without_transfers(known), other._without_transfers(known)
+        measured = {f"failed {op.key}" for op in (*ours.rows, *theirs.rows)}
+        said = {**ours.circumstances, **theirs.circumstances}
         stay = {
             op
             for op, row in ours.rows.items()
@@ -134,7 +136,7 @@ class LatencyTable(TableContent):
             },
             calibrations={**ours.calibrations, **theirs.calibrations},
             validations={**ours.validations, **theirs.validations},
-            circumstances={**ours.circumstances, **theirs.circumstances},
+            circumstances={key: what for key, what in said.items() if key not in measured},
         )
 
     @classmethod
@@ -186,8 +188,9 @@ class LatencyTable(TableContent):
             told -= set(self.transfers)
         return max((self.validations[space].relative_ci95 for space in told), default=None)
 
-    def _require_setting_of(self, other: Self) -> None:
-        ours, theirs = self.setting, other.setting
+    def require_setting(self, theirs: Setting) -> None:
+        """Raise `TableError` unless what is measured in a setting may be merged with the table."""
+        ours = self.setting
         if ours.identity != theirs.identity:
             differing = [
                 f"{f.name} '{getattr(ours, f.name)}' and '{getattr(theirs, f.name)}'"

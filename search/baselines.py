@@ -1,6 +1,7 @@
 """What a search is held against, at the same latency: random networks of the space, and
 MobileNetV2 at whatever width fits."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,8 +20,8 @@ from latency.units import format_ms
 from search.space import SearchSpace
 from search.spaces.inverted import divisible
 
-_BINS = 1 / 1000
-"""Latencies are counted in bins of this share of the budget."""
+_BINS = 50
+"""Latencies are counted in bins; the budget is this many of them for each block."""
 _DRAWS, _PATIENCE = 4096, 16
 """Networks drawn at a time, and how many times before a band is taken for empty."""
 _WIDTHS = [percent / 100 for percent in range(5, 401)]
@@ -48,7 +49,7 @@ def random_within(
             f"{format_ms(costs.fastest_ms)} to {format_ms(costs.slowest_ms)}"
         )
     while band < 1:
-        drawn = _Sampler(costs, (1 - band) * budget_ms, budget_ms).draw(count, generator)
+        drawn = _Sampler(costs, (1 - band) * budget_ms, budget_ms, generator).draw(count)
         if len(drawn):
             return drawn
         band *= 2
@@ -58,49 +59,62 @@ def random_within(
 class _Sampler:
     """Uniform draws among the choices whose latency lies between two bounds.
 
-    Each candidate's latency above its block's fastest is rounded down to bins, and the choices
-    that add up to each bin are counted block by block (sampling knapsack solutions by dynamic
-    programming: Dyer, Approximate counting by dynamic programming, STOC 2003). Drawn in
-    proportion to the counts, choices are uniform among all whose bins may hold latencies between
-    the bounds; to reject those outside the bounds themselves leaves them so.
+    Each candidate's latency above its block's fastest is rounded to bins, up or down at random so
+    that it is right on average, and the choices that add up to each bin are counted block by block
+    (sampling knapsack solutions by dynamic programming: Dyer, Approximate counting by dynamic
+    programming, STOC 2003). Drawn in proportion to the counts, choices are uniform among all whose
+    bins may hold latencies between the bounds; to reject those outside the bounds themselves
+    leaves them so. Of more than nine blocks, less than one choice in ten million is off by more
+    than three bins times the root of their number (Hoeffding, JASA 1963), and never drawn.
     """
 
-    def __init__(self, costs: CandidateLatency, low_ms: float, high_ms: float) -> None:
+    def __init__(
+        self,
+        costs: CandidateLatency,
+        low_ms: float,
+        high_ms: float,
+        generator: np.random.Generator,
+    ) -> None:
         self._costs, self._low_ms, self._high_ms = costs, low_ms, high_ms
-        bin_ms = _BINS * high_ms
+        self._generator = generator
         rows = [row[:n] for row, n in zip(costs.matrix, costs.counts, strict=True)]
-        self._bins = [np.floor((row - row.min()) / bin_ms).astype(int) for row in rows]
-        # A sum of latencies rounded down falls short by less than a bin for each of them.
-        first = int((low_ms - costs.fastest_ms) / bin_ms) - len(rows) - 1
-        last = int((min(high_ms, costs.slowest_ms) - costs.fastest_ms) / bin_ms) + 1
+        bin_ms = high_ms / (_BINS * len(rows))
+        exact = [(row - row.min()) / bin_ms for row in rows]
+        self._bins = [np.floor(row + generator.random(len(row))).astype(int) for row in exact]
+        error = math.ceil(min(len(rows), 3 * math.sqrt(len(rows))))
+        first = int((low_ms - costs.fastest_ms) / bin_ms) - error - 1
+        last = int((min(high_ms, costs.slowest_ms) - costs.fastest_ms) / bin_ms) + error + 1
         ways = np.zeros(last + 1)
         ways[max(0, first) :] = 1.0
         self._ways = [ways]
         """By block, and one past the last: in how many ways the blocks from it on reach a bin
-        between the first and the last one, by the bin that those before it reach."""
-        for steps in reversed(self._bins):
-            ways = sum((_shifted(ways, step) for step in steps), np.zeros(last + 1))
-            self._ways.insert(0, ways)
+        between the first and the last one, by the bin that those before it reach; as shares of
+        the most, as the number itself may be too large for a float."""
+        reached = np.cumsum([0, *(steps.max() for steps in self._bins)])
+        for steps, most in zip(reversed(self._bins), reached[-2::-1], strict=True):
+            ways = sum((_shifted(self._ways[0], step) for step in steps), np.zeros(last + 1))
+            ways[most + 1 :] = 0.0  # what is in reach of the blocks before alone decides the scale
+            self._ways.insert(0, ways / (ways.max() or 1.0))
 
-    def draw(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    def draw(self, count: int) -> NDArray[np.int64]:
         """`count` choices; none where none was found between the bounds."""
         kept = np.empty((0, len(self._bins)), np.int64)
         turns = 0
         while len(kept) < count and self._ways[0][0] and (len(kept) or turns < _PATIENCE):
-            drawn = self._draw_bins(generator)
+            drawn = self._draw_bins()
             ms = self._costs.predict(drawn)
             kept = np.concatenate([kept, drawn[(ms >= self._low_ms) & (ms <= self._high_ms)]])
             turns += 1
         return kept[:count]
 
-    def _draw_bins(self, generator: np.random.Generator) -> NDArray[np.int64]:
+    def _draw_bins(self) -> NDArray[np.int64]:
         """Choices whose bins add up to one between the first and the last, uniformly."""
         reached = np.zeros(_DRAWS, np.int64)
         choices = np.empty((_DRAWS, len(self._bins)), np.int64)
         for block, steps in enumerate(self._bins):
             follow = np.stack([_shifted(self._ways[block + 1], step) for step in steps])
             cumulative = follow.cumsum(axis=0)[:, reached]
-            drawn = generator.random(_DRAWS) * cumulative[-1]
+            drawn = self._generator.random(_DRAWS) * cumulative[-1]
             choices[:, block] = (cumulative <= drawn).sum(axis=0)
             reached += steps[choices[:, block]]
         return choices

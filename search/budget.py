@@ -10,6 +10,8 @@ import numpy as np
 from latency.candidates import CandidateLatency, sum_over
 from latency.errors import UsageError
 from latency.footprint import peak_bytes
+from latency.network import NetworkSpec
+from latency.ops import OpSpec
 from latency.units import format_bytes, format_count, format_ms, parse_bytes, parse_count, parse_ms
 from search.derivation import derive
 from search.space import SearchSpace
@@ -24,12 +26,20 @@ class Budget:
     """At most `limit` of a cost that adds up over a network's operators.
 
     `name`: a target's name (the cost is its latency in ms), "params" or "macs". `costs`: the cost
-    laid out over the candidates of a space.
+    laid out over the candidates of a space. `share`: of what these span, where the limit was asked
+    for as one.
     """
 
     name: str
     limit: float
     costs: CandidateLatency
+    share: float | None = None
+
+    @property
+    def asked(self) -> str | float:
+        """What was asked for, which stays the same where the costs become better known: a share
+        such as "50%", or the limit itself."""
+        return self.limit if self.share is None else f"{100 * self.share:g}%"
 
     @property
     def is_latency(self) -> bool:
@@ -112,7 +122,7 @@ class AskedBudget:
             return Budget(self.name, self.amount, costs)
         assert self.share is not None
         spanned = costs.slowest_ms - costs.fastest_ms
-        return Budget(self.name, costs.fastest_ms + self.share * spanned, costs)
+        return Budget(self.name, costs.fastest_ms + self.share * spanned, costs, self.share)
 
 
 def _share(text: str) -> float:
@@ -126,8 +136,22 @@ def _share(text: str) -> float:
 
 
 def size_costs(space: SearchSpace, name: str) -> CandidateLatency:
-    """Parameters or multiply-accumulates of every network of a space."""
-    return sum_over(lambda op: float(getattr(op, name)), space.blocks, space.fixed)
+    """Parameters, or multiply-accumulates of one input, of every network of a space."""
+
+    def size(op: OpSpec) -> float:
+        return op.macs / op.batch if name == MACS else float(op.params)
+
+    return sum_over(size, space.blocks, space.fixed)
+
+
+def macs_of_one(network: NetworkSpec) -> int:
+    """Multiply-accumulates of a network for one input of its batch."""
+    return network.macs // network.batch
+
+
+def memory_of(network: NetworkSpec) -> int:
+    """Most bytes of a network's activations alive at once, of its whole batch."""
+    return max(map(peak_bytes, network.ops))
 
 
 def within_memory(space: SearchSpace, limit: float) -> SearchSpace:

@@ -10,6 +10,7 @@ import os
 import pickle
 import time
 from collections.abc import Collection, Iterable, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ import torch
 
 from latency.errors import LatError, UsageError
 from latency.whole_file import naming
+
+
+def digest(words: Iterable[str]) -> str:
+    """A few letters in place of many words, for the names of files and for identities."""
+    return blake2b("\n".join(words).encode(), digest_size=4).hexdigest()
 
 
 class Checkpoint:

@@ -3,13 +3,14 @@ latency models, until the network meets the budgets. The only file of the search
 commands) that sees a device."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from devices.card import Measuring
 from devices.device import Device, Workload
 from devices.export import onnx_model
 from devices.measuring import Kept, OnProgress, measure
+from latency.errors import UsageError
 from latency.measurement import Measurement
 from latency.modules import NetworkModule
 from latency.network import NetworkSpec
@@ -19,6 +20,8 @@ from search.space import SearchSpace
 _AIM = 0.975
 """Share of a latency budget that a derived network is to take: what is left over is room for the
 measurement's interval, and for the device's drift until the network is trained."""
+_EASE = 1.025
+"""By how much the measured budgets are eased at a time where no network is within all of them."""
 _USE = 0.925
 """Share of the budget below which a network makes too little use of it."""
 _ATTEMPTS = 8
@@ -72,12 +75,12 @@ def derive_confirmed(
 
     `measures`: how a network is measured on each target at hand, by its name. `corrections`: what
     its model is multiplied by at first. The last attempt misses a budget only where all did.
+    Raises `UsageError` where no network is within the budgets that are not measured.
     """
     corrections = dict(corrections or {})
     attempts: list[Attempt] = []
     while len(attempts) < _ATTEMPTS:
-        limits = [_aim(budget, corrections, budget.name in measures) for budget in budgets]
-        choices = choose(limits)
+        choices = _choose_within(choose, budgets, measures.keys(), corrections)
         if choices in [attempt.choices for attempt in attempts]:
             break
         network = space.network(choices)
@@ -86,7 +89,8 @@ def derive_confirmed(
         if not measured:
             break
         last = attempts[-1]
-        has_slower = limits[0] < budgets[0].costs.slowest_ms
+        aim = _limits(budgets, measures.keys(), corrections, _AIM)[0]
+        has_slower = aim < budgets[0].costs.slowest_ms
         if last.meets(budgets) and (last.use(budgets) >= _USE or not has_slower):
             break
         corrections |= last.corrections
@@ -106,11 +110,40 @@ def predictions(budgets: Sequence[Budget], choices: Sequence[int]) -> dict[str, 
     return {budget.name: float(budget.costs.predict(choices)[0]) for budget in budgets}
 
 
-def _aim(budget: Budget, corrections: Mapping[str, float], is_measured: bool) -> float:
-    """The limit of what the uncorrected model may say."""
-    if not is_measured:
-        return budget.limit
-    return budget.limit * _AIM / corrections.get(budget.name, 1.0)
+def _choose_within(
+    choose: Choose,
+    budgets: Sequence[Budget],
+    measured: Collection[str],
+    corrections: Mapping[str, float],
+) -> tuple[int, ...]:
+    """The best network by the models as corrected, with room under the budgets that are `measured`.
+    Where none leaves the room, or none is within all budgets, the measured ones are eased together
+    until one is. Raises `UsageError` where none is within those that are not."""
+    share = _AIM
+    while True:
+        limits = _limits(budgets, measured, corrections, share)
+        try:
+            return choose(limits)
+        except UsageError:
+            pairs = zip(budgets, limits, strict=True)
+            if all(limit > b.costs.slowest_ms for b, limit in pairs if b.name in measured):
+                raise
+        share *= _EASE
+
+
+def _limits(
+    budgets: Sequence[Budget],
+    measured: Collection[str],
+    corrections: Mapping[str, float],
+    share: float,
+) -> list[float]:
+    """What the uncorrected models may say: of a measured budget a share, corrected."""
+    return [
+        budget.limit * share / corrections.get(budget.name, 1.0)
+        if budget.name in measured
+        else budget.limit
+        for budget in budgets
+    ]
 
 
 def measure_on(

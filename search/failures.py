@@ -23,11 +23,17 @@ def finite(value: float, what: str) -> float:
 
 @contextmanager
 def explained(
-    step: int, learning_rate: float, size: int, compute: Callable[[int], object], ranks: Ranks
+    step: int,
+    learning_rate: float,
+    size: int,
+    compute: Callable[[int], object],
+    ranks: Ranks,
+    group: int = 0,
 ) -> Iterator[None]:
     """Raise what ends a training inside as a `LatError` that says at which step (the first is
     0), and what to do. `compute` runs the step on so many of this rank's `size` images, to find
-    out how many there is memory for; a rank of several cannot do that by itself.
+    out how many there is memory for; a rank of several cannot do that by itself. `group`: images
+    that a batch norm goes by, 0 for the batch.
     """
     try:
         yield
@@ -41,12 +47,16 @@ def explained(
         if not is_out_of_memory(error):
             raise
     # The error and the tensors it held are gone here, so that there is room to try.
-    most = ranks.world * (fitting(size, compute) if ranks.world == 1 else size // 2)
-    if most < 2:
+    share = fitting(size, compute) if ranks.world == 1 else size // 2
+    in_groups = share - share % group if group else share
+    most = ranks.world * (in_groups or share)
+    if share < (2 if group else 1):
         remedy = "not even 2 fit: take a smaller space or --resolution"
     else:
         fits = "fit" if ranks.world == 1 else "may fit"
         remedy = f"{most} {fits}: go on by --resume --batch-size {most}"
+        if not in_groups:
+            remedy += f" --norm-batch {share}"
     batch = size * ranks.world
     raise LatError(f"step {step + 1}: out of memory for a batch of {batch} images; {remedy}")
 

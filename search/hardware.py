@@ -1,9 +1,10 @@
 """`HardwareTerm`: the hardware's part of the architecture loss, over one or several budgets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,7 +60,11 @@ class HardwareTerm:
         return HardwareStep(expected, multipliers, task_weight, by_alpha)
 
     def revise(self, name: str, costs: CandidateLatency) -> None:
-        """Go by other costs for the budget of this name."""
+        """Go by other costs for the budget of this name; its limit stays."""
+        self.budgets = tuple(
+            replace(budget, costs=costs) if budget.name == name else budget
+            for budget in self.budgets
+        )
         self.expected[name] = ExpectedLatency(costs)
 
     @property
@@ -73,7 +78,8 @@ class HardwareTerm:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a state that a checkpoint kept."""
-        for name, kept in state.items():
-            self.penalties[name].restore(kept)
-            self.expected[name].matrix.copy_(kept["matrix"])
-            self.expected[name].fixed_ms = kept["fixed"]
+        for budget in self.budgets:
+            kept, costs = state[budget.name], budget.costs
+            self.penalties[budget.name].restore(kept)
+            matrix = np.where(np.isnan(costs.matrix), np.nan, kept["matrix"].numpy())
+            self.revise(budget.name, replace(costs, fixed_ms=kept["fixed"], matrix=matrix))

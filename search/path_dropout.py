@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from latency.errors import UsageError
 from latency.modules import LayerModule, OperatorModule
+from search.distributed import ALONE, Ranks
 
 _HALF = 0.5
 
@@ -29,9 +30,12 @@ def scheduled_rate(rate: float, step: int, total_steps: int) -> float:
 
 
 @contextmanager
-def path_dropout(module: nn.Module, rate: float, generator: torch.Generator) -> Iterator[None]:
+def path_dropout(
+    module: nn.Module, rate: float, generator: torch.Generator, ranks: Ranks = ALONE
+) -> Iterator[None]:
     """Leave branches of `module`, a network or a supernet in training mode, out inside of this
-    context. The draws come from `generator`, on its device.
+    context. The draws come from `generator`, on its device, which is the same on all `ranks`: each
+    makes those of the whole batch, and takes its part's.
 
     The last operator has nearly twice the `rate`; so `UsageError` where it is not below 0.5.
     """
@@ -40,7 +44,7 @@ def path_dropout(module: nn.Module, rate: float, generator: torch.Generator) -> 
     blocks = _droppable_layers(module) if rate else []
     handles = [
         layer.register_forward_pre_hook(
-            _Drop(2 * rate * position / (len(blocks) + 1), layer.layer.droppable, generator)
+            _Drop(2 * rate * position / (len(blocks) + 1), layer.layer.droppable, generator, ranks)
         )
         for position, layers in enumerate(blocks, 1)
         for layer in layers
@@ -69,8 +73,9 @@ def _droppable_layers(module: nn.Module) -> list[list[LayerModule]]:
 class _Drop:
     """Replaces the first inputs of a layer."""
 
-    def __init__(self, rate: float, count: int, generator: torch.Generator) -> None:
-        self.rate, self.count, self.generator = rate, count, generator
+    def __init__(self, rate: float, count: int, generator: torch.Generator, ranks: Ranks) -> None:
+        self.rate, self.count = rate, count
+        self.generator, self.ranks = generator, ranks
 
     def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         if not layer.training:
@@ -78,6 +83,7 @@ class _Drop:
         return (*map(self._dropped, inputs[: self.count]), *inputs[self.count :])
 
     def _dropped(self, x: Tensor) -> Tensor:
-        draws = torch.rand(len(x), generator=self.generator, device=self.generator.device)
-        kept = (draws >= self.rate).to(x) / (1 - self.rate)
+        shape = self.ranks.world, len(x)
+        draws = torch.rand(shape, generator=self.generator, device=self.generator.device)
+        kept = (draws[self.ranks.rank] >= self.rate).to(x) / (1 - self.rate)
         return x * kept[:, None, None, None]

@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from latency.units import format_bytes, format_count, format_ms
 from latency.whole_file import write_whole
 
 
@@ -13,8 +14,9 @@ from latency.whole_file import write_whole
 class BudgetResult:
     """A budget, and what the network takes of it: by the latency model with its 95 % interval,
     before any correction by measurements of the network, and as measured of the exported model
-    where a device was at hand. In `unit`: "ms" of a target's latency, nothing of a count.
-    `meets`: measured with its interval, or where it was not measured, predicted."""
+    where a device was at hand. In `unit`: "ms" of a target's latency, "bytes" of memory, nothing of
+    a count. `meets`: measured with its interval, or where it was not measured, predicted. `table`:
+    the one that the latency model goes by."""
 
     name: str
     unit: str
@@ -28,10 +30,20 @@ class BudgetResult:
     meets: bool
     table: str | None = None
 
+    @classmethod
+    def of_size(cls, name: str, unit: str, limit: float, size: float) -> Self:
+        """That of a size, which is known and not measured."""
+        return cls(name, unit, limit, size, size, size, None, None, None, size <= limit)
+
+    def told(self, amount: float) -> str:
+        """An amount of it as people write it."""
+        write = {"ms": format_ms, "bytes": format_bytes}.get(self.unit, format_count)
+        return write(amount)
+
 
 @dataclass(frozen=True)
 class SearchResult:
-    """`result.json`. Latencies in ms, accuracies as shares.
+    """`result.json`. Latencies in ms, accuracies as shares, `macs` of one input.
 
     `budget_ms`, `predicted_ms`, `measured_ms` and their intervals are those of `target`, the
     first of `budgets`. `candidates`: keys of each block's candidates, null for a skipped block;

@@ -145,7 +145,8 @@ class SupernetTraining:
             generator = self._generator(_ARCH_PATHS)
             return strategy.step(images[:size], labels[:size], generator)
 
-        with explained(self.step, self.settings.learning_rate, len(images), attempt, ranks):
+        rate, group = self.settings.learning_rate, self.compute.norm_batch_size
+        with explained(self.step, rate, len(images), attempt, ranks, group):
             seen = attempt(len(images))
         probabilities = self.supernet.probabilities.detach()
         return {
@@ -266,7 +267,7 @@ class NetworkTraining:
         seed = np.random.SeedSequence((self.seed, _DROPPED_PATHS, self.step))
         generator.manual_seed(int(seed.generate_state(1)[0]))
         rate = scheduled_rate(self.settings.path_dropout, self.step, self.total_steps)
-        return path_dropout(self.module, rate, generator)
+        return path_dropout(self.module, rate, generator, self.compute.ranks)
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -130,6 +130,7 @@ RESUMABLE = (
     "batch_size",
     "arch_batch_size",
     "train_batch_size",
+    "norm_batch_size",
     "precision",
 )
 """Settings that a run may be resumed with others of: what a step that failed asks to lower."""

@@ -89,8 +89,8 @@ class WeightOptimizer:
         def gradients(size: int) -> float:
             return self._gradients(forward, images[:size], labels[:size])
 
-        ranks = self.compute.ranks
-        with explained(step, self.schedule.peak, len(labels), gradients, ranks):
+        ranks, in_groups_of = self.compute.ranks, self.compute.norm_batch_size
+        with explained(step, self.schedule.peak, len(labels), gradients, ranks, in_groups_of):
             loss = gradients(len(labels))
             for group in self.sgd.param_groups:
                 group["lr"] = self.schedule.at(step)
@@ -122,9 +122,10 @@ class WeightOptimizer:
         return {"sgd": self.sgd.state_dict(), "scaler": self.scaler.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that a checkpoint kept."""
+        """Take up a state that a checkpoint kept, of whichever precision."""
         self.sgd.load_state_dict(state["sgd"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
 
 
 @torch.no_grad()

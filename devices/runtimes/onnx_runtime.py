@@ -29,8 +29,13 @@ class OnnxRuntime:
             "threads": self._card.threads,
             "graph_optimization": self._card.graph_optimization,
             "provider": self._card.provider,
+            "half": self._is_half,
         }
 
     def build(self, ops: Sequence[OpSpec], weights: Weights, name: str) -> bytes:
         """The ONNX model of a chain of operators, in the card's precision."""
-        return onnx_model(ops, weights, name, half=self._card.precision == "float16")
+        return onnx_model(ops, weights, name, half=self._is_half)
+
+    @property
+    def _is_half(self) -> bool:
+        return self._card.precision == "float16"

@@ -1,6 +1,7 @@
 """Measuring a space's operators while it is searched, those first that matter most."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
@@ -34,12 +35,12 @@ class AsYouGo:
     """
 
     def __init__(self, target: Target, space: SearchSpace, sigmas: float) -> None:
-        if target.device is None or target.card is None:
+        if target.at_hand is None:
             raise UsageError(f"{target.name} is not at hand: nothing can be measured as you go")
         self.target, self.space, self.sigmas = target, space, sigmas
-        self.device, self.card = target.device, target.card
+        self.device, self.card = target.at_hand
         self.measured = 0
-        first = space.network(space.largest).ops
+        first = space.network(space.largest).parts
         table = target.table or LatencyTable(self.device.setting, {})
         self.table = self._with(table, list(table.missing(first)))
         self.model: RegressionModel = fit(self.table, extrapolate=True)
@@ -52,6 +53,10 @@ class AsYouGo:
     def goal(self, asked: AskedBudget) -> Goal:
         """The goal of a budget on the target, by what is known now."""
         return Goal(self.target, self.model, asked.of(self.costs))
+
+    def revised(self, goal: Goal) -> Goal:
+        """A goal on the target, by what is known now; its limit stays."""
+        return replace(goal, model=self.model, budget=replace(goal.budget, costs=self.costs))
 
     def __call__(self, probabilities: Tensor) -> Mapping[str, CandidateLatency]:
         """Measure the operator that matters most; the target's costs anew, by its name. Nothing
@@ -87,8 +92,7 @@ class AsYouGo:
             {op: rows[op.key] for op in ops},
             circumstances=circumstances(self.card),
         )
-        keep(fresh, self.target.path)
-        return table.merge(fresh)
+        return keep(table.merge(fresh), self.target.path)
 
     def tell(self) -> None:
         """Say how much of the grid was measured."""

@@ -9,14 +9,13 @@ from rich.table import Table
 
 from latency.errors import DeviceError
 from latency.units import format_ms
+from latency.zoo import PUBLISHED
 from search.commands.compare_job import Row, compare, contenders_of
 from search.commands.console import following, notice, print_table, progress_bar, run
 from search.commands.targets import Target, known_targets, resolve
 
-PUBLISHED_NETWORKS = (
-    *("zoo:mobilenet_v2", "zoo:proxyless_gpu", "zoo:proxyless_cpu", "zoo:proxyless_mobile"),
-)
-"""MobileNetV2 and what ProxylessNAS published for three kinds of hardware."""
+PUBLISHED_NETWORKS = tuple(f"zoo:{name}" for name in PUBLISHED)
+"""MobileNetV2 and what ProxylessNAS published for several kinds of hardware."""
 
 
 def compare_command(
@@ -35,8 +34,9 @@ def compare_command(
         str, typer.Option(help="The network that the others are held against.")
     ] = PUBLISHED_NETWORKS[0],
     resolution: Annotated[
-        int, typer.Option(min=1, help="Of the published networks' images.")
-    ] = 224,
+        int | None,
+        typer.Option(min=1, help="Of the published networks' images; their own where not given."),
+    ] = None,
     input_shape: Annotated[
         str | None, typer.Option(help="Of ONNX files that leave it open, as in 1x3x224x224.")
     ] = None,

@@ -81,7 +81,7 @@ class Row:
 
 
 def contenders_of(
-    words: Iterable[str], target: Target, resolution: int, input_shape: str | None
+    words: Iterable[str], target: Target, resolution: int | None, input_shape: str | None
 ) -> list[Contender]:
     """The networks that the words name, each once.
 
@@ -137,9 +137,10 @@ def compare(
     predicted = _predict(target.table, contenders, extrapolate, notes)
     measured: Mapping[str, Measurement] = {}
     ratios: Mapping[str, Ratio] = {}
-    if target.device is not None and target.card is not None:
+    if target.at_hand is not None:
+        device, card = target.at_hand
         kept = Kept()
-        found = _measure(target.device, target.card.measuring, contenders, notes, kept, on_progress)
+        found = _measure(device, card.measuring, contenders, notes, kept, on_progress)
         measured = found.rows
         ratios = _measured_ratios(kept.bursts, against.word)
     elif against.word in predicted:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import wraps
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -26,10 +26,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from devices.measuring import OnProgress
-from devices.measuring import Progress as Measured
 from latency.errors import LatError
 from latency.library import user_folder
+
+if TYPE_CHECKING:  # measuring loads onnx, which few commands need
+    from devices.measuring import OnProgress
+    from devices.measuring import Progress as Measured
 
 Command = Callable[..., None]
 
@@ -74,12 +76,12 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
         yield progress
 
 
-def following(bar: Progress, doing: str = "") -> OnProgress:
+def following(bar: Progress, doing: str = "") -> "OnProgress":
     """What shows the progress of measurements on a bar, one after the other; `doing` says what for,
     in place of what each says of itself."""
     task = bar.add_task(doing or "measuring", total=None)
 
-    def show(progress: Measured) -> None:
+    def show(progress: "Measured") -> None:
         said = doing or progress.doing
         bar.update(task, description=said, completed=progress.done, total=progress.total)
 

@@ -48,8 +48,7 @@ def few_shot_space(
     for source in sources:
         notice(f"  {source.source}")
     networks = [pool.networks[i] for i in chosen]
-    journal_of = path.with_name(f"{path.stem}.few-shot.csv")
-    with journaled([device], journal_of, resume) as (journal,), progress_bar(quiet) as bar:
+    with journaled([device], path, resume, ".few-shot") as (journal,), progress_bar(quiet) as bar:
         measured = measure(
             device,
             [Workload.of_network(network) for network in networks],

@@ -14,6 +14,7 @@ from devices.measuring import measure
 from latency.measurement import Measurement
 from latency.network import NetworkSpec
 from latency.whole_file import write_whole
+from search.budget import macs_of_one
 from search.commands.console import following, progress_bar, version
 from search.commands.search_job import SearchJob
 from search.evolution import Scored
@@ -47,8 +48,9 @@ def find_front(job: SearchJob, count: int, quiet: bool) -> Front:
         utility = search.supernet.log_probabilities.detach().double().cpu().numpy()
         evolution = job.evolution(search, utility)
         first, *others = job.budgets
-        top = min(first.limit, first.costs.slowest_ms)
-        limits = np.linspace(first.costs.fastest_ms, top, count).tolist()
+        fastest = first.costs.fastest_ms
+        top = max(fastest, min(first.limit, first.costs.slowest_ms))
+        limits = np.linspace(fastest, top, count).tolist()
         found = []
         for scored in evolution.front(limits, [other.limit for other in others]):
             found.append(scored)
@@ -67,12 +69,13 @@ def find_front(job: SearchJob, count: int, quiet: bool) -> Front:
 
 def _measured(job: SearchJob, networks: list[NetworkSpec], bar: Progress) -> dict[str, Measurement]:
     """What the first target says of them, by name; nothing where it is not at hand."""
-    target = job.goals[0].target
-    if target.device is None or target.card is None:
+    at_hand = job.goals[0].target.at_hand
+    if at_hand is None:
         return {}
+    device, card = at_hand
     workloads = [Workload.of_network(network) for network in dict.fromkeys(networks)]
     show = following(bar)
-    return dict(measure(target.device, workloads, target.card.measuring, on_progress=show).rows)
+    return dict(measure(device, workloads, card.measuring, on_progress=show).rows)
 
 
 def _row(
@@ -90,7 +93,7 @@ def _row(
         "measured_low_ms": measured.low_ms if measured else None,
         "measured_high_ms": measured.high_ms if measured else None,
         "valid_accuracy": scored.accuracy,
-        "macs": network.macs,
+        "macs": macs_of_one(network),
         "params": network.params,
         "network": f"pareto/{network.name}.json",
     }

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from latency.candidates import candidate_latency
 from latency.errors import CoverageError, UsageError
 from latency.model import PREDICTED, LatencyModel
-from latency.regression import fit
-from search.budget import MEMORY, SIZES, AskedBudget, Budget, size_costs, within_memory
+from latency.regression import RegressionModel, fit
+from latency.table import LatencyTable
+from search.budget import MEMORY, SIZES, AskedBudget, Budget, size_costs
 from search.commands.console import notice
 from search.commands.targets import Target, covered
 from search.space import SearchSpace
@@ -22,9 +23,10 @@ class Goal:
     budget: Budget
 
     @property
-    def can_measure(self) -> bool:
-        """Whether its device is at hand."""
-        return self.target.device is not None and self.target.card is not None
+    def table(self) -> str:
+        """Where the model's table was read from, or else where the target's goes."""
+        table = self.model.table if isinstance(self.model, RegressionModel) else self.model
+        return table.source if isinstance(table, LatencyTable) else str(self.target.path)
 
 
 def parse_budgets(words: Sequence[str], target: str | None) -> list[AskedBudget]:
@@ -45,12 +47,9 @@ def parse_budgets(words: Sequence[str], target: str | None) -> list[AskedBudget]
     return sorted(named, key=lambda one: (one.name in SIZES, one.name != (target or names[0])))
 
 
-def fitting_memory(space: SearchSpace, asked: Sequence[AskedBudget]) -> SearchSpace:
-    """The space without what a memory budget forbids."""
-    for budget in asked:
-        if budget.name == MEMORY and budget.amount is not None:
-            return within_memory(space, budget.amount)
-    return space
+def memory_limit(asked: Sequence[AskedBudget]) -> float | None:
+    """The bytes of a memory budget; None where there is none."""
+    return next((budget.amount for budget in asked if budget.name == MEMORY), None)
 
 
 def size_budgets(space: SearchSpace, asked: Sequence[AskedBudget]) -> list[Budget]:

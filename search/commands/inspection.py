@@ -75,7 +75,7 @@ def _overview(name: str) -> dict[str, object]:
 
 def _newest(name: str, setting: Setting | None) -> LatencyTable | None:
     """The card's newest table, in the device's present setting where that is known."""
-    for path in tables_of(name):
+    for path in tables_of(name, setting.hardware if setting else ""):
         try:
             table = LatencyTable.load(path)
         except LatError as error:

@@ -18,8 +18,8 @@ def profile_suite(
 ) -> LatencyTable:
     """Measure the kernels of CNNs; write them to `path`, beside the rows that are there already.
     Returns the table as written."""
-    journal_path = path.with_name(f"{path.stem}.{SUITE}.csv")
-    with journaled([device], journal_path, resume) as journals, progress_bar(quiet) as bar:
+    kind = f".{SUITE}"
+    with journaled([device], path, resume, kind) as journals, progress_bar(quiet) as bar:
         table = profile_kernels(
             device,
             card.measuring,
@@ -27,10 +27,9 @@ def profile_suite(
             circumstances(card),
             following(bar),
         )
-        kept = _beside(table, path)
-        kept.save(path)
+        _beside(table, path).save(path)
         journals[0].remove()
-    return replace(kept, source=str(path))
+    return LatencyTable.load(path)
 
 
 def _beside(table: LatencyTable, path: Path) -> LatencyTable:

@@ -15,10 +15,10 @@ def read_network(
     batch: int,
     fusion: Fusion,
     input_shape: str | None = None,
-    resolution: int = 224,
+    resolution: int | None = None,
 ) -> NetworkSpec | KernelGraph:
-    """The published network "zoo:NAME" on images of this resolution, a network.json, or an ONNX
-    file, split into kernels by the rules of a runtime.
+    """The published network "zoo:NAME" on images of this resolution (its own where that is None), a
+    network.json, or an ONNX file, split into kernels by the rules of a runtime.
 
     `input_shape`: "1x3x224x224", of an ONNX file that leaves it open. Raises `UsageError` for
     unknown names and `SpecError` for broken files.

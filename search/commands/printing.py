@@ -57,7 +57,9 @@ def _add_budget(
 ) -> None:
     """What was asked, predicted and measured of one budget, and of the `others` on the target."""
     if budget.unit != "ms":
-        table.add_row(f"{budget.name} budget", format_count(budget.limit))
+        table.add_row(f"{budget.name} budget", budget.told(budget.limit))
+        if budget.unit == "bytes":  # counts are told of all networks, below
+            table.add_row(budget.name, budget.told(budget.predicted))
         return
     if budget.name != result.target:
         others = ()

@@ -15,6 +15,7 @@ from devices.journal import Journal
 from devices.measuring import measure
 from devices.profiling import profile
 from latency import machine
+from latency.errors import TableError
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
 from latency.table import LatencyTable
@@ -57,9 +58,17 @@ def profile_space(
 
 
 @contextmanager
-def journaled(devices: Sequence[Device], path: Path, resume: bool) -> Iterator[list[Journal]]:
-    """Journals beside the table `path`, one a device; an unfinished run's are gone on with, or
-    set aside with a notice."""
+def journaled(
+    devices: Sequence[Device], path: Path, resume: bool, kind: str = ""
+) -> Iterator[list[Journal]]:
+    """Journals of a `kind` beside the table `path`, one a device; an unfinished run's are gone on
+    with, or set aside with a notice. Raises `TableError` where the table is of another setting."""
+    if path.exists():
+        try:
+            LatencyTable.load(path).require_setting(devices[0].setting)
+        except TableError as error:
+            raise TableError(f"{error}; write to another file: --out FILE.csv") from None
+    path = path.with_name(f"{path.stem}{kind}.csv")
     with ExitStack() as stack:
         journals = [
             stack.enter_context(Journal(journal, device.setting, resume))
@@ -93,7 +102,7 @@ def keep(table: LatencyTable, path: Path) -> LatencyTable:
     """Write a table to `path`, beside the rows that are there already; the table as written."""
     merged = LatencyTable.load(path).merge(table) if path.exists() else table
     merged.save(path)
-    return replace(merged, source=str(path))
+    return LatencyTable.load(path)
 
 
 def sample_networks(space: SearchSpace) -> tuple[list[NetworkSpec], list[NetworkSpec]]:

@@ -9,6 +9,7 @@ from latency import zoo
 from latency.errors import UsageError, extra
 from latency.network import NetworkSpec
 from latency.whole_file import write_whole
+from search.budget import macs_of_one
 from search.checkpoint import Checkpoint
 from search.commands.console import progress_bar, version
 from search.commands.orders import TrainOrder, shared_training
@@ -22,7 +23,7 @@ from search.training import accuracy
 
 @dataclass(frozen=True)
 class Trained:
-    """`retrain.json`: a network trained from scratch. Accuracies as shares."""
+    """`retrain.json`: a network trained from scratch. Accuracies as shares, `macs` of one input."""
 
     network: str
     data: str
@@ -43,7 +44,7 @@ def network_to_train(name: str, resolution: int | None, classes: int) -> Network
     Raises `UsageError` for a network that is no chain of operators that ends in a classifier.
     """
     if name.startswith("zoo:"):
-        network = zoo.load(name.removeprefix("zoo:"), resolution or 224)
+        network = zoo.load(name.removeprefix("zoo:"), resolution)
     else:
         path = Path(name)
         network = NetworkSpec.load(path / "network.json" if path.is_dir() else path)
@@ -54,6 +55,12 @@ def network_to_train(name: str, resolution: int | None, classes: int) -> Network
         raise UsageError(f"{name} ends in {last.key}, and not in a classifier")
     ops = (*network.ops[:-1], replace(last, out_channels=classes))
     return NetworkSpec.of(network.name, ops)
+
+
+def space_of(network: NetworkSpec) -> str:
+    """The space that a network was found in, as a search names its networks; "" of others."""
+    space, _, found = network.name.partition("@")
+    return space if found else ""
 
 
 def retrain(
@@ -82,7 +89,7 @@ def retrain(
         data=data.name,
         valid_accuracy=accuracy(training.module, data.valid, resolution, settings.workers),
         test_accuracy=accuracy(training.module, data.test, resolution, settings.workers),
-        macs=network.macs,
+        macs=macs_of_one(network),
         params=network.params,
         steps=settings.train_steps,
         seconds=time.monotonic() - started,

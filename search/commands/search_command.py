@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from latency.errors import LatError, UsageError, extra
-from latency.units import format_ms
 from search import spaces
 from search.budget import Budget
 from search.commands.console import notice, run
@@ -163,7 +162,7 @@ def search_command(
     with extra("train"):
         from search.commands.baseline_job import baselines
         from search.commands.front_job import find_front
-        from search.commands.retrain_job import network_to_train, retrain
+        from search.commands.retrain_job import network_to_train, retrain, space_of
         from search.commands.search_job import SearchJob
         from search.commands.search_plan import Asked, SearchPlan, settings_for
         from search.compute import Compute
@@ -184,7 +183,8 @@ def search_command(
     if retrained is not None:
         dataset = load_dataset(data)
         network = network_to_train(retrained, resolution, dataset.classes)
-        settings = settings_for(settings_file, space, network.input_shape[0], dataset, words)
+        suits = space_of(network), network.input_shape[0]
+        settings = settings_for(settings_file, *suits, dataset, words)
         folder = out or Path("runs") / f"retrain-{network.name}"
         compute = Compute.on(train_on, settings, join())
         with run_folder(folder, resume, overwrite):
@@ -238,7 +238,8 @@ def _whole_range(pareto: int | None, only_range: bool) -> list[str]:
 
 def _default_folder(budget: Budget, space: str, pareto: int | None) -> Path:
     target = Path(budget.name).stem
-    what = f"front{pareto}" if pareto else f"{budget.limit:.4g}ms"
+    asked = budget.asked if budget.share is not None else f"{budget.limit:.4g}ms"
+    what = f"front{pareto}" if pareto else asked
     return Path("runs") / f"{target}-{space}-{what}"
 
 
@@ -247,9 +248,10 @@ def _raise_if_over(result: SearchResult) -> None:
     for broken in (one for one in result.budgets if not one.meets):
         took = broken.measured_high or broken.predicted_high
         over = 100 * (took / broken.limit - 1)
+        where = f"on {broken.name}" if broken.unit == "ms" else f"of {broken.name}"
         raise LatError(
-            f"the network takes up to {format_ms(took)} on {broken.name}, "
-            f"{over:.1f} % over the budget of {format_ms(broken.limit)}"
+            f"the network takes up to {broken.told(took)} {where}, "
+            f"{over:.1f} % over the budget of {broken.told(broken.limit)}"
         )
 
 

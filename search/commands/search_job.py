@@ -5,7 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from latency.measurement import Measurement
 from latency.modules import NetworkModule
 from latency.network import NetworkSpec
 from latency.whole_file import write_whole
-from search.budget import Budget
-from search.checkpoint import Checkpoint
+from search.budget import Budget, macs_of_one
+from search.checkpoint import Checkpoint, digest
+from search.commands.certificate import budget_results
 from search.commands.console import following, notice, progress_bar, version
 from search.commands.curves import Curves
 from search.commands.orders import SearchOrder, TrainOrder, shared_search, shared_training
@@ -37,9 +38,10 @@ from search.data import Dataset, Split
 from search.derivation import MostProbable
 from search.evolution import Evolution
 from search.fitness import supernet_fitness
-from search.result import BudgetResult, SearchResult
-from search.searcher import NetworkTraining, Revise, StepReport, SupernetTraining
+from search.result import SearchResult
+from search.searcher import NetworkTraining, StepReport, SupernetTraining
 from search.settings import RESUMABLE
+from search.space import SearchSpace
 from search.training import accuracy
 
 _TRAININGS = 3
@@ -69,10 +71,15 @@ class SearchJob:
         trained: Path | None = None,
         compute: Compute = ON_CPU,
     ) -> None:
-        self.goals, self.budgets, self.space = plan.goals, plan.budgets, plan.space
-        self.revise: Revise | None = plan.as_you_go
+        self.goals, self.sizes, self.memory = plan.goals, plan.sizes, plan.memory
+        self.space, self.as_you_go = plan.space, plan.as_you_go
         self.data, self.settings, self.seed = data, plan.settings, seed
         self.folder, self.trained, self.compute = folder, trained, compute
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """Those of the goals, by what is known of their costs now, and of the sizes."""
+        return (*(goal.budget for goal in self.goals), *self.sizes)
 
     def run(
         self, started: float, quiet: bool, with_largest: bool, compare: Compare
@@ -87,7 +94,7 @@ class SearchJob:
             chosen = attempts[-1]
             largest = self._largest(bar, quiet) if with_largest else None
             baselines = compare(self, chosen, bar, quiet)
-        results = [self._budget_result(b, chosen, measured.get(b.name)) for b in self.budgets]
+        results = budget_results(self.goals, self.sizes, self.memory, chosen, measured)
         first = results[0]
         result = SearchResult(
             target=first.name,
@@ -105,7 +112,7 @@ class SearchJob:
             budgets=results,
             valid_accuracy=self._accuracy(training, self.data.valid),
             test_accuracy=self._accuracy(training, self.data.test),
-            macs=chosen.network.macs,
+            macs=macs_of_one(chosen.network),
             params=chosen.network.params,
             seconds=time.monotonic() - started,
             seed=self.seed,
@@ -126,15 +133,15 @@ class SearchJob:
         return result
 
     def search(self, bar: Progress, quiet: bool) -> SupernetTraining:
-        """Train the supernet and its architecture, or take over those of a trained run."""
-        words = self.space, self.budgets, self.settings, self.seed
-        order = SearchOrder(*words, revises=self.revise is not None)
+        """Train the supernet and its architecture, or take over those of a trained run. What was
+        measured meanwhile counts from then on."""
         if self.trained is not None:
-            training = order.training(self.data, self.compute)
+            training = self._order().training(self.data, self.compute)
             training.take_over(Checkpoint(self.trained, self._own()).load_of("space", "data"))
             return training
-        training = shared_search(order, self.data, self.compute)
-        training.revise = self.revise
+        self._keep_limits()
+        training = shared_search(self._order(), self.data, self.compute)
+        training.revise = self.as_you_go
         limits = {budget.name: budget.limit for budget in self.budgets}
         show = show_steps(bar, "searching", quiet, limits)
         curves = Curves(self.folder / "tensorboard", limits)
@@ -144,7 +151,28 @@ class SearchJob:
             curves(report)
 
         training.run(self._checkpoint("search"), on_step)
+        if self.as_you_go is not None:
+            first, *others = self.goals
+            self.goals = (self.as_you_go.revised(first), *others)
         return training
+
+    def _order(self) -> SearchOrder:
+        words = self.space, self.budgets, self.settings, self.seed
+        return SearchOrder(*words, revises=self.as_you_go is not None)
+
+    def _keep_limits(self) -> None:
+        """Hold on to the limits that the run began with: what was asked for as a share of the
+        space's range would be another one where more is known of the range by now."""
+        checkpoint = self._checkpoint("limits")
+        limits = checkpoint.load()
+        if limits is None:
+            checkpoint.save({budget.name: budget.limit for budget in self.budgets})
+            return
+        self.goals = tuple(
+            replace(goal, budget=replace(goal.budget, limit=limits[goal.budget.name]))
+            for goal in self.goals
+        )
+        self.sizes = tuple(replace(size, limit=limits[size.name]) for size in self.sizes)
 
     def _training(self, network: NetworkSpec) -> NetworkTraining:
         order = TrainOrder(network, self.settings, self.seed)
@@ -164,7 +192,7 @@ class SearchJob:
         if self.settings.strategy == "evolution":
             return self.evolution(search, utility)
         costs = [budget.costs for budget in self.budgets]
-        if any(goal.can_measure for goal in self.goals):
+        if any(goal.target.at_hand for goal in self.goals):
             return MostProbable(utility, costs)
         return MostProbable(utility, costs, band=1.0)
 
@@ -200,11 +228,11 @@ class SearchJob:
         if path.exists():
             return [self._attempt(saved) for saved in json.loads(path.read_text())]
         show = following(bar, "measuring what was derived")
-        measures = {
-            goal.budget.name: measure_on(goal.target.device, goal.target.card.measuring, show)
-            for goal in self.goals
-            if goal.target.device is not None and goal.target.card is not None
-        }
+        measures = {}
+        for goal in self.goals:
+            if goal.target.at_hand is not None:
+                device, card = goal.target.at_hand
+                measures[goal.budget.name] = measure_on(device, card.measuring, show)
         corrections = before[-1].corrections if before else None
         attempts = derive_confirmed(self.space, choose, self.budgets, measures, corrections)
         write_whole(path, json.dumps([_as_dict(attempt) for attempt in attempts]))
@@ -230,9 +258,9 @@ class SearchJob:
         measured = {}
         show = following(bar, "measuring what was trained")
         for goal in self.goals:
-            device, card = goal.target.device, goal.target.card
-            if device is None or card is None:
+            if goal.target.at_hand is None:
                 continue
+            device, card = goal.target.at_hand
             model = device.build(network, module.folded)
             if keep:
                 write_whole((self.folder / "model").with_suffix(device.suffix), model)
@@ -241,32 +269,6 @@ class SearchJob:
                 device, network, model, limit, card.measuring, show
             )
         return measured
-
-    def _budget_result(
-        self, budget: Budget, chosen: Attempt, measured: Measurement | None
-    ) -> BudgetResult:
-        goal = next((goal for goal in self.goals if goal.budget is budget), None)
-        if goal is None:
-            value = chosen.predicted[budget.name]
-            low = high = value
-        else:
-            prediction = goal.model.predict(chosen.network)
-            value, low, high = prediction.ms, prediction.low_ms, prediction.high_ms
-        # Where operators are predicted, the budget holds for the mean and some deviations.
-        held = measured.high_ms if measured else chosen.predicted[budget.name]
-        return BudgetResult(
-            name=budget.name,
-            unit=budget.unit,
-            limit=budget.limit,
-            predicted=value,
-            predicted_low=low,
-            predicted_high=high,
-            measured=measured.median_ms if measured else None,
-            measured_low=measured.low_ms if measured else None,
-            measured_high=measured.high_ms if measured else None,
-            meets=held <= budget.limit,
-            table=str(goal.target.path) if goal else None,
-        )
 
     def _largest(self, bar: Progress, quiet: bool) -> dict[str, Any]:
         """The space's largest network, trained and measured like the one found."""
@@ -281,7 +283,8 @@ class SearchJob:
         """A network to compare with, trained and measured like the one found. `attempt`: what is
         known of it, where it is one of the space."""
         training = self._training(network)
-        checkpoint = self._checkpoint(name.lower().replace(" ", "-"))
+        own = digest(op.key for op in network.ops)  # the name may mean another one when resumed
+        checkpoint = self._checkpoint(f"{name.lower().replace(' ', '-')}-{own}")
         training.run(checkpoint, show_steps(bar, f"training: {name}", quiet))
         first = self.budgets[0].name
         measured = self._measure_trained(network, training.module, bar).get(first)
@@ -292,7 +295,7 @@ class SearchJob:
             "measured_ms": measured.median_ms if measured else None,
             "valid_accuracy": self._accuracy(training, self.data.valid),
             "test_accuracy": self._accuracy(training, self.data.test),
-            "macs": network.macs,
+            "macs": macs_of_one(network),
             "params": network.params,
         }
 
@@ -302,8 +305,8 @@ class SearchJob:
     def _own(self) -> dict[str, Any]:
         """What the checkpoints of this job belong to."""
         return {
-            "budgets": {budget.name: budget.limit for budget in self.budgets},
-            "space": self.space.tag,
+            "budgets": {budget.name: budget.asked for budget in self.budgets},
+            "space": f"{self.space.tag} of candidates {_candidates(self.space)}",
             "data": self.data.name,
             "seed": self.seed,
             **self.settings.as_dict,
@@ -312,6 +315,14 @@ class SearchJob:
     def _checkpoint(self, phase: str) -> Checkpoint:
         path = self.folder / "checkpoint" / f"{phase}.pt"
         return Checkpoint(path, self._own(), may_change=RESUMABLE)
+
+
+def _candidates(space: SearchSpace) -> str:
+    """What tells the operators of a space apart from those of another of its name, whose supernet
+    has other weights; targets of different batches share one."""
+    keys = {op: replace(op, batch=1).key for op in space.operators}
+    blocks = (" ".join(keys[op] if op else "skip" for op in block) for block in space.blocks)
+    return digest([*(keys[op] for op in space.fixed), *blocks])
 
 
 def _as_dict(attempt: Attempt) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from typing import Any
 
 from latency.errors import UsageError
 from search import spaces
-from search.budget import SIZES, AskedBudget, Budget, check_together
+from search.budget import SIZES, AskedBudget, Budget, check_together, within_memory
 from search.commands.as_you_go import AsYouGo
 from search.commands.console import notice
-from search.commands.goals import Goal, fitting_memory, goal_of, size_budgets
+from search.commands.goals import Goal, goal_of, memory_limit, size_budgets
 from search.commands.targets import Target, resolve
 from search.data import Dataset
 from search.hardware import HardwareTerm
@@ -39,13 +39,15 @@ class Asked:
 @dataclass(frozen=True)
 class SearchPlan:
     """A search's targets with their budgets, the first of which it makes use of; budgets of sizes;
-    the space, and what measures during the search, if anything does."""
+    the space, what measures during the search, if anything does, and the bytes that activations may
+    take, where that is limited: the space has no candidate that takes more."""
 
     goals: tuple[Goal, ...]
     sizes: tuple[Budget, ...]
     space: SearchSpace
     settings: SearchSettings
     as_you_go: AsYouGo | None = None
+    memory: float | None = None
 
     @classmethod
     def of(cls, asked: Asked, data: Dataset, quiet: bool = False) -> "SearchPlan":
@@ -64,7 +66,8 @@ class SearchPlan:
             if one.name in targets
         ]
         sizes = size_budgets(space, asked.budgets)
-        return cls(tuple(goals), tuple(sizes), space, settings, as_you_go)
+        memory = memory_limit(asked.budgets)
+        return cls(tuple(goals), tuple(sizes), space, settings, as_you_go, memory)
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -83,9 +86,26 @@ class SearchPlan:
 def settings_for(
     name: str | None, space: str, resolution: int, data: Dataset, words: Mapping[str, Any]
 ) -> SearchSettings:
-    """The settings of this name, or the usual ones of a space; with what the user chose besides."""
-    usual = preset(space, resolution) if name is None else load_settings(name, len(data.train))
-    return usual.with_choices(**words)
+    """The settings of this name, or the usual ones of a space; with what the user chose besides.
+    Tells of a batch size that makes epochs of a file more or fewer."""
+    if name is None:
+        return preset(space, resolution).with_choices(**words)
+    images, size = len(data.train), words.get("batch_size")
+    settings, whole = (
+        load_settings(name, images, own).with_choices(**words) for own in (None, size)
+    )
+    if _steps(settings) != _steps(whole):
+        steps, train_steps = _steps(whole)
+        notice(
+            f"--batch-size {size}: the epochs of --settings {name} are counted in its own batches; "
+            f"in these they are --steps {steps} --train-steps {train_steps}"
+        )
+    return settings
+
+
+def _steps(settings: SearchSettings) -> tuple[int, int]:
+    """Of the search, and of the training of what it finds."""
+    return settings.warmup_steps + settings.search_steps, settings.train_steps
 
 
 def _space(asked: Asked, targets: Mapping[str, Target], classes: int) -> SearchSpace:
@@ -97,4 +117,5 @@ def _space(asked: Asked, targets: Mapping[str, Target], classes: int) -> SearchS
     options: dict[str, Any] = {"width": asked.width, "classes": classes, "batch": batch}
     if asked.resolution is not None:
         options["resolution"] = asked.resolution
-    return fitting_memory(spaces.load(asked.space, **options), asked.budgets)
+    space, memory = spaces.load(asked.space, **options), memory_limit(asked.budgets)
+    return space if memory is None else within_memory(space, memory)

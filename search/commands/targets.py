@@ -40,6 +40,12 @@ class Target:
         return self.devices[0] if self.devices else None
 
     @property
+    def at_hand(self) -> tuple[Device, DeviceCard] | None:
+        """The device, or the first of several, and its card: what it takes to measure. None where
+        none is at hand."""
+        return (self.devices[0], self.card) if self.devices and self.card is not None else None
+
+    @property
     def batch(self) -> int:
         """How many inputs it computes at once."""
         if self.card is not None:
@@ -96,7 +102,7 @@ def _table_of(setting: Setting) -> LatencyTable | None:
     """What is known of a device as it is set up now; the newest measurement of an operator wins.
     Tables of its card in another setting (another version of the runtime, say) don't count."""
     known: LatencyTable | None = None
-    for path in reversed(list(tables_of(setting.device))):
+    for path in reversed(list(tables_of(setting.device, setting.hardware))):
         table = LatencyTable.load(path)
         if table.setting.identity != setting.identity:
             notice(f"{path} is of another setting ({table.setting.runtime}): not used")
@@ -135,7 +141,7 @@ def covered(target: Target, space: SearchSpace, quiet: bool) -> LatencyTable:
             for tag in target.table.transfers:
                 notice(f"{tag} was not measured: {target.table.stated_error(tag)}")
             return target.table
-    if target.device is None or target.card is None:
+    if target.at_hand is None:
         assert target.table is not None
         raise CoverageError(
             (op.key for op in lacking),
@@ -144,10 +150,9 @@ def covered(target: Target, space: SearchSpace, quiet: bool) -> LatencyTable:
             f"{target.table.setting.device} --space {space.words} there, or predict them: "
             "--predicted",
         )
+    device, card = target.at_hand
     if target.table is None or space.tag not in target.table.calibrations:
         notice(f"no measurements of {space.tag} on {target.name} yet: profiling it first")
-        return profile_space(target.card, target.devices, space, target.path, True, quiet)
+        return profile_space(card, target.devices, space, target.path, True, quiet)
     notice(f"{target.table.source} lacks {len(lacking)} operator(s) of {space.tag}: measuring")
-    return measure_missing(
-        target.table, target.card, target.device, target.path, space.tag, lacking
-    )
+    return measure_missing(target.table, card, device, target.path, space.tag, lacking)

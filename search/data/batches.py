@@ -82,14 +82,14 @@ class BatchStream:
 
 
 def evaluation_batches(
-    split: Split, size: int, resolution: int, most: int | None = None, workers: int = 0
+    split: Split, size: int, resolution: int, workers: int = 0
 ) -> Iterator[Batch]:
-    """The split's images in order, or its first `most`, in batches of `size`, less those that are
+    """The split's images in order, in batches of `size`, less those that are
     broken; read ahead by worker processes where there are `workers`.
 
     Raises `LatError` where no image can be read.
     """
-    count = len(split) if most is None else min(most, len(split))
+    count = len(split)
     batches, starts = _Evaluated(split, size, resolution, count), range(0, count, size)
     made = _read_ahead(batches, starts, workers) if workers else (batches[n][0] for n in starts)
     seen = 0

@@ -27,9 +27,10 @@ def known() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _folder().glob("*.toml")))
 
 
-def load_settings(name: str, images: int) -> SearchSettings:
+def load_settings(name: str, images: int, batch_size: int | None = None) -> SearchSettings:
     """The settings that `name` means: shipped ones, or those of a file FILE.toml. `images`: how
-    many there are to train on, for what is given in epochs.
+    many there are to train on, for what is given in epochs; `batch_size`: in batches of how many,
+    where not in the file's own.
 
     Raises `UsageError`, one line, that names the file, the key and what is allowed.
     """
@@ -42,12 +43,13 @@ def load_settings(name: str, images: int) -> SearchSettings:
     content: dict[str, Any] = read_toml(path, _File).model_dump(exclude_none=True)
     words = {key: content.pop(key) for key in [*content] if isinstance(content[key], str)}
     try:
-        return replace(SearchSettings(), **_in_steps(content, images)).with_choices(**words)
+        given = _in_steps(content, images, batch_size)
+        return replace(SearchSettings(), **given).with_choices(**words)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
 
 
-def _in_steps(content: dict[str, Any], images: int) -> dict[str, Any]:
+def _in_steps(content: dict[str, Any], images: int, batch_size: int | None) -> dict[str, Any]:
     """What a file says, with steps in place of epochs."""
     given = {key: value for key, value in content.items() if not key.endswith("_epochs")}
     sizes = replace(SearchSettings(), **given)
@@ -57,7 +59,7 @@ def _in_steps(content: dict[str, Any], images: int) -> dict[str, Any]:
             continue
         if key in content:
             raise UsageError(f"{phase}_epochs: give these or {key}, not both")
-        given[key] = steps_of(epochs, images, getattr(sizes, batches))
+        given[key] = steps_of(epochs, images, batch_size or getattr(sizes, batches))
         if not given[key] and key not in _MAY_BE_ZERO:
             raise UsageError(f"{phase}_epochs: less than one step of {images} images")
     return given

@@ -10,6 +10,7 @@ from latency.model import Prediction
 from latency.network import NetworkSpec
 from latency.regression import RegressionModel
 from latency.units import format_ms
+from search.budget import macs_of_one
 from search.report.blocks import Drawing, blocks_figure, chosen, drawn
 from search.report.page import Grid, Page, Part, Picture, Section, Words
 from search.report.probabilities import probabilities_figure
@@ -17,15 +18,6 @@ from search.report.rivals import rival_parts, took
 from search.report.run_figures import budget_figure, curves_figure, operators_figure
 from search.report.saved_run import Bound, SavedRun
 from search.report.table_facts import setting_grid
-
-PUBLISHED = (
-    "mobilenet_v2",
-    "proxyless_mobile",
-    "proxyless_gpu",
-    "proxyless_cpu",
-    "proxyless_mobile_14",
-)
-"""What a network is drawn beside."""
 
 
 def run_page(run: SavedRun) -> Page:
@@ -60,7 +52,7 @@ def summary(run: SavedRun) -> list[tuple[str, str]]:
     for label, key in (("valid accuracy", "valid_accuracy"), ("test accuracy", "test_accuracy")):
         if run.result.get(key) is not None:
             facts.append((label, f"{100 * run.result[key]:.1f} %"))
-    facts.append(("MACs", f"{run.network.macs / 1e6:.1f} M"))
+    facts.append(("MACs", f"{macs_of_one(run.network) / 1e6:.1f} M"))
     facts.append(("parameters", f"{run.network.params / 1e6:.2f} M"))
     return facts
 
@@ -103,7 +95,7 @@ def drawing(run: SavedRun, name: str) -> Drawing:
 
 
 def _published(model: RegressionModel | None, batch: int) -> Iterator[Drawing]:
-    for name in PUBLISHED:
+    for name in zoo.PUBLISHED:
         network = zoo.load(name, batch=batch)
         assert isinstance(network, NetworkSpec)
         prediction = predicted(model, network)
@@ -120,7 +112,7 @@ def predicted(model: RegressionModel | None, network: NetworkSpec) -> Prediction
 
 
 def _details(network: NetworkSpec, ms: float | None, what: str = "predicted") -> str:
-    macs = f"{network.macs / 1e6:.0f} M MACs"
+    macs = f"{macs_of_one(network) / 1e6:.0f} M MACs"
     return f"{macs}, {format_ms(ms)} {what}" if ms else macs
 
 

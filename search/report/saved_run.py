@@ -28,8 +28,8 @@ Ends = tuple[float, float]
 @dataclass(frozen=True)
 class Bound:
     """A budget: the most that the network may have of `name`, in `unit` ("ms" of a target's
-    latency, nothing of a size), what was predicted of it, and measured, with their 95 %
-    intervals; None where it was not."""
+    latency, "bytes" of memory, nothing of a count), what was predicted of it, and measured, with
+    their 95 % intervals; None where it was not."""
 
     name: str
     unit: str

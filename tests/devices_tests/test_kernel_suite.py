@@ -151,6 +151,13 @@ def test_where_networks_cannot_be_traced_kernels_are_measured_alone(monkeypatch,
     assert predicted.high_ms / predicted.ms - 1 >= table.validations[SUITE].relative_ci95 - 1e-9
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_all_kernels_of_a_suite_are_of_the_batch_of_the_card(seed, fusion):
+    (network,) = draw_networks(1, fusion, seed, batch=8)
+    assert {op.batch for op in network.graph.ops} == {8}
+    assert {op.batch for op in network_kernels(random_blocks(seed, 8)).ops} == {8}
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_random_blocks_are_networks_the_same_for_a_seed(seed):
     network = random_blocks(seed)

@@ -1,5 +1,7 @@
 """What the agent executes with PyTorch computes what the searched module computes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -128,6 +130,16 @@ def test_a_gpu_takes_longer_for_more_work(precision, graph, mark):
         )
     assert np.median(large.ms) > np.median(small.ms) > 0
     assert large.memory_bytes > small.memory_bytes > 0
+
+
+@pytest.mark.parametrize("mark", [pytest.param(None, marks=needs_gpu)])
+def test_a_gpu_still_runs_what_was_loaded_before_other_models(mark):
+    device = connect(DeviceCard(name="gpu", runtime="torch", provider="cuda", batch=8))
+    ops = [replace(_LARGE, kernel=kernel) for kernel in (1, 3, 5, 7)]
+    with device.sit() as sitting:
+        handles = [sitting.load(Workload.of_op(op)) for op in ops]
+        for _ in range(3):
+            assert all(min(sitting.run(handle, 1, 5).ms) > 0 for handle in handles)
 
 
 @pytest.mark.parametrize("mark", [pytest.param(None, marks=needs_gpu)])

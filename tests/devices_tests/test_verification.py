@@ -58,6 +58,12 @@ def test_an_operator_that_cannot_be_measured_any_more_is_named(toy_table):
     assert len(found.rechecks) == len(toy_table) - 1
 
 
+def test_where_nothing_can_be_measured_any_more_why_is_said(toy_table):
+    device = ShakyDevice(toy_table, refused=[op.key for op in toy_table])
+    with pytest.raises(DeviceError, match="nothing could be measured again"):
+        verify(device, toy_table, RULE)
+
+
 def test_only_what_was_measured_alone_is_measured_alone_again(toy_table):
     notes = [TRANSFERRED, INSIDE_NETWORKS, SUITE_ALONE]
     noted = zip(toy_table.rows.items(), cycle(notes), strict=False)

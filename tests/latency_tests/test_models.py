@@ -63,6 +63,14 @@ def test_the_matrix_agrees_with_the_table_on_every_network(toy_table, toy_space,
     assert costs.slowest_ms >= max(expected)
 
 
+def test_the_ends_of_a_space_are_what_is_predicted_of_them_to_the_last_digit(generator):
+    for _ in range(20):
+        matrix = generator.uniform(0.1, 1.0, (12, 7))
+        costs = CandidateLatency(0.3, matrix, np.full(12, 7))
+        ends = costs.predict([matrix.argmin(1), matrix.argmax(1)])
+        assert ends.tolist() == [costs.fastest_ms, costs.slowest_ms]
+
+
 def test_choices_that_are_no_candidates_are_refused(toy_table, toy_space):
     costs = candidate_latency(toy_table, toy_space.blocks, toy_space.fixed)
     for wrong in ([[6, 0, 0, 0]], [[-1, 0, 0, 0]], [[0, 0, 0]], [[0.5, 0, 0, 0]]):

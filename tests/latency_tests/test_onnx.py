@@ -206,6 +206,36 @@ def test_shapes_that_the_graph_computes_are_followed():
     assert found.ops[-2].in_channels == 8
 
 
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        ("Range", (0, 1 << 33, 1)),
+        ("ConstantOfShape", ([1 << 33],)),
+        ("Expand", ([1], [1 << 17, 1 << 17])),
+    ],
+)
+def test_numbers_that_would_fill_the_memory_are_not_computed(kind, sizes, monkeypatch):
+    w = Writer((1, 16, 8, 8))
+    many = w(kind, *(w.constant(size) for size in sizes))
+    y = w("Reshape", w.conv("x"), w("Slice", many, *(w.constant([i]) for i in (0, 4, 0))))
+    computed = []
+    monkeypatch.setattr(
+        "onnx.reference.ReferenceEvaluator", lambda model: computed.append(model) or None
+    )
+    with suppress(SpecError):
+        w.kernels(y)
+    assert kind not in {node.op_type for model in computed for node in model.graph.node}
+
+
+def test_all_kernels_are_of_the_batch_of_the_image():
+    w = Writer((4, 16, 14, 14))
+    mean = w("ReduceMean", w.conv(w("Softmax", w.conv("x"))), axes=[2, 3], keepdims=1)
+    found = w.kernels(mean, w.conv("x"))
+    assert {"conv", "pool", "reorder", "softmax"} <= {op.kind for op in found.ops}
+    assert {op.batch for op in found.ops} == {4}
+    assert next(op for op in found.ops if op.kind == "pool").out_channels == 16
+
+
 def open_model(*sizes):
     w = Writer(sizes)
     return w.model(w("Relu", w.conv("x", sizes[1]))).SerializeToString()

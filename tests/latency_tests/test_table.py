@@ -18,6 +18,7 @@ from latency import (
     Validation,
 )
 from latency.calibration import Calibration
+from latency.library import tables_of
 from latency.machine import hardware
 from latency.whole_file import naming, write_whole
 
@@ -89,6 +90,15 @@ def test_merging_keeps_both_and_the_newer_row_wins(toy_table):
     assert len(merged) == len(toy_table)
     assert merged[first].median_ms == 9
     assert merged.predict_op(first).ms == 8.5
+
+
+def test_a_failure_is_forgotten_once_the_operator_was_measured(toy_table):
+    first, second, *_ = toy_table
+    failures = {f"failed {first.key}": "too large", f"failed {second.key}": "too large"}
+    rows = {op: row for op, row in toy_table.rows.items() if op not in (first, second)}
+    before = replace(toy_table, rows=rows, circumstances=failures)
+    now = replace(toy_table, rows={first: toy_table[first]})
+    assert before.merge(now).circumstances == {f"failed {second.key}": "too large"}
 
 
 def test_tables_of_two_settings_are_never_mixed(toy_table):
@@ -201,6 +211,8 @@ def test_a_card_finds_the_table_of_this_hardware_only(toy_table, tmp_path, monke
         LatencyTable.load("my-card")
     replace(toy_table, setting=replace(setting, hardware=hardware())).save(tmp_path / "b.csv")
     assert LatencyTable.load("my-card").setting.hardware == hardware()
+    assert [path.stem for path in tables_of("my-card")] == ["b"]
+    assert {path.stem for path in tables_of("my-card", "another machine")} == {"a", "b"}
 
 
 def test_a_failed_write_leaves_the_old_table(toy_table, saved, monkeypatch):

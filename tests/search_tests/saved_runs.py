@@ -53,7 +53,7 @@ def save_run(folder: Path, table: Path, **changes: Any) -> Path:
         "budgets": [
             _budget("phone", "ms", 1.05 * ms, ms),
             _budget("macs", "", 1.3 * network.macs, network.macs),
-            _budget("memory", "", 4e6, 3.1e6),
+            _budget("memory", "bytes", 4e6, 3.1e6),
         ],
         "baselines": [_network(ms, 0.95, "random"), _network(1.01 * ms, 0.96, "evolution")],
         "pareto": [

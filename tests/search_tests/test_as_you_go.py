@@ -1,5 +1,6 @@
 """Measuring while a search runs: the operators that matter, and no others."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 
 from devices.card import load_card
 from devices.replay import ReplayDevice
-from latency import LatencyTable, UsageError, candidate_latency
-from search.budget import AskedBudget
+from latency import LatencyTable, Measurement, Setting, UsageError, candidate_latency
+from search.budget import AskedBudget, Budget
 from search.commands.as_you_go import AsYouGo
 from search.commands.targets import Target
+from search.hardware import HardwareTerm
+from search.spaces import cifar_tree
 
 
 @pytest.fixture
@@ -57,6 +60,29 @@ def test_more_deviations_make_every_unmeasured_network_slower(target, toy_space)
     as_you_go.sigmas = 2.0
     choices = toy_space.random_choices(50, np.random.default_rng(0))
     assert (as_you_go.costs.predict(choices) > mean.predict(choices)).all()
+
+
+def test_of_trees_the_edges_are_measured_and_the_rest_of_a_cell(tmp_path, quick_cpu):
+    space = cifar_tree.build(resolution=16, width=0.2, depth=1)
+    rows = {op: Measurement(0.01 + op.macs * 1e-7, 1e-4, 50, 0.01) for op in space.operators}
+    device = ReplayDevice(LatencyTable(Setting("toy", "a machine", runtime="none 0"), rows))
+    target = Target("toy", None, tmp_path / "toy.csv", load_card(quick_cpu), (device,))
+    as_you_go = AsYouGo(target, space, sigmas=0.0)
+    assert set(as_you_go.table) == set(space.network(space.largest).parts)
+
+
+def test_what_is_revised_holds_for_rewards_too_and_is_kept_by_a_checkpoint(toy_table, toy_space):
+    costs = candidate_latency(toy_table, toy_space.blocks, toy_space.fixed)
+    revised = replace(costs, fixed_ms=3 * costs.fixed_ms, matrix=2 * costs.matrix)
+    term, resumed = (HardwareTerm([Budget("toy", 0.15, costs)]) for _ in range(2))
+    term.revise("toy", revised)
+    resumed.restore(term.state)
+    choices = toy_space.random_choices(20, np.random.default_rng(0))
+    for one in (term, resumed):
+        (budget,) = one.budgets
+        assert budget.limit == 0.15
+        assert budget.costs.predict(choices).tolist() == revised.predict(choices).tolist()
+        np.testing.assert_array_equal(budget.costs.matrix, revised.matrix)
 
 
 def test_without_a_device_nothing_can_be_measured(toy_table, toy_space, tmp_path):

@@ -45,6 +45,16 @@ def test_random_networks_of_a_space_too_large_to_count_lie_in_the_band(toy_space
     assert len(np.unique(drawn, axis=0)) > 490
 
 
+def test_networks_of_hundreds_of_blocks_are_drawn_though_no_float_counts_them(toy_space, generator):
+    space, costs = space_and_costs(toy_space, generator.uniform(0.1, 1.0, (450, 7)).tolist())
+    budget = costs.fastest_ms + 0.4 * (costs.slowest_ms - costs.fastest_ms)
+    drawn = random_within(space, costs, budget, 20, generator)
+    ms = costs.predict(drawn)
+    assert ms.max() <= budget
+    assert ms.min() >= 0.95 * budget
+    assert len(np.unique(drawn, axis=0)) == 20
+
+
 def test_a_band_without_networks_is_widened_downwards(toy_space, generator):
     space, costs = space_and_costs(toy_space, [[1.0, 4.0], [1.0, 4.0]], fixed_ms=0.0)
     assert set(map(tuple, random_within(space, costs, 7.9, 50, generator))) == {(0, 1), (1, 0)}

@@ -14,13 +14,28 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from devices.export import onnx_model, random_weights
-from latency import LatencyTable, NetworkSpec, candidate_latency, fit, zoo
-from latency.kernels import FUSION, SUITE
+from latency import (
+    LatencyTable,
+    Measurement,
+    NetworkSpec,
+    Setting,
+    candidate_latency,
+    fit,
+    zoo,
+)
+from latency.kernels import FUSION, SUITE, USUAL
 from latency.library import shipped_folder
+from latency.units import format_bytes
 from search import spaces
+from search.budget import memory_of
+from search.commands.networks import read_network
 from search.commands.predict_command import main as lat_predict
 from search.commands.profile_command import main as lat_profile
+from search.commands.retrain_job import network_to_train, space_of
 from search.commands.search_command import main as lat_search
+from search.report.run_report import summary
+from search.report.saved_run import SavedRun
+from search.settings import MINI
 
 QUICK = ("--space", "mini", "--steps", "6", "--train-steps", "3", "--baselines", "0")
 
@@ -199,7 +214,7 @@ def test_a_network_found_is_trained_from_scratch_and_exported(invoke, mini_csv, 
     assert code == 0, err
     answer = json.loads(out)
     assert answer == json.loads((tmp_path / "trained" / "retrain.json").read_text())
-    assert answer["steps"] == 4
+    assert answer["settings"] == MINI.with_choices(train_steps=4).as_dict  # as of its search
     images = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
     session = onnxruntime.InferenceSession(tmp_path / "trained" / "model.onnx")
     (scores,) = session.run(None, {"input": images})
@@ -215,6 +230,60 @@ def test_a_network_found_is_trained_from_scratch_and_exported(invoke, mini_csv, 
     code, _, err = invoke(lat_search, "--retrain", "zoo:resnet18", "--out", "z")
     assert code == 2
     assert "cannot be trained" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "resolution", "size"),
+    [
+        ("zoo:proxyless_cifar", None, 32),
+        ("zoo:mobilenet_v2", None, 224),
+        ("zoo:mobilenet_v2", 64, 64),
+    ],
+)
+def test_published_networks_are_of_their_own_resolution_where_none_is_asked(name, resolution, size):
+    trained = network_to_train(name, resolution, classes=7)
+    assert trained.input_shape == (size, size, 3)
+    assert trained.ops[-1].out_channels == 7
+    assert space_of(trained) == ""
+    read = read_network(name, 1, USUAL, resolution=resolution)
+    assert read.ops[:-1] == trained.ops[:-1]
+
+
+def test_multiply_accumulates_are_told_of_one_image_of_a_batch(invoke, tmp_path):
+    rows = {}
+    for op in spaces.load("mini", batch=8).operators:
+        ms = 0.002 + op.macs * 1e-8
+        rows[op] = Measurement(ms, 0.005 * ms, 50, ms)
+    setting = Setting("far", "a GPU", runtime="someruntime 2", batch=8, transport="ssh")
+    LatencyTable(setting, rows).save(tmp_path / "far.csv")
+    words = ["--target", tmp_path / "far.csv", *QUICK, "--budget", "50%", "--budget", "macs=9M"]
+    code, out, err = invoke(lat_search, *words, "--out", "run", "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    network = NetworkSpec.load(tmp_path / "run" / "network.json")
+    assert network.batch == 8
+    assert result["macs"] == network.macs / 8 <= 9e6
+    assert result["budgets"][1]["predicted"] == result["macs"]
+    told = dict(summary(SavedRun.load(tmp_path / "run")))
+    assert told["MACs"] == f"{result['macs'] / 1e6:.1f} M"
+
+
+def test_a_memory_budget_is_in_the_certificate(invoke, mini_csv, tmp_path):
+    words = ["--target", mini_csv, *QUICK, "--budget", "400us", "--budget", "memory=200kB"]
+    code, out, err = invoke(lat_search, *words, "--out", "run")
+    assert code == 0, err
+    network = NetworkSpec.load(tmp_path / "run" / "network.json")
+    memory = json.loads((tmp_path / "run" / "result.json").read_text())["budgets"][-1]
+    assert (memory["name"], memory["unit"], memory["limit"]) == ("memory", "bytes", 2e5)
+    assert memory["predicted"] == memory_of(network) <= 2e5
+    assert "memory budget" in out
+    assert "200 kB" in out
+    assert format_bytes(memory["predicted"]) in out
+
+
+def test_a_command_that_measures_nothing_loads_no_onnx():
+    code = "import sys, search.commands.predict_command; sys.exit('onnx' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_baselines_are_as_fast_as_the_network_found(invoke, mini_csv):

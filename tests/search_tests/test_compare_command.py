@@ -74,9 +74,9 @@ def test_the_published_networks_are_held_against_mobilenet_v2(invoke, replayed):
     assert top1["zoo:proxyless_gpu"] - top1["zoo:mobilenet_v2"] == pytest.approx(3.1)  # the paper
     code, out, _ = invoke(lat_compare, *words)
     assert code == 0
-    table = out.splitlines()[:6]
+    table = out.splitlines()[:7]
     assert max(map(len, table)) <= 80
-    assert table[-1].startswith("proxyless_mobile ")
+    assert table[-1].startswith("proxyless_mobile_14 ")
     assert "ImageNet, published, not measured by us: Sandler et al." in out
 
 

@@ -40,6 +40,14 @@ def test_float16_resumes_with_the_scale_of_its_gradients(tmp_path):
     assert state["optimizer"]["scaler"]["scale"] == training.optimizer.scaler.get_scale() > 1
 
 
+@pytest.mark.parametrize(("first", "then"), [("float32", "float16"), ("float16", "bfloat16")])
+def test_a_search_goes_on_in_another_precision(first, then):
+    before, after = small_search(precision=first), small_search(precision=then)
+    scale = after.optimizer.scaler.get_scale()
+    after.optimizer.restore(before.optimizer.state)
+    assert after.optimizer.scaler.get_scale() == scale
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_gpu_cuda_is_refused_and_auto_is_the_cpu():
     assert Compute.on("auto").device.type == "cpu"

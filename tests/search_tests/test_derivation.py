@@ -8,7 +8,15 @@ import pytest
 
 from latency import OpSpec, UsageError, candidate_latency
 from latency.footprint import peak_bytes
-from search.budget import AskedBudget, Budget, check_together, size_costs, within_memory
+from search import spaces
+from search.budget import (
+    AskedBudget,
+    Budget,
+    check_together,
+    macs_of_one,
+    size_costs,
+    within_memory,
+)
 from search.derivation import _muted, derive
 
 
@@ -95,6 +103,14 @@ def test_sizes_of_a_network_are_those_of_its_operators(toy_space, every_network)
         predicted = size_costs(toy_space, name).predict(every_network[::97])
         networks = [toy_space.network(row.tolist()) for row in every_network[::97]]
         assert predicted.tolist() == [getattr(network, name) for network in networks]
+
+
+def test_multiply_accumulates_are_of_one_input_whatever_the_batch():
+    one, eight = (spaces.load("mini", batch=batch) for batch in (1, 8))
+    network = eight.network(eight.largest)
+    assert macs_of_one(network) == one.network(one.largest).macs == network.macs // 8
+    for name, size in (("macs", macs_of_one(network)), ("params", network.params)):
+        assert size_costs(eight, name).predict(eight.largest).tolist() == [size]
 
 
 def test_a_memory_budget_takes_out_the_candidates_over_it(toy_space):

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from shared_search import exact_search
+from torch import distributed
 
 from latency import UsageError
 from search.checkpoint import Checkpoint
 from search.compute import Compute
-from search.distributed import Ranks
+from search.distributed import Ranks, join
 
 SCRIPT = Path(__file__).parent / "shared_search.py"
 
@@ -79,6 +80,21 @@ def test_batches_that_do_not_fall_into_groups_are_refused():
     with pytest.raises(UsageError, match=r"16 a process, .* groups of 32; .* divides 16"):
         Compute(ranks=Ranks(0, 4), norm_batch_size=32).check(64)
     Compute(ranks=Ranks(0, 2), norm_batch_size=32).check(64)
+
+
+@pytest.mark.parametrize(("local_rank", "taken"), [(0, [0]), (1, [])])
+def test_of_more_processes_than_gpus_each_starts_and_some_have_none(monkeypatch, local_rank, taken):
+    """A machine with one GPU, which its second process does not ask for."""
+    asked = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", str(local_rank))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", asked.append)
+    monkeypatch.setattr(distributed, "init_process_group", lambda backend, timeout: None)
+    monkeypatch.setattr(distributed, "get_rank", lambda: local_rank)
+    assert join() == Ranks(local_rank, 2)
+    assert asked == taken
 
 
 def test_lat_search_started_as_two_processes_writes_one_run(tmp_path, mini_csv):

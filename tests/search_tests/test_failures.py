@@ -13,7 +13,9 @@ from shared_search import small_search
 from latency import LatError
 from search.checkpoint import Checkpoint
 from search.commands import search_command
-from search.failures import DivergedError, fitting, is_out_of_memory
+from search.distributed import Ranks
+from search.failures import DivergedError, explained, fitting, is_out_of_memory
+from search.settings import RESUMABLE, SearchSettings
 
 SCRIPT = Path(__file__).parent / "killed_search.py"
 
@@ -126,6 +128,38 @@ def test_out_of_memory_says_which_batch_fits(tmp_path, monkeypatch):
     expected = "step 1: out of memory for a batch of 16 images; 4 fit: go on by --resume --batch-s"
     with pytest.raises(LatError, match=expected):
         training.run(Checkpoint(tmp_path / "x.pt", {}), lambda report: None)
+
+
+@pytest.mark.parametrize(
+    ("size", "world", "group", "said"),
+    [
+        (16, 1, 4, "4 fit: go on by --resume --batch-size 4"),
+        (24, 1, 4, "4 fit: go on by --resume --batch-size 4"),  # a quarter is 6
+        (16, 1, 8, "4 fit: go on by --resume --batch-size 4 --norm-batch 4"),
+        (24, 2, 8, "16 may fit: go on by --resume --batch-size 16"),  # half is 12 a process
+        (8, 2, 8, "8 may fit: go on by --resume --batch-size 8 --norm-batch 4"),
+        (2, 2, 2, "not even 2 fit: take a smaller space or --resolution"),
+    ],
+)
+def test_a_batch_that_fits_falls_into_the_groups_of_batch_norm(size, world, group, said):
+    """An allocator that has room for seven images."""
+
+    def compute(images):
+        if images > 7:
+            raise MemoryError
+
+    ranks = Ranks(0, world)
+    with pytest.raises(LatError) as error, explained(0, 0.1, size, compute, ranks, group):
+        raise MemoryError
+    assert str(error.value).endswith(f"images; {said}")
+
+
+def test_a_run_is_resumed_with_the_batches_that_a_lack_of_memory_asks_for(tmp_path):
+    settings = SearchSettings(norm_batch_size=8)
+    Checkpoint(tmp_path / "x.pt", settings.as_dict).save({"step": 1})
+    smaller = settings.with_choices(batch_size=4, norm_batch_size=4)
+    resumed = Checkpoint(tmp_path / "x.pt", smaller.as_dict, may_change=RESUMABLE)
+    assert resumed.load() == {"step": 1}
 
 
 def test_an_allocation_that_fails_is_known_as_such():

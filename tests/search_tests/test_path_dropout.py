@@ -3,9 +3,14 @@
 import pytest
 import torch
 
-from latency import OpSpec, UsageError
+from latency import NetworkSpec, OpSpec, UsageError
 from latency.modules import NetworkModule, OperatorModule
+from search.compute import Compute
+from search.data import load_dataset
+from search.distributed import Ranks
 from search.path_dropout import path_dropout, scheduled_rate
+from search.searcher import NetworkTraining
+from search.settings import SearchSettings
 
 RESIDUAL = OpSpec("mbconv", 4, 4, 4, 4, 3, 1, 2, "relu")
 TREE = OpSpec("tree", 4, 4, 4, 4, 3, 1, 0.5, "relu", tree="(i(s3i)i(im3))")
@@ -68,6 +73,32 @@ def test_the_same_generator_leaves_out_the_same():
             outputs.append(module(x))
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])
+
+
+def _left_out(ranks, images):
+    """Which of the images lack which residual in the last step of a process's training."""
+    network = NetworkSpec.of("residuals", (RESIDUAL,) * 2)
+    settings = SearchSettings(train_steps=2, path_dropout=0.4, norm_batch_size=4)
+    compute = Compute(ranks=ranks, norm_batch_size=4)  # norms that ask no other process
+    training = NetworkTraining(network, load_dataset("digits"), settings, 0, compute)
+    training.step, seen = 1, []
+
+    def look(block, inputs, output):
+        seen.append((output == inputs[0]).flatten(1).all(1))
+
+    for block in training.module:
+        block.register_forward_hook(look)
+    with torch.no_grad(), training._path_dropout():
+        training.module(images)
+    return torch.stack(seen)
+
+
+def test_two_processes_leave_out_of_their_parts_what_one_does_of_the_batch():
+    images = torch.randn(64, 4, 4, 4)
+    alone = _left_out(Ranks(), images)
+    parts = [_left_out(Ranks(rank, 2), images[32 * rank :][:32]) for rank in (0, 1)]
+    assert torch.equal(torch.cat(parts, 1), alone)
+    assert not torch.equal(parts[0], parts[1])
 
 
 def test_later_blocks_lose_more_and_all_of_them_the_rate_on_average():

@@ -1,6 +1,7 @@
 """Settings from files: the paper's, and what is said of a file that cannot be."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from latency import UsageError
 from search import presets
 from search.commands.search_command import main as lat_search
+from search.commands.search_plan import settings_for
 from search.presets import load_settings, steps_of
 from search.settings import SearchSettings
 from search.training import Cosines
@@ -36,6 +38,21 @@ def test_the_weights_have_a_cosine_for_each_part_of_the_papers_search():
     assert cosines.at(warmup + settings.search_steps // 20) == pytest.approx(0.025, **near)
     assert cosines.at(total - 1) == pytest.approx(0.0, **near)
     assert cosines.peak == 0.05
+
+
+def test_epochs_are_told_in_steps_of_the_users_batches(capsys):
+    data = SimpleNamespace(train=range(1_231_167))
+    words = "proxyless-imagenet", "proxyless", 224, data
+    plain = settings_for(*words, {})
+    assert capsys.readouterr().err == ""
+    smaller = settings_for(*words, {"batch_size": 64})
+    assert (smaller.batch_size, smaller.search_steps) == (64, plain.search_steps)
+    steps, train_steps = 160 * (1_231_167 // 64), 300 * (1_231_167 // 64)
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.endswith(f"in these they are --steps {steps} --train-steps {train_steps}")
+    told = {"batch_size": 64, "steps": steps, "train_steps": train_steps}
+    assert settings_for(*words, told).warmup_steps == steps / 4
+    assert capsys.readouterr().err == ""
 
 
 def test_the_papers_epochs_on_cifar_are_steps_of_45000_images():

@@ -1,6 +1,7 @@
 """`lat-profile`: cards, devices that are not at hand, and tables that are checked again."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -155,6 +156,21 @@ def test_tables_are_named_by_all_that_sets_them_apart():
     other = Setting("gpu", "NVIDIA H200", "", "torch 2.11.0", 2, "float16", 8)
     assert usual.stem == "nvidia-h200-torch-2.11.0"
     assert other.stem == "nvidia-h200-torch-2.11.0-2-threads-float16-batch-8"
+
+
+@pytest.mark.parametrize("what", [["--space", "mini"], ["--suite", "kernels"]])
+def test_a_table_of_another_setting_is_refused_before_anything_is_measured(
+    invoke, replay_card, mini_csv, tmp_path, monkeypatch, what
+):
+    other = LatencyTable.load(mini_csv)
+    setting = replace(other.setting, device="somebody-elses", runtime="another 1")
+    replace(other, setting=setting).save(tmp_path / "there.csv")
+    monkeypatch.setattr("search.commands.profile_job.profile", None)
+    monkeypatch.setattr("search.commands.kernels_job.profile_kernels", None)
+    words = ["--device", replay_card(), "--out", tmp_path / "there.csv"]
+    code, out, err = invoke(lat_profile, *words, *what)
+    assert (code, out) == (1, "")
+    assert "never mixed; write to another file: --out FILE.csv" in err
 
 
 def test_a_suite_of_kernels_replaces_the_one_before_and_nothing_else(

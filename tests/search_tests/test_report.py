@@ -82,6 +82,7 @@ def test_a_search_is_reported_in_its_folder(invoke, run_folder):
         "Meets the budget, as measured",
         "lat-search --target phone --budget 400us",
         "evolution",
+        "4.00 MB",
         "warmup steps",
         "some phone",
     ):

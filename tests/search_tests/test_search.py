@@ -8,12 +8,12 @@ import torch
 
 from devices.card import Measuring
 from devices.replay import ReplayDevice
-from latency import UsageError, candidate_latency
+from latency import Measurement, UsageError, candidate_latency
 from search.budget import Budget
 from search.checkpoint import Checkpoint
 from search.confirmation import confirm, derive_confirmed, export, measure_on
 from search.data import draw_batch, load_dataset
-from search.derivation import MostProbable
+from search.derivation import MostProbable, derive
 from search.searcher import NetworkTraining, SupernetTraining
 from search.settings import SearchSettings
 from search.training import accuracy
@@ -202,6 +202,60 @@ def test_a_network_for_two_devices_meets_both_budgets_though_both_tables_are_wro
     assert best.meets(budgets)
     assert best.use(budgets) >= 0.9
     assert set(best.measured) == {"a", "b"}
+
+
+@pytest.fixture
+def at_odds(toy_table, toy_space, costs):
+    """Budgets of two targets that one network alone is within, by a thousandth: what is fast on
+    the one is slow on the other. Also what these take, as measured: `factor` times as long."""
+    rows = {op: replace(row, median_ms=1e-3 / row.median_ms) for op, row in toy_table.rows.items()}
+    table = replace(toy_table, rows=rows)
+    others = candidate_latency(table, toy_space.blocks, toy_space.fixed)
+    found = derive(-others.matrix, costs, 1.3 * costs.fastest_ms)
+    budgets = [
+        Budget(name, 1.001 * float(one.predict(found)[0]), one)
+        for name, one in (("a", costs), ("b", others))
+    ]
+
+    def measures(factor):
+        def by(table, factor):
+            def measure(network):
+                ms = factor * table.predict(network).ms
+                return Measurement(ms, 0.0, 50, ms)
+
+            return measure
+
+        return {"a": by(toy_table, 1.0), "b": by(table, factor)}
+
+    return budgets, measures
+
+
+def test_budgets_that_leave_no_room_under_them_are_used_to_the_full(toy_space, costs, at_odds):
+    budgets, measures = at_odds
+    choose = MostProbable(np.zeros(costs.matrix.shape), [one.costs for one in budgets])
+    with pytest.raises(UsageError):
+        choose([0.975 * one.limit for one in budgets])
+    best = derive_confirmed(toy_space, choose, budgets, measures(1.0))[-1]
+    assert best.meets(budgets)
+
+
+@pytest.mark.parametrize("corrections", [None, {"b": 1.2}])
+def test_where_nothing_meets_two_budgets_the_nearest_comes_back(
+    toy_space, costs, at_odds, corrections
+):
+    budgets, measures = at_odds
+    choose = MostProbable(np.zeros(costs.matrix.shape), [one.costs for one in budgets])
+    best = derive_confirmed(toy_space, choose, budgets, measures(1.2), corrections)[-1]
+    assert not best.meets(budgets)
+    assert best.use(budgets) <= 1.2 * 1.001 * 1.025
+
+
+def test_a_budget_that_is_not_measured_is_never_eased(toy_space, costs, at_odds):
+    budgets, measures = at_odds
+    choose = MostProbable(np.zeros(costs.matrix.shape), [one.costs for one in budgets])
+    budgets = [budgets[0], replace(budgets[1], limit=0.5 * budgets[1].costs.fastest_ms)]
+    with pytest.raises(UsageError, match="within the other budgets"):
+        derive_confirmed(toy_space, choose, budgets, {"a": measures(1.0)["a"]})
 
 
 def test_the_exported_model_is_measured_as_the_network_is(toy_table, toy_space, digits):

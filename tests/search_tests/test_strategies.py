@@ -62,6 +62,19 @@ def test_evolution_finds_what_was_planted_at_every_limit():
     assert all(scored.accuracy >= 0.95 * value for scored, value in zip(front, best, strict=True))
 
 
+@pytest.mark.parametrize("seed", [0, 11, 17, 24])
+def test_evolution_takes_the_fastest_network_where_the_limit_is_its_latency(seed):
+    problem = PlantedProblem.random(seed)
+    costs = problem.budget.costs
+
+    def fitness(choices):
+        return problem.total(tuple(choices)), 0.0
+
+    words = fitness, np.random.default_rng(0)
+    evolution = Evolution(np.zeros(costs.matrix.shape), [costs], *words, children=0)
+    assert evolution([costs.fastest_ms]) == tuple(costs.matrix.argmin(1).tolist())
+
+
 def test_the_policy_gradient_is_that_of_the_expected_reward():
     """The mean over all networks, weighted by their probability, is the gradient by definition."""
     problem = PlantedProblem.random(3, blocks=2, candidates=3)

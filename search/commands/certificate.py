@@ -1,0 +1,48 @@
+"""The certificate of a search: of each budget what was asked for, predicted and measured."""
+
+from collections.abc import Mapping, Sequence
+
+from latency.measurement import Measurement
+from search.budget import MEMORY, Budget, memory_of
+from search.commands.goals import Goal
+from search.confirmation import Attempt
+from search.result import BudgetResult
+
+
+def budget_results(
+    goals: Sequence[Goal],
+    sizes: Sequence[Budget],
+    memory: float | None,
+    chosen: Attempt,
+    measured: Mapping[str, Measurement],
+) -> list[BudgetResult]:
+    """What the network `chosen` takes of each budget, the first target's first. `memory`: the bytes
+    of a memory budget; `measured` of the deployed files, by the targets' names."""
+    results = [_of_target(goal, chosen, measured.get(goal.budget.name)) for goal in goals]
+    for size in sizes:
+        amount = chosen.predicted[size.name]
+        results.append(BudgetResult.of_size(size.name, size.unit, size.limit, amount))
+    if memory is not None:
+        amount = memory_of(chosen.network)
+        results.append(BudgetResult.of_size(MEMORY, "bytes", memory, amount))
+    return results
+
+
+def _of_target(goal: Goal, chosen: Attempt, measured: Measurement | None) -> BudgetResult:
+    budget = goal.budget
+    prediction = goal.model.predict(chosen.network)
+    # Where operators are predicted, the budget holds for the mean and some deviations.
+    held = measured.high_ms if measured else chosen.predicted[budget.name]
+    return BudgetResult(
+        name=budget.name,
+        unit=budget.unit,
+        limit=budget.limit,
+        predicted=prediction.ms,
+        predicted_low=prediction.low_ms,
+        predicted_high=prediction.high_ms,
+        measured=measured.median_ms if measured else None,
+        measured_low=measured.low_ms if measured else None,
+        measured_high=measured.high_ms if measured else None,
+        meets=held <= budget.limit,
+        table=goal.table,
+    )
