@@ -117,7 +117,8 @@ class _Tracing:
 
     def trace(self, networks: Sequence[RandomNetwork]) -> list[Burst]:
         """Bursts of all kernels of networks as they run inside them, of each whole network, and of
-        the sentinel; those of before that are no more than these networks' among them."""
+        the sentinel, up to the last of these networks: what a run that was broken off had measured
+        beyond them does not change what follows from them."""
         for sitting in range(_SITTINGS):
             order = [networks[i] for i in self._generator.permutation(len(networks))]
             todo = [n for n in order if (sitting, n.graph.name) not in self._done]

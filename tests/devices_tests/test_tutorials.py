@@ -50,7 +50,9 @@ def desk(tmp_path, monkeypatch):
 def test_a_phone_as_the_tutorial_says(bench, phone, desk, monkeypatch):
     monkeypatch.setenv("HOME", str(desk))
     bench.adb("connect", phone.serial)
-    (desk / "android_aarch64_benchmark_model").write_text(SIZED)
+    downloads = desk / "Downloads"
+    downloads.mkdir()
+    (downloads / "android_aarch64_benchmark_model").write_text(SIZED)
 
     def adb(words):
         assert f"{phone.serial}\tdevice" in bench.adb(*words[1:])
