@@ -6,7 +6,7 @@ import onnx
 import pytest
 from doubles import Memory
 
-from devices import fusion_timing, kernels_alone, traced_kernels
+from devices import adaptive, fusion_timing, kernels_alone, traced_kernels
 from devices.card import Measuring, load_card
 from devices.connection import connect
 from devices.device import Timing
@@ -99,6 +99,7 @@ def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, 
     monkeypatch.setattr(traced_kernels, "_SITTINGS", 2)
     monkeypatch.setattr(traced_kernels, "_WHOLE_MS", 20.0)
     monkeypatch.setattr(traced_kernels, "_TRACED_MS", 40.0)
+    monkeypatch.setattr(adaptive, "_FOLDS", 2)
     journal = Memory()
     table = profile_kernels(cpu, Measuring(), journal, networks=9, held_out=2)
     assert SUITE in table.validations
