@@ -53,14 +53,13 @@ def check(built: Path, folder: Path) -> str:
 
 
 def check_search(built: Path, folder: Path) -> None:
-    """Install the extra `train` besides, and search by a shipped table."""
+    """Install the extra `train` besides, which is all that `lat-search` needs; nothing is measured
+    here."""
     extra = ["-c", ROOT / "constraints.txt", f"{built}[train]"]
     call([folder / "bin" / "pip", "install", "--quiet", *extra], folder)
     table = next((ROOT / "lut_data").glob("*onnxruntime*.csv")).stem
-    words = ["--target", table, "--space", "mini", "--budget", "50%", "--steps", "4"]
-    words += ["--train-steps", "2", "--out", "run"]
-    call([folder / "bin" / "lat-search", *words], folder)
-    assert (folder / "run" / "model.onnx").exists()
+    words = ["--target", table, "--space", "mini", "--range"]
+    assert "networks, from" in call([folder / "bin" / "lat-search", *words], folder)
 
 
 def size_of(folder: Path) -> str:
