@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from latency.features import Neighbours, kernel_family
+from latency.features import Neighbours, kernel_families, kernel_family
 from latency.kernels import Kernel, KernelGraph
 from latency.ops import OpSpec
 from latency.regression import fit
@@ -56,12 +56,9 @@ class _Near:
     """What errors are usual near to an operator, among those of its family."""
 
     def __init__(self, errors: Mapping[OpSpec, float]) -> None:
-        families: dict[str, list[OpSpec]] = {}
-        for op in errors:
-            families.setdefault(kernel_family(op), []).append(op)
         self._families = {
             name: (Neighbours(ops), np.array([errors[op] for op in ops]))
-            for name, ops in families.items()
+            for name, ops in kernel_families(errors).items()
         }
         self._usual = float(np.mean(list(errors.values())))
 

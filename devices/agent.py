@@ -37,11 +37,6 @@ ONNX_RUNTIME_LEVELS = {
     "basic": "ORT_ENABLE_BASIC",
     "disabled": "ORT_DISABLE_ALL",
 }
-ONNX_RUNTIME_PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
 PACKAGES = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "torch": "torch"}
 """What to install where a runtime is absent."""
 
@@ -96,8 +91,8 @@ class OnnxRuntime:
         self.build = onnxruntime.get_build_info()
         self.accelerator = nvidia_name() if provider != "cpu" else None
         self.memory = "cpu" if provider == "cpu" else "cuda"
-        self.provider = ONNX_RUNTIME_PROVIDERS[provider]
         self.providers = onnx_runtime_providers(provider, half)
+        self.provider = self.providers[0][0]
         if self.provider not in onnxruntime.get_available_providers():
             raise UnableError(
                 f"this onnxruntime has no {self.provider}; "

@@ -12,12 +12,13 @@ from dataclasses import replace
 from devices.adaptive import expected_errors
 from devices.card import Measuring
 from devices.device import Device, Workload
+from devices.held_out import validated
 from devices.measuring import Keeper, Measured, OnProgress, measure
 from devices.random_blocks import random_blocks
 from devices.random_cnns import RandomNetwork
-from latency.calibration import calibrate, validate
+from latency.calibration import calibrate
 from latency.errors import DeviceError
-from latency.features import kernel_family
+from latency.features import kernel_families
 from latency.kernels import FUSION, SUITE, Fusion, KernelGraph
 from latency.measurement import SUITE_ALONE
 from latency.network_graph import network_kernels
@@ -80,9 +81,7 @@ def _table_of(
 
 def _even(networks: Sequence[RandomNetwork], count: int) -> list[OpSpec]:
     """So many different kernels of each family, evenly; of a rare family all."""
-    families: dict[str, list[OpSpec]] = {}
-    for op in _kernels(networks):
-        families.setdefault(kernel_family(op), []).append(op)
+    families = kernel_families(_kernels(networks))
     return [op for ops in families.values() for op in ops[:: max(1, len(ops) // count)][:count]]
 
 
@@ -120,7 +119,4 @@ def _calibrated(
     alone_ms = {part.op: part.ms for graph, _ in fitted_on for part in alone.predict(graph).per_op}
     found = calibrate(alone_ms, [(graph.ops, ms) for graph, ms in fitted_on])
     inside = {op: found.in_network_ms(op, row.median_ms) for op, row in table.rows.items()}
-    table = replace(table, in_network_ms=inside, calibrations={SUITE: found})
-    model = fit(table, extrapolate=True)
-    predicted = [model.predict(graph).ms for graph, _ in unseen]
-    return replace(table, validations={SUITE: validate(predicted, [ms for _, ms in unseen])})
+    return validated(replace(table, in_network_ms=inside, calibrations={SUITE: found}), unseen)

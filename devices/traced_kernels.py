@@ -19,17 +19,16 @@ from devices.adaptive import expected_errors
 from devices.card import Measuring
 from devices.device import Device, Timing, Workload
 from devices.drift import Burst
+from devices.held_out import validated
 from devices.measuring import Keeper, OnProgress, Progress, cooled, span
 from devices.patience import PatientSitting
 from devices.random_cnns import RandomNetwork, draw_networks
 from devices.tracing import unprofiled
-from latency.calibration import validate
 from latency.errors import DeviceError, WorkloadError
 from latency.formats import Setting
 from latency.kernels import FUSION, SUITE, Fusion, Kernel
 from latency.measurement import INSIDE_NETWORKS, Measurement
 from latency.ops import OpSpec
-from latency.regression import fit
 from latency.stats import student_t
 from latency.table import LatencyTable
 
@@ -155,10 +154,7 @@ def _validated(
     known = [network.graph for network in unseen if network.graph.name in levels]
     if not known or not table.rows:
         raise DeviceError("too few of the random networks could be run for a table of kernels")
-    model = fit(table, extrapolate=True)
-    predicted = [model.predict(graph).ms for graph in known]
-    validation = validate(predicted, [levels[graph.name] for graph in known])
-    return replace(table, validations={SUITE: validation})
+    return validated(table, [(graph, levels[graph.name]) for graph in known])
 
 
 def _sentinel(networks: Sequence[RandomNetwork]) -> Workload:

@@ -6,7 +6,7 @@ the place (sizes in octaves, and what is there or not) says which operators are 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -107,6 +107,14 @@ def kernel_family(op: OpSpec) -> str:
     if op.kind in ("conv", "conv_add"):
         return role(op.layers[0])
     return op.kind
+
+
+def kernel_families(ops: Iterable[OpSpec]) -> dict[str, list[OpSpec]]:
+    """Operators by their `kernel_family`, in order."""
+    families: dict[str, list[OpSpec]] = {}
+    for op in ops:
+        families.setdefault(kernel_family(op), []).append(op)
+    return families
 
 
 def place(op: OpSpec) -> NDArray[np.float64]:

@@ -80,6 +80,11 @@ class Measurement:
         return self.note == INSIDE_NETWORKS
 
     @property
+    def is_of_suite(self) -> bool:
+        """Whether the kernel suite drew it."""
+        return self.note in (INSIDE_NETWORKS, SUITE_ALONE)
+
+    @property
     def is_alone(self) -> bool:
         """Whether it was measured by itself, and can be again."""
         return not self.is_transferred and not self.is_inside

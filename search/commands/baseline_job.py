@@ -73,7 +73,7 @@ def _mobilenet(job: SearchJob, found: Attempt, bar: Progress) -> NetworkSpec:
     limit = goal.budget.limit
     inputs = job.space.resolution, job.data.classes, goal.target.batch
     tried: dict[NetworkSpec, float] = {}
-    show = following(bar, "measuring MobileNetV2")
+    show = following(bar, "measuring MobileNetV2", visible=at_hand is not None)
     for _ in range(_CORRECTIONS):
 
         def latency_of(network: NetworkSpec, correction: float = correction) -> float:

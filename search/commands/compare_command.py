@@ -71,7 +71,7 @@ def compare_command(
             contenders,
             contenders[0],
             extrapolate,
-            following(bar),
+            following(bar, visible=goal.device is not None),
         )
     if as_json:
         print(json.dumps(_as_dict(rows, goal, against)))

@@ -76,10 +76,10 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
         yield progress
 
 
-def following(bar: Progress, doing: str = "") -> "OnProgress":
+def following(bar: Progress, doing: str = "", visible: bool = True) -> "OnProgress":
     """What shows the progress of measurements on a bar, one after the other; `doing` says what for,
-    in place of what each says of itself."""
-    task = bar.add_task(doing or "measuring", total=None)
+    in place of what each says of itself. Not `visible` where nothing will be measured."""
+    task = bar.add_task(doing or "measuring", total=None, visible=visible)
 
     def show(progress: "Measured") -> None:
         said = doing or progress.doing

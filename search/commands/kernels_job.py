@@ -7,7 +7,6 @@ from devices.card import DeviceCard
 from devices.device import Device
 from devices.kernel_suite import profile_kernels
 from latency.kernels import SUITE
-from latency.measurement import INSIDE_NETWORKS, SUITE_ALONE
 from latency.table import LatencyTable
 from search.commands.console import following, progress_bar
 from search.commands.profile_job import circumstances, journaled
@@ -38,7 +37,6 @@ def _beside(table: LatencyTable, path: Path) -> LatencyTable:
     if not path.exists():
         return table
     known = LatencyTable.load(path)
-    suites = (INSIDE_NETWORKS, SUITE_ALONE)
-    others = {op: row for op, row in known.rows.items() if row.note not in suites}
+    others = {op: row for op, row in known.rows.items() if not row.is_of_suite}
     own = {op: row for op, row in table.rows.items() if op not in others}
     return replace(known, rows=others).merge(replace(table, rows=own))

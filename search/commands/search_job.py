@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
+from devices.card import DeviceCard
+from devices.device import Device
 from latency.measurement import Measurement
 from latency.modules import NetworkModule
 from latency.network import NetworkSpec
@@ -192,7 +194,7 @@ class SearchJob:
         if self.settings.strategy == "evolution":
             return self.evolution(search, utility)
         costs = [budget.costs for budget in self.budgets]
-        if any(goal.target.at_hand for goal in self.goals):
+        if self._at_hand():
             return MostProbable(utility, costs)
         return MostProbable(utility, costs, band=1.0)
 
@@ -219,6 +221,10 @@ class SearchJob:
                 break
         return attempts, training, measured
 
+    def _at_hand(self) -> list[tuple[Budget, Device, DeviceCard]]:
+        """The budgets of targets that can be measured, and what on."""
+        return [(g.budget, *g.target.at_hand) for g in self.goals if g.target.at_hand is not None]
+
     def _derive(
         self, choose: Choose, before: Sequence[Attempt], number: int, bar: Progress
     ) -> Sequence[Attempt]:
@@ -227,12 +233,12 @@ class SearchJob:
         path = self.folder / "checkpoint" / f"derived-{number}.json"
         if path.exists():
             return [self._attempt(saved) for saved in json.loads(path.read_text())]
-        show = following(bar, "measuring what was derived")
-        measures = {}
-        for goal in self.goals:
-            if goal.target.at_hand is not None:
-                device, card = goal.target.at_hand
-                measures[goal.budget.name] = measure_on(device, card.measuring, show)
+        at_hand = self._at_hand()
+        show = following(bar, "measuring what was derived", visible=bool(at_hand))
+        measures = {
+            budget.name: measure_on(device, card.measuring, show)
+            for budget, device, card in at_hand
+        }
         corrections = before[-1].corrections if before else None
         attempts = derive_confirmed(self.space, choose, self.budgets, measures, corrections)
         write_whole(path, json.dumps([_as_dict(attempt) for attempt in attempts]))
@@ -256,18 +262,14 @@ class SearchJob:
         """Measure the file that each target's runtime executes; with `keep`, it stays beside
         model.onnx, and is given time to prove within its budget."""
         measured = {}
-        show = following(bar, "measuring what was trained")
-        for goal in self.goals:
-            if goal.target.at_hand is None:
-                continue
-            device, card = goal.target.at_hand
+        at_hand = self._at_hand()
+        show = following(bar, "measuring what was trained", visible=bool(at_hand))
+        for budget, device, card in at_hand:
             model = device.build(network, module.folded)
             if keep:
                 write_whole((self.folder / "model").with_suffix(device.suffix), model)
-            limit = goal.budget.limit if keep else math.inf
-            measured[goal.budget.name] = confirm(
-                device, network, model, limit, card.measuring, show
-            )
+            limit = budget.limit if keep else math.inf
+            measured[budget.name] = confirm(device, network, model, limit, card.measuring, show)
         return measured
 
     def _largest(self, bar: Progress, quiet: bool) -> dict[str, Any]:

@@ -91,11 +91,11 @@ def settings_for(
     if name is None:
         return preset(space, resolution).with_choices(**words)
     images, size = len(data.train), words.get("batch_size")
-    settings, whole = (
-        load_settings(name, images, own).with_choices(**words) for own in (None, size)
-    )
-    if _steps(settings) != _steps(whole):
-        steps, train_steps = _steps(whole)
+    settings = load_settings(name, images).with_choices(**words)
+    if size is None:
+        return settings
+    steps, train_steps = _steps(load_settings(name, images, size).with_choices(**words))
+    if _steps(settings) != (steps, train_steps):
         notice(
             f"--batch-size {size}: the epochs of --settings {name} are counted in its own batches; "
             f"in these they are --steps {steps} --train-steps {train_steps}"

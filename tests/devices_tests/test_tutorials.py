@@ -86,7 +86,7 @@ def test_a_board_as_the_tutorial_says(desk, monkeypatch):
             command = ["ssh", "-F", config, "-o", "BatchMode=yes", *words]
             subprocess.run(command, check=True, capture_output=True)
 
-        Reader({"ssh": ssh}, ours).read(ROOT / "docs" / "raspberry-pi.md")
+        Reader({"ssh": ssh}, ours, is_measured=True).read(ROOT / "docs" / "raspberry-pi.md")
     finally:
         server.stop()
     assert LatencyTable.load("pi").setting.transport == "ssh"

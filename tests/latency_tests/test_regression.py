@@ -21,7 +21,6 @@ from latency import (
 from latency.exchange import import_table
 from latency.kernels import Kernel, KernelGraph
 from latency.library import shipped_folder
-from latency.measurement import INSIDE_NETWORKS, SUITE_ALONE
 from latency.model import Prediction
 from latency.oblong import between
 from latency.regression import REACH, fit
@@ -85,8 +84,7 @@ def test_blocks_of_the_published_note_10_are_predicted_from_the_others(resolutio
 @pytest.mark.parametrize("path", CPU_TABLES, ids=lambda path: path.stem[-24:])
 def test_half_of_our_operators_tell_the_networks(path):
     table = LatencyTable.load(path)
-    suite = (INSIDE_NETWORKS, SUITE_ALONE)
-    table = without(table, {op for op, row in table.rows.items() if row.note in suite})
+    table = without(table, {op for op, row in table.rows.items() if row.is_of_suite})
     space = spaces.load("proxyless")
     if table.missing(space.operators):
         pytest.skip(f"{path.stem} does not cover the proxyless space")

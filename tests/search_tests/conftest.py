@@ -1,11 +1,12 @@
-"""What tests of the commands share."""
+"""What tests of the search and of its commands share."""
 
 import sys
 
 import pytest
 
-from latency import LatencyTable, Measurement, Setting
+from latency import LatencyTable, Measurement, Setting, candidate_latency
 from search import spaces
+from search.data import load_dataset
 
 
 @pytest.fixture
@@ -35,3 +36,14 @@ def mini_csv(tmp_path):
         path
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return load_dataset("digits")
+
+
+@pytest.fixture
+def costs(toy_table, toy_space):
+    """What the toy table says of the toy space."""
+    return candidate_latency(toy_table, toy_space.blocks, toy_space.fixed)

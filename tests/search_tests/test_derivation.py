@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from latency import OpSpec, UsageError, candidate_latency
+from latency import OpSpec, UsageError
 from latency.footprint import peak_bytes
 from search import spaces
 from search.budget import (
@@ -18,11 +18,6 @@ from search.budget import (
     within_memory,
 )
 from search.derivation import _muted, derive
-
-
-@pytest.fixture
-def costs(toy_table, toy_space):
-    return candidate_latency(toy_table, toy_space.blocks, toy_space.fixed)
 
 
 @pytest.fixture

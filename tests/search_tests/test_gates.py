@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from latency import UsageError, candidate_latency
+from latency import UsageError
 from latency.expected import ExpectedLatency
 from search.budget import Budget, size_costs
 from search.gates import gate_to_alpha_gradient, gated
@@ -73,11 +73,6 @@ def supernet(toy_space):
     net = SuperNet(toy_space)
     torch.nn.init.normal_(net.alpha, std=0.5)
     return net
-
-
-@pytest.fixture
-def costs(toy_table, toy_space):
-    return candidate_latency(toy_table, toy_space.blocks, toy_space.fixed)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from latency import Measurement, UsageError, candidate_latency
 from search.budget import Budget
 from search.checkpoint import Checkpoint
 from search.confirmation import confirm, derive_confirmed, export, measure_on
-from search.data import draw_batch, load_dataset
+from search.data import draw_batch
 from search.derivation import MostProbable, derive
 from search.searcher import NetworkTraining, SupernetTraining
 from search.settings import SearchSettings
@@ -21,16 +21,6 @@ from search.training import accuracy
 SETTINGS = SearchSettings(
     warmup_steps=4, search_steps=8, arch_every=2, batch_size=16, arch_batch_size=16, train_steps=6
 )
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_dataset("digits")
-
-
-@pytest.fixture
-def costs(toy_table, toy_space):
-    return candidate_latency(toy_table, toy_space.blocks, toy_space.fixed)
 
 
 class BrokenOffError(Exception):

@@ -8,7 +8,7 @@ import pytest
 
 from devices.card import load_card
 from devices.replay import ReplayDevice
-from latency import LatencyTable, UsageError, candidate_latency, fit
+from latency import LatencyTable, UsageError, fit
 from search import spaces
 from search.budget import AskedBudget, Budget, memory_of, size_costs, within_memory
 from search.commands.as_you_go import AsYouGo
@@ -21,7 +21,6 @@ from search.commands.search_job import SearchJob, _candidates
 from search.commands.search_plan import SearchPlan
 from search.commands.targets import Target
 from search.confirmation import Attempt, predictions
-from search.data import load_dataset
 from search.settings import SearchSettings
 
 SETTINGS = SearchSettings(
@@ -34,16 +33,6 @@ SETTINGS = SearchSettings(
     train_batch_size=16,
 )
 HALF = AskedBudget.parse("50%").named("toy")
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_dataset("digits")
-
-
-@pytest.fixture
-def costs(toy_table, toy_space):
-    return candidate_latency(toy_table, toy_space.blocks, toy_space.fixed)
 
 
 @pytest.fixture
