@@ -148,8 +148,9 @@ def test_where_networks_cannot_be_traced_kernels_are_measured_alone(monkeypatch,
     table.save(tmp_path / "kernels.csv")
     network = random_blocks(50)
     graph = network_kernels(network, table.fusion)
-    predicted = fit(LatencyTable.load(tmp_path / "kernels.csv"), extrapolate=True).predict(graph)
-    assert predicted.high_ms / predicted.ms - 1 >= table.validations[SUITE].relative_ci95 - 1e-9
+    kept = LatencyTable.load(tmp_path / "kernels.csv")
+    predicted = fit(kept, extrapolate=True).predict(graph)
+    assert predicted.high_ms / predicted.ms - 1 >= kept.validations[SUITE].relative_ci95 - 1e-9
 
 
 @pytest.mark.parametrize("seed", range(4))
