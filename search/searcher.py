@@ -129,6 +129,8 @@ class SupernetTraining:
         loss = self.optimizer.step(self.step, lambda x: self.supernet(x, path), *batch)
         searched = self.step - self.settings.warmup_steps
         is_arch_step = searched >= 0 and (searched + 1) % self.settings.arch_every == 0
+        if is_arch_step:
+            self._revise()
         arch = self._architecture_step() if is_arch_step and self.strategy else {}
         self.step += 1
         return StepReport(self.step, self.total_steps, loss, self.optimizer.rate, **arch)
@@ -136,7 +138,6 @@ class SupernetTraining:
     def _architecture_step(self) -> dict[str, Any]:
         strategy = self.strategy
         assert strategy is not None
-        self._revise()
         images, labels = self.compute.bring(*self._arch_batches.at(self.step))
 
         ranks = self.compute.ranks

@@ -5,6 +5,7 @@ import inspect
 import logging
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -51,6 +52,13 @@ def version() -> str:
 def notice(text: str) -> None:
     """Tell the user something that is no result."""
     notices.print(text, markup=False, soft_wrap=True)
+
+
+def folded(text: str, indent: int = 2) -> str:
+    """Text in lines of 80 columns, all but the first indented; no path and no option is broken."""
+    lines = textwrap.TextWrapper(80, subsequent_indent=" " * indent)
+    lines.break_long_words = lines.break_on_hyphens = False
+    return lines.fill(text)
 
 
 def print_table(table: Table) -> None:

@@ -2,7 +2,6 @@
 a table still holds."""
 
 import json
-import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from latency.library import tables_of
 from latency.ops import OpSpec
 from latency.table import LatencyTable
 from latency.units import format_ms
-from search.commands.console import following, notice, print_table, progress_bar
+from search.commands.console import folded, following, notice, print_table, progress_bar
 
 PROBE = OpSpec("mbconv", 14, 14, 16, 16, 3, 1, 3, "relu6")
 """What a check runs once on the device."""
@@ -46,7 +45,7 @@ def list_cards(as_json: bool) -> None:
     print_table(shown)
     for row in rows:
         if not row["reachable"]:
-            print(textwrap.fill(f"{row['card']}: {row['why']}", 80, subsequent_indent="  "))
+            print(folded(f"{row['card']}: {row['why']}", 2))
     print("what a device lacks: lat-profile --device CARD --check")
 
 
@@ -123,7 +122,8 @@ def check_device(card: DeviceCard, as_json: bool) -> None:
         print(json.dumps({"card": card.name, "ready": failed is None, "steps": done}))
     else:
         for one in done:
-            print(f"{'ok     ' if one['ok'] else 'MISSING'} {one['step']}: {one['found']}")
+            said = "ok     " if one["ok"] else "MISSING"
+            print(folded(f"{said} {one['step']}: {one['found']}", 8))
     if failed is not None:
         raise DeviceError(f"{card.name} is not ready to be measured: {failed}")
 
@@ -212,6 +212,7 @@ def verify_table(card: DeviceCard, as_json: bool) -> None:
     print_table(shown)
     for key, error in found.failures.items():
         print(f"{key} could not be measured: {error}")
-    print(f"{found} (*)\n{table.source}")
+    print(folded(f"{found} (*)"))
+    print(table.source)
     if not found.still_holds:
         print(f"the table is out of date: lat-profile --device {card.name}")

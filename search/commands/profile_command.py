@@ -15,15 +15,15 @@ from latency.kernels import SUITE
 from latency.library import user_folder
 from latency.table import LatencyTable
 from search import spaces
-from search.commands.console import run
+from search.commands.console import folded, run
 from search.commands.few_shot_job import few_shot_space
 from search.commands.inspection import check_device, list_cards, verify_table
 from search.commands.kernels_job import profile_suite
 from search.commands.profile_job import profile_space
 from search.commands.targets import default_path
 
-_MOST_NOTES = 5
-"""So many unsteady operators are printed; all of them stand in the table."""
+_MOST_NAMED = 5
+"""So many notes, and operators of each, are printed; all of them stand in the table."""
 
 
 def profile_command(
@@ -145,7 +145,8 @@ def profile_command(
     if as_json:
         print(json.dumps(summary))
         return
-    print(f"{table.setting.hardware}, {table.setting.runtime}, {table.setting.threads} thread(s)")
+    setting = table.setting
+    print(folded(f"{setting.hardware}, {setting.runtime}, {setting.threads} thread(s)"))
     print(
         f"{len(table)} operators; 95 % interval: median ± {100 * median_ci95:.2f} %, "
         f"{100 * within_asked:.0f} % of them within the asked "
@@ -154,9 +155,9 @@ def profile_command(
     for tag in table.validations:
         print(f"{tag}: {table.stated_error(tag)}")
     for key, error in failed.items():
-        print(f"could not be measured: {key}: {error}")
-    for key, unsteady in _unsteady(table):
-        print(f"{key}: {unsteady}")
+        print(folded(f"could not be measured: {key}: {error}"))
+    for said in _unsteady(table):
+        print(folded(said))
     if table.transfers:
         print(f"measure all of it when there is time: lat-profile --device {device}")
     print(f"table: {path}")
@@ -164,13 +165,20 @@ def profile_command(
         print(f"use it: lat-search --target {path} ...")
 
 
-def _unsteady(table: LatencyTable) -> list[tuple[str, str]]:
-    """The operators with the widest intervals among those that something is to be said of."""
-    told = (op for op in table if table[op].note and not table[op].is_transferred)
-    noted = sorted(told, key=lambda op: -table[op].relative_ci95)
-    said = [(op.key, table[op].note) for op in noted[:_MOST_NOTES]]
-    if len(noted) > _MOST_NOTES:
-        said.append((f"and {len(noted) - _MOST_NOTES} more", "see the column `note`"))
+def _unsteady(table: LatencyTable) -> list[str]:
+    """What is to be said of operators, each with those of the widest intervals it is said of."""
+    noted: dict[str, list[str]] = {}
+    for op in sorted(table, key=lambda op: -table[op].relative_ci95):
+        if table[op].note and not table[op].is_transferred:
+            noted.setdefault(table[op].note, []).append(op.key)
+    groups = sorted(noted.items(), key=lambda item: -len(item[1]))
+    said = []
+    for note, keys in groups[:_MOST_NAMED]:
+        more = len(keys) - _MOST_NAMED
+        others = f" and {more} more" if more > 0 else ""
+        said.append(f"{note}: {', '.join(keys[:_MOST_NAMED])}{others}")
+    if rest := sum(len(keys) for _, keys in groups[_MOST_NAMED:]):
+        said.append(f"of {rest} more, see the column `note`")
     return said
 
 

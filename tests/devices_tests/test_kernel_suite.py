@@ -97,6 +97,7 @@ def test_nodes_that_the_runtime_inserts_go_to_the_kernels_of_their_kind():
 
 def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, tmp_path):
     monkeypatch.setattr(traced_kernels, "_SITTINGS", 2)
+    monkeypatch.setattr(traced_kernels, "_MOST_WAITS", 2)
     monkeypatch.setattr(traced_kernels, "_WHOLE_MS", 20.0)
     monkeypatch.setattr(traced_kernels, "_TRACED_MS", 40.0)
     monkeypatch.setattr(adaptive, "_FOLDS", 2)

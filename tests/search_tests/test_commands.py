@@ -409,7 +409,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(invoke, mini_csv, tmp_pat
 
 def test_kill_9_of_a_search_and_resume_end_like_an_unbroken_run(mini_csv, tmp_path):
     words = [sys.executable, "-c", "from search.commands.search_command import main; main()"]
-    words += ["--target", mini_csv, "--space", "mini", "--steps", "60", "--train-steps", "20"]
+    words += ["--target", mini_csv, "--space", "mini", "--steps", "30", "--train-steps", "10"]
     words += ["--budget", "400us", "--json"]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     whole = subprocess.run([*words, "--out", tmp_path / "a"], **quiet, check=True)

@@ -101,6 +101,23 @@ def test_a_check_says_what_is_missing(invoke, card, said):
     assert "Traceback" not in err
 
 
+def test_what_is_unsteady_is_said_once_in_lines_of_80_columns(invoke, mini_csv, tmp_path):
+    table = LatencyTable.load(mini_csv)
+    for op, row in table.rows.items():
+        table.rows[op] = replace(row, ci95_ms=0.3 * row.median_ms)
+    table.save(mini_csv)
+    words = f"[replay]\ntable = '{mini_csv}'\n"
+    (tmp_path / "noisy.toml").write_text(
+        'transport = "replay"\n[measuring]\nmax_bursts = 9\nmax_sittings = 3\n' + words
+    )
+    code, out, _ = invoke(lat_profile, "--device", tmp_path / "noisy.toml", "--space", "mini")
+    assert code == 0
+    assert out.count("set the governor to performance") == 1
+    assert "and 36 more" in " ".join(out.split())
+    prose = (line for line in out.splitlines() if "/" not in line)
+    assert max(map(len, prose)) <= 80
+
+
 def test_verify_finds_that_a_device_has_become_slower(invoke, replay_card, mini_csv):
     assert invoke(lat_profile, "--device", replay_card(), "--space", "mini")[0] == 0
     code, out, _ = invoke(lat_profile, "--device", replay_card(), "--verify", "--json")
