@@ -3,7 +3,7 @@
     python benchmarks/run.py [names of benchmarks] [--quick]
 
 Machines are shared and noisy: ratios are taken in one run, interleaved. `--quick` leaves out the
-search with all defaults (twelve minutes at most).
+search with all defaults (a quarter of an hour).
 """
 
 import argparse

@@ -39,6 +39,15 @@ ONNX_RUNTIME_LEVELS = {
 }
 PACKAGES = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "torch": "torch"}
 """What to install where a runtime is absent."""
+FATAL = (
+    "CUDA error",
+    "CUDA failure",
+    "CUDNN failure",
+    "CUBLAS failure",
+    "Failed to allocate memory for requested buffer",
+    "Available memory",
+)
+"""How PyTorch and ONNX Runtime begin to say that a GPU failed, or has no memory left."""
 
 
 class UnableError(Exception):
@@ -84,6 +93,8 @@ class OnnxRuntime:
     provider and stay there."""
 
     def __init__(self, threads, graph_optimization, provider, half):
+        if provider != "cpu" and not half:
+            os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # TensorRT has no option of its own
         import onnxruntime
 
         self.library = onnxruntime
@@ -489,8 +500,16 @@ def pin(cpus, threads):
     serve most interrupts); returns the CPUs in force, [] where the system has no say in it."""
     if not hasattr(os, "sched_setaffinity"):
         return []
-    os.sched_setaffinity(0, cpus or sorted(os.sched_getaffinity(0))[-threads:])
-    return sorted(os.sched_getaffinity(0))
+    free = sorted(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError, OverflowError):
+        os.sched_setaffinity(0, cpus or free[-threads:])
+    pinned = sorted(os.sched_getaffinity(0))
+    if cpus and pinned != sorted(set(cpus)):
+        raise UnableError(
+            f"affinity: the card asks for the CPUs {', '.join(map(str, cpus))}; "
+            f"there are {', '.join(map(str, free))}"
+        )
+    return pinned
 
 
 def read(path):
@@ -615,10 +634,17 @@ def nvml_state():
 def is_fatal(said):
     """Whether an error may be the process's and not the model's, which a fresh process will tell:
     after a fault of a GPU nothing runs in it any more, and its memory is full of other models."""
-    return "CUDA error" in said or "CUDA failure" in said or said.startswith("OutOfMemoryError")
+    return said.startswith("OutOfMemoryError") or any(words in said for words in FATAL)
+
+
+def forget_own_folder():
+    """Have nothing beside this file be taken for a package: Python looks there first."""
+    own = os.path.dirname(os.path.realpath(__file__))
+    sys.path[:] = [path for path in sys.path if os.path.realpath(path) != own]
 
 
 def main():
+    forget_own_folder()
     # Only answers go to standard output: whatever a library prints goes to standard error.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)

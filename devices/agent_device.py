@@ -16,6 +16,7 @@ from latency.formats import Setting
 from latency.network import NetworkSpec
 
 _NS_IN_MS = 1e6
+_MOST_CPUS = 4096
 _log = logging.getLogger(__name__)
 
 
@@ -46,8 +47,17 @@ class AgentDevice:
             precision=self.card.precision,
             batch=self.card.batch,
             transport=self.card.transport,
-            options=self.runtime.options,
+            options=" ".join([self.runtime.options, *self._chosen_cpus(said)]),
         )
+
+    def _chosen_cpus(self, said: Mapping[str, Any]) -> list[str]:
+        """The CPUs in force, as an option, where the card chooses them."""
+        cpus = said.get("cpus") if self.card.affinity else None
+        if not cpus:
+            return []
+        if not isinstance(cpus, list) or len(cpus) > _MOST_CPUS:
+            raise DeviceError(f"the device's CPUs came back as {str(cpus)[:80]}")
+        return ["cpus=" + ",".join(f"{_number(cpu, 'a CPU'):g}" for cpu in cpus)]
 
     @property
     def label(self) -> str:

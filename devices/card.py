@@ -1,8 +1,9 @@
 """`DeviceCard`: a TOML file that says how a target is reached and run."""
 
+import shlex
 import tomllib
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -57,8 +58,10 @@ class Ssh(_Section):
     """How to reach a host: section `[ssh]`. What is not given is taken from the user's ssh
     configuration, which knows `host` as its alias."""
 
-    host: str = Field(min_length=1)
-    hosts: tuple[str, ...] = Field((), description="more of the same, to share the work")
+    host: str = ""
+    hosts: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="several of the same, to share the work"
+    )
     port: int | None = Field(None, ge=1, le=65535)
     user: str | None = None
     key: Path | None = Field(None, description="private key file")
@@ -68,6 +71,17 @@ class Ssh(_Section):
     python: str = Field("python3", min_length=1, description="on the host")
     folder: str = Field(".cache/lat-search", min_length=1, description="on the host, for files")
     connect_seconds: float = Field(10.0, gt=0)
+
+    @model_validator(mode="after")
+    def _names_a_host(self) -> Self:
+        if not self.all_hosts:
+            raise ValueError("it needs a `host`, or several `hosts`")
+        return self
+
+    @property
+    def all_hosts(self) -> tuple[str, ...]:
+        """`host`, where it is given, and `hosts`; each once."""
+        return tuple(dict.fromkeys([host for host in (self.host, *self.hosts) if host]))
 
 
 class Adb(_Section):
@@ -96,9 +110,11 @@ class Replay(_Section):
 
 
 class DeviceCard(_Section):
-    """A target. `name` is the stem of its file."""
+    """A target. `name` is the stem of its file; `words`: what a command's --device takes to load
+    it again."""
 
     name: str
+    words: str = ""
     description: str = ""
     transport: Literal["local", "ssh", "adb", "replay"] = "local"
     runtime: Literal["onnxruntime", "litert", "torch", "benchmark_model"] = "onnxruntime"
@@ -109,13 +125,18 @@ class DeviceCard(_Section):
     graph_optimization: Literal["all", "extended", "basic", "disabled"] = "all"
     channels_last: bool = Field(True, description="of the runtime torch")
     cuda_graph: bool = Field(True, description="of the runtime torch on CUDA: replay a graph")
-    affinity: tuple[int, ...] | None = Field(
+    affinity: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
         None, description="CPUs to run on; the last `threads` ones that are free where not given"
     )
     measuring: Measuring = Measuring()
     ssh: Ssh | None = None
     adb: Adb = Adb()
     replay: Replay | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_loaded_by_its_name(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return {"words": given.get("name", ""), **given}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -140,6 +161,15 @@ class DeviceCard(_Section):
         return self
 
 
+_SECTIONS: dict[str, type[_Section]] = {
+    "measuring": Measuring,
+    "ssh": Ssh,
+    "adb": Adb,
+    "replay": Replay,
+}
+_NEVER_WRITTEN = frozenset({"name", "words"})
+
+
 def load_card(name: str) -> DeviceCard:
     """The card of this name, or of the TOML file at this path.
 
@@ -150,13 +180,27 @@ def load_card(name: str) -> DeviceCard:
     if path is None:
         raise unknown_name("device card", name, known_cards())
     try:
-        return DeviceCard(name=path.stem, **tomllib.loads(path.read_text()))
+        written = tomllib.loads(path.read_text())
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a device card in TOML: {error}") from None
+    for key in _NEVER_WRITTEN & written.keys():
+        raise UsageError(f"{path}: {_unknown_key((key,))}")
+    try:
+        return DeviceCard(name=path.stem, words=shlex.quote(name), **written)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "extra_forbidden":
+            raise UsageError(f"{path}: {_unknown_key(first['loc'])}") from None
         key = ".".join(map(str, first["loc"]))
         said = first["msg"].removeprefix("Value error, ")
         raise UsageError(f"{path}: {key + ': ' if key else ''}{said.lower()}") from None
+
+
+def _unknown_key(where: tuple[int | str, ...]) -> UsageError:
+    """The error for a key that no card has, or no such section of it: the keys that it may have."""
+    *section, key = map(str, where)
+    known = _SECTIONS[section[0]] if section else DeviceCard
+    what = f"[{section[0]}] key" if section else "key"
+    return unknown_name(what, key, known.model_fields.keys() - _NEVER_WRITTEN)

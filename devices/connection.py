@@ -59,8 +59,9 @@ def _transports(card: DeviceCard) -> tuple[Transport, ...]:
         assert card.ssh is not None
         with extra("ssh"):
             from devices.transports.ssh import SshTransport
-        hosts = card.ssh.hosts or (card.ssh.host,)
-        return tuple(SshTransport(card.ssh.model_copy(update={"host": host})) for host in hosts)
+        return tuple(
+            SshTransport(card.ssh.model_copy(update={"host": host})) for host in card.ssh.all_hosts
+        )
     with extra("mobile"):
         from devices.transports.adb import AdbTransport, chosen_serials
     return tuple(AdbTransport(card.adb, serial) for serial in chosen_serials(card.adb))

@@ -152,8 +152,9 @@ class Record:
 
     @property
     def conditions(self) -> list[Condition]:
-        """The device's state at each burst."""
-        return [burst.condition for bursts in self._bursts.values() for burst in bursts]
+        """The device's state at each burst, in order of time."""
+        bursts = [burst for bursts in self._bursts.values() for burst in bursts]
+        return [burst.condition for burst in sorted(bursts, key=lambda burst: burst.round)]
 
     def _asked(self, workload: Workload) -> float:
         return self._measuring.network_ci95 if workload.is_network else self._measuring.ci95

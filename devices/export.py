@@ -27,13 +27,13 @@ Weights = Callable[[str, Layer], tuple[NDArray[np.float32], NDArray[np.float32]]
 def random_weights(seed: int = 0) -> Weights:
     """Normal weights scaled as He et al. (ICCV 2015), so that activations stay far from zero,
     infinity and denormal numbers, which some hardware computes at another speed. Layers of one
-    shape share them."""
-    generator = np.random.default_rng(seed)
+    shape share them, in whatever order networks are built."""
 
     @cache
     def normal(
         shape: tuple[int, ...], outputs: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        generator = np.random.default_rng([seed, outputs, *shape])
         scale = np.float32(np.sqrt(2 * outputs / np.prod(shape)))
         weight = generator.standard_normal(shape, dtype=np.float32) * scale
         bias = generator.standard_normal(outputs, dtype=np.float32) * np.float32(0.1)

@@ -10,7 +10,8 @@ A few anchors, measured by all, tell how well the devices agree.
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
 
@@ -19,7 +20,7 @@ import numpy as np
 from devices.card import Measuring
 from devices.device import Device, Workload
 from devices.drift import LEAST_TOGETHER
-from devices.measuring import Keeper, Measured, OnProgress, Progress, measure
+from devices.measuring import Keeper, Measured, OnProgress, Progress, known_before, measure
 from latency.errors import DeviceError, LatError
 from latency.measurement import Measurement
 
@@ -36,18 +37,53 @@ def measure_on_all(
     journals: Sequence[Keeper] = (),
     on_progress: OnProgress = lambda progress: None,
     seed: int = 0,
+    absent: Sequence[Keeper] = (),
 ) -> Measured:
     """Measure workloads on all devices at once, each on one of them; on one device, `measure`.
 
     `journals`: one a device, or none. What a device has in its journal is not measured again by
-    another. A device that fails hands its work back to the others. Raises `DeviceError` where the
-    devices are not of one setting, and the last device's error where all have failed.
+    another; `absent` are those of devices that are not here now, whose complete workloads count.
+    A device that fails hands its work back to the others. Raises `DeviceError` where the devices
+    are not of one setting, and the last device's error where all have failed.
     """
+    anchors = choose_anchors(workloads) if len(devices) > 1 else ()
+    known = _taken_over(absent, [w for w in workloads if w not in anchors], measuring)
+    left = [w for w in workloads if w.name not in known]
     if len(devices) == 1:
         journal = journals[0] if journals else None
-        return measure(devices[0], workloads, measuring, journal, on_progress, seed)
+        measured = measure(devices[0], left, measuring, journal, on_progress, seed)
+    else:
+        measured = _measure_together(devices, left, anchors, measuring, journals, on_progress, seed)
+    if not known:
+        return measured
+    said = {"taken over": f"{len(known)} measured before, by devices that are absent now"}
+    rows, happened = {**known, **measured.rows}, {**measured.circumstances, **said}
+    return replace(measured, rows=rows, circumstances=happened)
+
+
+def within_reach(devices: Sequence[Device]) -> tuple[tuple[Device, ...], dict[str, LatError]]:
+    """The devices that answer, and by label why the others don't. Raises the first one's error
+    where none does."""
+    with ThreadPoolExecutor(len(devices)) as pool:
+        errors = list(pool.map(_out_of_reach, devices))
+    lost = {d.label: error for d, error in zip(devices, errors, strict=True) if error}
+    found = tuple(device for device, error in zip(devices, errors, strict=True) if not error)
+    if not found:
+        raise next(iter(lost.values()))
+    return found, lost
+
+
+def _measure_together(
+    devices: Sequence[Device],
+    workloads: Sequence[Workload],
+    anchors: Sequence[Workload],
+    measuring: Measuring,
+    journals: Sequence[Keeper],
+    on_progress: OnProgress,
+    seed: int,
+) -> Measured:
+    """Measure workloads on several devices: the anchors on all of them, the others on one each."""
     _check_alike(devices)
-    anchors = choose_anchors(workloads)
     work = _Work(
         [_Worker(d, j) for d, j in zip_longest(devices, journals)],
         len(workloads) + (len(devices) - 1) * len(anchors),
@@ -190,6 +226,25 @@ def _chunks(workloads: Sequence[Workload], devices: int) -> list[list[Workload]]
 
 class _StoppedError(Exception):
     """The user wants the run to end."""
+
+
+def _out_of_reach(device: Device) -> LatError | None:
+    """Why a device does not answer; None where it does."""
+    try:
+        _ = device.setting
+    except LatError as error:
+        return error
+    return None
+
+
+def _taken_over(
+    absent: Sequence[Keeper], workloads: Sequence[Workload], measuring: Measuring
+) -> dict[str, Measurement]:
+    """What the journals of devices that are not here now hold, complete, of workloads."""
+    rows: dict[str, Measurement] = {}
+    for journal in absent:
+        rows |= known_before(workloads, measuring, journal.bursts)
+    return rows
 
 
 def _check_alike(devices: Sequence[Device]) -> None:

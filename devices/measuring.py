@@ -14,7 +14,7 @@ from devices.card import Measuring
 from devices.device import Condition, Device, Workload
 from devices.drift import LEAST_TOGETHER, Burst, Record
 from devices.patience import PatientSitting
-from latency.errors import DeviceError, WorkloadError
+from latency.errors import ConnectionLostError, DeviceError, WorkloadError
 from latency.measurement import Measurement
 
 _log = logging.getLogger(__name__)
@@ -105,6 +105,14 @@ def measure(
     return run.result()
 
 
+def known_before(
+    workloads: Sequence[Workload], measuring: Measuring, bursts: Iterable[Burst]
+) -> dict[str, Measurement]:
+    """What the bursts of one device tell, by name, of those workloads that need no more of them."""
+    record = Record(workloads, measuring, bursts)
+    return {w.name: record.measurement(w, _now()) for w in workloads if record.is_finished(w)}
+
+
 class _Run:
     """A measurement under way."""
 
@@ -127,6 +135,7 @@ class _Run:
         self._failures: dict[str, str] = {}
         self._warm_ups: list[int] = []
         self._given_up_cooling = 0
+        self._at_last = Condition()
         self._share = math.ceil(measuring.min_bursts / measuring.sittings)
 
     def due(self, turn: int) -> dict[Workload, int]:
@@ -153,6 +162,7 @@ class _Run:
             while waiting := self._waiting(due, is_first):
                 self._round(sitting, waiting)
                 self._report(due)
+            self._at_last = last_condition(sitting)
         self._warm_ups += sitting.warm_ups
 
     def _waiting(self, due: Mapping[Workload, int], is_first: bool) -> list[Workload]:
@@ -217,9 +227,8 @@ class _Run:
 
     def result(self) -> Measured:
         """Everything measured so far."""
-        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         rows = {
-            w.name: self.record.measurement(w, stamp)
+            w.name: self.record.measurement(w, _now())
             for w in self.record.workloads
             if w.name not in self._failures
         }
@@ -227,14 +236,15 @@ class _Run:
 
     def _circumstances(self) -> dict[str, str]:
         drifts, asked = self.record.drifts, self._measuring.drift
+        conditions = [*self.record.conditions, self._at_last]
         said = {
             "sittings": f"{self.record.sittings} processes, {self.record.rounds} rounds",
             "drift": (
                 f"{(drifts > asked).sum()} of {len(drifts)} rounds by over {100 * asked:g} %, "
                 f"worst {100 * drifts.max(initial=0):.1f} %; made up for and corrected"
             ),
-            "temperature": span([c.temperature_c for c in self.record.conditions], "°C"),
-            "frequency": span([c.frequency_mhz for c in self.record.conditions], "MHz"),
+            "temperature": span([c.temperature_c for c in conditions], "°C"),
+            "frequency": span([c.frequency_mhz for c in conditions], "MHz"),
         }
         if self._warm_ups:
             least, most = min(self._warm_ups), max(self._warm_ups)
@@ -258,9 +268,21 @@ def cooled(
     return condition
 
 
+def last_condition(sitting: PatientSitting) -> Condition:
+    """A device's condition after all that was measured on it; nothing where it is gone by now."""
+    try:
+        return sitting.condition()
+    except ConnectionLostError:
+        return Condition()
+
+
 def _is_warm(condition: Condition, measuring: Measuring) -> bool:
     limit, now = measuring.cool_below_c, condition.temperature_c
     return bool(limit and now and now > limit)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def span(values: Iterable[float | None], unit: str) -> str:

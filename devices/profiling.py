@@ -30,9 +30,11 @@ def profile(
     circumstances: Mapping[str, str],
     on_progress: OnProgress = lambda progress: None,
     seed: int = 0,
+    absent: Sequence[Keeper] = (),
 ) -> LatencyTable:
     """Measure operators and whole networks of a space on one device, or on several that share
-    the work (with a journal each, or none); the table of them.
+    the work (with a journal each, or none; `absent` are those of devices that are not here now);
+    the table of them.
 
     `calibration` networks bring the sum of operators to that of networks; the `held_out` ones,
     never fitted on, give the error that the table states of itself for this `space`. Operators
@@ -43,7 +45,7 @@ def profile(
     ops = list(dict.fromkeys(operators))
     workloads = [Workload.of_op(op) for op in ops]
     workloads += [Workload.of_network(network) for network in (*calibration, *held_out)]
-    measured = measure_on_all(devices, workloads, measuring, journals, on_progress, seed)
+    measured = measure_on_all(devices, workloads, measuring, journals, on_progress, seed, absent)
     setting = devices[0].setting
     table = _table_of(setting, ops, calibration, held_out, space, measured, circumstances)
     on_progress(Progress(1, 1, "tracing"))

@@ -17,10 +17,10 @@ import numpy as np
 
 from devices.adaptive import expected_errors
 from devices.card import Measuring
-from devices.device import Device, Timing, Workload
+from devices.device import Condition, Device, Timing, Workload
 from devices.drift import Burst
 from devices.held_out import validated
-from devices.measuring import Keeper, OnProgress, Progress, cooled, span
+from devices.measuring import Keeper, OnProgress, Progress, cooled, last_condition, span
 from devices.patience import PatientSitting
 from devices.random_cnns import RandomNetwork, draw_networks
 from devices.tracing import unprofiled
@@ -79,11 +79,12 @@ def trace_kernels(
         networks += [drawn[i] for i in order[: count - first]]
         bursts = rounds.trace(networks)
     table = _table_of(device.setting, networks[held_out:], bursts)
+    conditions = [*(burst.condition for burst in bursts), rounds.at_last]
     how = (
         f"{len(table)} kernels inside {len(networks) - held_out} random networks, by the runtime's "
         f"profiler, in {_SITTINGS} processes; temperature: "
-        f"{span([burst.condition.temperature_c for burst in bursts], '°C')}; frequency: "
-        f"{span([burst.condition.frequency_mhz for burst in bursts], 'MHz')}"
+        f"{span([c.temperature_c for c in conditions], '°C')}; frequency: "
+        f"{span([c.frequency_mhz for c in conditions], 'MHz')}"
     )
     said = {**circumstances, FUSION: str(fusion), f"measured {SUITE}": how}
     return _validated(replace(table, circumstances=said), networks[:held_out], bursts)
@@ -111,6 +112,7 @@ class _Tracing:
         self._journal, self._on_progress = journal, on_progress
         self._quiet = Quiet(sentinel)
         self._total = total
+        self.at_last = Condition()
         self._done = {(b.sitting, b.workload) for b in journal.bursts if _is_whole(b)}
         self._generator = np.random.default_rng(0)
 
@@ -133,6 +135,7 @@ class _Tracing:
                     self._on_progress(
                         Progress(len(self._done), self._total, "tracing random networks")
                     )
+                self.at_last = last_condition(patient)
         names = {network.graph.name for network in networks}
         bursts = self._journal.bursts
         last = max((i for i, burst in enumerate(bursts) if burst.workload in names), default=-1)

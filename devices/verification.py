@@ -103,7 +103,7 @@ def verify(
     if not ops:
         raise DeviceError(
             f"no operator of {table.source} was measured alone, there is nothing to measure "
-            f"again; measure some: lat-profile --device {table.setting.device}"
+            "again; measure some: lat-profile without --few-shot and --suite"
         )
     count = min(len(ops), max(LEAST_TOGETHER, math.ceil(share * len(ops))))
     drawn = np.random.default_rng(seed).choice(len(ops), count, replace=False)

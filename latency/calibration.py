@@ -11,12 +11,14 @@ with four coefficients fitted to measured whole networks by least squares on rel
 drawn towards (1, 0, 0, 0) by a weak ridge. It stays a sum over operators, so that tables add up.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latency.errors import SpecError
 from latency.ops import OpSpec
 from latency.stats import coverage_factor
 
@@ -27,12 +29,17 @@ _FLOOR = 0.05
 
 @dataclass(frozen=True)
 class Calibration:
-    """The coefficients a, b (ms), c and d (ms per MB) of one space on one device setting."""
+    """The coefficients a, b (ms), c and d (ms per MB) of one space on one device setting;
+    `SpecError` where one is no finite number."""
 
     scale: float = 1.0
     per_op_ms: float = 0.0
     per_border_mb_ms: float = 0.0
     per_weight_mb_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(value) for value in astuple(self)):
+            raise SpecError("a coefficient of a calibration is a finite number")
 
     def in_network_ms(self, op: OpSpec, latency_ms: float) -> float:
         """What an operator that takes `latency_ms` alone costs inside a network."""
@@ -42,12 +49,19 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Validation:
-    """Relative errors of predicted against measured latency over networks never fitted on."""
+    """Relative errors of predicted against measured latency over networks never fitted on;
+    `SpecError` where there are none."""
 
     networks: int
     mean: float
     worst: float
     rms: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.networks, int) or self.networks < 1:
+            raise SpecError(f"networks is {self.networks}; a validation is of 1 at least")
+        if not all(0 <= error < math.inf for error in (self.mean, self.worst, self.rms)):
+            raise SpecError("an error of a validation is a finite number, and not negative")
 
     @property
     def relative_ci95(self) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from latency.errors import SpecError, TableError, unknown_name
 from latency.exchange_keys import FORMATS, Ops, key_of, ops_of
-from latency.formats import Setting
+from latency.formats import LEAST_MS, Setting
 from latency.measurement import Measurement
 from latency.ops import OpSpec
 from latency.plain_yaml import read_plain_yaml, write_plain_yaml
@@ -76,8 +76,8 @@ def import_table(
     that they move; the sum stays.
 
     Raises `UsageError` for unknown formats, and `TableError` with file and key (or line) for
-    files over 8 MB, tags, anchors, aliases, nesting, broken values, and keys that no `OpSpec`
-    expresses.
+    files over 8 MB, tags, anchors, aliases, nesting, broken values, latencies below the digits that
+    a table keeps, and keys that no `OpSpec` expresses.
     """
     _check_format(format)
     path = Path(path)
@@ -99,6 +99,12 @@ def import_table(
     _divide(pooled, rows, path)
     if not rows:
         raise TableError(f"{path}: the table has no rows")
+    for op, row in rows.items():
+        if row.median_ms < LEAST_MS:
+            raise TableError(
+                f"{path}: {op.key} takes {row.median_ms:g} ms, which is zero in the digits of a "
+                "table (1e-07 ms); means are in milliseconds"
+            )
     setting = Setting(device, hardware or device, runtime=runtime, transport="import")
     told = {"imported": f"{path.name} ({format})", "statistic": "mean of single runs"}
     return LatencyTable(setting, rows, circumstances=told, source=str(path))

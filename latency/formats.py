@@ -20,12 +20,14 @@ from typing import Any
 
 from latency.calibration import Calibration, Validation
 from latency.errors import SpecError, TableError
+from latency.headers import FORMAT_VERSION, Header
 from latency.machine import slug
 from latency.measurement import Measurement
 from latency.ops import OpSpec
 from latency.whole_file import whole_file
 
-FORMAT_VERSION = "1"
+LEAST_MS = 5.1e-8
+"""Less than this is zero in the digits that a file keeps."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,18 @@ _NEEDED = (
     *(name for name in _OP_COLUMNS if name not in _LATER_COLUMNS),
     *("latency_ms", "ci95_ms", "runs"),
 )
-_SETTING = {f.name: f.type for f in fields(Setting)}
+
+
+def _one_or_more(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError(f"{text} is less than 1")
+    return int(text)
+
+
+_SETTING: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys((f.name for f in fields(Setting)), str),
+    **dict.fromkeys(("threads", "batch"), _one_or_more),
+}
 
 
 def read_table(path: Path) -> TableContent:
@@ -117,7 +130,7 @@ def read_table(path: Path) -> TableContent:
     if not any(line.strip() for line in lines):
         raise TableError(f"{path}: the table is empty; measure it again with lat-profile")
     comments = {number: line for number, line in enumerate(lines, 1) if line.startswith("#")}
-    header = _read_header(path, comments)
+    header = Header.read(path, comments)
     body = [(number, line) for number, line in enumerate(lines, 1) if number not in comments]
     rows: dict[OpSpec, Measurement] = {}
     in_network: dict[OpSpec, float] = {}
@@ -130,16 +143,17 @@ def read_table(path: Path) -> TableContent:
             in_network[op] = inside
     if not rows:
         raise TableError(f"{path}: the table has no rows; measure it again with lat-profile")
-    expected = header.pop("rows", "")
+    expected = header.values.pop("rows", "")
     if expected and expected != str(len(rows)):
         raise TableError(
             f"{path}: truncated: the header promises {expected} rows, {len(rows)} are there; "
             "measure it again with lat-profile"
         )
-    calibrations = _pop_per_space(path, header, "calibration", Calibration)
-    validations = _pop_per_space(path, header, "validation", Validation)
-    setting = _pop_setting(path, header)
-    return TableContent(setting, rows, in_network, calibrations, validations, header)
+    calibrations = header.pop_per_space("calibration", Calibration)
+    validations = header.pop_per_space("validation", Validation)
+    header.check_transfers(validations)
+    setting = _pop_setting(header)
+    return TableContent(setting, rows, in_network, calibrations, validations, header.values)
 
 
 def write_table(table: TableContent, path: Path) -> None:
@@ -204,33 +218,21 @@ def _per_space(what: str, values: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _read_header(path: Path, comments: dict[int, str]) -> dict[str, str]:
-    header: dict[str, str] = {}
-    for number, line in comments.items():
-        key, colon, value = line[1:].partition(":")
-        if not colon:
-            raise TableError(f"{path}:{number}: expected '# key: value', found '{line}'")
-        header[key.strip()] = value.strip()
-    version = header.pop("format", None)
-    if version != FORMAT_VERSION:
-        found = f"format version {version}" if version else "no '# format:' line"
-        raise TableError(
-            f"{path}:1: {found}; this version of the tool reads format {FORMAT_VERSION}"
-        )
-    return header
-
-
 def _read_rows(path: Path, body: list[tuple[int, str]]) -> Iterator[tuple[int, dict[str, str]]]:
     numbers = [number for number, line in body if line.strip()]
     reader = csv.DictReader(line for _, line in body if line.strip())
-    lacking = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
-    if lacking:
-        number = numbers[0] if numbers else len(body) + 1
-        raise TableError(f"{path}:{number}: the header row lacks {', '.join(lacking)}")
-    for number, row in zip(numbers[1:], reader, strict=True):
-        if None in row or None in row.values():
-            raise TableError(f"{path}:{number}: broken row: other columns than the header row")
-        yield number, row
+    try:
+        lacking = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
+        if lacking:
+            number = numbers[0] if numbers else len(body) + 1
+            raise TableError(f"{path}:{number}: the header row lacks {', '.join(lacking)}")
+        for row in reader:
+            number = numbers[reader.line_num - 1]
+            if None in row or None in row.values():
+                raise TableError(f"{path}:{number}: broken row: other columns than the header row")
+            yield number, row
+    except csv.Error as error:  # in the line behind those that were read
+        raise TableError(f"{path}:{numbers[reader.line_num]}: broken row: {error}") from None
 
 
 def _parse_row(where: str, row: dict[str, str]) -> tuple[OpSpec, Measurement, float | None]:
@@ -270,29 +272,8 @@ def _optional(kind: Callable[[str], Any], text: str | None) -> Any:
     return kind(text) if text else None
 
 
-def _pop_setting(path: Path, header: dict[str, str]) -> Setting:
-    lacking = [name for name in ("device", "hardware", "runtime") if not header.get(name)]
+def _pop_setting(header: Header) -> Setting:
+    lacking = [name for name in ("device", "hardware", "runtime") if not header.values.get(name)]
     if lacking:
-        raise TableError(f"{path}:1: the header lacks {', '.join(lacking)}")
-    try:
-        values = {name: kind(header.pop(name)) for name, kind in _SETTING.items() if name in header}  # type: ignore[operator]
-    except ValueError as error:
-        raise TableError(f"{path}:1: broken header: {error}") from None
-    return Setting(**values)
-
-
-def _pop_per_space(
-    path: Path, header: dict[str, str], what: str, kind: Callable[..., Any]
-) -> dict[str, Any]:
-    found = {}
-    for key in [key for key in header if key.startswith(f"{what} ")]:
-        try:
-            parts = dict(part.split("=") for part in header.pop(key).split())
-            numbers = {
-                name: int(number) if number.isdecimal() else float(number)
-                for name, number in parts.items()
-            }
-            found[key.removeprefix(f"{what} ")] = kind(**numbers)
-        except (ValueError, TypeError) as error:
-            raise TableError(f"{path}:1: broken header line '{key}': {error}") from None
-    return found
+        raise TableError(f"{header.path}:1: the header lacks {', '.join(lacking)}")
+    return Setting(**header.pop_fields(_SETTING))

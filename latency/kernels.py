@@ -323,9 +323,14 @@ class _Reader:
             **dict.fromkeys(("Sqrt", "Neg", "Abs", "Reciprocal", "Floor", "Log"), self._unary),
         }.get(step.kind)
         if reader is None:
-            self._warn(f"{step.kind} is estimated from its bytes")
-            return self._move(step)
+            return self._unknown(step)
         return reader(step)
+
+    def _unknown(self, step: Step) -> OpSpec:
+        """What moves as many bytes as the largest tensor that is read or written."""
+        self._warn(f"{step.kind} is estimated from its bytes")
+        largest = max((step.out_shape, *step.shapes), key=math.prod)
+        return self._move(replace(step, out_shape=largest))
 
     def _warn(self, said: str) -> None:
         self.warnings[said] = None

@@ -74,7 +74,9 @@ class NetworkSpec:
             height, width, channels = data["input_shape"]
             ops = tuple(OpSpec.parse(key) for key in data["ops"])
             return cls(str(data["name"]), (height, width, channels), ops)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except SpecError as error:
+            raise SpecError(f"{where}: {error}") from None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise SpecError(
                 f"{where}: not a network in JSON (name, input_shape, ops): {error!r}"
             ) from None
@@ -83,6 +85,8 @@ class NetworkSpec:
     def load(cls, path: str | Path) -> Self:
         """Read a network file; `SpecError` where it is absent or not a network."""
         try:
-            return cls.from_json(Path(path).read_text(), str(path))
+            return cls.from_json(Path(path).read_text(encoding="utf-8"), str(path))
         except OSError as error:
             raise SpecError(f"{path}: {error.strerror or error}") from None
+        except UnicodeDecodeError as error:
+            raise SpecError(f"{path}: not a network in JSON: no text: {error}") from None

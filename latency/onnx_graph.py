@@ -3,6 +3,7 @@
 Nothing of a file is executed. What a file may hold is limited before anything is made of it.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,19 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency.errors import SpecError
+from latency.onnx_checks import check_model
 from latency.onnx_folding import fold_shapes
 
 Sizes = tuple[int, ...]
 
 MOST_BYTES = 2 << 30
 """No larger file is read: the format's own limit without external data."""
-MOST_NODES = 50_000
 MOST_NUMBERS = 1 << 34
 """No tensor has more: a shape beyond it is a mistake, or an attack."""
 _SMALL = 64
 """Constants of at most so many numbers are kept: shapes, axes, scales, limits."""
-_CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
-_COMPUTES_SHAPES = ("Shape", "Size", "NonZero", "ConstantOfShape", "Range")
+_TELLS_SHAPES = ("Shape", "Size")
+_PRECISIONS = {
+    **{"FLOAT": "float32", "FLOAT16": "float16", "BFLOAT16": "bfloat16", "DOUBLE": "float64"},
+    **{"INT8": "int8", "UINT8": "uint8"},
+}
+"""ONNX's names of the types that weights have, and a table's names of them."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Node:
 class Graph:
     """Nodes in an order in which they can be executed; those that compute nothing but shapes or
     constants are left out. `shapes`: of every tensor, constants too. `constants`: names of the
-    tensors that do not depend on the input, with their values where these are small."""
+    tensors that do not depend on the input, with their values where these are small. `precision`:
+    of most weights, as tables name it; empty where there are none."""
 
     name: str
     inputs: tuple[str, ...]
@@ -50,6 +56,7 @@ class Graph:
     nodes: tuple[Node, ...]
     shapes: Mapping[str, Sizes]
     constants: Mapping[str, NDArray[Any] | None]
+    precision: str = ""
 
 
 def read_graph(path: str | Path, input_shape: Sequence[int] | None = None, batch: int = 1) -> Graph:
@@ -75,7 +82,7 @@ def parse_graph(
 ) -> Graph:
     """As `read_graph`, of a file's content; errors name `where`."""
     model = _parse(content, where)
-    _check(model, where)
+    check_model(model, where)
     _fix_input(model.graph, where, input_shape, batch)
     model = _infer_shapes(model, where)
     try:
@@ -96,25 +103,6 @@ def _parse(content: bytes, where: str) -> Any:
     if not model.graph.node:
         raise SpecError(f"{where}: not an ONNX file, or one without a graph")
     return model
-
-
-def _check(model: Any, where: str) -> None:
-    graph = model.graph
-    if len(graph.node) > MOST_NODES:
-        raise SpecError(f"{where}: {len(graph.node)} nodes; at most {MOST_NODES} are read")
-    for node in graph.node:
-        if node.op_type in _CONTROL_FLOW:
-            raise SpecError(
-                f"{where}: node '{node.name}' is an {node.op_type}: the latency of a network with "
-                "control flow depends on its input; export the branch that is taken"
-            )
-    if model.functions:
-        raise SpecError(
-            f"{where}: has functions of its own ('{model.functions[0].name}'); inline them: "
-            "onnx.inliner.inline_local_functions"
-        )
-    if graph.sparse_initializer:
-        raise SpecError(f"{where}: has sparse weights, which no table covers")
 
 
 def _fix_input(graph: Any, where: str, input_shape: Sequence[int] | None, batch: int) -> None:
@@ -142,6 +130,8 @@ def _fix_input(graph: Any, where: str, input_shape: Sequence[int] | None, batch:
             known = wanted
         elif known and known[0] <= 0 and all(size > 0 for size in known[1:]):
             known[0] = batch
+        if _count(known) > MOST_NUMBERS:
+            raise SpecError(f"{where}: input '{value.name}' of {tuple(known)} is too large")
         if not known or any(size <= 0 for size in known):
             shown = "x".join(str(size) if size > 0 else "?" for size in known) or "of no shape"
             raise SpecError(
@@ -193,13 +183,7 @@ class _Reading:
     """What is known while a graph is read."""
 
     def __init__(self, graph: Any, where: str) -> None:
-        from onnx import TensorProto
-
         self.proto, self.where = graph, where
-        self.integers = {
-            *(TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.INT8),
-            *(TensorProto.UINT8, TensorProto.STRING),
-        }
         self.shapes: dict[str, Sizes] = {}
         self.kinds: dict[str, int] = {}
         self.constants: dict[str, NDArray[Any] | None] = {}
@@ -213,9 +197,19 @@ class _Reading:
         nodes = tuple(self._nodes())
         inputs = tuple(v.name for v in self.proto.input if v.name not in self.constants)
         outputs = tuple(value.name for value in self.proto.output)
-        return Graph(
-            self.proto.name or "network", inputs, outputs, nodes, self.shapes, self.constants
-        )
+        name = self.proto.name or "network"
+        precision = self._precision()
+        return Graph(name, inputs, outputs, nodes, self.shapes, self.constants, precision)
+
+    def _precision(self) -> str:
+        from onnx import TensorProto
+
+        written = (one.t for node in self.proto.node for one in node.attribute if one.HasField("t"))
+        numbers = Counter(dict.fromkeys(_PRECISIONS, 0))
+        for tensor in (*self.proto.initializer, *written):
+            numbers[TensorProto.DataType.Name(tensor.data_type)] += _count(tensor.dims)
+        name = max(_PRECISIONS, key=lambda one: numbers[one])
+        return _PRECISIONS[name] if numbers[name] else ""
 
     def _note(self, value: Any) -> None:
         kind = value.type.tensor_type
@@ -245,12 +239,10 @@ class _Reading:
         return kept
 
     def _is_constant(self, proto: Any) -> bool:
-        """Whether a node computes nothing from the input but shapes; its outputs are noted."""
+        """Whether what a node writes does not depend on the input's values; it is noted then."""
         data = [name for name in proto.input if name]
-        computes_shapes = proto.op_type in _COMPUTES_SHAPES or (
-            bool(proto.output) and self.kinds.get(proto.output[0]) in self.integers
-        )
-        if not computes_shapes and any(name not in self.constants for name in data):
+        known = self.shapes if proto.op_type in _TELLS_SHAPES else self.constants
+        if any(name not in known and name not in self.constants for name in data):
             return False
         value = None
         if proto.op_type == "Constant":
@@ -288,7 +280,9 @@ class _Reading:
             if not attribute.HasField("t") and not attribute.HasField("g")
         }
         name = proto.name or f"{proto.op_type}_{position}"
-        return Node(proto.op_type, name, tuple(proto.input), tuple(proto.output), attributes)
+        stays = proto.op_type == "Cast" and self.kinds.get(proto.input[0]) == attributes["to"]
+        kind = "Identity" if stays else proto.op_type
+        return Node(kind, name, tuple(proto.input), tuple(proto.output), attributes)
 
 
 def _value(tensor: Any) -> NDArray[Any] | None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from latency.onnx_graph import Graph, Node, Sizes
 
-FREE = ("Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
+FREE = ("Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 """Kinds of nodes that only give a tensor another name or shape."""
 
 _ACTIVATIONS = {

@@ -1,9 +1,10 @@
 """`OpSpec`: one candidate operator, described by everything that its latency depends on."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 from latency.errors import SpecError, unknown_name
 from latency.layers import ACTIVATIONS, KINDS, Layer, Shape, check, decompose
@@ -24,6 +25,8 @@ _SIZED = (
     *("batch", "groups", "dilation"),
 )
 _TAG = re.compile(r"(se|[ksegdb])(\d.*)")
+_MOST = 1 << 34
+"""No size is larger, and no ratio: what is computed of it stays a number that can be shown."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,14 @@ class OpSpec:
         if self.activation not in ACTIVATIONS:
             raise SpecError(str(unknown_name("activation", self.activation, ACTIVATIONS)))
         for name in _SIZED:
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name} of a {self.kind} is {getattr(self, name)}; at least 1")
-        if not (self.expansion > 0 and 0 <= self.squeeze_excite <= 1):
+            size = getattr(self, name)
+            if size < 1:
+                raise SpecError(f"{name} of a {self.kind} is {size}; at least 1")
+            if size > _MOST:
+                raise SpecError(f"{name} of a {self.kind} is above {_MOST}, which no tensor has")
+        if not (0 < self.expansion <= _MOST and 0 <= self.squeeze_excite <= 1):
             raise SpecError(
-                f"expansion {self.expansion} must be positive and "
+                f"expansion {self.expansion} must be positive, {_MOST} at most, and "
                 f"squeeze_excite {self.squeeze_excite} within 0 and 1"
             )
         check(self)
@@ -106,7 +112,9 @@ class OpSpec:
         kind, *rest = key.strip().split("-")
         sizes = _SIZES.fullmatch(rest[0]) if rest else None
         if sizes is None or len(rest) < 2 or not rest[1].isdecimal():
-            raise SpecError(f"'{key}' is no operator key (e.g. conv-224x224x3-32-k3-s2-relu6)")
+            raise SpecError(
+                f"'{key[:100]}' is no operator key (e.g. conv-224x224x3-32-k3-s2-relu6)"
+            )
         fields: dict = {}
         for part in rest[2:]:
             if part.startswith("("):
@@ -114,12 +122,11 @@ class OpSpec:
                 continue
             tag = _TAG.fullmatch(part)
             name, read = _TAGS[tag[1]] if tag else ("activation", str)
-            try:
-                fields[name] = read(tag[2] if tag else part)
-            except ValueError:
-                raise SpecError(f"'{key}' is no operator key: '{part}' is no number") from None
-        height, width, channels = (int(size) for size in sizes.groups())
-        return cls(kind, height, width, channels, int(rest[1]), **fields)
+            fields[name] = _read(read, tag[2] if tag else part, key)
+        height, width, channels, outside = (
+            _read(int, size, key) for size in (*sizes.groups(), rest[1])
+        )
+        return cls(kind, height, width, channels, outside, **fields)
 
     def __str__(self) -> str:
         return self.key
@@ -162,6 +169,13 @@ class OpSpec:
         height, width, channels = self.out_shape
         inside = self.height * self.width * self.in_channels
         return 4 * self.batch * (inside + height * width * channels)
+
+
+def _read(kind: Callable[[str], Any], text: str, key: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise SpecError(f"'{key[:100]}' is no operator key: '{text[:100]}' is no number") from None
 
 
 def _plain(number: float) -> str:

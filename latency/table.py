@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from latency.errors import CoverageError, TableError, extra
 from latency.formats import Setting, TableContent, read_table, table_rows, write_table
+from latency.headers import TRANSFER
 from latency.kernels import FUSION, SUITE, USUAL, Fusion
 from latency.library import find_table
 from latency.measurement import Measurement
@@ -16,9 +17,6 @@ from latency.ops import OpSpec
 
 if TYPE_CHECKING:
     import pandas
-
-TRANSFER = "transferred"
-"""Followed by a space, the key of the header line that marks its rows as transferred."""
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from latency.calibration import Validation, validate
 from latency.errors import UsageError
 from latency.features import physical_terms
 from latency.formats import Setting
+from latency.headers import TRANSFER
 from latency.measurement import TRANSFERRED, Measurement
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
-from latency.table import TRANSFER, LatencyTable
+from latency.table import LatencyTable
 from latency.transfer import choose_samples, few_shot
 
 Array = NDArray[np.float64]

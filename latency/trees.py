@@ -34,6 +34,7 @@ IDENTITY = "i"
 _EDGES = {"s": ("sepconv", 1), "d": ("sepconv", 2), "m": ("max_pool", 1), "a": ("avg_pool", 1)}
 """First letter of an edge's code to the operator kind and its dilation; the kernel follows."""
 _WORD = re.compile(r"[()]|i|[sdma][3579]")
+_DEEPEST = 32
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Tree:
         for word in _WORD.findall(text):
             if word == "(":
                 written.append([])
-            elif not written:
+            elif not written or len(written) > _DEEPEST:
                 break
             elif word != ")":
                 written[-1].append(Branch(word))
@@ -68,7 +69,10 @@ class Tree:
                     written[-1][-1] = Branch(written[-1][-1].edge, tree)
         if tree is None or written or str(tree) != text:
             codes = ", ".join(f"{letter}3" for letter in _EDGES)
-            raise SpecError(f"'{text}' is no tree such as (i(s3m3)i(s5d7)), of edges i, {codes}")
+            raise SpecError(
+                f"'{text[:100]}' is no tree such as (i(s3m3)i(s5d7)), of edges i, {codes}, "
+                f"{_DEEPEST} levels deep at most"
+            )
         return tree
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ import io
 import os
 import pickle
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ import torch
 
 from latency.errors import LatError, UsageError
 from latency.whole_file import naming
+
+_REST = 20.0
+"""At least so many times as long as the last save took, none is due."""
 
 
 def digest(words: Iterable[str]) -> str:
@@ -29,7 +32,9 @@ class Checkpoint:
     """One file that holds the state of one phase of a run.
 
     `identity` says what the state belongs to (space, seed, settings, ...): a file of another
-    identity is refused with `UsageError`. `may_change`: what a run may be resumed with another of.
+    identity is refused with `UsageError`. A save is due `every_seconds`, and less often where it
+    takes more than a twentieth of the time; always for 0. `may_change`: what a run may be resumed
+    with another of.
     """
 
     def __init__(
@@ -38,17 +43,19 @@ class Checkpoint:
         identity: dict[str, Any],
         every_seconds: float = 10.0,
         may_change: Collection[str] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
         self.identity = identity
         self.every_seconds = every_seconds
         self.may_change = may_change
-        self._last = time.monotonic()
+        self._clock, self._last, self._took = clock, clock(), 0.0
         self._is_held = False
 
     def is_due(self) -> bool:
         """Whether the last save is long enough ago."""
-        return time.monotonic() - self._last >= self.every_seconds
+        rest = max(self.every_seconds, _REST * self._took) if self.every_seconds else 0.0
+        return self._clock() - self._last >= rest
 
     def save(self, state: dict[str, Any]) -> None:
         """Write to a temporary file, then rename."""
@@ -57,6 +64,7 @@ class Checkpoint:
 
     def hold(self, state: dict[str, Any]) -> None:
         """Write to a temporary file, which becomes the checkpoint when it is released."""
+        started = self._clock()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()  # torch does not tell of a full disk what it is
         torch.save({"identity": self.identity, "state": state}, content)
@@ -65,7 +73,8 @@ class Checkpoint:
             file.flush()
             os.fsync(file.fileno())
         self._is_held = True
-        self._last = time.monotonic()
+        self._last = self._clock()
+        self._took = self._last - started
 
     def release(self) -> None:
         """Make what is held the checkpoint; nothing where nothing is."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from latency.errors import UsageError, unknown_name
 from search.batch_norm import share_batch_norms
-from search.distributed import ALONE, Ranks
+from search.distributed import ALONE, Ranks, require_gpus
 from search.settings import SearchSettings
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -42,13 +42,15 @@ class Compute:
     @classmethod
     def on(cls, device: str, settings: SearchSettings = _USUAL, ranks: Ranks = ALONE) -> "Compute":
         """As the settings say, on a device of `DEVICES`; `auto` is a GPU where there is one.
-        Raises `UsageError` where there is none."""
+        Raises `UsageError` where there is none, or not one for each of several processes."""
         if device not in DEVICES:
             raise unknown_name("device to train on", device, DEVICES)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cuda" and not torch.cuda.is_available():
             raise UsageError("--train-on cuda: torch sees no CUDA device; give --train-on cpu")
+        if device == "cuda" and ranks.world > 1:
+            require_gpus()
         return cls(torch.device(device), settings.precision, ranks, settings.norm_batch_size)
 
     def check(self, *batch_sizes: int) -> None:

@@ -55,7 +55,7 @@ def derive(
     if solution.x is not None:
         picked = np.round(solution.x).astype(bool)
         return tuple(int(choice) for choice in columns[picked])
-    cheapest = tuple(int(choice) for choice in np.nanargmin(costs.matrix, axis=1))
+    cheapest = fastest_within(costs)
     fits = all(other.predict(cheapest)[0] <= limit for other, limit in others)
     if fits and at_least_ms <= costs.fastest_ms <= budget_ms:
         return cheapest  # the budget is the fastest network's latency itself
@@ -64,6 +64,17 @@ def derive(
         f"{' within the other budgets' if others else ''}: the space "
         f"reaches from {format_ms(costs.fastest_ms)} to {format_ms(costs.slowest_ms)}"
     )
+
+
+def fastest_within(
+    costs: CandidateLatency, others: Sequence[tuple[CandidateLatency, float]] = ()
+) -> tuple[int, ...]:
+    """The choices of the least predicted latency among those within the `others`: costs, and the
+    most that they may be. Raises `UsageError` where none is."""
+    if not others:
+        return tuple(int(choice) for choice in np.nanargmin(costs.matrix, axis=1))
+    utility = -costs.matrix / np.nanmax(np.abs(costs.matrix))
+    return derive(utility, costs, 2 * costs.slowest_ms, others=others)
 
 
 @contextmanager

@@ -96,12 +96,27 @@ def join() -> Ranks:
     if world == 1:
         return ALONE
     if not distributed.is_initialized():
-        local = int(os.environ.get("LOCAL_RANK", "0"))
+        local = _local_rank()
         if local < torch.cuda.device_count():  # more processes than GPUs train on the CPU
             torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, timeout=_PATIENCE)
     return Ranks(distributed.get_rank(), world)
+
+
+def require_gpus() -> None:
+    """Raises `UsageError` where more processes were started on this machine than it has GPUs."""
+    started = int(os.environ.get("LOCAL_WORLD_SIZE", _local_rank() + 1))
+    if started > (gpus := torch.cuda.device_count()):
+        raise UsageError(
+            f"{started} processes train on {gpus} GPU{'s' if gpus > 1 else ''} of this machine; "
+            f"start {gpus}, or give --train-on cpu"
+        )
+
+
+def _local_rank() -> int:
+    """The number of this process among those on its machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def leave() -> None:

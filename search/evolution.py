@@ -73,27 +73,35 @@ class Evolution:
         where none is below. Raises `UsageError` where no network is within the others."""
         limits = (max(limits[0], self.costs[0].fastest_ms), *limits[1:])
         for seed in (self.utility, *self._noise(_PARENTS - 1)):
-            self._score(self._nearest(seed, limits))
+            self.score(self._nearest(seed, limits))
         for number in range(self.children):
             bred = number % 2 == 0
             wish = self._wish(self._child(limits)) if bred else self._additive()
-            self._score(self._nearest(wish, limits))
+            self.score(self._nearest(wish, limits))
         return self._parents(limits)[0]
+
+    def best_known(self, limits: Sequence[float]) -> Scored | None:
+        """The best network for the limits among those scored so far; None where none is within."""
+        return next(iter(self._parents(limits)), None)
 
     def front(self, limits: Sequence[float], others: Sequence[float] = ()) -> Iterator[Scored]:
         """The best network found at each of several limits of the first cost, one after the other.
         Each limit's networks are parents of the next one's."""
         return (self.best((limit, *others)) for limit in sorted(limits))
 
-    def _score(self, choices: tuple[int, ...]) -> None:
+    def score(self, choices: tuple[int, ...]) -> Scored:
+        """A network with its accuracy and its loss."""
         if choices not in self.scored:
             self.scored[choices] = Scored(choices, *self.fitness(choices))
+        return self.scored[choices]
 
     def _parents(self, limits: Sequence[float]) -> list[Scored]:
-        """The best networks scored that are near the limits; at least one."""
+        """The best networks scored that are near the limits; none where none is within."""
         known = np.array(list(self.scored))
         values = np.array([costs.predict(known) for costs in self.costs])
         within = (values <= np.array(limits)[:, None]).all(0)
+        if not within.any():
+            return []
         lowest = min((1 - _BAND) * limits[0], values[0][within].max())
         near = [tuple(row) for row in known[within & (values[0] >= lowest)].tolist()]
         ranked = sorted((self.scored[one] for one in near), key=lambda s: s.fitness, reverse=True)

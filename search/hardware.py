@@ -42,20 +42,22 @@ class HardwareTerm:
         self.penalties: dict[str, Penalty] = {first.name: make_penalty(penalty, first.limit)}
         self.penalties |= {other.name: Lagrangian(other.limit) for other in others}
 
+    def costs(self, probabilities: Tensor) -> dict[str, float]:
+        """The expected cost by each budget's name, at path probabilities (blocks, candidates)."""
+        exact = _exact(probabilities)
+        return {name: float(model(exact)) for name, model in self.expected.items()}
+
     def step(self, probabilities: Tensor, task_loss: float) -> HardwareStep:
         """One step of every penalty, at path probabilities (blocks, candidates)."""
-        expected, multipliers = {}, {}
-        exact = probabilities.detach().double().cpu()
+        expected, multipliers = self.costs(probabilities), {}
+        exact = _exact(probabilities)
         task_weight = 1.0
         gradient = torch.zeros_like(exact)
         for budget in self.budgets:
-            model = self.expected[budget.name]
-            value = float(model(exact))
-            slope = self.penalties[budget.name].slope(task_loss, value)
-            expected[budget.name] = value
+            slope = self.penalties[budget.name].slope(task_loss, expected[budget.name])
             multipliers[budget.name] = slope.per_cost * budget.limit
             task_weight *= slope.task
-            gradient += slope.per_cost * model.matrix
+            gradient += slope.per_cost * self.expected[budget.name].matrix
         by_alpha = gate_to_alpha_gradient(gradient, exact).to(probabilities)
         return HardwareStep(expected, multipliers, task_weight, by_alpha)
 
@@ -83,3 +85,7 @@ class HardwareTerm:
             self.penalties[budget.name].restore(kept)
             matrix = np.where(np.isnan(costs.matrix), np.nan, kept["matrix"].numpy())
             self.revise(budget.name, replace(costs, fixed_ms=kept["fixed"], matrix=matrix))
+
+
+def _exact(probabilities: Tensor) -> Tensor:
+    return probabilities.detach().double().cpu()

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from latency.model import OpPrediction, Prediction
+from latency.ops import OpSpec
 from latency.units import format_bytes, format_count, format_ms
 from latency.whole_file import write_whole
 
@@ -51,7 +53,9 @@ class SearchResult:
     measured on the way. `history`: the architecture steps. `largest`: the space's largest network,
     `baselines`: networks found without a search, at the same budgets, all trained and measured
     alike, where they were asked for. `pareto`: networks from fastest to slowest, with the accuracy
-    that they have with the supernet's weights.
+    that they have with the supernet's weights. `environment`: what it ran in and on, and the files
+    of a user's own that it read; `operators`, by target: what each operator of the network takes by
+    the latency model, in order of execution (`operator_rows`).
     """
 
     target: str
@@ -85,7 +89,21 @@ class SearchResult:
     largest: Mapping[str, Any] | None = None
     baselines: Sequence[Mapping[str, Any]] = field(default_factory=list)
     pareto: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    operators: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the result as JSON."""
         write_whole(path, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def operator_rows(prediction: Prediction) -> list[dict[str, Any]]:
+    """The operators of a prediction as JSON holds them: `op`, its key; `ms` and its 95 % interval
+    `low_ms` to `high_ms`; `source`, measured or predicted."""
+    return [{**vars(part), "op": part.op.key} for part in prediction.per_op]
+
+
+def operators_read(rows: Sequence[Mapping[str, Any]]) -> tuple[OpPrediction, ...]:
+    """The operators that `operator_rows` wrote. `KeyError`, `TypeError` or `SpecError` for rows of
+    another form."""
+    return tuple(OpPrediction(**{**row, "op": OpSpec.parse(row["op"])}) for row in rows)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from latency.candidates import CandidateLatency
+from latency.errors import UsageError
 from latency.modules import NetworkModule
 from latency.network import NetworkSpec
 from search.budget import Budget
@@ -22,6 +23,7 @@ from search.compute import ON_CPU, Compute
 from search.data import BatchStream, Dataset, Split
 from search.failures import explained
 from search.hardware import HardwareTerm
+from search.history import Entry, entries, in_columns
 from search.path_dropout import path_dropout, scheduled_rate
 from search.settings import SearchSettings
 from search.space import SearchSpace
@@ -42,9 +44,9 @@ _SNAPSHOTS = 50
 @dataclass(frozen=True)
 class StepReport:
     """What a step did: `step` of `total_steps`, its loss and learning rate; in an architecture
-    step also the expected costs and the multipliers by the budgets' names, the validation loss,
-    the mean entropy (nats) of the blocks' choices, and the path probabilities (blocks, candidates)
-    after it."""
+    step also the expected costs and the multipliers by the budgets' names, the validation loss and
+    the mean entropy (nats) of the blocks' choices after it; in some of these, of which a search
+    has about 50, the path probabilities (blocks, candidates), too."""
 
     step: int
     total_steps: int
@@ -66,7 +68,9 @@ the name of their budget."""
 
 class SupernetTraining:
     """Warm-up of the weights, then weights on the training split and architecture on the
-    validation split in turn."""
+    validation split in turn, whose images it sees as they are evaluated. Raises `UsageError` for
+    batches, also those of the network to be derived, that do not fall into the parts that
+    `compute` makes of them."""
 
     def __init__(
         self,
@@ -78,7 +82,7 @@ class SupernetTraining:
         revise: Revise | None = None,
         compute: Compute = ON_CPU,
     ) -> None:
-        compute.check(settings.batch_size, settings.arch_batch_size)
+        compute.check(settings.batch_size, settings.arch_batch_size, settings.train_batch_size)
         with seeded(seed):
             self.supernet = compute.place(SuperNet(space))
         self.compute = compute
@@ -92,10 +96,10 @@ class SupernetTraining:
         self.revise = revise
         self._weight_batches = self._stream(data.train, settings.batch_size, _WEIGHT_BATCHES)
         self._arch_batches = self._stream(
-            data.valid, settings.arch_batch_size, _ARCH_BATCHES, settings.arch_every
+            data.valid, settings.arch_batch_size, _ARCH_BATCHES, settings.arch_every, augment=False
         )
         self.step = 0
-        self.history: list[dict[str, Any]] = []
+        self.history: list[Entry] = []
 
     def run(self, checkpoint: Checkpoint, on_step: OnStep) -> None:
         """Go on from the checkpoint, if there is one, to the last step. Only the first rank reads
@@ -118,9 +122,16 @@ class SupernetTraining:
         self._arch_batches.close()
 
     def take_over(self, state: dict[str, Any]) -> None:
-        """The weights, the architecture and the history of a run that is done."""
+        """The weights, the architecture and the history of a run that is done. Raises `UsageError`
+        for one that is not."""
+        step, total_steps = state["step"], state["total_steps"]
+        if step < total_steps:
+            raise UsageError(
+                f"the supernet to take has been trained for {step} of {total_steps} steps; go on "
+                "with its own search first, by --resume"
+            )
         self.supernet.load_state_dict(state["supernet"])
-        self.history = state["history"]
+        self.history = entries(state["history"])
         self.step = self.total_steps
 
     def _one_step(self) -> StepReport:
@@ -155,8 +166,13 @@ class SupernetTraining:
             "multipliers": seen.multipliers,
             "valid_loss": seen.task_loss,
             "entropy": float(torch.special.entr(probabilities).sum(-1).mean()),
-            "probabilities": probabilities,
+            "probabilities": probabilities if self._is_snapshot() else None,
         }
+
+    def _is_snapshot(self) -> bool:
+        """Whether this architecture step is one whose probabilities are kept."""
+        every = max(1, self.settings.search_steps // self.settings.arch_every // _SNAPSHOTS)
+        return len(self.history) % every == 0 or self.step + 1 == self.total_steps
 
     def _revise(self) -> None:
         """Go by what has become known since, on all ranks."""
@@ -167,9 +183,9 @@ class SupernetTraining:
         for name, costs in known.items():
             self.hardware.revise(name, costs)
 
-    def _entry(self, report: StepReport) -> dict[str, Any]:
-        """An architecture step as the history keeps it; now and then with the probabilities."""
-        entry: dict[str, Any] = {
+    def _entry(self, report: StepReport) -> Entry:
+        """An architecture step as the history keeps it."""
+        entry: Entry = {
             "step": report.step,
             "train_loss": report.train_loss,
             "valid_loss": report.valid_loss,
@@ -177,16 +193,17 @@ class SupernetTraining:
             "expected": dict(report.expected or {}),
             "multiplier": dict(report.multipliers or {}),
         }
-        every = max(1, self.settings.search_steps // self.settings.arch_every // _SNAPSHOTS)
-        if len(self.history) % every == 0 or self.step == self.total_steps:
-            entry["probabilities"] = self.supernet.probabilities.detach().tolist()
+        if report.probabilities is not None:
+            entry["probabilities"] = report.probabilities.tolist()
         return entry
 
-    def _stream(self, split: Split, size: int, stream: int, every: int = 1) -> BatchStream:
+    def _stream(
+        self, split: Split, size: int, stream: int, every: int = 1, augment: bool = True
+    ) -> BatchStream:
         seed = (self.seed, stream)
         workers = self.settings.workers
         part = self.compute.ranks.part
-        return BatchStream(split, size, seed, self.space.resolution, workers, every, part)
+        return BatchStream(split, size, seed, self.space.resolution, workers, every, part, augment)
 
     def _generator(self, stream: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, stream, self.step))
@@ -194,14 +211,15 @@ class SupernetTraining:
     def _state(self) -> dict:
         return {
             "step": self.step,
+            "total_steps": self.total_steps,
             "supernet": self.supernet.state_dict(),
             "optimizer": self.optimizer.state,
             "strategy": self.strategy.state if self.strategy else {},
-            "history": self.history,
+            "history": in_columns(self.history),
         }
 
     def _restore(self, state: dict) -> None:
-        self.step, self.history = state["step"], state["history"]
+        self.step, self.history = state["step"], entries(state["history"])
         self.supernet.load_state_dict(state["supernet"])
         self.optimizer.restore(state["optimizer"])
         if self.strategy is not None:

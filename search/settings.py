@@ -20,17 +20,19 @@ class SearchSettings:
     label smoothing; `warmup_steps` of them alone, then `search_steps` with an architecture step
     after every `arch_every`. The warm-up has a cosine of its own where `warmup_learning_rate`, its
     peak, is not 0; the architecture's learning rate falls to zero along half a cosine, too, unless
-    `arch_schedule` is `constant`. The derived network is trained from scratch for `train_steps`.
-    `path_dropout`: to what rate branches are left out of it then (`search.path_dropout`).
-    `norm_batch_size`: images whose moments a batch norm goes by, 0 for the whole batch.
-    `workers`: processes that read and augment images ahead, a series of batches. `precision`: of
-    what autocast lowers; weights and architecture parameters stay float32."""
+    `arch_schedule` is `constant`. It starts at `arch_learning_rate`; that of `proxyless-r` at
+    `reinforce_learning_rate`, unless this is 0. The derived network is trained from scratch for
+    `train_steps`. `path_dropout`: to what rate branches are left out of it then
+    (`search.path_dropout`). `norm_batch_size`: images whose moments a batch norm goes by, 0 for
+    the whole batch. `workers`: processes that read and augment images ahead, a series of batches.
+    `precision`: of what autocast lowers; weights and architecture parameters stay float32."""
 
     strategy: str = "proxyless-g"
     binarisation: str = "two"
     penalty: str = "lagrangian"
     reward: str = "lagrangian"
     reinforce_networks: int = 10
+    reinforce_learning_rate: float = 0.0
     evolution_children: int = 18
     warmup_steps: int = 400
     search_steps: int = 600

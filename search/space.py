@@ -71,7 +71,7 @@ class SearchSpace:
             shapes = {op.out_shape for op in block if op is not None}
             if None in block:
                 shapes |= {(op.height, op.width, op.in_channels) for op in block if op is not None}
-            if len(shapes) != 1:
+            if len(shapes) > 1 or not block:
                 raise SpecError(
                     f"space '{self.name}', block {position}: the candidates' output shapes differ"
                 )

@@ -4,7 +4,8 @@
 
 What was built stays in DIST (dist/ where not given). Each check ends the process with what was
 wrong. The core is installed without extras: commands must say which extra they lack. Then the extra
-`train` is all that a search takes.
+`train` is all that a search takes, and other extras bring what our files import; `mobile` and
+`convert`, of hundreds of megabytes each, are left out.
 """
 
 import os
@@ -18,6 +19,14 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NEEDS_TRAIN = ("lat-search", "--budget", "5ms")
+CONSTRAINTS = ("-c", ROOT / "constraints.txt")
+EXTRAS = {
+    "ssh": "devices.transports.ssh.host",
+    "pandas": "pandas",
+    "report": "search.report.table_report, search.report.pictures, kaleido",
+    "gpu": "torch, pynvml",
+}
+"""What is imported by each extra alone; with what `train` brings, where that would be large."""
 
 
 def main() -> None:
@@ -28,15 +37,17 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             core = check(dist / built, Path(folder))
             print(f"{built}: {(dist / built).stat().st_size / 1e6:.2f} MB; core {core}")
+            for extra in ("ssh", "pandas", "report"):
+                check_extra(extra, Path(folder))
             check_search(dist / built, Path(folder))
+            check_extra("gpu", Path(folder))
 
 
 def check(built: Path, folder: Path) -> str:
     """Install what was built, and run its commands from elsewhere; how large the core is."""
     venv.create(folder, with_pip=True)
     scripts = folder / "bin"
-    constraints = ROOT / "constraints.txt"
-    call([scripts / "pip", "install", "--quiet", "-c", constraints, built], folder)
+    call([scripts / "pip", "install", "--quiet", *CONSTRAINTS, built], folder)
     for script in PROJECT["scripts"]:
         assert "--version" in call([scripts / script, "--help"], "/")
         assert call([scripts / script, "--version"], "/") == f"lat-search {PROJECT['version']}\n"
@@ -55,16 +66,35 @@ def check(built: Path, folder: Path) -> str:
 def check_search(built: Path, folder: Path) -> None:
     """Install the extra `train` besides, which is all that `lat-search` needs; nothing is measured
     here."""
-    extra = ["-c", ROOT / "constraints.txt", f"{built}[train]"]
-    call([folder / "bin" / "pip", "install", "--quiet", *extra], folder)
+    pip = [folder / "bin" / "pip", "install", "--quiet", *CONSTRAINTS]
+    call([*pip, f"{built}[train]"], folder)
     table = next((ROOT / "lut_data").glob("*onnxruntime*.csv")).stem
     words = ["--target", table, "--space", "mini", "--range"]
     assert "networks, from" in call([folder / "bin" / "lat-search", *words], folder)
+    call([folder / "bin" / "python", "-c", "import search.report.run_report"], folder)
+
+
+def check_extra(name: str, core: Path) -> None:
+    """Install an extra into an environment of its own, which sees that of the core, and import
+    what it is for."""
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        python = Path(folder) / "bin" / "python"
+        (site_of(Path(folder)) / "core.pth").write_text(f"{site_of(core)}\n")
+        words = ["install", "--quiet", *CONSTRAINTS, f"lat-search[{name}]"]
+        call([python, "-m", "pip", *words], folder)
+        call([python, "-c", f"import {EXTRAS[name]}"], folder)
+
+
+def site_of(folder: Path) -> Path:
+    """Where an environment keeps its packages."""
+    (packages,) = folder.glob("lib/python*/site-packages")
+    return packages
 
 
 def size_of(folder: Path) -> str:
     """What the packages in an environment take on the disk, less pip and setuptools."""
-    (packages,) = folder.glob("lib/python*/site-packages")
+    packages = site_of(folder)
     own = ("pip", "setuptools")
     files = (f for f in packages.rglob("*") if f.is_file() and "__pycache__" not in f.parts)
     total = sum(

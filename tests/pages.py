@@ -2,7 +2,7 @@
 
     ```toml       a file, whose name is in its first line: # pi.toml
     ```python     code that goes on where the block before ended, or a file, likewise
-    ```sh         commands, each on a line
+    ```sh         commands, each on a line, or on more where a line ends in a backslash
     ```text       what something prints: for the eyes
 
 Commands of this project run in this process as they are written. What would take long is cut
@@ -12,6 +12,7 @@ what the test says they are; one that it does not know is an error.
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -32,9 +33,10 @@ from search.commands.inspection import PROBE
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FEW_STEPS = ["--steps", "4", "--train-steps", "2", "--baselines", "0"]
-SLOW = {"lat-profile": ("--suite",), "lat-report": ("cpu", "--png")}
-"""Words of what takes a minute, and has tests of its own: the suite of kernels, the report of a
-table, and pictures, which a browser draws."""
+SLOW = {"lat-profile": ("--suite",)}
+"""Words of what takes a minute, and has tests of its own: the suite of kernels."""
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+"""One of them draws the pictures of `lat-report --png`."""
 QUICK = "[measuring]\nsittings = 2\nmax_sittings = 2\nmin_bursts = 6\nmax_bursts = 8\n"
 """The section of a card that is content with few bursts."""
 
@@ -76,7 +78,7 @@ class Reader:
             elif language == "python":
                 exec(compile(text, str(page), "exec"), self._names)
             elif language == "sh":
-                for line in text.splitlines():
+                for line in text.replace("\\\n", "").splitlines():
                     self.type(line)
 
     def type(self, line: str) -> None:
@@ -94,6 +96,8 @@ class Reader:
 
     def _run(self, words: list[str]) -> str:
         if any(slow in words for slow in SLOW.get(words[0], ())):
+            return ""
+        if "--png" in words and not any(map(shutil.which, BROWSERS)):
             return ""
         if words[0] == "lat-search":
             words = [*words, *_cut_short(words)]
@@ -132,12 +136,13 @@ def _cut_short(words: list[str]) -> list[str]:
         return []
     if "--retrain" in words:
         return FEW_STEPS[2:4]
-    return FEW_STEPS if "--space" in words and "proxyless" not in words else ["--range"]
+    space = words[words.index("--space") + 1] if "--space" in words else "proxyless"
+    return ["--range"] if space.startswith("proxyless") else FEW_STEPS
 
 
 def installs(words: list[str]) -> None:
     """`pip install`: the extras that it names are there."""
-    extras = re.findall(r"lat-search\[([\w,]+)\]", shlex.join(words))
+    extras = re.findall(r"(?:lat-search|\.)\[([\w,]+)\]", shlex.join(words))
     unknown = {name for names in extras for name in names.split(",")} - set(
         PROJECT["optional-dependencies"]
     )

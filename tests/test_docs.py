@@ -1,5 +1,6 @@
 """The documentation builds without a warning, and what its pages say to type works as written."""
 
+import json
 import re
 import subprocess
 import sys
@@ -64,6 +65,21 @@ def test_every_command_has_its_help_on_the_page_of_commands():
     assert all(f"<!-- help: {script} -->" in page for script in PROJECT["scripts"])
 
 
+def test_every_figure_that_was_measured_is_on_a_page():
+    measured = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    told = "".join(page.read_text() for page in DOCS.glob("*.md"))
+    assert [name for name in measured if f"<!-- figures: {name} -->" not in told] == []
+
+
+def test_a_promise_that_does_not_hold_has_a_word_on_why():
+    measured = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    told = "".join(page.read_text() for page in DOCS.glob("*.md"))
+    for name, benchmark in measured.items():
+        if not all(figure["holds"] for figure in benchmark["figures"]):
+            below = told.partition(f"<!-- figures: {name} -->")[2].partition("<!--")[0]
+            assert re.search("promises? .*not", below), name
+
+
 def test_the_pages_fetch_nothing_from_elsewhere(site):
     for page in site.rglob("*.html"):
         fetched = re.findall(
@@ -84,6 +100,8 @@ def test_a_first_device_as_the_tutorial_says(desk):
     reader = Reader(edit=in_no_time)
     reader.read(DOCS / "first-device.md")
     assert "cpu" in reader.said["lat-profile --list"]
+    profiled = reader.said["lat-profile --device cpu --space mini"]
+    assert "look at it: lat-report cpu" in profiled
     assert (desk / "runs" / "first" / "model.onnx").exists()
     table = LatencyTable.load("two-threads")
     assert table.setting.threads == 2

@@ -49,7 +49,7 @@ class _ProcessPipe:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the pipe)
         # A session of its own: Ctrl-C is for the host, which closes the agent in good order.
         self._process = subprocess.Popen(
-            [sys.executable, "-I", str(Path(agent.__file__))],
+            [sys.executable, str(Path(agent.__file__))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -68,6 +68,11 @@ class AsYouGo:
         self.model = fit(self.table, extrapolate=True)
         return {self.target.name: self.costs}
 
+    def settle(self, probabilities: Tensor) -> None:
+        """Measure, one after the other, all operators that matter by these probabilities."""
+        while self(probabilities):
+            pass
+
     def _worst(self, probabilities: np.ndarray) -> OpSpec | None:
         """The operator of the largest deviation times probability, summed over blocks."""
         weight: dict[OpSpec, float] = {}

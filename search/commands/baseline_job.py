@@ -1,17 +1,22 @@
 """What a search was worth: networks that nobody searched, at the same latency, trained alike."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from rich.progress import Progress
 
 from latency.errors import CoverageError, DeviceError, UsageError
+from latency.model import LatencyModel
 from latency.network import NetworkSpec
 from latency.regression import fit
 from latency.table import LatencyTable
 from search.baselines import mobilenet_v2_within, random_within
+from search.batches import network_at
 from search.commands.console import following, notice
+from search.commands.goals import Goal
 from search.commands.search_job import SearchJob
+from search.commands.size_shares import largest_share
 from search.confirmation import Attempt, measure_on, predictions
 
 _RANDOM = 6
@@ -20,28 +25,32 @@ _CORRECTIONS = 5
 """How often a width is looked for, each time by what was measured of the one before."""
 
 
-def baselines(
-    job: SearchJob, found: Attempt, bar: Progress, quiet: bool, count: int
-) -> list[dict[str, Any]]:
+def baselines(job: SearchJob, found: Attempt, bar: Progress, count: int) -> list[dict[str, Any]]:
     """The best of `count` random networks of the space, by validation accuracy, and MobileNetV2
-    of uniform width, on the first target's budget as the network found was held to it; a notice of
-    what there is not. Nothing where `count` is zero."""
+    of uniform width, within the budgets as the network found was held to them; the name of one
+    that proves over a budget says so. A notice of what there is not. Nothing where `count` is
+    zero."""
     if count == 0:
         return []
-    rows = _random_search(job, found, count, bar, quiet)
+    rows = _random_search(job, found, count, bar)
     try:
         network = _mobilenet(job, found, bar)
     except (CoverageError, DeviceError, UsageError) as error:
         notice(f"no MobileNetV2 to compare with: {error}")
         return rows
-    return [*rows, job.trained_and_measured("MobileNetV2", network, None, bar, quiet)]
+    row = job.trained_and_measured("MobileNetV2", network, None, bar)
+    return [*rows, _named("MobileNetV2", row)]
+
+
+def _named(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "name": name if row["meets"] else f"{name}, over budget"}
 
 
 def _random_search(
-    job: SearchJob, found: Attempt, count: int, bar: Progress, quiet: bool
+    job: SearchJob, found: Attempt, count: int, bar: Progress
 ) -> list[dict[str, Any]]:
-    """The best of random networks within all budgets, as slow as the network found; none where
-    none is within the others."""
+    """The best of random networks within all budgets, as slow as the network found: of those that
+    prove within, where any does; none where none is predicted within the others."""
     first, *others = job.budgets
     generator = np.random.default_rng((job.seed, _RANDOM))
     most = found.predicted[first.name]
@@ -57,37 +66,65 @@ def _random_search(
         choices = tuple(row)
         attempt = Attempt(choices, job.space.network(choices), predictions(job.budgets, choices))
         name = f"random network {number + 1}"
-        rows.append(job.trained_and_measured(name, attempt.network, attempt, bar, quiet))
-    best = max(rows, key=lambda row: row["valid_accuracy"])
-    return [best | {"name": f"random, best of {count}" if count > 1 else "random"}]
+        rows.append(job.trained_and_measured(name, attempt.network, attempt, bar))
+    best = max(rows, key=lambda row: (row["meets"], row["valid_accuracy"]))
+    return [_named(f"random, best of {count}" if count > 1 else "random", best)]
 
 
 def _mobilenet(job: SearchJob, found: Attempt, bar: Progress) -> NetworkSpec:
-    """MobileNetV2 at the width that the first target's budget allows: by regression, corrected by
-    what is measured where the device is at hand."""
-    goal = job.goals[0]
-    at_hand, model = goal.target.at_hand, goal.model
-    if isinstance(model, LatencyTable):  # which lacks MobileNetV2's widths
-        model = fit(model, extrapolate=at_hand is not None)
-    correction = found.corrections.get(goal.budget.name, 1.0)
-    limit = goal.budget.limit
-    inputs = job.space.resolution, job.data.classes, goal.target.batch
+    """MobileNetV2 at the width that the budgets allow: by regression, corrected by what is measured
+    where devices are at hand."""
+    models = {goal.budget.name: _model(goal) for goal in job.goals}
+    corrections = dict(found.corrections)
     tried: dict[NetworkSpec, float] = {}
-    show = following(bar, "measuring MobileNetV2", visible=at_hand is not None)
+    at_hand = [(goal, *goal.target.at_hand) for goal in job.goals if goal.target.at_hand]
+    show = following(bar, "measuring MobileNetV2", visible=bool(at_hand))
     for _ in range(_CORRECTIONS):
-
-        def latency_of(network: NetworkSpec, correction: float = correction) -> float:
-            return correction * model.predict(network).ms
-
-        network = mobilenet_v2_within(latency_of, limit, *inputs)
-        if at_hand is None:
+        network = _widest(job, models, corrections)
+        if not at_hand:
             return network
         if network in tried:
             break
-        device, card = at_hand
-        tried[network] = measured = measure_on(device, card.measuring, show)(network).median_ms
-        correction = measured / model.predict(network).ms
-        if 0.95 * limit <= measured <= limit:
+        shares = [largest_share(network, job.sizes, job.memory, job.batch)]
+        for goal, device, card in at_hand:
+            name, own = goal.budget.name, network_at(network, card.batch)
+            high_ms = measure_on(device, card.measuring, show)(own).high_ms
+            corrections[name] = high_ms / models[name].predict(own).ms
+            shares.append(high_ms / goal.budget.limit)
+        tried[network] = max(shares)
+        if 0.95 <= tried[network] <= 1:
             break
-    # The slowest within the budget; where none is, the fastest.
-    return min(tried, key=lambda one: (tried[one] > limit, abs(limit - tried[one])))
+    # The one that takes most within the budgets; where none is, the nearest to them.
+    return min(tried, key=lambda one: (tried[one] > 1, abs(1 - tried[one])))
+
+
+def _model(goal: Goal) -> LatencyModel:
+    """What predicts MobileNetV2, whose widths a table lacks."""
+    if isinstance(goal.model, LatencyTable):
+        return fit(goal.model, extrapolate=goal.target.at_hand is not None)
+    return goal.model
+
+
+def _widest(
+    job: SearchJob, models: Mapping[str, LatencyModel], corrections: Mapping[str, float]
+) -> NetworkSpec:
+    """The widest MobileNetV2 within all budgets, by predictions as corrected."""
+    first, *others = job.goals
+
+    def share(goal: Goal, network: NetworkSpec) -> float:
+        name, own = goal.budget.name, network_at(network, goal.target.batch)
+        return corrections.get(name, 1.0) * models[name].predict(own).ms / goal.budget.limit
+
+    def latency_of(network: NetworkSpec) -> float:
+        """On the first target, or as much above its budget as another cost is above its own."""
+        shares = [share(goal, network) for goal in others]
+        size = largest_share(network, job.sizes, job.memory, job.batch)
+        return first.budget.limit * max(share(first, network), size, *shares)
+
+    inputs = job.space.resolution, job.data.classes, first.target.batch
+    try:
+        return mobilenet_v2_within(latency_of, first.budget.limit, *inputs)
+    except UsageError:
+        if not (others or job.sizes or job.memory):
+            raise
+        raise UsageError("none is within all budgets") from None

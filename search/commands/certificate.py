@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from latency.measurement import Measurement
+from search.batches import network_at
 from search.budget import MEMORY, Budget, memory_of
 from search.commands.goals import Goal
 from search.confirmation import Attempt
@@ -16,21 +17,23 @@ def budget_results(
     chosen: Attempt,
     measured: Mapping[str, Measurement],
 ) -> list[BudgetResult]:
-    """What the network `chosen` takes of each budget, the first target's first. `memory`: the bytes
-    of a memory budget; `measured` of the deployed files, by the targets' names."""
+    """What the network `chosen` takes of each budget, the first target's first, at its target's
+    batch. `memory`: the bytes of a memory budget, of the largest batch; `measured` of the deployed
+    files, by the targets' names."""
     results = [_of_target(goal, chosen, measured.get(goal.budget.name)) for goal in goals]
     for size in sizes:
         amount = chosen.predicted[size.name]
         results.append(BudgetResult.of_size(size.name, size.unit, size.limit, amount))
     if memory is not None:
-        amount = memory_of(chosen.network)
+        batch = max(goal.target.batch for goal in goals)
+        amount = memory_of(network_at(chosen.network, batch))
         results.append(BudgetResult.of_size(MEMORY, "bytes", memory, amount))
     return results
 
 
 def _of_target(goal: Goal, chosen: Attempt, measured: Measurement | None) -> BudgetResult:
     budget = goal.budget
-    prediction = goal.model.predict(chosen.network)
+    prediction = goal.model.predict(network_at(chosen.network, goal.target.batch))
     # Where operators are predicted, the budget holds for the mean and some deviations.
     held = measured.high_ms if measured else chosen.predicted[budget.name]
     return BudgetResult(

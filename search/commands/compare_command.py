@@ -41,7 +41,10 @@ def compare_command(
         str | None, typer.Option(help="Of ONNX files that leave it open, as in 1x3x224x224.")
     ] = None,
     extrapolate: Annotated[
-        bool, typer.Option(help="Predict operators far from all that the table covers, too.")
+        bool,
+        typer.Option(
+            "--extrapolate", help="Predict operators far from all that the table covers, too."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from importlib.metadata import version as installed_version
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +43,8 @@ notices = Console(stderr=True, highlight=False)
 _ROOMS = ("latency", "devices", "search")
 _INTERRUPTED = 130
 """What the argument parser returns when Ctrl-C ended the command."""
+_ABSENT = FileNotFoundError, IsADirectoryError, NotADirectoryError
+"""What the system says of a file that is not there."""
 
 
 def version() -> str:
@@ -108,7 +111,7 @@ def run(commands: Command | Mapping[str, Command], name: str, about: str = "") -
     if callable(commands):
         app.command()(_with_common_options(commands, name))
     else:
-        app.callback(help=about)(_several_commands)
+        app.callback(help=about)(_before_a_command)
         for word, command in commands.items():
             app.command(word)(_with_common_options(command, f"{name} {word}"))
     try:
@@ -139,18 +142,24 @@ Version = Annotated[
 ]
 
 
-def _several_commands(version: Version = False) -> None:
-    """Options of a program of several commands, before the command."""
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say what is being done, step by step.")
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Say more, and where in the code an error arose.")
+]
+
+
+def _before_a_command(
+    context: typer.Context, verbose: Verbose = False, debug: Debug = False, version: Version = False
+) -> None:
+    """Options of a program of several commands, before the command, which takes them over."""
+    said = {"verbose": verbose, "debug": debug}
+    context.default_map = {context.invoked_subcommand or "": said}
 
 
 def _common_options(
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say what is being done, step by step.")
-    ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Say more, and where in the code an error arose.")
-    ] = False,
-    version: Version = False,
+    verbose: Verbose = False, debug: Debug = False, version: Version = False
 ) -> None:
     """Options of every command."""
 
@@ -167,7 +176,7 @@ def _with_common_options(command: Command, program: str) -> Command:
     @wraps(command)
     def with_options(verbose: bool, debug: bool, version: bool, **words: object) -> None:
         _log(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
-        with _errors_in_one_line(program, debug, can_resume="resume" in words):
+        with _errors_in_one_line(program, debug, words):
             command(**words)
 
     with_options.__signature__ = own.replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]
@@ -185,10 +194,10 @@ def _log(level: int) -> None:
 
 
 @contextmanager
-def _errors_in_one_line(program: str, debug: bool, can_resume: bool) -> Iterator[None]:
+def _errors_in_one_line(program: str, debug: bool, words: Mapping[str, object]) -> Iterator[None]:
     """Turn what a command raises into one line and an exit code; before it, with `debug`, the
-    traceback."""
-    go_on = "; the same words with --resume go on from here" if can_resume else ""
+    traceback. `words`: what the command was given."""
+    go_on = "; the same words with --resume go on from here" if "resume" in words else ""
     try:
         yield
     except typer.Exit:
@@ -200,7 +209,18 @@ def _errors_in_one_line(program: str, debug: bool, can_resume: bool) -> Iterator
         if debug:
             traceback.print_exc()
         notice(f"{program}: {_in_one_line(error, go_on)}")
-        raise typer.Exit(error.exit_code if isinstance(error, LatError) else 1) from None
+        raise typer.Exit(_exit_code(error, words)) from None
+
+
+def _exit_code(error: BaseException, words: Mapping[str, object]) -> int:
+    """1, or 2 where the user's words are off: so they are, too, where they name a file that is not
+    there, or a folder for a file."""
+    if isinstance(error, LatError) and error.exit_code != 1:
+        return error.exit_code
+    lists = (word if isinstance(word, list) else [word] for word in words.values())
+    given = {str(word) for word in chain.from_iterable(lists)}
+    absent = [one for one in (error, error.__context__) if isinstance(one, _ABSENT)]
+    return 2 if any(str(one.filename) in given for one in absent) else 1
 
 
 def _in_one_line(error: BaseException, go_on: str) -> str:

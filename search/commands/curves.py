@@ -4,6 +4,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 from search.searcher import StepReport
 
 if TYPE_CHECKING:
@@ -15,10 +18,10 @@ _log = logging.getLogger(__name__)
 class Curves:
     """Writes what a search reports to `folder`; look at it by `tensorboard --logdir FOLDER`.
 
-    Scalars: `loss/train`, `loss/valid`, `learning_rate`, `entropy/mean`, `entropy/block_N`; by the
-    name of each budget, `expected/NAME` as a share of `limits[NAME]` and `multiplier/NAME`; and
-    `probability/block_N/candidate_N`. Steps of a broken-off run that a resumed one makes again
-    replace those it wrote.
+    Scalars: `loss/train`, `loss/valid`, `learning_rate`, `entropy/mean`; by the name of each
+    budget, `expected/NAME` as a share of `limits[NAME]` and `multiplier/NAME`; and, of the few
+    steps that tell the probabilities, `entropy/block_N` and `probability/block_N/candidate_N`.
+    Steps of a broken-off run that a resumed one makes again replace those it wrote.
     """
 
     def __init__(self, folder: Path, limits: dict[str, float]) -> None:
@@ -53,15 +56,22 @@ class Curves:
 
 def _scalars(report: StepReport, limits: dict[str, float]) -> dict[str, float]:
     values = {"loss/train": report.train_loss, "learning_rate": report.learning_rate}
-    if report.valid_loss is None or report.entropy is None or report.probabilities is None:
+    if report.valid_loss is None or report.entropy is None:
         return values
     values |= {"loss/valid": report.valid_loss, "entropy/mean": report.entropy}
     for name, cost in (report.expected or {}).items():
         values[f"expected/{name}"] = cost / limits[name]
     for name, multiplier in (report.multipliers or {}).items():
         values[f"multiplier/{name}"] = multiplier
-    probabilities = report.probabilities.double()
-    entropies = -(probabilities * probabilities.clamp(min=1e-300).log()).sum(-1)
+    if report.probabilities is not None:
+        values |= _of_blocks(report.probabilities.double())
+    return values
+
+
+def _of_blocks(probabilities: Tensor) -> dict[str, float]:
+    """Those of each block, of path probabilities (blocks, candidates)."""
+    values = {}
+    entropies = torch.special.entr(probabilities).sum(-1)
     for block, (row, entropy) in enumerate(zip(probabilities.tolist(), entropies, strict=True)):
         values[f"entropy/block_{block}"] = float(entropy)
         values |= {f"probability/block_{block}/candidate_{i}": p for i, p in enumerate(row)}

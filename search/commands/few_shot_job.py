@@ -48,12 +48,13 @@ def few_shot_space(
     for source in sources:
         notice(f"  {source.source}")
     networks = [pool.networks[i] for i in chosen]
-    with journaled([device], path, resume, ".few-shot") as (journal,), progress_bar(quiet) as bar:
+    what = f"{space.tag}.few-shot"
+    with journaled([device], path, resume, what) as journals, progress_bar(quiet) as bar:
         measured = measure(
             device,
             [Workload.of_network(network) for network in networks],
             card.measuring,
-            journal,
+            journals.own[0],
             following(bar),
         )
         rows = {
@@ -65,13 +66,13 @@ def few_shot_space(
             name, error = next(iter(measured.failures.items()))
             raise DeviceError(
                 f"{len(rows)} of {n} networks could be measured, {FEWEST} are needed; {name}: "
-                f"{error}; see what the device lacks: lat-profile --device {card.name} --check"
+                f"{error}; see what the device lacks: lat-profile --device {card.words} --check"
             )
         happened = "; ".join(f"{what}: {said}" for what, said in measured.circumstances.items())
         failed = {f"failed {name}": error for name, error in measured.failures.items()}
         said = {**circumstances(card), f"measured {space.tag}": happened, **failed}
         kept = keep(transfer(pool, rows, device.setting, space.tag, said), path)
-        journal.remove()
+        journals.remove()
     return kept
 
 

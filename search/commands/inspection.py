@@ -2,6 +2,7 @@
 a table still holds."""
 
 import json
+import shlex
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from latency.ops import OpSpec
 from latency.table import LatencyTable
 from latency.units import format_ms
 from search.commands.console import folded, following, notice, print_table, progress_bar
+from search.commands.targets import default_path, reachable
 
 PROBE = OpSpec("mbconv", 14, 14, 16, 16, 3, 1, 3, "relu6")
 """What a check runs once on the device."""
@@ -164,14 +166,16 @@ def _steps(card: DeviceCard) -> list[_Step]:
     ]
 
 
-def verify_table(card: DeviceCard, as_json: bool) -> None:
-    """Measure a random tenth of the card's table again, and print what has changed."""
-    device = connect(card)
-    table = _newest(card.name, device.setting)
+def verify_table(card: DeviceCard, out: Path | None, as_json: bool) -> None:
+    """Measure a random tenth of the card's table again, and print what has changed. The table is
+    the newest, or the one that a profile would write to `out`, a CSV file or a folder."""
+    device = reachable(card)[0]
+    where = "" if out is None else f" --out {shlex.quote(str(out))}"
+    table = _newest(card.name, device.setting) if out is None else _at(out, device.setting)
     if table is None:
         raise DeviceError(
-            f"there is no table of {card.name} as it is set up now; "
-            f"measure one: lat-profile --device {card.name}"
+            f"there is no table of {card.name} as it is set up now{f' in {out}' if out else ''}; "
+            f"measure one: lat-profile --device {card.words}{where}"
         )
     with progress_bar(as_json) as bar:
         found = verify(
@@ -215,4 +219,15 @@ def verify_table(card: DeviceCard, as_json: bool) -> None:
     print(folded(f"{found} (*)"))
     print(table.source)
     if not found.still_holds:
-        print(f"the table is out of date: lat-profile --device {card.name}")
+        print(f"the table is out of date: lat-profile --device {card.words}{where}")
+
+
+def _at(out: Path, setting: Setting) -> LatencyTable | None:
+    """The table in this setting in a CSV file or a folder; None where there is none. Raises
+    `TableError` where it is of another setting."""
+    path = default_path(setting, out)
+    if not path.exists():
+        return None
+    table = LatencyTable.load(path)
+    table.require_setting(setting)
+    return table

@@ -17,17 +17,16 @@ def profile_suite(
 ) -> LatencyTable:
     """Measure the kernels of CNNs; write them to `path`, beside the rows that are there already.
     Returns the table as written."""
-    kind = f".{SUITE}"
-    with journaled([device], path, resume, kind) as journals, progress_bar(quiet) as bar:
+    with journaled([device], path, resume, SUITE) as journals, progress_bar(quiet) as bar:
         table = profile_kernels(
             device,
             card.measuring,
-            journals[0],
+            journals.own[0],
             circumstances(card),
             following(bar),
         )
         _beside(table, path).save(path)
-        journals[0].remove()
+        journals.remove()
     return LatencyTable.load(path)
 
 

@@ -15,7 +15,7 @@ from latency.network_graph import network_kernels
 from latency.table import LatencyTable
 from latency.units import format_ms
 from search.commands.console import print_table, run
-from search.commands.networks import read_network
+from search.commands.networks import read_network_on
 from search.commands.target_names import is_table, known_targets
 
 
@@ -29,10 +29,14 @@ def predict_command(
         typer.Option(help="Device card, table, or path to either.", autocompletion=known_targets),
     ] = "cpu",
     extrapolate: Annotated[
-        bool, typer.Option(help="Predict operators far from all that the table covers, too.")
+        bool,
+        typer.Option(
+            "--extrapolate", help="Predict operators far from all that the table covers, too."
+        ),
     ] = False,
     input_shape: Annotated[
-        str | None, typer.Option(help="Of an ONNX file that leaves it open, as in 1x3x224x224.")
+        str | None,
+        typer.Option(help="Where an ONNX file leaves it open, or of zoo:NAME, as in 1x3x224x224."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
@@ -54,7 +58,8 @@ def predict_command(
       lat-predict model.onnx --target cpu --input-shape 1x3x224x224
     """
     table = _table(target)
-    asked = read_network(network, table.setting.batch, table.fusion, input_shape)
+    setting = table.setting
+    asked = read_network_on(network, setting.batch, table.fusion, input_shape, setting.precision)
     spec = _in_reach(asked, table)
     model = fit(table, extrapolate=extrapolate)
     try:

@@ -29,7 +29,7 @@ def print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
         print(json.dumps(asdict(result)))
         return
     others = [*([result.largest] if result.largest else []), *result.baselines]
-    table = Table(title=f"{result.space} on {result.target}, {result.data}")
+    table = Table(title=f"{result.space} on {Path(result.target).stem}, {result.data}")
     for column in ("", "found", *(str(other["name"]) for other in others)):
         table.add_column(column, justify="left" if not column else "right")
     for budget in result.budgets:
@@ -85,14 +85,14 @@ def print_front(front: "Front", folder: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(vars(front)))
         return
-    table = Table(title=f"{front.space} on {front.target}, {front.data}")
+    table = Table(title=f"{front.space} on {Path(front.target).stem}, {front.data}")
     for column in ("budget", "predicted", "measured", "valid accuracy", "MACs", "parameters"):
         table.add_column(column, justify="right")
     for row in front.networks:
         table.add_row(
             format_ms(row["budget_ms"]),
             format_ms(row["predicted_ms"]),
-            _ms(row["measured_ms"]),
+            _ms(row["measured_ms"]) + ("" if row["meets"] else ", over"),
             f"{100 * row['valid_accuracy']:.1f} %",
             format_count(row["macs"]),
             format_count(row["params"]),

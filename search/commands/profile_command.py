@@ -1,6 +1,7 @@
 """`lat-profile`: measure a device, write its table."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,19 +10,25 @@ import typer
 
 from devices.card import load_card
 from devices.card_names import known_cards
-from devices.connection import connect_all
 from latency.errors import UsageError, unknown_name
 from latency.kernels import SUITE
 from latency.library import user_folder
 from latency.table import LatencyTable
 from search import spaces
-from search.commands.console import folded, run
+from search.commands.console import folded, notice, run
 from search.commands.few_shot_job import few_shot_space
 from search.commands.inspection import check_device, list_cards, verify_table
 from search.commands.kernels_job import profile_suite
-from search.commands.profile_job import profile_space
-from search.commands.targets import default_path
+from search.commands.profile_job import profile_spaces
+from search.commands.targets import default_path, reachable
 
+_APPLY = {
+    "--list": (),
+    "--check": ("--device",),
+    "--verify": ("--device", "--out"),
+    "--suite": ("--device", "--out", "--resume"),
+}
+"""Options that have no use for others than these (and --json)."""
 _MOST_NAMED = 5
 """So many notes, and operators of each, are printed; all of them stand in the table."""
 
@@ -45,7 +52,7 @@ def profile_command(
         int | None, typer.Option(help="Classes; the space's own where not given.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Table to write, or the folder to write it to.")
+        Path | None, typer.Option(help="Table to write or to verify, or the folder that it is in.")
     ] = None,
     suite: Annotated[
         str | None,
@@ -95,31 +102,45 @@ def profile_command(
         raise UsageError("--from TABLE belongs to --few-shot N: say how many networks to measure")
     if suite not in (None, SUITE):
         raise unknown_name("suite", str(suite), [SUITE])
-    if suite and (space or few_shot is not None):
-        raise UsageError("--suite measures no space: leave --space and --few-shot out")
+    given = {
+        "--device": device != "cpu",
+        "--space": bool(space),
+        "--resolution": resolution is not None,
+        "--width": width != 1,
+        "--classes": classes is not None,
+        "--out": out is not None,
+        "--suite": suite is not None,
+        "--resume": resume,
+        "--few-shot": few_shot is not None,
+        "--list": only_list,
+        "--check": only_check,
+        "--verify": only_verify,
+    }
+    _refuse_what_does_nothing([option for option, is_given in given.items() if is_given])
     if only_list:
         return list_cards(as_json)
     card = load_card(device)
     if only_check:
         return check_device(card, as_json)
     if only_verify:
-        return verify_table(card, as_json)
+        return verify_table(card, out, as_json)
     options = {"resolution": resolution, "width": width, "classes": classes, "batch": card.batch}
-    given = {key: value for key, value in options.items() if value is not None}
-    chosen = [spaces.load(name, **given) for name in space or ["proxyless"]]
-    devices = connect_all(card)
-    path = default_path(devices[0].setting)
-    if out is not None:
-        path = out if out.suffix == ".csv" else out / path.name
-    for one in chosen if suite is None else ():
-        if few_shot is None:
-            table = profile_space(card, devices, one, path, resume, as_json)
-        else:
+    known = {key: value for key, value in options.items() if value is not None}
+    chosen = [spaces.load(name, **known) for name in space or ["proxyless"]]
+    devices = reachable(card)
+    path = default_path(devices[0].setting, out)
+    if len(devices) > 1 and (suite is not None or few_shot is not None):
+        alone = "--suite" if suite is not None else "--few-shot"
+        notice(f"{alone} is not shared among devices: {devices[0].label} alone measures")
+    if suite is not None:
+        table = profile_suite(card, devices[0], path, resume, as_json)
+    elif few_shot is None:
+        table = profile_spaces(card, devices, chosen, path, resume, as_json)
+    else:
+        for one in chosen:
             table = few_shot_space(
                 card, devices[0], one, path, few_shot, source or (), resume, as_json
             )
-    if suite is not None:
-        table = profile_suite(card, devices[0], path, resume, as_json)
     intervals = [row.relative_ci95 for row in table.rows.values()]
     median_ci95 = float(np.median(intervals))
     within_asked = float(np.mean(np.array(intervals) <= card.measuring.ci95))
@@ -159,10 +180,19 @@ def profile_command(
     for said in _unsteady(table):
         print(folded(said))
     if table.transfers:
-        print(f"measure all of it when there is time: lat-profile --device {device}")
+        print(f"measure all of it when there is time: lat-profile --device {card.words}")
     print(f"table: {path}")
+    print(f"look at it: lat-report {setting.device if path.parent == user_folder() else path}")
     if path.parent != user_folder():
         print(f"use it: lat-search --target {path} ...")
+
+
+def _refuse_what_does_nothing(given: Sequence[str]) -> None:
+    """Raise `UsageError` where one of the options that are given has no use for another."""
+    for option in given:
+        for other in given:
+            if option in _APPLY and other not in (option, *_APPLY[option]):
+                raise UsageError(f"{other} does nothing beside {option}: leave one of them out")
 
 
 def _unsteady(table: LatencyTable) -> list[str]:

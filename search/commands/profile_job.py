@@ -3,8 +3,9 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from devices.journal import Journal
 from devices.measuring import measure
 from devices.profiling import profile
 from latency import machine
-from latency.errors import TableError
+from latency.errors import DeviceError, TableError
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
 from latency.table import LatencyTable
@@ -28,56 +29,84 @@ _ROUNDS = 20
 """How many times so many networks are drawn before a space is taken to have no others."""
 
 
-def profile_space(
+@dataclass(frozen=True)
+class Journals:
+    """What a run writes its bursts to: of the `own`, one a device. `absent`: those of a run before
+    on devices of the same card that are not measured on now."""
+
+    own: tuple[Journal, ...]
+    absent: tuple[Journal, ...]
+
+    def remove(self) -> None:
+        """Delete all of them: their numbers are in a table now."""
+        for journal in (*self.own, *self.absent):
+            journal.remove()
+
+
+def profile_spaces(
     card: DeviceCard,
     devices: Sequence[Device],
-    space: SearchSpace,
+    spaces: Sequence[SearchSpace],
     path: Path,
     resume: bool,
     quiet: bool,
 ) -> LatencyTable:
-    """Measure every operator of a space and a sample of its networks; write the table to `path`,
-    beside the rows that are there already. Returns the table as written."""
+    """Measure every operator of spaces and a sample of their networks; write the table to `path`
+    as each is done, beside the rows that are there already. Returns the table as written.
+
+    The journals stay until the last space is done, so that a run that is broken off in its midst
+    measures none of them again.
+    """
+    with ExitStack() as stack:
+        opened = []
+        for space in {space.tag: space for space in spaces}.values():
+            journals = stack.enter_context(journaled(devices, path, resume, space.tag))
+            opened.append(journals)
+            kept = keep(_profiled(card, devices, space, journals, quiet), path)
+        for journals in opened:
+            journals.remove()
+    return kept
+
+
+def _profiled(
+    card: DeviceCard, devices: Sequence[Device], space: SearchSpace, journals: Journals, quiet: bool
+) -> LatencyTable:
+    """The table of a space alone."""
     calibration, held_out = sample_networks(space)
-    with journaled(devices, path, resume) as journals, progress_bar(quiet) as bar:
-        table = profile(
+    with progress_bar(quiet) as bar:
+        return profile(
             devices,
             space.operators,
             calibration,
             held_out,
             space.tag,
             card.measuring,
-            journals,
+            journals.own,
             circumstances(card),
             following(bar),
+            absent=journals.absent,
         )
-        kept = keep(table, path)
-        for journal in journals:
-            journal.remove()
-    return kept
 
 
 @contextmanager
-def journaled(
-    devices: Sequence[Device], path: Path, resume: bool, kind: str = ""
-) -> Iterator[list[Journal]]:
-    """Journals of a `kind` beside the table `path`, one a device; an unfinished run's are gone on
+def journaled(devices: Sequence[Device], path: Path, resume: bool, what: str) -> Iterator[Journals]:
+    """Journals of `what` is measured, beside the table `path`; an unfinished run's are gone on
     with, or set aside with a notice. Raises `TableError` where the table is of another setting."""
     if path.exists():
         try:
             LatencyTable.load(path).require_setting(devices[0].setting)
         except TableError as error:
             raise TableError(f"{error}; write to another file: --out FILE.csv") from None
-    path = path.with_name(f"{path.stem}{kind}.csv")
+    own = [_journal_path(path, machine.slug(device.label), what) for device in devices]
+    named = _journal_path(Path(escape(path.name)), "*", what).name
+    absent = [found for found in sorted(path.parent.glob(named)) if found not in own]
     with ExitStack() as stack:
-        journals = [
-            stack.enter_context(Journal(journal, device.setting, resume))
-            for device, journal in zip(devices, _journal_paths(devices, path), strict=True)
-        ]
-        for journal in journals:
+        setting = devices[0].setting
+        opened = [stack.enter_context(Journal(name, setting, resume)) for name in (*own, *absent)]
+        for journal in opened:
             if journal.set_aside:
                 notice(f"an unfinished run is set aside as {journal.set_aside}; --resume goes on")
-        yield journals
+        yield Journals(tuple(opened[: len(own)]), tuple(opened[len(own) :]))
 
 
 def measure_missing(
@@ -88,14 +117,23 @@ def measure_missing(
     tag: str,
     lacking: Sequence[OpSpec],
 ) -> LatencyTable:
-    """The table with the operators that it lacks, written to `path`."""
+    """The table with the operators that it lacks, written to `path`. Raises `DeviceError` where
+    one could not be measured, after the others are written."""
     workloads = [Workload.of_op(op) for op in lacking]
-    with progress_bar() as bar:
-        measured = measure(device, workloads, card.measuring, on_progress=following(bar))
-    rows = {op: measured[op.key] for op in lacking}
-    calibration = table.calibrations[tag]
-    inside = {op: calibration.in_network_ms(op, row.median_ms) for op, row in rows.items()}
-    return keep(table.merge(replace(table, rows=rows, in_network_ms=inside)), path)
+    with journaled([device], path, True, f"{tag}.missing") as journals, progress_bar() as bar:
+        measured = measure(device, workloads, card.measuring, journals.own[0], following(bar))
+        rows = {op: measured.rows[op.key] for op in lacking if op.key in measured.rows}
+        calibration = table.calibrations[tag]
+        inside = {op: calibration.in_network_ms(op, row.median_ms) for op, row in rows.items()}
+        if rows:
+            table = keep(table.merge(replace(table, rows=rows, in_network_ms=inside)), path)
+        journals.remove()
+    for name, error in measured.failures.items():
+        raise DeviceError(
+            f"{len(measured.failures)} of {len(lacking)} operator(s) could not be measured; the "
+            f"first, {name}: {error}; what could be is in {path}"
+        )
+    return table
 
 
 def keep(table: LatencyTable, path: Path) -> LatencyTable:
@@ -122,11 +160,9 @@ def sample_networks(space: SearchSpace) -> tuple[list[NetworkSpec], list[Network
     return found[:share], found[share:]
 
 
-def _journal_paths(devices: Sequence[Device], path: Path) -> list[Path]:
-    """One file a device; where there are several, by the device's own name."""
-    if len(devices) == 1:
-        return [path.with_suffix(".journal")]
-    return [path.with_name(f"{path.stem}.{machine.slug(d.label)}.journal") for d in devices]
+def _journal_path(path: Path, device: str, what: str) -> Path:
+    """The journal of what is measured on a device, beside the table `path`."""
+    return path.with_name(f"{path.stem}.on-{device}.{machine.slug(what)}.journal")
 
 
 def circumstances(card: DeviceCard) -> dict[str, str]:

@@ -13,6 +13,7 @@ from latency.errors import LatError, UsageError
 from latency.table import LatencyTable
 from search import report
 from search.commands.console import notice, run
+from search.report.folders import FRONT, RESULT
 
 if TYPE_CHECKING:
     from search.report.page import Page
@@ -91,7 +92,7 @@ def _page(what: str, other: str | None) -> "Page":
 
 
 def _is_run(name: str) -> bool:
-    return Path(name).is_dir() or Path(name).name == "result.json"
+    return Path(name).is_dir() or Path(name).name in (RESULT, FRONT)
 
 
 def _folder(name: str) -> Path:

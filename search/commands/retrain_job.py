@@ -13,7 +13,7 @@ from search.budget import macs_of_one
 from search.checkpoint import Checkpoint
 from search.commands.console import progress_bar, version
 from search.commands.orders import TrainOrder, shared_training
-from search.commands.search_job import show_steps
+from search.commands.shown_steps import show_steps
 from search.compute import ON_CPU, Compute
 from search.confirmation import export
 from search.data import Dataset
@@ -82,7 +82,7 @@ def retrain(
     with progress_bar(quiet) as bar:
         path = folder / "checkpoint" / "retrain.pt"
         checkpoint = Checkpoint(path, words, may_change=RESUMABLE)
-        training.run(checkpoint, show_steps(bar, "training the network", quiet))
+        training.run(checkpoint, show_steps(bar, "training the network"))
     resolution = network.input_shape[0]
     trained = Trained(
         network=network.name,

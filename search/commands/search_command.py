@@ -1,10 +1,10 @@
 """`lat-search`: the network that meets a budget on a device."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,11 +19,15 @@ from search.commands.report_command import write_or_notice
 from search.commands.run_folder import run_folder
 from search.commands.target_names import known_targets
 from search.presets import known as known_settings
-from search.result import SearchResult
+from search.result import BudgetResult
+
+if TYPE_CHECKING:
+    from search.commands.front_job import Front
 
 
 @led
 def search_command(
+    context: typer.Context,
     target: Annotated[
         str | None,
         typer.Option(
@@ -55,8 +59,12 @@ def search_command(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; runs/... where not given.")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in --out.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace the run that is in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run that is in --out.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     settings_file: Annotated[
         str | None,
@@ -113,22 +121,34 @@ def search_command(
         typer.Option(help="So many networks from fastest to slowest, without training them."),
     ] = None,
     predicted: Annotated[
-        bool, typer.Option(help="Predict operators that the table lacks, do not measure them.")
+        bool,
+        typer.Option(
+            "--predicted", help="Predict operators that the table lacks, do not measure them."
+        ),
     ] = False,
     measure_as_you_go: Annotated[
-        bool, typer.Option(help="Measure during the search, the operators that matter most.")
+        bool,
+        typer.Option(
+            "--measure-as-you-go",
+            help="Measure during the search, the operators that matter most.",
+        ),
     ] = False,
     sigmas: Annotated[
-        float, typer.Option(min=0, help="Hold budgets for mean + so many standard deviations.")
+        float,
+        typer.Option(
+            min=0, metavar="<float>", help="Hold budgets for mean + so many standard deviations."
+        ),
     ] = 2.0,
     largest: Annotated[
-        bool, typer.Option(help="Also train and measure the space's largest network.")
+        bool,
+        typer.Option("--largest", help="Also train and measure the space's largest network."),
     ] = False,
     random_networks: Annotated[
         int,
         typer.Option(
             "--baselines",
             min=0,
+            metavar="<int>",
             help="Train and measure MobileNetV2 and the best of so many random networks at the "
             "same latency, too; 0 for none.",
         ),
@@ -159,6 +179,11 @@ def search_command(
       torchrun --nproc_per_node 4 --no-python lat-search --target gpu --budget 2ms
     """
     started = time.monotonic()
+    if retrained is not None:
+        others = context.params.keys() - _OF_RETRAINING
+        _refuse(context, others, "--retrain trains a network and searches nothing")
+    if pareto is not None:
+        _refuse(context, _OF_TRAINED, "--pareto trains no network that it finds")
     with extra("train"):
         from search.commands.baseline_job import baselines
         from search.commands.front_job import find_front
@@ -207,19 +232,53 @@ def search_command(
     supernet = trained / "checkpoint" / "search.pt" if trained else None
     compute = Compute.on(train_on, plan.settings, join())
     job = SearchJob(plan, dataset, seed, folder, supernet, compute)
+    certified: Sequence[BudgetResult]
     with run_folder(folder, resume, overwrite):
         if pareto is not None:
-            print_front(find_front(job, pareto, as_json), folder, as_json)
-            write_or_notice(folder)
-            return
-        compare = partial(baselines, count=random_networks)
-        result = job.run(started, as_json, largest, compare)
+            front = find_front(job, pareto, as_json)
+            certified, show = front.certified, partial(_print_front, front)
+        else:
+            compare = partial(baselines, count=random_networks)
+            result = job.run(started, as_json, largest, compare)
+            certified, show = result.budgets, partial(print_result, result)
         write_or_notice(folder)
     if plan.as_you_go:
         plan.as_you_go.tell()
     _tell_broken(dataset.broken)
-    print_result(result, folder, as_json)
-    _raise_if_over(result)
+    show(folder, as_json)
+    _raise_if_over(certified)
+
+
+def _print_front(front: "Front", folder: Path, as_json: bool) -> None:
+    print_front(front, folder, as_json)
+    if not as_json and front.networks[0]["measured_ms"] is None:
+        print("not measured: the device of this table is not at hand")
+
+
+_OF_RETRAINING = {
+    *("retrained", "target", "data", "resolution", "out", "resume", "overwrite", "seed"),
+    *("settings_file", "train_steps", "learning_rate", "batch_size", "norm_batch", "precision"),
+    *("train_on", "as_json", "verbose", "debug", "version"),
+}
+"""What a training without a search goes by, and a target, which may stand beside it."""
+_OF_TRAINED = {"largest", "random_networks"}
+"""What is for a search that trains what it finds."""
+
+
+def _refuse(context: typer.Context, names: Collection[str], why: str) -> None:
+    """`UsageError` for options of these parameters that were given."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in names and _is_given(context, parameter.name)
+    ]
+    if given:
+        raise UsageError(f"{why}: leave out {', '.join(given)}")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _tell_broken(broken: Mapping[str, str]) -> None:
@@ -243,9 +302,9 @@ def _default_folder(budget: Budget, space: str, pareto: int | None) -> Path:
     return Path("runs") / f"{target}-{space}-{what}"
 
 
-def _raise_if_over(result: SearchResult) -> None:
-    """`LatError` for the first budget that the network does not meet."""
-    for broken in (one for one in result.budgets if not one.meets):
+def _raise_if_over(certified: Sequence[BudgetResult]) -> None:
+    """`LatError` for the first budget that is not met."""
+    for broken in (one for one in certified if not one.meets):
         took = broken.measured_high or broken.predicted_high
         over = 100 * (took / broken.limit - 1)
         where = f"on {broken.name}" if broken.unit == "ms" else f"of {broken.name}"

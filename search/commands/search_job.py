@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +17,27 @@ from rich.progress import Progress
 
 from devices.card import DeviceCard
 from devices.device import Device
+from latency.errors import UsageError
 from latency.measurement import Measurement
 from latency.modules import NetworkModule
 from latency.network import NetworkSpec
 from latency.whole_file import write_whole
+from search.batches import network_at, space_at
 from search.budget import Budget, macs_of_one
 from search.checkpoint import Checkpoint, digest
 from search.commands.certificate import budget_results
-from search.commands.console import following, notice, progress_bar, version
+from search.commands.circumstances import run_facts
+from search.commands.console import following, progress_bar, version
 from search.commands.curves import Curves
 from search.commands.orders import SearchOrder, TrainOrder, shared_search, shared_training
 from search.commands.search_plan import SearchPlan
+from search.commands.shown_steps import show_steps
+from search.commands.size_shares import largest_share
 from search.compute import ON_CPU, Compute
 from search.confirmation import (
     Attempt,
     Choose,
+    MeasureNetwork,
     confirm,
     derive_confirmed,
     export,
@@ -52,7 +60,7 @@ _TRAININGS = 3
 _EVOLUTION = 5
 """Stream of random numbers of the evolution."""
 
-Compare = Callable[["SearchJob", Attempt, Progress, bool], list[dict[str, Any]]]
+Compare = Callable[["SearchJob", Attempt, Progress], list[dict[str, Any]]]
 """From a job and what it found to rows of networks to compare it with."""
 
 
@@ -74,7 +82,7 @@ class SearchJob:
         compute: Compute = ON_CPU,
     ) -> None:
         self.goals, self.sizes, self.memory = plan.goals, plan.sizes, plan.memory
-        self.space, self.as_you_go = plan.space, plan.as_you_go
+        self.space, self.as_you_go, self.sigmas = plan.space, plan.as_you_go, plan.sigmas
         self.data, self.settings, self.seed = data, plan.settings, seed
         self.folder, self.trained, self.compute = folder, trained, compute
 
@@ -83,19 +91,24 @@ class SearchJob:
         """Those of the goals, by what is known of their costs now, and of the sizes."""
         return (*(goal.budget for goal in self.goals), *self.sizes)
 
+    @property
+    def batch(self) -> int:
+        """The largest that a target computes at once."""
+        return max(goal.target.batch for goal in self.goals)
+
     def run(
         self, started: float, quiet: bool, with_largest: bool, compare: Compare
     ) -> SearchResult:
         """Search, derive, train, export and measure. `started`: on the monotonic clock.
         `compare`: trains and measures networks to compare the one found with."""
         with progress_bar(quiet) as bar:
-            search = self.search(bar, quiet)
+            search = self.search(bar)
             utility = search.supernet.log_probabilities.detach().double().cpu().numpy()
             choose = self._chooser(search, utility)
-            attempts, training, measured = self._derive_and_train(choose, bar, quiet)
+            attempts, training, measured = self._derive_and_train(choose, bar)
             chosen = attempts[-1]
-            largest = self._largest(bar, quiet) if with_largest else None
-            baselines = compare(self, chosen, bar, quiet)
+            largest = self._largest(bar) if with_largest else None
+            baselines = compare(self, chosen, bar)
         results = budget_results(self.goals, self.sizes, self.memory, chosen, measured)
         first = results[0]
         result = SearchResult(
@@ -129,23 +142,47 @@ class SearchJob:
             command=[Path(sys.argv[0]).name, *sys.argv[1:]],
             largest=largest,
             baselines=baselines,
+            **run_facts(self.goals, self.space, self.compute, chosen.network),
         )
         write_whole(self.folder / "network.json", chosen.network.to_json())
         result.save(self.folder / "result.json")
         return result
 
-    def search(self, bar: Progress, quiet: bool) -> SupernetTraining:
+    def search(self, bar: Progress) -> SupernetTraining:
         """Train the supernet and its architecture, or take over those of a trained run. What was
-        measured meanwhile counts from then on."""
+        measured meanwhile, or is then by the probabilities taken over, counts from then on."""
         if self.trained is not None:
             training = self._order().training(self.data, self.compute)
-            training.take_over(Checkpoint(self.trained, self._own()).load_of("space", "data"))
-            return training
+            training.take_over(self._state_of(self.trained))
+            if self.as_you_go is not None:
+                self.as_you_go.settle(training.supernet.probabilities.detach())
+        else:
+            training = self._trained_anew(bar)
+        if self.as_you_go is not None:
+            first, *others = self.goals
+            self.goals = (self.as_you_go.revised(first), *others)
+        return training
+
+    def _state_of(self, trained: Path) -> dict[str, Any]:
+        """The state of a trained run of the same space and data."""
+        try:
+            return Checkpoint(trained, self._own()).load_of("space", "data")
+        except UsageError as error:
+            if not trained.exists():
+                raise
+            said = str(error).partition(";")[0]
+            raise UsageError(
+                f"{said}; a supernet serves the same --data, --space, --resolution and --width, "
+                "and the same memory budget, which takes candidates out of the space"
+            ) from None
+
+    def _trained_anew(self, bar: Progress) -> SupernetTraining:
+        """The training of a supernet, from its last checkpoint to its end."""
         self._keep_limits()
         training = shared_search(self._order(), self.data, self.compute)
         training.revise = self.as_you_go
         limits = {budget.name: budget.limit for budget in self.budgets}
-        show = show_steps(bar, "searching", quiet, limits)
+        show = show_steps(bar, "searching", limits)
         curves = Curves(self.folder / "tensorboard", limits)
 
         def on_step(report: StepReport) -> None:
@@ -153,9 +190,6 @@ class SearchJob:
             curves(report)
 
         training.run(self._checkpoint("search"), on_step)
-        if self.as_you_go is not None:
-            first, *others = self.goals
-            self.goals = (self.as_you_go.revised(first), *others)
         return training
 
     def _order(self) -> SearchOrder:
@@ -199,7 +233,7 @@ class SearchJob:
         return MostProbable(utility, costs, band=1.0)
 
     def _derive_and_train(
-        self, choose: Choose, bar: Progress, quiet: bool
+        self, choose: Choose, bar: Progress
     ) -> tuple[list[Attempt], NetworkTraining, dict[str, Measurement]]:
         """Derive a network that meets the budgets, train it, and measure what is deployed. Where
         that proves over budget, correct the latency models and start over, a few times at most.
@@ -208,7 +242,7 @@ class SearchJob:
         for number in range(_TRAININGS):
             attempts += self._derive(choose, attempts[-1:], number, bar)
             chosen = attempts[-1]
-            training = self.train(chosen, bar, quiet)
+            training = self.train(chosen, bar)
             onnx_model = export(chosen.network, training.module)
             write_whole(self.folder / "model.onnx", onnx_model)
             measured = self._measure_trained(chosen.network, training.module, bar, keep=True)
@@ -229,31 +263,40 @@ class SearchJob:
         self, choose: Choose, before: Sequence[Attempt], number: int, bar: Progress
     ) -> Sequence[Attempt]:
         """Derive a network, measured as often as it takes where devices are at hand. What a
-        broken-off run found out already is taken from the folder."""
-        path = self.folder / "checkpoint" / f"derived-{number}.json"
-        if path.exists():
-            return [self._attempt(saved) for saved in json.loads(path.read_text())]
+        broken-off run found out already, by the same costs, is taken from the folder."""
+        checkpoint, costs = self._checkpoint(f"derived-{number}"), self._costs()
+        kept = checkpoint.load()
+        if kept is not None and kept["costs"] == costs:
+            return [self._attempt(saved) for saved in json.loads(kept["attempts"])]
         at_hand = self._at_hand()
         show = following(bar, "measuring what was derived", visible=bool(at_hand))
         measures = {
-            budget.name: measure_on(device, card.measuring, show)
+            budget.name: _at_batch(measure_on(device, card.measuring, show), card.batch)
             for budget, device, card in at_hand
         }
         corrections = before[-1].corrections if before else None
         attempts = derive_confirmed(self.space, choose, self.budgets, measures, corrections)
-        write_whole(path, json.dumps([_as_dict(attempt) for attempt in attempts]))
+        saved = json.dumps([_as_dict(attempt) for attempt in attempts])
+        checkpoint.save({"costs": costs, "attempts": saved})
         return attempts
+
+    def _costs(self) -> str:
+        """What tells costs and limits that networks were derived by apart from others."""
+        return digest(
+            f"{budget.name} {budget.limit} {budget.costs.fixed_ms} {budget.costs.matrix.tolist()}"
+            for budget in self.budgets
+        )
 
     def _attempt(self, saved: dict[str, Any]) -> Attempt:
         choices = tuple(saved["choices"])
         measured = {name: Measurement(**row) for name, row in saved["measured"].items()}
         return Attempt(choices, self.space.network(choices), saved["predicted"], measured)
 
-    def train(self, attempt: Attempt, bar: Progress, quiet: bool) -> NetworkTraining:
+    def train(self, attempt: Attempt, bar: Progress) -> NetworkTraining:
         """Train a network of the space from scratch."""
         training = self._training(attempt.network)
         phase = f"train-{self.space.label(attempt.choices)}"
-        training.run(self._checkpoint(phase), show_steps(bar, "training the network", quiet))
+        training.run(self._checkpoint(phase), show_steps(bar, "training the network"))
         return training
 
     def _measure_trained(
@@ -264,42 +307,58 @@ class SearchJob:
         measured = {}
         at_hand = self._at_hand()
         show = following(bar, "measuring what was trained", visible=bool(at_hand))
+        written: set[str] = set()
         for budget, device, card in at_hand:
-            model = device.build(network, module.folded)
-            if keep:
+            own = network_at(network, card.batch)
+            model = device.build(own, module.folded)
+            if keep and device.suffix not in written:  # of two targets' files, the first one's
                 write_whole((self.folder / "model").with_suffix(device.suffix), model)
+                written.add(device.suffix)
             limit = budget.limit if keep else math.inf
-            measured[budget.name] = confirm(device, network, model, limit, card.measuring, show)
+            measured[budget.name] = confirm(device, own, model, limit, card.measuring, show)
         return measured
 
-    def _largest(self, bar: Progress, quiet: bool) -> dict[str, Any]:
+    def _largest(self, bar: Progress) -> dict[str, Any]:
         """The space's largest network, trained and measured like the one found."""
         choices = self.space.largest
         network = self.space.network(choices)
         attempt = Attempt(choices, network, predictions(self.budgets, choices))
-        return self.trained_and_measured("largest", network, attempt, bar, quiet)
+        return self.trained_and_measured("largest", network, attempt, bar)
 
     def trained_and_measured(
-        self, name: str, network: NetworkSpec, attempt: Attempt | None, bar: Progress, quiet: bool
+        self, name: str, network: NetworkSpec, attempt: Attempt | None, bar: Progress
     ) -> dict[str, Any]:
         """A network to compare with, trained and measured like the one found. `attempt`: what is
-        known of it, where it is one of the space."""
+        known of it, where it is one of the space. `meets`: whether it is within all budgets."""
         training = self._training(network)
         own = digest(op.key for op in network.ops)  # the name may mean another one when resumed
         checkpoint = self._checkpoint(f"{name.lower().replace(' ', '-')}-{own}")
-        training.run(checkpoint, show_steps(bar, f"training: {name}", quiet))
+        training.run(checkpoint, show_steps(bar, f"training: {name}"))
         first = self.budgets[0].name
-        measured = self._measure_trained(network, training.module, bar).get(first)
+        rows = self._measure_trained(network, training.module, bar)
+        measured = rows.get(first)
         return {
             "name": name,
             "choices": list(attempt.choices) if attempt else None,
             "predicted_ms": attempt.predicted[first] if attempt else None,
             "measured_ms": measured.median_ms if measured else None,
+            "meets": self._is_within(network, attempt, rows),
             "valid_accuracy": self._accuracy(training, self.data.valid),
             "test_accuracy": self._accuracy(training, self.data.test),
             "macs": macs_of_one(network),
             "params": network.params,
         }
+
+    def _is_within(
+        self, network: NetworkSpec, attempt: Attempt | None, measured: Mapping[str, Measurement]
+    ) -> bool:
+        """Whether a network is within the budgets, as measured or else as predicted, as far as
+        either is known."""
+        taken = {**attempt.predicted} if attempt else {}
+        taken |= {name: row.high_ms for name, row in measured.items()}
+        known = [budget for budget in self.budgets if budget.name in taken]
+        size = largest_share(network, self.sizes, self.memory, self.batch)
+        return size <= 1 and all(taken[budget.name] <= budget.limit for budget in known)
 
     def _accuracy(self, training: NetworkTraining, split: Split) -> float:
         return accuracy(training.module, split, self.space.resolution, self.settings.workers)
@@ -311,8 +370,18 @@ class SearchJob:
             "space": f"{self.space.tag} of candidates {_candidates(self.space)}",
             "data": self.data.name,
             "seed": self.seed,
+            "sigmas": self.sigmas,
+            "from": self._taken_over,
             **self.settings.as_dict,
         }
+
+    @cached_property
+    def _taken_over(self) -> str | None:
+        """What tells a supernet that is taken over apart from others; None where none is."""
+        if self.trained is None or not self.trained.exists():
+            return None
+        with self.trained.open("rb") as file:
+            return file_digest(file, blake2b).hexdigest()[:8]
 
     def _checkpoint(self, phase: str) -> Checkpoint:
         path = self.folder / "checkpoint" / f"{phase}.pt"
@@ -322,9 +391,14 @@ class SearchJob:
 def _candidates(space: SearchSpace) -> str:
     """What tells the operators of a space apart from those of another of its name, whose supernet
     has other weights; targets of different batches share one."""
-    keys = {op: replace(op, batch=1).key for op in space.operators}
-    blocks = (" ".join(keys[op] if op else "skip" for op in block) for block in space.blocks)
-    return digest([*(keys[op] for op in space.fixed), *blocks])
+    space = space_at(space, 1)
+    blocks = (" ".join(op.key if op else "skip" for op in block) for block in space.blocks)
+    return digest([*(op.key for op in space.fixed), *blocks])
+
+
+def _at_batch(measure: MeasureNetwork, batch: int) -> MeasureNetwork:
+    """What measures networks at a target's batch, whichever they are written for."""
+    return lambda network: measure(network_at(network, batch))
 
 
 def _as_dict(attempt: Attempt) -> dict[str, Any]:
@@ -333,28 +407,3 @@ def _as_dict(attempt: Attempt) -> dict[str, Any]:
         "predicted": dict(attempt.predicted),
         "measured": {name: asdict(row) for name, row in attempt.measured.items()},
     }
-
-
-def show_steps(
-    bar: Progress, doing: str, quiet: bool, limits: Mapping[str, float] | None = None
-) -> Callable[[StepReport], None]:
-    """Show steps as a bar on a terminal, and as a line now and then where there is none. Of a
-    search with `limits` by their names: the loss, the expected costs as shares of these, their
-    multipliers, and the entropy."""
-    task = bar.add_task(doing, total=None)
-    said = ""
-
-    def show(report: StepReport) -> None:
-        nonlocal said
-        if limits and report.expected and report.multipliers and report.entropy is not None:
-            shares = " ".join(
-                f"{Path(name).stem} {value / limits[name]:.0%} x{report.multipliers[name]:.2f}"
-                for name, value in report.expected.items()
-            )
-            said = f" {shares} entropy {report.entropy:.2f}"
-        line = f"{doing}: loss {report.train_loss:.2f}{said}"
-        bar.update(task, description=line, completed=report.step, total=report.total_steps)
-        if bar.disable and not quiet and report.step % max(1, report.total_steps // 10) == 0:
-            notice(f"{line}: step {report.step} of {report.total_steps}")
-
-    return show

@@ -6,11 +6,12 @@ from typing import Any
 
 from latency.errors import UsageError
 from search import spaces
+from search.batches import space_at
 from search.budget import SIZES, AskedBudget, Budget, check_together, within_memory
 from search.commands.as_you_go import AsYouGo
 from search.commands.console import notice
 from search.commands.goals import Goal, goal_of, memory_limit, size_budgets
-from search.commands.targets import Target, resolve
+from search.commands.targets import resolve
 from search.data import Dataset
 from search.hardware import HardwareTerm
 from search.presets import load_settings
@@ -39,8 +40,9 @@ class Asked:
 @dataclass(frozen=True)
 class SearchPlan:
     """A search's targets with their budgets, the first of which it makes use of; budgets of sizes;
-    the space, what measures during the search, if anything does, and the bytes that activations may
-    take, where that is limited: the space has no candidate that takes more."""
+    the space, for the first target's batch, what measures during the search, if anything does, and
+    the bytes that activations may take, where that is limited: the space has no candidate that
+    takes more. `sigmas`: see `Asked`."""
 
     goals: tuple[Goal, ...]
     sizes: tuple[Budget, ...]
@@ -48,6 +50,7 @@ class SearchPlan:
     settings: SearchSettings
     as_you_go: AsYouGo | None = None
     memory: float | None = None
+    sigmas: float = 2.0
 
     @classmethod
     def of(cls, asked: Asked, data: Dataset, quiet: bool = False) -> "SearchPlan":
@@ -55,19 +58,23 @@ class SearchPlan:
         are measured. Raises `LatError` for what cannot be."""
         names = [one.name for one in asked.budgets if one.name and one.name not in SIZES]
         targets = {name: resolve(name) for name in names}
-        space = _space(asked, targets, data.classes)
+        widest = _space(asked, max(target.batch for target in targets.values()), data.classes)
+        own = {name: space_at(widest, target.batch) for name, target in targets.items()}
+        space = own[names[0]]
         settings = settings_for(asked.settings, space.name, space.resolution, data, asked.choices)
         as_you_go = AsYouGo(targets[names[0]], space, asked.sigmas) if asked.as_you_go else None
+        words = asked.sigmas, asked.predicted, quiet
         goals = [
             as_you_go.goal(one)
             if as_you_go and one.name == names[0]
-            else goal_of(targets[one.name], space, one, asked.sigmas, asked.predicted, quiet)
+            else goal_of(targets[one.name], own[one.name], one, *words)
             for one in asked.budgets
             if one.name in targets
         ]
         sizes = size_budgets(space, asked.budgets)
         memory = memory_limit(asked.budgets)
-        return cls(tuple(goals), tuple(sizes), space, settings, as_you_go, memory)
+        rest = as_you_go, memory, asked.sigmas
+        return cls(tuple(goals), tuple(sizes), space, settings, *rest)
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -87,11 +94,15 @@ def settings_for(
     name: str | None, space: str, resolution: int, data: Dataset, words: Mapping[str, Any]
 ) -> SearchSettings:
     """The settings of this name, or the usual ones of a space; with what the user chose besides.
-    Tells of a batch size that makes epochs of a file more or fewer."""
+    Tells of a batch size that makes epochs of a file more or fewer. Raises `UsageError` for words
+    that mean nothing to the strategy."""
     if name is None:
-        return preset(space, resolution).with_choices(**words)
+        settings = preset(space, resolution).with_choices(**words)
+        _require_of_use(settings.strategy, words)
+        return settings
     images, size = len(data.train), words.get("batch_size")
     settings = load_settings(name, images).with_choices(**words)
+    _require_of_use(settings.strategy, words)
     if size is None:
         return settings
     steps, train_steps = _steps(load_settings(name, images, size).with_choices(**words))
@@ -103,17 +114,30 @@ def settings_for(
     return settings
 
 
+_STRATEGIES = {
+    "binarisation": ("proxyless-g",),
+    "reward": ("proxyless-r",),
+    "penalty": ("proxyless-g", "proxyless-r"),
+}
+"""The strategies that a setting is of."""
+
+
+def _require_of_use(strategy: str, words: Mapping[str, Any]) -> None:
+    for name, strategies in _STRATEGIES.items():
+        if words.get(name) is not None and strategy not in strategies:
+            raise UsageError(
+                f"--{name} {words[name]}: the strategy {strategy} has none; it is of --strategy "
+                f"{' and '.join(strategies)}"
+            )
+
+
 def _steps(settings: SearchSettings) -> tuple[int, int]:
     """Of the search, and of the training of what it finds."""
     return settings.warmup_steps + settings.search_steps, settings.train_steps
 
 
-def _space(asked: Asked, targets: Mapping[str, Target], classes: int) -> SearchSpace:
-    """The space that is searched, for the targets' batch and within the memory budget."""
-    batches = {name: target.batch for name, target in targets.items()}
-    if len(set(batches.values())) > 1:
-        raise UsageError(f"the targets compute batches of different sizes: {batches}")
-    batch = next(iter(batches.values()))
+def _space(asked: Asked, batch: int, classes: int) -> SearchSpace:
+    """The space that is searched, for a batch and within the memory budget."""
     options: dict[str, Any] = {"width": asked.width, "classes": classes, "batch": batch}
     if asked.resolution is not None:
         options["resolution"] = asked.resolution

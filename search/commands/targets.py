@@ -8,12 +8,13 @@ from devices.card import DeviceCard, load_card
 from devices.card_names import known_cards
 from devices.connection import connect_all
 from devices.device import Device
+from devices.fleet import within_reach
 from latency.errors import CoverageError, DeviceError, LatError, unknown_name
 from latency.formats import Setting
 from latency.library import find_table, shipped_folder, tables_of, user_folder
 from latency.table import LatencyTable
 from search.commands.console import notice
-from search.commands.profile_job import measure_missing, profile_space
+from search.commands.profile_job import measure_missing, profile_spaces
 from search.commands.target_names import is_card, is_table, known_targets
 from search.space import SearchSpace
 
@@ -82,7 +83,7 @@ def _of_table(name: str) -> Target:
 
 def _of_card(name: str, card: DeviceCard) -> Target:
     try:
-        devices = connect_all(card)
+        devices = reachable(card)
         setting = devices[0].setting
     except LatError as unreachable:
         path = next(tables_of(card.name), None)
@@ -111,9 +112,21 @@ def _table_of(setting: Setting) -> LatencyTable | None:
     return known
 
 
-def default_path(setting: Setting) -> Path:
-    """Where a device's table goes: named by its setting, in the user's data folder."""
-    return user_folder() / f"{setting.stem}.csv"
+def default_path(setting: Setting, out: Path | None = None) -> Path:
+    """Where a device's table goes: to the CSV file `out`, or named by its setting into the folder
+    `out`; into the user's data folder where neither is given."""
+    if out is not None and out.suffix == ".csv":
+        return out
+    return (user_folder() if out is None else out) / f"{setting.stem}.csv"
+
+
+def reachable(card: DeviceCard) -> tuple[Device, ...]:
+    """The devices of a card that answer; a notice names each other one. Raises `DeviceError` where
+    none does, and as `connect_all`."""
+    found, lost = within_reach(connect_all(card))
+    for label, error in lost.items():
+        notice(f"{label} cannot be reached ({error}): going on without it")
+    return found
 
 
 def _devices_of(table: LatencyTable) -> tuple[DeviceCard | None, tuple[Device, ...]]:
@@ -122,7 +135,7 @@ def _devices_of(table: LatencyTable) -> tuple[DeviceCard | None, tuple[Device, .
         return None, ()
     card = load_card(table.setting.device)
     try:
-        devices = connect_all(card)
+        devices = reachable(card)
         is_same = devices[0].setting.identity == table.setting.identity
     except LatError:
         return None, ()
@@ -153,6 +166,6 @@ def covered(target: Target, space: SearchSpace, quiet: bool) -> LatencyTable:
     device, card = target.at_hand
     if target.table is None or space.tag not in target.table.calibrations:
         notice(f"no measurements of {space.tag} on {target.name} yet: profiling it first")
-        return profile_space(card, target.devices, space, target.path, True, quiet)
+        return profile_spaces(card, target.devices, [space], target.path, True, quiet)
     notice(f"{target.table.source} lacks {len(lacking)} operator(s) of {space.tag}: measuring")
     return measure_missing(target.table, card, device, target.path, space.tag, lacking)

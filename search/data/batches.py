@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from latency.errors import LatError
+from latency.errors import LatError, UsageError
 from search.data.dataset import Batch, Index, Split, note_broken
 
 Part = tuple[int, int]
@@ -26,16 +26,28 @@ def draw_batch(
     seed: tuple[int, ...],
     resolution: int,
     part: Part = WHOLE,
+    augment: bool = True,
 ) -> Batch:
-    """Batch number `step` of an endless series of shuffled epochs, augmented.
+    """Batch number `step` of an endless series of shuffled epochs, augmented, or else as images
+    are evaluated. A batch larger than the split is cut to what falls into equal parts of it.
 
-    A pure function of its arguments, so that a resumed run sees what an unbroken one does.
+    A pure function of its arguments, so that a resumed run sees what an unbroken one does. Raises
+    `UsageError` for fewer images than parts.
     """
-    size = min(size, len(split))
+    size = _in_equal_parts(min(size, len(split)), part[1])
     epoch, position = divmod(step, len(split) // size)
     places = np.array_split(np.arange(size), part[1])[part[0]]
     index = _order((*seed, epoch), len(split))[position * size + places]
+    if not augment:
+        return split.plain(index, resolution)
     return split.augmented(index, places, (*seed, epoch, position), resolution)
+
+
+def _in_equal_parts(images: int, parts: int) -> int:
+    """As many of the images as fall into equal parts."""
+    if images < parts:
+        raise UsageError(f"{images} images for {parts} processes: start fewer, or give more images")
+    return images - images % parts
 
 
 @lru_cache(maxsize=4)
@@ -45,7 +57,8 @@ def _order(seed: tuple[int, ...], count: int) -> Index:
 
 
 class BatchStream:
-    """`draw_batch` for steps that go up by `every`, read ahead by worker processes.
+    """`draw_batch` for steps that go up by `every`, read ahead by worker processes. Raises its
+    errors.
 
     `workers`: how many; none for data in memory. With a GPU, batches lie in pinned memory, so that
     they are copied while it computes.
@@ -60,8 +73,10 @@ class BatchStream:
         workers: int = 0,
         every: int = 1,
         part: Part = WHOLE,
+        augment: bool = True,
     ) -> None:
-        self._batches = _Drawn(split, size, seed, resolution, part)
+        size = _in_equal_parts(min(size, len(split)), part[1])
+        self._batches = _Drawn(split, size, seed, resolution, part, augment)
         self._workers, self._every = workers, every
         self._coming: Iterator[Batch] | None = None
         self._next: int | None = None
@@ -110,14 +125,20 @@ class _Drawn(TorchDataset[Made]):
     """Batches to train on, by the number of their step."""
 
     def __init__(
-        self, split: Split, size: int, seed: tuple[int, ...], resolution: int, part: Part
+        self,
+        split: Split,
+        size: int,
+        seed: tuple[int, ...],
+        resolution: int,
+        part: Part,
+        augment: bool,
     ) -> None:
         self.split = split
-        self._words = size, seed, resolution, part
+        self._words = size, seed, resolution, part, augment
 
     def __getitem__(self, step: int) -> Made:
-        size, seed, resolution, part = self._words
-        batch = draw_batch(self.split, size, step, seed, resolution, part)
+        size, seed, resolution, part, augment = self._words
+        batch = draw_batch(self.split, size, step, seed, resolution, part, augment)
         return batch, dict(self.split.broken)
 
 

@@ -49,6 +49,9 @@ class CifarImages:
     def evaluated(self, index: Index, resolution: int) -> Batch:
         return _batch(_normalised(self.images[index]), self.labels[index], resolution)
 
+    def plain(self, index: Index, resolution: int) -> Batch:
+        return self.evaluated(index, resolution)
+
 
 def cifar10(folder: Path) -> Dataset:
     """The data set in a folder of `data_batch_1.bin` to `_5` and `test_batch.bin`, 5,000 training

@@ -46,10 +46,15 @@ class Split(Protocol):
         broken."""
         ...
 
+    def plain(self, index: Index, resolution: int) -> Batch:
+        """The same, with others in place of those that are broken: as many images as asked for."""
+        ...
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """`train` trains weights, `valid` the architecture; `test` is seen by neither."""
+    """`train` trains weights, `valid` the architecture; `test` is seen by neither. `name` tells the
+    data set apart from others."""
 
     name: str
     classes: int

@@ -38,6 +38,9 @@ class ShiftedImages:
         shifts = torch.zeros(len(index), 2)
         return _resample(self.images[chosen], resolution, shifts), self.labels[chosen]
 
+    def plain(self, index: Index, resolution: int) -> Batch:
+        return self.evaluated(index, resolution)
+
 
 def digits() -> Dataset:
     """scikit-learn's 1797 handwritten digits of 8x8 pixels, as three equal colour channels.

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ that is not ten times as large, a tenth."""
 class ImageFiles:
     """Image files and their labels, int64 (samples,), read when asked for.
 
-    In training the next one of the split takes the place of a file that cannot be read, with its
+    In batches the next one of the split takes the place of a file that cannot be read, with its
     own label; in an evaluation it is left out. `broken`: those files, and why.
     """
 
@@ -56,6 +57,11 @@ class ImageFiles:
         whole = [(centred(image, resolution), label) for image, label in read if image]
         return _batch([image for image, _ in whole], [label for _, label in whole], resolution)
 
+    def plain(self, index: Index, resolution: int) -> Batch:
+        whole = [self._next_whole(number, resolution) for number in index.tolist()]
+        images = [centred(image, resolution) for image, _ in whole]
+        return _batch(images, [label for _, label in whole], resolution)
+
     def _next_whole(self, number: int, resolution: int) -> tuple[Image.Image, int]:
         """Image and label of this number, or of the next one that can be read."""
         for turn in range(len(self)):
@@ -74,7 +80,8 @@ class ImageFiles:
 
 
 def image_folder(folder: Path) -> Dataset:
-    """The data set in a folder with `train` and `val`, each with a folder of images a class.
+    """The data set in a folder with `train` and `val`, each with a folder of images a class. Its
+    name is the folder's, and a few letters for the classes and how many images each has.
 
     Raises `UsageError` where they lack, or differ in their classes.
     """
@@ -92,8 +99,14 @@ def image_folder(folder: Path) -> Dataset:
             f"{folder / 'train'}: one image a class, and none to hold out for the architecture; "
             "two or more are wanted"
         )
-    name = folder.resolve().name
+    name = f"{folder.resolve().name}-{_digest(train_paths, test_paths)}"
     return Dataset(name, len(train_paths), _part(train, kept), _part(train, valid), test)
+
+
+def _digest(*parts: dict[str, list[str]]) -> str:
+    """A few letters that stand for the names of classes and their numbers of images."""
+    words = "\n".join(f"{name}/{len(files)}" for part in parts for name, files in part.items())
+    return blake2b(words.encode(), digest_size=4).hexdigest()
 
 
 def _lacking(classes: dict[str, list[str]], others: dict[str, list[str]]) -> str:

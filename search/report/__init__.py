@@ -26,12 +26,13 @@ def write_report(folder: Path) -> Path:
 def run_page(folder: Path) -> "Page":
     """The report of the search in `folder`, or of the front where that is all there is."""
     _require_plotly()
-    from search.report.front_report import FRONT, front_page
+    from search.report.folders import is_front
+    from search.report.front_report import SavedFront, front_page
     from search.report.run_report import run_page as page_of
-    from search.report.saved_run import RESULT, SavedRun
+    from search.report.saved_run import SavedRun
 
-    if (folder / FRONT).exists() and not (folder / RESULT).exists():
-        return front_page(folder)
+    if is_front(folder):
+        return front_page(SavedFront.load(folder))
     return page_of(SavedRun.load(folder))
 
 
@@ -44,11 +45,15 @@ def table_page(table: "LatencyTable") -> "Page":
 
 
 def runs_page(a: Path, b: Path) -> "Page":
-    """The searches in two folders side by side."""
+    """The searches in two folders side by side, or the fronts where these are all there is."""
     _require_plotly()
     from search.report.comparison_report import runs_page as page_of
+    from search.report.folders import is_front
+    from search.report.front_report import SavedFront, fronts_page
     from search.report.saved_run import SavedRun
 
+    if is_front(a) and is_front(b):
+        return fronts_page(SavedFront.load(a), SavedFront.load(b))
     return page_of(SavedRun.load(a), SavedRun.load(b))
 
 

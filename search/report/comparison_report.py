@@ -11,11 +11,13 @@ from latency.units import format_ms
 from search.report.blocks import blocks_figure
 from search.report.look import BLUE, GREY, ORANGE, RED, faded, log_axis, styled
 from search.report.page import Grid, Page, Part, Picture, Section, Words
-from search.report.run_figures import curves_figure
+from search.report.run_figures import budgets_figure, curves_figure
 from search.report.run_report import drawing, summary
 from search.report.saved_run import SavedRun
 
 _MOST_ROWS = 25
+_ROOM = 1.2
+"""Above and below the ratios, as a factor; intervals that reach beyond are cut off."""
 
 
 def tables_page(a: LatencyTable, b: LatencyTable) -> Page:
@@ -46,8 +48,8 @@ def _operators(found: TableDifference) -> Iterator[Part]:
         return
     yield Picture(
         "ratios",
-        "How many times as long each common operator takes in B as in A, with 95 % intervals, "
-        "against its latency in A.",
+        "How many times as long each common operator takes in B as in A, with 95 % intervals, cut "
+        "off at the figure's edges, against its latency in A.",
         _ratio_figure(found),
     )
     ranked = sorted(found.common, key=lambda one: (not one.significant, -abs(math.log(one.ratio))))
@@ -79,7 +81,9 @@ def _ratio_figure(found: TableDifference) -> go.Figure:
     figure.add_hline(found.median_ratio, line={"color": ORANGE, "width": 2, "dash": "dash"})
     styled(figure, 440)
     figure.update_xaxes(log_axis((one.a_ms for one in found.common), "in A, ms"))
-    return figure.update_yaxes(log_axis((one.ratio for one in found.common), "B / A"))
+    ratios = [found.median_ratio, 1.0, *(one.ratio for one in found.common)]
+    ends = min(ratios) / _ROOM, max(ratios) * _ROOM
+    return figure.update_yaxes(log_axis(ends, "B / A"), range=[math.log10(end) for end in ends])
 
 
 def _ratios(mine: Sequence[OpDifference], name: str, colour: str) -> go.Scatter:
@@ -119,7 +123,15 @@ def runs_page(a: SavedRun, b: SavedRun) -> Page:
     """Two searches side by side."""
     runs = {"A": a, "B": b}
     networks = blocks_figure([drawing(run, name) for name, run in runs.items()])
-    parts: list[Part] = [Picture("network", "The networks found, block by block.", networks)]
+    parts: list[Part] = [
+        Picture("network", "The networks found, block by block.", networks),
+        Picture(
+            "budget",
+            "Red: the budgets; what the latency models predict of the networks, and what was "
+            "measured, with 95 % intervals.",
+            budgets_figure(runs),
+        ),
+    ]
     if (curves := curves_figure(runs)) is not None:
         parts.append(Picture("curves", f"A: {a.title}; B: {b.title}.", curves))
     grids: list[Part] = [_side_by_side(a, b), _different_words(a, b)]

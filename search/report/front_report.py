@@ -1,41 +1,107 @@
-"""The report of a front: networks from fastest to slowest, out of one supernet."""
+"""The report of a front, networks from fastest to slowest out of one supernet, and of two."""
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from latency.errors import SpecError
 from latency.network import NetworkSpec
 from latency.units import format_ms
-from search.report.blocks import Drawing, drawn
-from search.report.page import Grid, Page, Section
-from search.report.rivals import rival_parts, took
+from search.report.blocks import Drawing, blocks_figure, drawn
+from search.report.folders import FRONT
+from search.report.page import Grid, Page, Picture, Section
+from search.report.rivals import fronts_figure, rival_parts, rival_rows, took
 
-FRONT = "pareto.json"
+
+@dataclass(frozen=True)
+class SavedFront:
+    """`told` is pareto.json as it stands; `networks`, at least one, are from the fastest on, and
+    `drawings` are theirs."""
+
+    folder: Path
+    told: Mapping[str, Any]
+    networks: Sequence[Mapping[str, Any]]
+    drawings: Sequence[Drawing]
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the front in a folder; `SpecError` where its files are broken or it has no
+        networks."""
+        path = folder / FRONT
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            networks = sorted(told["networks"], key=took)
+            drawings = [_drawn(folder, one) for one in networks]
+            front = cls(folder, told, networks, drawings)
+            _ = front.facts
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise SpecError(f"{path}: not a front of lat-search: {error!r}") from None
+        if not networks:
+            raise SpecError(
+                f"{path}: the front has no networks; search for some: lat-search --pareto 8 ... "
+                f"--out {folder} --overwrite"
+            )
+        return front
+
+    @property
+    def title(self) -> str:
+        return f"{self.told['space']} on {self.told['target']}"
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """What it takes to repeat it."""
+        names = ("target", "space", "data", "seed", "version")
+        return [(name, str(self.told[name])) for name in names]
+
+    @property
+    def summary(self) -> list[tuple[str, str]]:
+        """The front in a glance."""
+        ends = [("from", self.networks[0]), ("to", self.networks[-1])]
+        told = [(name, format_ms(took(one))) for name, one in ends]
+        return [("networks", str(len(self.networks))), *told]
 
 
-def front_page(folder: Path) -> Page:
-    """The report of the front in a folder; `SpecError` where its files are broken."""
-    path = folder / FRONT
-    try:
-        front = json.loads(path.read_text(encoding="utf-8"))
-        networks = sorted(front["networks"], key=took)
-        drawings = [_drawn(folder, one) for one in networks]
-        summary = [("networks", str(len(networks)))]
-        summary += [(name, format_ms(took(networks[i]))) for name, i in (("from", 0), ("to", -1))]
-        facts = [
-            (name, str(front[name])) for name in ("target", "space", "data", "seed", "version")
-        ]
-        title = f"{front['space']} on {front['target']}"
-    except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise SpecError(f"{path}: not a front of lat-search: {error!r}") from None
+def front_page(front: SavedFront) -> Page:
+    """The report of a front."""
     sections = (
-        Section("Networks", list(rival_parts({"pareto": networks}, drawings))),
-        Section("To repeat it", [Grid(facts)]),
+        Section("Networks", list(rival_parts({"pareto": front.networks}, front.drawings))),
+        Section("To repeat it", [Grid(front.facts)]),
     )
-    return Page(title, "lat-search, networks from fastest to slowest", summary, sections)
+    subtitle = "lat-search, networks from fastest to slowest"
+    return Page(front.title, subtitle, front.summary, sections)
 
 
-def _drawn(folder: Path, network: dict[str, Any]) -> Drawing:
+def fronts_page(a: SavedFront, b: SavedFront) -> Page:
+    """Two fronts side by side."""
+    fronts = {"A": a, "B": b}
+    networks = {name: front.networks for name, front in fronts.items()}
+    pictures = [
+        Picture(
+            f"front-{name.lower()}",
+            f"The networks of {name}, {front.title}, from the fastest to the slowest.",
+            blocks_figure(front.drawings),
+        )
+        for name, front in fronts.items()
+    ]
+    caption = (
+        "Accuracy on the validation split, with the supernet's weights, against latency: measured "
+        "where it was, else predicted."
+    )
+    facts = [
+        (name, one, other)
+        for (name, one), (_, other) in zip(
+            [*a.summary, *a.facts], [*b.summary, *b.facts], strict=True
+        )
+    ]
+    sections = (
+        Section("Networks", [Picture("tradeoff", caption, fronts_figure(networks)), *pictures]),
+        Section("Side by side", [Grid(facts, ("", "A", "B")), rival_rows(networks)]),
+    )
+    return Page("Two fronts", f"A: {a.folder}; B: {b.folder}", [], sections)
+
+
+def _drawn(folder: Path, network: Mapping[str, Any]) -> Drawing:
     spec = NetworkSpec.load(folder / network["network"])
     return drawn(spec, format_ms(took(network)))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from plotly.graph_objects import Figure
 
 BLUE, ORANGE, GREEN, RED = "#3b8fd4", "#e09f1f", "#1f9e77", "#d4552a"
@@ -23,6 +24,11 @@ _MARGIN = {"l": 8, "r": 12, "t": 8, "b": 8}
 _LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0, "xanchor": "left"}
 TITLE_PIXELS = 24
 """Of a panel's title, which stands above it."""
+_STEPS = (1, 2, 5)
+_MANTISSAS = ((1,), (1, 3), _STEPS, (1, 1.5, 2, 3, 4, 5, 7))
+_FEWEST_TICKS = 4
+_BEYOND, _LEAST_BEYOND = 0.05, 1.01
+"""How far an axis reaches beyond its data: as a share of what it shows, and a factor at least."""
 _GRID = {"gridcolor": "#c9d0d6", "zeroline": False, "automargin": True}
 
 
@@ -58,11 +64,32 @@ def styled(figure: Figure, height: int, **layout: Any) -> Figure:
 
 
 def log_axis(values: Iterable[float], title: str) -> dict[str, Any]:
-    """A logarithmic axis with a tick a decade, or three where the values reach over few."""
+    """A logarithmic axis, its ticks written in full: powers of ten, or, where the values reach over
+    few of them, numbers between."""
     told = [value for value in values if 0 < value < math.inf]
-    decades = math.log10(max(told) / min(told)) if told else 0.0
-    ticks = 1 if decades > 1.5 else "D2"
-    return {"type": "log", "dtick": ticks, "exponentformat": "none", "title": title}
+    axis = {"type": "log", "title": title}
+    if not told:
+        return axis
+    ticks = log_ticks(min(told), max(told))
+    words = [np.format_float_positional(tick, trim="-") for tick in ticks]
+    return {**axis, "tickvals": ticks, "ticktext": words}
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from `low` to `high` and a little beyond, for a logarithmic axis: the coarsest
+    series of which four or more are there; equal steps where the ends are too near to each other
+    for any."""
+    beyond = max(_LEAST_BEYOND, (high / low) ** _BEYOND)
+    low, high = low / beyond, high * beyond
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for mantissas in _MANTISSAS:
+        ticks = [float(f"{part}e{power}") for power in decades for part in mantissas]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) >= _FEWEST_TICKS:
+            return inside
+    step = 10.0 ** math.floor(math.log10((high - low) / _FEWEST_TICKS))
+    step *= max(part for part in _STEPS if (high - low) / (part * step) >= _FEWEST_TICKS)
+    return [float(f"{step * i:.12g}") for i in range(math.ceil(low / step), int(high / step) + 1)]
 
 
 def title_panels(figure: Figure, titles: Sequence[str], size: int = 12) -> None:

@@ -9,6 +9,7 @@ import gzip
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -90,9 +91,15 @@ def render(page: Page) -> str:
         "figures": _as_script(
             {one.name: json.loads(one.figure.to_json()) for one in page.pictures}
         ),
-        "plotly": base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode(),
+        "plotly": _packed_plotly(),
     }
     return Template(_text("page.html")).substitute(words)
+
+
+@cache
+def _packed_plotly() -> str:
+    """plotly.js, compressed, which takes a second."""
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
 
 
 def _text(name: str) -> str:

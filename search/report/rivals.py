@@ -36,6 +36,16 @@ def rival_parts(result: Mapping[str, Any], front: Sequence[Drawing]) -> Iterator
     yield Grid([_row(name, one) for name, one in _named(result)], _HEADER)
 
 
+def rival_rows(fronts: Mapping[str, Sequence[Mapping[str, Any]]]) -> Grid:
+    """A table of the networks of fronts, each under its name."""
+    rows = [
+        _row(f"{name}, {format_ms(one['budget_ms'])}", one)
+        for name, networks in fronts.items()
+        for one in networks
+    ]
+    return Grid(rows, _HEADER)
+
+
 def _named(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield from ((str(one["name"]), one) for one in result.get("baselines") or ())
     for one in result.get("pareto") or ():
@@ -79,6 +89,18 @@ def tradeoff_figure(result: Mapping[str, Any]) -> go.Figure:
     if shown:
         room = _ROOM * (max(shown) - min(shown) or max(shown))
         figure.update_xaxes(range=[min(shown) - room, max(shown) + room])
+    figure.update_xaxes(title="latency, ms")
+    return figure.update_yaxes(title="accuracy, %")
+
+
+def fronts_figure(fronts: Mapping[str, Sequence[Mapping[str, Any]]]) -> go.Figure:
+    """Accuracy against latency of the networks of fronts, each under its name."""
+    figure = go.Figure()
+    for (name, networks), colour in zip(fronts.items(), (BLUE, ORANGE), strict=True):
+        told = [one for one in networks if took(one) and _accuracy(one) is not None]
+        if told:
+            figure.add_trace(_networks(name, told, colour, "lines+markers"))
+    styled(figure, 380)
     figure.update_xaxes(title="latency, ms")
     return figure.update_yaxes(title="accuracy, %")
 

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from latency.measurement import Measurement
-from latency.model import PREDICTED, OpPrediction, Prediction
+from latency.model import PREDICTED, OpPrediction
 from latency.ops import OpSpec
 from latency.units import format_ms
 from search.report.look import BLUE, GREEN, GREY, ORANGE, PALETTE, RED, faded, styled, title_panels
@@ -17,7 +17,14 @@ Points = list[tuple[int, float]]
 """Steps, and a value at each."""
 
 _EXPECTED, _MULTIPLIER = "expected, % of the budget", "multiplier"
-_LOSS, _ENTROPY = "validation loss", "entropy of the choices, nats"
+_LOSS, _ENTROPY = "validation loss; faint: training loss", "entropy of the choices, nats"
+_OF_BUDGETS = (_EXPECTED, _MULTIPLIER)
+_OF_RUNS = {
+    _LOSS: (("train_loss", "training", 0.45), ("valid_loss", "validation", 1.0)),
+    _ENTROPY: (("entropy", "", 1.0),),
+}
+"""By panel: field of the history, name and opacity of the curves that a run has one of."""
+_LOOKS = {"predicted": BLUE, "measured": GREEN}
 _COLOURS_A_RUN = 4
 _MOST_POINTS = 500
 """Of a curve: more cannot be told apart on paper."""
@@ -31,7 +38,7 @@ def budget_figure(bounds: Sequence[Bound], tried: Sequence[Measurement]) -> go.F
     if single:
         figure.add_trace(_tried(tried))
     for bound in bounds:
-        for what, colour in (("predicted", BLUE), ("measured", GREEN)):
+        for what, colour in _LOOKS.items():
             if getattr(bound, what) is not None:
                 share = 1.0 if single else 100.0 / bound.limit
                 owner = "" if single else bound.name
@@ -46,6 +53,38 @@ def budget_figure(bounds: Sequence[Bound], tried: Sequence[Measurement]) -> go.F
     styled(figure, 90 + 34 * rows, margin={"l": 8, "r": 16, "t": 28, "b": 8}, showlegend=False)
     figure.update_xaxes(title="ms" if single else "% of the limit")
     return figure.update_yaxes(showgrid=False, autorange="reversed")
+
+
+def budgets_figure(runs: Mapping[str, SavedRun]) -> go.Figure:
+    """Limit, predicted and measured of searches, each under its name, on one axis: in ms where each
+    has a single latency budget, else in percent of the limits."""
+    in_ms = all([bound.unit for bound in run.bounds] == ["ms"] for run in runs.values())
+    figure, rows = go.Figure(), 0
+    for name, run in runs.items():
+        for bound in run.bounds:
+            owner = name if in_ms else f"{name} {bound.name}"
+            share = 1.0 if in_ms else 100.0 / bound.limit
+            told = [what for what in _LOOKS if getattr(bound, what) is not None]
+            figure.add_trace(_limit(bound, share, owner, told))
+            for what in told:
+                figure.add_trace(_interval(bound, what, _LOOKS[what], share, owner))
+            rows += len(told)
+    styled(figure, 70 + 34 * rows, showlegend=False)
+    figure.update_xaxes(title="ms" if in_ms else "% of the limit")
+    return figure.update_yaxes(showgrid=False, autorange="reversed")
+
+
+def _limit(bound: Bound, share: float, owner: str, told: Sequence[str]) -> go.Scatter:
+    """A line at the limit, through the rows of what is told of the bound."""
+    return go.Scatter(
+        x=[bound.limit * share] * len(told),
+        y=[f"{escape(owner)} {what}" for what in told],
+        mode="lines+markers",
+        line={"color": RED, "width": 2},
+        marker={"symbol": "line-ns", "size": 14, "line": {"color": RED, "width": 2}},
+        hovertext=escape(f"{owner}: budget {bound.told(bound.limit)}"),
+        hoverinfo="text",
+    )
 
 
 def _interval(bound: Bound, what: str, colour: str, share: float, owner: str) -> go.Scatter:
@@ -92,9 +131,9 @@ def _tried(tried: Sequence[Measurement]) -> go.Scatter:
 
 def curves_figure(runs: Mapping[str, SavedRun]) -> go.Figure | None:
     """Over the steps of searches, each under its name: what is expected of each budget's quantity,
-    in percent of its limit, the multipliers, the validation loss and the entropy of the choices.
+    in percent of its limit, the multipliers, the losses and the entropy of the choices.
     None where they tell of none."""
-    panels = {title: _lines(runs, title) for title in (_EXPECTED, _MULTIPLIER, _LOSS, _ENTROPY)}
+    panels = {title: _lines(runs, title) for title in (*_OF_BUDGETS, *_OF_RUNS)}
     told = {title: lines for title, lines in panels.items() if lines}
     if not told:
         return None
@@ -104,22 +143,22 @@ def curves_figure(runs: Mapping[str, SavedRun]) -> go.Figure | None:
             figure.add_trace(_curve(name, points, colour).update(showlegend=row == 1), row, 1)
     if _EXPECTED in told:
         figure.add_hline(100, line={"color": RED, "width": 2, "dash": "dash"}, row=1, col=1)
-    many = max(map(len, told.values())) > 1
+    many = len(next(iter(told.values()))) > 1
     styled(figure, 150 * len(told) + 40, hovermode="x unified", showlegend=many)
     title_panels(figure, list(told))
     return figure.update_xaxes(title="step", row=len(told))
 
 
 def _lines(runs: Mapping[str, SavedRun], title: str) -> list[tuple[str, str, Points]]:
-    """(name, colour, points) of a panel's lines: one a budget of each run, or one a run."""
+    """(name, colour, points) of a panel's lines: one a budget of each run, or those of `_OF_RUNS`
+    of each."""
     lines: list[tuple[str, str, Points]] = []
     for number, (name, run) in enumerate(runs.items()):
         first = _COLOURS_A_RUN * number
-        if title in (_LOSS, _ENTROPY):
-            key = "valid_loss" if title == _LOSS else "entropy"
-            lines.append((name, PALETTE[first], run.curve(key)))
-            continue
-        for place, bound in enumerate(run.bounds, first):
+        for key, what, opacity in _OF_RUNS.get(title, ()):
+            colour = faded(PALETTE[first], opacity)
+            lines.append((f"{name} {what}".strip(), colour, run.curve(key)))
+        for place, bound in enumerate(run.bounds if title in _OF_BUDGETS else (), first):
             if title == _EXPECTED:
                 points = [(step, 100 * x / bound.limit) for step, x in run.expected(bound)]
             else:
@@ -142,15 +181,16 @@ def _curve(name: str, points: Points, colour: str) -> go.Scatter:
     )
 
 
-def operators_figure(prediction: Prediction) -> go.Figure:
+def operators_figure(operators: Sequence[OpPrediction]) -> go.Figure:
     """Milliseconds of each operator of a network, in order of execution, with their intervals."""
     figure = go.Figure()
-    names = [f"{place}. {short_name(part.op)}" for place, part in enumerate(prediction.per_op, 1)]
-    pairs = list(zip(names, prediction.per_op, strict=True))
+    names = [f"{place}. {short_name(part.op)}" for place, part in enumerate(operators, 1)]
+    pairs = list(zip(names, operators, strict=True))
+    total_ms = sum(part.ms for part in operators)
     for is_predicted, label, colour in ((False, "measured", BLUE), (True, "predicted", ORANGE)):
         mine = [(name, part) for name, part in pairs if (part.source == PREDICTED) is is_predicted]
         if mine:
-            figure.add_trace(_bars(mine, label, colour, prediction.ms))
+            figure.add_trace(_bars(mine, label, colour, total_ms))
     styled(figure, 60 + 20 * len(names), showlegend=True, bargap=0.25)
     figure.update_xaxes(title="ms", rangemode="tozero")
     return figure.update_yaxes(

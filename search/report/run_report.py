@@ -2,16 +2,19 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from latency import zoo
-from latency.errors import CoverageError
+from latency.errors import CoverageError, LatError
 from latency.model import Prediction
 from latency.network import NetworkSpec
 from latency.regression import RegressionModel
+from latency.table import LatencyTable
 from latency.units import format_ms
 from search.budget import macs_of_one
 from search.report.blocks import Drawing, blocks_figure, chosen, drawn
+from search.report.breakdown import breakdowns
 from search.report.page import Grid, Page, Part, Picture, Section, Words
 from search.report.probabilities import probabilities_figure
 from search.report.rivals import rival_parts, took
@@ -73,7 +76,7 @@ def _verdict(run: SavedRun) -> str:
 
 
 def _network(run: SavedRun) -> Iterator[Part]:
-    drawings = [drawing(run, "found"), *_published(run.model, run.network.batch)]
+    drawings = [drawing(run, "found"), *_published(run.model)]
     yield Picture(
         "network",
         "A bar is a block: its height the expansion ratio, its colour the kernel, the number "
@@ -94,7 +97,8 @@ def drawing(run: SavedRun, name: str) -> Drawing:
     return chosen(run.around, run.blocks, run.choices, name, details)
 
 
-def _published(model: RegressionModel | None, batch: int) -> Iterator[Drawing]:
+def _published(model: RegressionModel | None) -> Iterator[Drawing]:
+    batch = model.table.setting.batch if model else 1
     for name in zoo.PUBLISHED:
         network = zoo.load(name, batch=batch)
         assert isinstance(network, NetworkSpec)
@@ -144,8 +148,8 @@ def _search(run: SavedRun) -> Iterator[Part]:
         yield Picture(
             "curves",
             "Each architecture step: the latency that is expected of a network drawn at random, "
-            "the multiplier that presses it under the budget, the loss on the validation split, "
-            "and how undecided the choices are.",
+            "the multiplier that presses it under the budget, the losses on the validation and on "
+            "the training split, and how undecided the choices are.",
             curves,
         )
     if (figure := probabilities_figure(run)) is not None:
@@ -173,16 +177,18 @@ def _rivals(run: SavedRun) -> Iterator[Part]:
 
 
 def _operators(run: SavedRun) -> Iterator[Part]:
-    prediction = predicted(run.model, run.network)
-    if prediction is None:
-        yield Words(f"{run.result['table']} is not at hand, or does not cover the network.")
-        return
-    yield Picture(
-        "operators",
-        "Each operator of the network in order of execution, by the latency table: kind, kernel, "
-        "expansion, output channels, output size.",
-        operators_figure(prediction),
-    )
+    found = list(breakdowns(run))
+    for number, one in enumerate(found, 1):
+        if not one.operators:
+            yield Words(f"{one.why}.")
+            continue
+        of_which = f", on {one.target}" if len(found) > 1 else ""
+        yield Picture(
+            "operators" if number == 1 else f"operators-{number}",
+            f"Each operator of the network in order of execution{of_which}, by the latency model: "
+            "kind, kernel, expansion, output channels, output size.",
+            operators_figure(one.operators),
+        )
 
 
 def _circumstances(run: SavedRun) -> Iterator[Part]:
@@ -192,23 +198,33 @@ def _circumstances(run: SavedRun) -> Iterator[Part]:
     facts = {
         "version": f"lat-search {result['version']}",
         "seed": result["seed"],
-        "target": result["target"],
+        "target": ", ".join(run.tables),
         "space": result["space"],
         "data": result.get("data", ""),
         "strategy": result.get("strategy", ""),
         "choices": ".".join(map(str, run.choices)),
-        "table": ", ".join(dict.fromkeys([result["table"], *_tables(result)])),
+        "table": ", ".join(dict.fromkeys(map(str, run.tables.values()))),
         "seconds": f"{result.get('seconds', 0.0):.0f}",
     }
     yield Grid(_pairs(facts), caption="The run")
+    if run.environment:
+        yield Grid(_pairs(run.environment), caption="Ran in and on")
     yield Grid(_pairs(result["settings"]), caption="Settings")
-    if run.table is not None:
-        yield setting_grid(run.table)
+    yield from _settings_of_tables(run)
+    for path, text in run.files.items():
+        yield Words(f"{path}, as it was:")
+        yield Words(text, verbatim=True)
 
 
-def _tables(result: Mapping[str, Any]) -> list[str]:
-    """The tables of the other targets."""
-    return [one["table"] for one in result.get("budgets") or () if one.get("table")]
+def _settings_of_tables(run: SavedRun) -> Iterator[Part]:
+    """What each target was measured with, where its table is still there."""
+    for target, path in run.tables.items():
+        try:
+            table = LatencyTable.load(path)
+        except LatError:
+            continue
+        caption = f"{target}: measured with" if len(run.tables) > 1 else "Measured with"
+        yield replace(setting_grid(table), caption=caption)
 
 
 def _pairs(facts: Mapping[str, Any]) -> list[Sequence[str]]:

@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import Any, Self
 
 from latency.candidates import Block
-from latency.errors import LatError, SpecError, UsageError
+from latency.errors import LatError, SpecError
 from latency.measurement import Measurement
+from latency.model import OpPrediction
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
 from latency.regression import RegressionModel, fit
 from latency.table import LatencyTable
 from latency.units import format_bytes, format_count, format_ms
+from search.report.folders import RESULT, unfinished
 from search.report.named_spaces import space_of
+from search.result import operators_read
 
-RESULT, NETWORK = "result.json", "network.json"
+NETWORK = "network.json"
+_FILES = "files"
+"""Of the environment: what is told apart from the rest of it."""
 _NEEDED = ("target", "space", "predicted_ms", "settings", "seed", "table", "version")
 
 
@@ -29,7 +34,7 @@ Ends = tuple[float, float]
 class Bound:
     """A budget: the most that the network may have of `name`, in `unit` ("ms" of a target's
     latency, "bytes" of memory, nothing of a count), what was predicted of it, and measured, with
-    their 95 % intervals; None where it was not."""
+    their 95 % intervals; None where it was not. `table`: the one that a latency went by."""
 
     name: str
     unit: str
@@ -39,6 +44,7 @@ class Bound:
     measured: float | None
     measured_ends: Ends | None
     meets: bool | None
+    table: str | None = None
 
     def told(self, amount: float | None) -> str:
         """An amount of it in words."""
@@ -63,10 +69,7 @@ class SavedRun:
         a file of it is broken."""
         path = folder / RESULT
         if not path.is_file():
-            raise UsageError(
-                f"{folder} holds no finished search ({RESULT} is absent); go on with it: "
-                f"lat-search ... --out {folder} --resume"
-            )
+            raise unfinished(folder)
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
             lacking = [name for name in _NEEDED if name not in result]
@@ -76,7 +79,7 @@ class SavedRun:
             raise SpecError(f"{path}: not a result of lat-search: {', '.join(lacking)} is absent")
         run = cls(folder, result, NetworkSpec.load(folder / NETWORK))
         try:
-            _ = run.bounds, run.tried, run.blocks, run.snapshots
+            _ = run.bounds, run.tried, run.blocks, run.snapshots, run.operators, run.files
         except (KeyError, TypeError, ValueError, AttributeError, SpecError) as error:
             raise SpecError(f"{path}: not a result of lat-search: {error!r}") from None
         return run
@@ -92,6 +95,32 @@ class SavedRun:
             return LatencyTable.load(Path(self.result["table"]))
         except LatError:
             return None
+
+    @property
+    def tables(self) -> dict[str, Path]:
+        """The table that each target went by."""
+        first = str(self.result["table"])
+        latencies = [bound for bound in self.bounds if bound.unit == "ms"]
+        return {bound.name: Path(bound.table or first) for bound in latencies}
+
+    @cached_property
+    def operators(self) -> dict[str, tuple[OpPrediction, ...]]:
+        """By target, what each operator of the network took by the model that the search went by,
+        of those targets of which this was kept."""
+        kept = self.result.get("operators") or {}
+        return {target: operators_read(rows) for target, rows in kept.items() if rows}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the search ran in and on, in words; empty where it was not kept."""
+        kept = self.result.get("environment") or {}
+        return {name: str(value) for name, value in kept.items() if name != _FILES}
+
+    @property
+    def files(self) -> dict[str, str]:
+        """By path, the text of the user's own space and cards, as they were kept."""
+        kept = self.result.get("environment") or {}
+        return {str(path): str(text) for path, text in (kept.get(_FILES) or {}).items()}
 
     @cached_property
     def model(self) -> RegressionModel | None:
@@ -208,4 +237,5 @@ def _bound(told: Mapping[str, Any], suffix: str) -> Bound:
         told.get(f"measured{suffix}"),
         ends("measured"),
         told.get("meets"),
+        told.get("table"),
     )

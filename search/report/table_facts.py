@@ -63,11 +63,26 @@ def unstable_grid(table: LatencyTable) -> Grid | None:
             format_ms(table[op].median_ms),
             f"{100 * table[op].relative_ci95:.1f} %",
             str(table[op].runs),
-            table[op].note,
         )
         for op in ops[:_MOST_ROWS]
     ]
     alone = sum(not row.is_inside for row in table.rows.values())
     caption = f"{len(ops)} of {alone} operators measured alone did not settle; the least certain:"
-    header = ("operator", "alone", "± 95 %", "runs", "")
+    header = ("operator", "alone", "± 95 %", "runs")
     return Grid(rows, header, caption) if rows else None
+
+
+def unstable_notes(table: LatencyTable) -> Grid | None:
+    """What was noted of the operators that did not settle, each note once with the operators that
+    it is of; None where nothing was."""
+    of_note: dict[str, list[str]] = {}
+    for op in unstable_ops(table):
+        if note := table[op].note:
+            of_note.setdefault(note, []).append(op.key)
+    rows = [(note, _named(keys)) for note, keys in of_note.items()]
+    return Grid(rows, ("noted", "of"), wraps=True) if rows else None
+
+
+def _named(keys: list[str]) -> str:
+    more = len(keys) - _MOST_ROWS
+    return ", ".join(keys[:_MOST_ROWS]) + (f" and {more} more" if more > 0 else "")

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -15,6 +15,9 @@ from search.report.look import GREY, HEAT, PALETTE, faded, log_axis, styled
 
 _ARITHMETIC = ("pointwise", "dense", "depthwise")
 """Roles of layers whose rate is drawn."""
+_BESIDES = {"activation": "{}", "squeeze_excite": "se{:g}", "batch": "b{}"}
+"""What tells apart inverted bottlenecks of a size, a stride, a kernel and an expansion, as it is
+written."""
 _LINES = ("solid", "dash", "dot")
 _CERTAIN = 0.1
 """Rows of a wider 95 % interval than this share of their median do not raise the roof."""
@@ -124,15 +127,17 @@ def _families(ops: Iterable[OpSpec]) -> list[tuple[str, list[OpSpec]]]:
 
 def stages_figure(table: LatencyTable, ops: Iterable[OpSpec]) -> go.Figure | None:
     """Milliseconds by kernel and expansion (columns) and by stage (rows: input size, channels,
-    stride), of the inverted bottlenecks among `ops`; None where there are none."""
+    stride, and of all else that an operator may be what is not the same in all), of the inverted
+    bottlenecks among `ops`; None where there are none."""
     blocks = [op for op in ops if op.kind == "mbconv" and op in table]
-    columns = sorted({(op.expansion, op.kernel) for op in blocks})
-    rows = list(dict.fromkeys(map(_stage, blocks)))
     if not blocks:
         return None
+    columns = sorted({(op.expansion, op.kernel) for op in blocks})
+    labels = _stage_labels(blocks)
+    rows = list(dict.fromkeys(labels))
     ms = np.full((len(rows), len(columns)), np.nan)
-    for op in blocks:
-        ms[rows.index(_stage(op)), columns.index((op.expansion, op.kernel))] = table[op].median_ms
+    for op, label in zip(blocks, labels, strict=True):
+        ms[rows.index(label), columns.index((op.expansion, op.kernel))] = table[op].median_ms
     figure = go.Figure(
         go.Heatmap(
             z=np.log10(ms),
@@ -153,9 +158,17 @@ def stages_figure(table: LatencyTable, ops: Iterable[OpSpec]) -> go.Figure | Non
     return figure.update_yaxes(autorange="reversed", showgrid=False, tickfont={"size": 10})
 
 
-def _stage(op: OpSpec) -> str:
+def _stage_labels(blocks: Sequence[OpSpec]) -> list[str]:
+    """A stage in words for each block; blocks of the same words differ in kernel or expansion."""
+    told = [name for name in _BESIDES if len({getattr(op, name) for op in blocks}) > 1]
+    return [_stage(op, told) for op in blocks]
+
+
+def _stage(op: OpSpec, besides: Sequence[str]) -> str:
+    size = f"{op.height}²" if op.height == op.width else f"{op.height}×{op.width}"
     stride = f" /{op.stride}" if op.stride > 1 else ""
-    return f"{op.height}² {op.in_channels}→{op.out_channels}{stride}"
+    words = [_BESIDES[name].format(getattr(op, name)) for name in besides]
+    return " ".join([f"{size} {op.in_channels}→{op.out_channels}{stride}", *words])
 
 
 def _cell(ms: float) -> str:

@@ -1,7 +1,8 @@
 """The report of one table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from latency.ops import OpSpec
 from latency.table import LatencyTable
 from search.report.held_out import held_out_figure, held_out_grid, held_out_words, leave_out
 from search.report.named_spaces import space_of
@@ -10,6 +11,7 @@ from search.report.table_facts import (
     drift_grid,
     setting_grid,
     unstable_grid,
+    unstable_notes,
     unstable_ops,
     validation_grid,
 )
@@ -78,18 +80,28 @@ def _arithmetic(table: LatencyTable) -> Iterator[Part]:
 
 
 def _stages(table: LatencyTable) -> Iterator[Part]:
-    tags = dict.fromkeys([*table.calibrations, *table.validations])
-    known = {tag: space_of(tag, table.setting.batch) for tag in tags}
-    groups = {tag: space.operators for tag, space in known.items() if space is not None}
-    for tag, ops in (groups or {"all": tuple(table)}).items():
+    for name, told, ops in _groups(table):
         figure = stages_figure(table, ops)
         if figure is not None:
             yield Picture(
-                f"stages-{tag.replace('@', '-')}",
-                f"{tag}: milliseconds of each inverted bottleneck measured alone, by input size, "
+                f"stages-{name}",
+                f"{told}: milliseconds of each inverted bottleneck measured alone, by input size, "
                 "channels and stride (rows), kernel and expansion (columns).",
                 figure,
             )
+
+
+def _groups(table: LatencyTable) -> Iterator[tuple[str, str, Sequence[OpSpec]]]:
+    """(name, what it is, operators) of each space that is known here, and of the rest of the
+    table."""
+    tags = dict.fromkeys([*table.calibrations, *table.validations])
+    known = {tag: space_of(tag, table.setting.batch) for tag in tags}
+    groups = {tag: space.operators for tag, space in known.items() if space is not None}
+    for tag, ops in groups.items():
+        yield tag.replace("@", "-"), tag, ops
+    rest = {*table}.difference(*groups.values())
+    told = "Operators of no shipped space" if groups else "All operators"
+    yield ("others" if groups else "all"), told, [op for op in table if op in rest]
 
 
 def _held_out(table: LatencyTable) -> Iterator[Part]:
@@ -108,4 +120,5 @@ def _stability(table: LatencyTable) -> Iterator[Part]:
         "inside networks differ from one network to the next.",
         spread_figure(table),
     )
-    yield from (grid for grid in (unstable_grid(table), drift_grid(table)) if grid is not None)
+    grids = unstable_grid(table), unstable_notes(table), drift_grid(table)
+    yield from (grid for grid in grids if grid is not None)

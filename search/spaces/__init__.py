@@ -1,6 +1,7 @@
 """The search spaces: shipped ones, each a Python file with a function `build` or a TOML file, and
 a user's own, from a file of either kind."""
 
+import math
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -47,8 +48,12 @@ def load(name: str, **options: Any) -> SearchSpace:
     (`search.spaces.own`). A .py file is executed: what was read from a table or a result is for
     `shipped`.
 
-    `options` as of `shipped`. Raises `UsageError` for unknown names and broken files.
+    `options` as of `shipped`. Raises `UsageError` for unknown names, broken files, and a width
+    that is no positive number.
     """
+    width = options.get("width", 1.0)
+    if not 0 < width < math.inf:
+        raise UsageError(f"--width {width:g}: a width multiplier is a positive number, 0.5 say")
     if Path(name).suffix not in own.SUFFIXES:
         return shipped(name, **options)
     return replace(own.load(Path(name), **options), words=_words(name, options))

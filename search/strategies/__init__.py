@@ -33,7 +33,7 @@ def make_strategy(
             supernet,
             hardware,
             settings.reward,
-            settings.arch_learning_rate,
+            settings.reinforce_learning_rate or settings.arch_learning_rate,
             settings.arch_steps,
             settings.reinforce_networks,
             compute=compute,

@@ -14,7 +14,7 @@ from search.training import half_cosine
 @dataclass(frozen=True)
 class ArchitectureStep:
     """What an architecture step saw: the validation batch's loss (of the paths that ran), and by
-    the name of each budget, the expected cost and the multiplier in force."""
+    the name of each budget, the expected cost and the multiplier in force, if there is one."""
 
     task_loss: float
     expected: Mapping[str, float]

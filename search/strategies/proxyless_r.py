@@ -6,14 +6,16 @@ A batch of networks is sampled, each is scored on a validation batch by the supe
 
 (Williams, Machine Learning 8, 1992). The baseline is a moving average of rewards. Rewards:
 
-lagrangian   accuracy; the hardware enters through the exact gradient of the expected costs, with
-             the multipliers of Proxyless-G (default: less variance, and the budget is approached)
+lagrangian   accuracy; the hardware enters through the exact gradient of the expected costs, by
+             the penalties of Proxyless-G (default: less variance, and the budget is approached)
 mul          accuracy * product over budgets of (cost / budget) ** -w      (as published, w = 0.1)
 log          log accuracy - sum over budgets of w * log(cost / budget)
+
+No penalty is used, and there is no multiplier, where the reward has the latency itself.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,12 +70,15 @@ class ProxylessR:
             [self._reward(path, right) for path, right in zip(paths, rights.tolist(), strict=True)]
         )
         gradient = self._policy_gradient(paths, rewards)
-        seen = self.hardware.step(self.supernet.probabilities, task_loss)
+        probabilities = self.supernet.probabilities
+        expected = self.hardware.costs(probabilities)
+        multipliers: Mapping[str, float] = {}
         if self.reward == "lagrangian":
-            gradient += seen.gradient
+            seen = self.hardware.step(probabilities, task_loss)
+            gradient, multipliers = seen.task_weight * gradient + seen.gradient, seen.multipliers
         with torch.no_grad():
             self.supernet.alpha.sub_(self.optimizer.rate(gradient) * gradient)
-        return ArchitectureStep(task_loss, seen.expected, seen.multipliers)
+        return ArchitectureStep(task_loss, expected, multipliers)
 
     @torch.no_grad()
     def _score(self, path: Sequence[int], images: Tensor, labels: Tensor) -> Tensor:

@@ -133,7 +133,7 @@ class Sshd:
 
     def agents(self) -> list[int]:
         """The processes of its sessions that run Python with a file."""
-        return [pid for pid in self.descendants() if "-I" in _command_line(pid)]
+        return [pid for pid in self.descendants() if _runs_a_file(pid)]
 
     def kill_sessions(self) -> None:
         """Kill the processes that serve its connections, but not what runs in them."""
@@ -193,6 +193,10 @@ def is_gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[-1].split()[0] == "Z"
     except OSError:
         return True
+
+
+def _runs_a_file(pid: int) -> bool:
+    return any(word.endswith(".py") for word in _command_line(pid)[1:2])
 
 
 def _command_line(pid: int) -> list[str]:

@@ -2,14 +2,18 @@
 
 import gc
 import json
+import os
+import shutil
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from devices import agent
+from devices.transports.local import LocalTransport
 
 FAULTY = """
 import sys
@@ -49,11 +53,82 @@ def test_an_error_of_a_model_is_answered_and_one_of_the_gpu_ends_the_process():
     [
         ("OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", True),
         ("Fail: CUDA failure 700: an illegal memory access was encountered", True),
+        ("RuntimeException: BFCArena: Failed to allocate memory for requested buffer of 9", True),
+        ("RuntimeException: Available memory of 1 is smaller than requested bytes of 2", True),
+        ("Fail: CUDNN failure 4: CUDNN_STATUS_INTERNAL_ERROR", True),
+        ("Fail: CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED", True),
         ("ValueError: an axis is too large", False),
     ],
 )
 def test_what_a_fresh_process_may_do_better_is_fatal(said, fatal):
     assert agent.is_fatal(said) is fatal
+
+
+def runtime_found():
+    """The runtime that an agent on this machine finds, as it says itself."""
+    hello = {"do": "hello", "runtime": "onnxruntime", "threads": 1, "affinity": None}
+    hello |= {"graph_optimization": "all", "provider": "cpu", "half": False}
+    transport = LocalTransport()
+    channel = transport.start()
+    try:
+        return channel.ask(hello)["runtime"]
+    finally:
+        channel.close()
+        transport.close()
+
+
+def test_packages_that_a_user_has_installed_for_themselves_are_found(tmp_path, monkeypatch):
+    python = getattr(sys, "_base_executable", sys.executable)
+    monkeypatch.setattr(sys, "executable", python)
+    monkeypatch.setenv("PYTHONUSERBASE", str(tmp_path))
+    where = [python, "-m", "site", "--user-site"]
+    folder = Path(subprocess.run(where, capture_output=True, text=True).stdout.strip())
+    folder.mkdir(parents=True)
+    (folder / "numpy.py").touch()
+    (folder / "onnxruntime.py").write_text(
+        "__version__ = 'of a user'\n"
+        "def get_build_info(): return ''\n"
+        "def get_available_providers(): return ['CPUExecutionProvider']\n"
+    )
+    assert runtime_found() == "onnxruntime of a user"
+
+
+def test_what_lies_beside_the_agent_is_never_taken_for_a_package(tmp_path, monkeypatch):
+    shutil.copy(agent.__file__, tmp_path / "agent.py")
+    (tmp_path / "numpy.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.setattr(agent, "__file__", str(tmp_path / "agent.py"))
+    assert runtime_found().startswith("onnxruntime 1.")
+
+
+@pytest.mark.parametrize(
+    ("provider", "half", "said"),
+    [("tensorrt", False, "0"), ("cuda", False, "0"), ("tensorrt", True, "as it was")],
+)
+def test_float32_on_a_gpu_is_no_tf32_in_any_library(monkeypatch, provider, half, said):
+    seen = []
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "as it was")
+
+    class Library:
+        __version__ = "1"
+
+        def __getattr__(self, name):
+            seen.append(os.environ["NVIDIA_TF32_OVERRIDE"])
+            return lambda: []
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", Library())
+    with pytest.raises(agent.UnableError):
+        agent.OnnxRuntime(1, "all", provider, half)
+    assert set(seen) == {said}
+
+
+@pytest.mark.parametrize("cpus", [[9999], [0, 9999]])
+def test_cpus_that_are_not_there_are_named_with_those_that_are(cpus):
+    before = os.sched_getaffinity(0)
+    try:
+        with pytest.raises(agent.UnableError, match=r"affinity: .*9999; there are .*\d"):
+            agent.pin(cpus, 1)
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def test_a_captured_graph_keeps_what_it_reads_and_writes():

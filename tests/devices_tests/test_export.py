@@ -119,6 +119,14 @@ def test_a_whole_network_agrees(toy_space):
     np.testing.assert_allclose(output, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_an_operator_is_the_same_file_whatever_was_built_before_it():
+    small, large = OpSpec("conv", 8, 8, 3, 8, 3), OpSpec("mbconv", 8, 8, 8, 16, 3, 1, 3)
+    first, second = random_weights(), random_weights()
+    files = {op: onnx_model([op], first) for op in (small, large)}
+    assert {op: onnx_model([op], second) for op in (large, small)} == files
+    assert onnx_model([small], random_weights(1)) != files[small]
+
+
 def test_random_weights_are_never_zero_and_keep_activations_in_range(toy_space):
     network = toy_space.network(toy_space.largest)
     model = onnx_model(network.ops, random_weights())

@@ -9,7 +9,8 @@ from doubles import Memory, ShakyDevice
 
 from devices.card import Measuring
 from devices.device import Workload
-from devices.fleet import ANCHORS, choose_anchors, measure_on_all
+from devices.fleet import ANCHORS, choose_anchors, measure_on_all, within_reach
+from devices.replay import ReplayDevice
 from latency.errors import ConnectionLostError, DeviceError
 
 QUICK = Measuring(sittings=1, max_sittings=2, min_bursts=6, max_bursts=12)
@@ -110,6 +111,45 @@ def test_what_a_device_had_measured_is_not_measured_again_by_another(toy_table, 
     assert [len(journal.bursts) for journal in journals] == before
     assert set(measured.rows) == {workload.name for workload in workloads}
     assert [device.runs for device in again] == [0, 0]
+
+
+@pytest.mark.parametrize("left", [1, 2])
+def test_what_an_absent_device_had_measured_is_not_measured_again(toy_table, workloads, left):
+    absent = Memory()
+    measure_on_all(_fleet(toy_table, 1), workloads[::2], QUICK, [absent])
+    anchors = {anchor.name for anchor in choose_anchors(workloads)} if left > 1 else set()
+    devices = _fleet(toy_table, left)
+    measured = measure_on_all(devices, workloads, QUICK, absent=[absent])
+    assert set(measured.rows) == {workload.name for workload in workloads}
+    loaded = {name for device in devices for name in device.loaded}
+    assert loaded == {workload.name for workload in workloads[1::2]} | anchors
+    assert "by devices that are absent now" in measured.circumstances["taken over"]
+
+
+def test_where_absent_devices_had_measured_everything_nothing_is_left(toy_table, workloads):
+    journal = Memory()
+    measure_on_all(_fleet(toy_table, 1), workloads, QUICK, [journal])
+    (device,) = _fleet(toy_table, 1)
+    measured = measure_on_all([device], workloads, QUICK, absent=[journal])
+    assert set(measured.rows) == {workload.name for workload in workloads}
+    assert device.runs == 0
+
+
+class Unreachable(ReplayDevice):
+    @property
+    def setting(self):
+        raise ConnectionLostError(f"no way to {self.label}")
+
+
+def test_devices_out_of_reach_are_told_apart_unless_all_of_them_are(toy_table):
+    there, gone = ReplayDevice(toy_table, 0), Unreachable(toy_table, 1)
+    found, lost = within_reach([gone, there])
+    assert found == (there,)
+    assert {label: str(error) for label, error in lost.items()} == {
+        "replay-1": "no way to replay-1"
+    }
+    with pytest.raises(ConnectionLostError, match="no way to replay-1"):
+        within_reach([gone, gone])
 
 
 def test_ctrl_c_ends_all_workers(toy_table, workloads):

@@ -14,8 +14,8 @@ import pytest
 
 from devices.card import DeviceCard, Measuring, load_card
 from devices.card_names import known_cards
-from devices.connection import connect
-from devices.device import Timing, Workload
+from devices.connection import connect, connect_all
+from devices.device import Condition, Timing, Workload
 from devices.drift import Burst, Record, median_polish
 from devices.journal import Journal
 from devices.measuring import measure
@@ -292,7 +292,11 @@ def test_every_shipped_card_is_valid():
     ("text", "said"),
     [
         ("threads = 0", "threads: input should be greater than"),
-        ("thread = 1", "thread: extra inputs are not permitted"),
+        ("thread = 1", r"unknown key 'thread': did you mean 'threads'\? \(known: adb, affinity, "),
+        ("name = 'x'", r"unknown key 'name' \(known: adb, "),
+        ("[ssh]\nhots = 'x'", r"unknown \[ssh\] key 'hots': did you mean 'hosts'\? .*folder"),
+        ("affinity = [-1]", "affinity.0: input should be greater than or equal to 0"),
+        ("transport = 'ssh'\n[ssh]\nuser = 'x'", "ssh: it needs a `host`, or several `hosts`"),
         ("runtime = 'tvm'", "runtime: input should be 'onnxruntime'"),
         ("[measuring]\nci95 = 'x'", "measuring.ci95"),
         ("threads = ", "not a device card in TOML"),
@@ -309,6 +313,51 @@ def test_a_broken_card_is_refused_by_file_and_key(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(UsageError, match=rf"mine\.toml: {said}"):
         load_card(str(path))
+
+
+@pytest.mark.parametrize(
+    ("section", "labels"),
+    [
+        ("host = 'a'", ["a"]),
+        ("hosts = ['a', 'b']", ["a", "b"]),
+        ("host = 'c'\nhosts = ['a', 'c', 'a']", ["c", "a"]),
+    ],
+)
+def test_each_host_of_a_card_is_a_device_once(tmp_path, section, labels):
+    path = tmp_path / "my boards.toml"
+    path.write_text(f"transport = 'ssh'\n[ssh]\n{section}\n")
+    card = load_card(str(path))
+    assert [device.label for device in connect_all(card)] == labels
+    assert (card.name, card.words) == ("my boards", f"'{path}'")
+    assert load_card("cpu").words == "cpu"
+
+
+def test_cpus_that_a_card_names_are_of_the_setting():
+    free = sorted(os.sched_getaffinity(0))
+    usual = connect(load_card("cpu")).setting
+    assert usual.options == "provider=cpu graph_optimization=all"
+    chosen = connect(load_card("cpu").model_copy(update={"affinity": (free[0],)})).setting
+    assert chosen.options == f"{usual.options} cpus={free[0]}"
+    with pytest.raises(DeviceError, match="affinity: the card asks for the CPUs 9999; there are"):
+        connect(DeviceCard(name="cpu", affinity=(9999,))).sit()
+
+
+def test_temperatures_are_told_in_order_of_time_up_to_the_last(toy_table, workloads):
+    read = []
+
+    class Warming(ReplayDevice):
+        def sit(self):
+            sitting = super().sit()
+            sitting.condition = lambda: read.append(None) or Condition(40.0 + len(read))
+            return sitting
+
+    # What is wider than asked is measured on, in rounds of its own.
+    noisy = workloads[0].ops[0]
+    rows = {**toy_table.rows, noisy: replace(toy_table[noisy], ci95_ms=toy_table[noisy].median_ms)}
+    measured = measure(Warming(replace(toy_table, rows=rows)), workloads, QUICK)
+    last = 40 + len(read)
+    said = f"41 to {last} °C, 41 to {last} meanwhile"
+    assert measured.circumstances["temperature"] == said
 
 
 def test_a_runtime_without_the_cards_provider_says_what_to_install():

@@ -10,6 +10,7 @@ import yaml
 from latency import LatencyTable, Measurement, OpSpec, SpecError, TableError, UsageError
 from latency.exchange import export_table, import_table
 from latency.exchange_keys import key_of, ops_of
+from latency.formats import LEAST_MS
 from latency.library import shipped_folder
 from latency.plain_yaml import SIZE_LIMIT
 from search import spaces
@@ -231,6 +232,19 @@ def test_logits_that_share_a_linear_layer_keep_their_sums(from_text, tmp_path):
     for size, ms in ((7, 0.5), (5, 0.4)):
         pool = OpSpec("pool", size, size, 1280, 1280, size)
         assert table[pool].median_ms + table[linear].median_ms == pytest.approx(ms)
+
+
+@pytest.mark.parametrize("mean", ["1e-09", "4.9e-08"])
+def test_a_latency_that_a_table_would_write_as_zero_is_refused(from_text, mean):
+    value = VALUE.replace("2.5", mean).replace("0.04", "0")
+    with pytest.raises(TableError, match=rf"mbconv-14x14x80.* takes {mean} ms, which is zero"):
+        from_text(f"{BLOCK}:{value}")
+
+
+def test_the_least_latency_that_is_imported_reads_back(from_text, tmp_path):
+    table = from_text(f"{BLOCK}:{VALUE.replace('2.5', str(LEAST_MS)).replace('0.04', '0')}")
+    table.save(tmp_path / "t.csv")
+    assert set(LatencyTable.load(tmp_path / "t.csv")) == set(table)
 
 
 def test_an_unknown_format_suggests_the_nearest(tmp_path):

@@ -29,8 +29,8 @@ FUSING = Fusion(
 class Writer:
     """A small ONNX model, node by node."""
 
-    def __init__(self, shape=(1, 16, 14, 14)):
-        self.shape, self.nodes, self.weights = shape, [], []
+    def __init__(self, shape=(1, 16, 14, 14), kind=TensorProto.FLOAT):
+        self.shape, self.kind, self.nodes, self.weights = shape, kind, [], []
 
     def __call__(self, kind, *inputs, outputs=1, **attributes):
         name = f"{kind}{len(self.nodes)}"
@@ -38,10 +38,10 @@ class Writer:
         self.nodes.append(helper.make_node(kind, inputs, names, name=name, **attributes))
         return name if outputs == 1 else names
 
-    def constant(self, value):
+    def constant(self, value, kind=None):
         name = f"w{len(self.weights)}"
         value = np.asarray(value)
-        value = value.astype(np.int64 if value.dtype.kind == "i" else np.float32)
+        value = value.astype(kind or (np.int64 if value.dtype.kind == "i" else np.float32))
         self.weights.append(numpy_helper.from_array(value, name))
         return name
 
@@ -50,11 +50,18 @@ class Writer:
         sizes = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "group": group}
         return self("Conv", x, weight, pads=[kernel // 2] * 4, **sizes, **attributes)
 
+    def scale(self):
+        return self.constant(0.1), self.constant(0, np.uint8)
+
+    def quantised(self, x):
+        """Through 8-bit integers and back."""
+        return self("DequantizeLinear", self("QuantizeLinear", x, *self.scale()), *self.scale())
+
     def model(self, *results, opset=17):
         graph = helper.make_graph(
             self.nodes,
             "small",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, self.shape)],
+            [helper.make_tensor_value_info("x", self.kind, self.shape)],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in results],
             self.weights,
         )
@@ -195,6 +202,81 @@ def test_an_unknown_operator_is_estimated_and_named():
     assert kinds(found) == ["conv", "slice"]
 
 
+def test_steps_into_integers_and_back_are_estimated_and_named():
+    w = Writer()
+    y = w.quantised(w("Relu", w.conv("x")))
+    found = w.kernels(w.conv(y), fusion=USUAL)
+    assert keys(found) == [
+        "conv-14x14x16-16-k3-s1-relu",
+        *["slice-14x14x32-16-k1-s1"] * 2,
+        "conv-14x14x16-16-k3-s1",
+    ]
+    assert found.warnings == tuple(
+        f"{kind} is estimated from its bytes" for kind in ("QuantizeLinear", "DequantizeLinear")
+    )
+
+
+def test_integers_that_depend_on_the_input_are_no_constants():
+    w = Writer((1, 8, 8, 3), TensorProto.UINT8)
+    pixels = w("Cast", w("Transpose", "x", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
+    best = w("ArgMax", w.conv(pixels, 3, 16), axis=1)
+    found = w.kernels(w("Cast", best, to=TensorProto.FLOAT), fusion=USUAL)
+    assert kinds(found) == ["transpose", "slice", "conv", "slice", "slice"]
+    assert (found.ops[1].out_channels, found.ops[3].out_channels) == (3, 16)
+    assert found.warnings == tuple(f"{k} is estimated from its bytes" for k in ("Cast", "ArgMax"))
+
+
+def test_a_cast_to_the_same_type_is_free():
+    w = Writer()
+    y = w("Relu", w("Cast", w.conv("x"), to=TensorProto.FLOAT))
+    assert keys(w.kernels(y, fusion=USUAL)) == ["conv-14x14x16-16-k3-s1-relu"]
+
+
+def test_shapes_that_values_decide_are_refused():
+    w = Writer()
+    with pytest.raises(SpecError, match="depends on the input's values"):
+        w.kernels(w.conv("x"), w("NonZero", "x"))
+
+
+def _dequantised_convolution(w):
+    weight = w("DequantizeLinear", w.constant(np.zeros((16, 16, 3, 3)), np.uint8), *w.scale())
+    return w("Conv", w.quantised("x"), weight)
+
+
+def _integer_convolution(w):
+    return w("ConvInteger", "x", w.constant(np.zeros((16, 16, 3, 3)), np.uint8))
+
+
+def _quantised_convolution(w):
+    weight = w.constant(np.zeros((16, 16, 3, 3)), np.uint8)
+    return w("QLinearConv", "x", *w.scale(), weight, *w.scale(), *w.scale())
+
+
+@pytest.mark.parametrize(
+    "convolution", [_dequantised_convolution, _integer_convolution, _quantised_convolution]
+)
+def test_a_quantised_network_is_refused_in_words(convolution):
+    w = Writer()
+    with pytest.raises(SpecError, match=r"Conv.* computes in 8-bit integers.*before it was quanti"):
+        w.kernels(convolution(w))
+
+
+def test_weights_that_alone_are_quantised_are_weights():
+    w = Writer()
+    packed = w.constant(np.zeros((32, 16, 3, 3)), np.uint8)
+    y = w("Conv", "x", w("DequantizeLinear", packed, *w.scale()))
+    assert keys(w.kernels(y, fusion=USUAL)) == ["conv-12x12x16-32-k3-s1"]
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "uint8"])
+def test_the_precision_is_that_of_most_weights(kind):
+    w = Writer()
+    w.constant(np.zeros((16, 16, 3, 3)), kind)
+    w.constant(np.zeros(4))
+    content = w.model(w("Relu", "x")).SerializeToString()
+    assert parse_graph(content, "x").precision == kind
+
+
 def test_shapes_that_the_graph_computes_are_followed():
     w = Writer((1, 16, 8, 8))
     shape = w("Shape", "x")
@@ -250,6 +332,8 @@ def test_open_sizes_are_closed_by_the_batch_or_the_input_shape():
         parse_graph(open_model(1, 16, "h", "w"), "x")
     with pytest.raises(SpecError, match="is 1x16x14x14, not 1x8x14x14"):
         parse_graph(open_model(1, 16, 14, 14), "x", input_shape=(1, 8, 14, 14))
+    with pytest.raises(SpecError, match="is too large"):
+        parse_graph(open_model("n", 16, 14, 14), "x", input_shape=(10**20, 16, 14, 14))
 
 
 def broken(change):

@@ -142,6 +142,8 @@ def test_a_residual_is_added_only_where_shapes_allow():
         (("activation", 8, 8, 8, 8), "names its function"),
         (("avg_pool", 8, 8, 8, 8, 3, 2), "an odd kernel and stride 1"),
         (("sepconv", 8, 8, 8, 8, 4), "kernel of a padded convolution is odd"),
+        (("conv", 10**400, 8, 8, 8), "height of a conv is above 17179869184"),
+        (("mbconv", 8, 8, 8, 8, 3, 1, float("inf")), "expansion inf must be positive, 17179869184"),
     ],
 )
 def test_an_operator_that_cannot_be_is_refused_in_words(fields, said):
@@ -159,6 +161,7 @@ def test_an_operator_that_cannot_be_is_refused_in_words(fields, said):
         ("sepconv", {"groups": 2}, "only a convolution has groups and dilation"),
         ("conv", {"tree": "(ii)"}, "a conv has no tree"),
         ("tree", {}, "'' is no tree"),
+        ("tree", {"tree": "(i" * 500 + "(ii)" + ")" * 500}, "32 levels deep at most"),
         ("tree", {"tree": "(ii)", "kernel": 2}, "kernel of a padded convolution is odd"),
         ("tree", {"tree": "(ii)", "groups": 2, "expansion": 0.4}, "do not divide the 3 channels"),
         ("tree", {"tree": "(ii)", "stride": 3}, "stride of a tree divides"),
@@ -169,7 +172,14 @@ def test_groups_and_dilation_that_cannot_be_are_refused_in_words(kind, fields, s
         OpSpec(kind, 8, 8, 8, 8, **fields)
 
 
-@pytest.mark.parametrize("key", ["", "conv", "conv-8x8-4", "conv-8x8x4-x", "conv-8x8x4-8-k1.5"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("", "conv", "conv-8x8-4", "conv-8x8x4-x", "conv-8x8x4-8-k1.5"),
+        *(f"conv-{'1' * 5000}x8x4-8", f"conv-8x8x4-{'1' * 5000}", f"conv-8x8x4-8-k{'1' * 5000}"),
+    ],
+    ids=lambda key: key[:20],
+)
 def test_what_is_no_key_is_refused(key):
     with pytest.raises(SpecError, match="no operator key"):
         OpSpec.parse(key)
@@ -191,4 +201,25 @@ def test_a_file_that_is_no_network_is_refused(tmp_path):
     path = tmp_path / "network.json"
     path.write_text('{"name": "x", "ops": []}')
     with pytest.raises(SpecError, match=r"network\.json: not a network"):
+        NetworkSpec.load(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff\xfe\x00", "no text"),
+        (b"[" * 100_000, "RecursionError"),
+        (b'{"name": "x", "input_shape": [1, 1, 1], "ops": [' + b"9" * 5000 + b"]}", "ValueError"),
+        (
+            b'{"name": "x", "input_shape": [8, 8, 3], "ops": ["conv-%sx8x3-8-k3-s1"]}'
+            % (b"9" * 400),
+            "height of a conv is above",
+        ),
+    ],
+    ids=["no text", "deep", "digits", "size"],
+)
+def test_a_hostile_file_is_refused_in_words(tmp_path, content, said):
+    path = tmp_path / "network.json"
+    path.write_bytes(content)
+    with pytest.raises(SpecError, match=rf"network\.json: .*{said}"):
         NetworkSpec.load(path)

@@ -196,6 +196,44 @@ def test_a_missing_column_is_refused(saved):
         LatencyTable.load(saved)
 
 
+def test_a_cell_that_is_no_cell_is_refused_with_its_line(saved):
+    number = _with_column(saved, "note", "x" * 200_000)
+    with pytest.raises(TableError, match=rf"toy\.csv:{number}: broken row: field larger"):
+        LatencyTable.load(saved)
+
+
+def test_a_quote_that_is_never_closed_is_refused_with_a_line(saved):
+    lines = saved.read_text().splitlines()
+    saved.write_text("\n".join([*lines[:-3], '"' + lines[-3], *lines[-2:]]) + "\n")
+    with pytest.raises(TableError, match=rf"toy\.csv:{len(lines)}: broken row"):
+        LatencyTable.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("validation toy@16: networks=0 mean=0.1 worst=0.1 rms=0.1", "networks is 0"),
+        ("validation toy@16: networks=1.5 mean=0.1 worst=0.1 rms=0.1", "networks is 1.5"),
+        ("validation toy@16: networks=9 mean=nan worst=0.1 rms=0.1", "finite number"),
+        ("validation toy@16: networks=9 mean=0.1 worst=0.1 rms=inf", "finite number"),
+        ("validation toy@16: networks=9 mean=-0.1 worst=0.1 rms=0.1", "not negative"),
+        ("validation toy@16: networks=9", "rms"),
+        ("calibration toy@16: scale=nan", "finite number"),
+        ("calibration toy@16: scale=1 per_op_ms=-inf", "finite number"),
+        ("transferred toy@16: from a; 3 networks measured", "no '# validation toy@16:'"),
+        ("threads: 0", "0 is less than 1"),
+        ("batch: 0", "0 is less than 1"),
+        ("batch: two", "invalid literal"),
+    ],
+)
+def test_a_header_that_cannot_be_is_refused_with_its_line(saved, line, said):
+    lines = saved.read_text().splitlines()
+    at = next(number for number, one in enumerate(lines, 1) if not one.startswith("#"))
+    saved.write_text("\n".join([*lines[: at - 1], f"# {line}", *lines[at - 1 :]]) + "\n")
+    with pytest.raises(TableError, match=rf"toy\.csv:{at}: broken header line '.*{said}"):
+        LatencyTable.load(saved)
+
+
 def test_an_unknown_name_lists_what_is_known(saved):
     with pytest.raises(UsageError, match="unknown table 'nonesuch'"):
         LatencyTable.load("nonesuch")
@@ -230,6 +268,25 @@ def test_the_error_of_a_full_disk_names_the_file(tmp_path):
     with pytest.raises(OSError, match="device: 'table'"):  # noqa: SIM117
         with naming(Path("table")), open("/dev/full", "w") as file:
             file.write("a row")
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("file/a.csv", "Not a directory"),
+        ("file/folder/a.csv", "Not a directory"),
+        ("folder.csv", "Is a directory"),
+        ("/proc/a.csv", "No such file or directory"),
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_named_as_it_was_given(tmp_path, place, said):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(OSError, match=said) as raised:
+        write_whole(tmp_path / place, "a row")
+    assert raised.value.filename == str(tmp_path / place)
+    assert raised.value.filename2 is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.csv"]
 
 
 @pytest.mark.parametrize("content", ["text\r\n", b"\0bytes\n"])

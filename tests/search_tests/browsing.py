@@ -42,6 +42,10 @@ DATA = """() => Object.fromEntries([...document.querySelectorAll(".chart")].map(
 ]))"""
 """How many data each trace of each figure has, as plotly took them up."""
 
+FITTED = """() => [...document.querySelectorAll(".chart")].every((place) =>
+  Math.abs(place.querySelector(".main-svg").clientWidth - place.clientWidth) < 2)"""
+"""Whether each figure is as wide as its place."""
+
 
 @dataclass
 class Visit:
@@ -53,19 +57,26 @@ class Visit:
 
 
 @contextmanager
-def visit(path: Path, width: int, scheme: str = "light") -> Iterator[Visit]:
-    """Open a report and wait until all of its figures are drawn."""
+def browser() -> Iterator[Any]:
+    """Chromium, for as many visits as are wanted."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        size = {"width": width, "height": 900}
-        page = browser.new_context(viewport=size, color_scheme=scheme).new_page()
-        seen = Visit(page)
-        page.on("request", lambda request: seen.requests.append(request.url))
-        page.on("console", lambda said: seen.errors.append(f"{said.type}: {said.text}"))
-        page.on("pageerror", lambda error: seen.errors.append(str(error)))
-        page.goto(path.as_uri())
-        page.wait_for_selector("html[data-drawn]", state="attached", timeout=120_000)
-        yield seen
-        browser.close()
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield started
+        started.close()
+
+
+@contextmanager
+def visit(started: Any, path: Path, width: int, scheme: str = "light") -> Iterator[Visit]:
+    """Open a report in a browser and wait until all of its figures are drawn."""
+    size = {"width": width, "height": 900}
+    context = started.new_context(viewport=size, color_scheme=scheme)
+    seen = Visit(context.new_page())
+    seen.page.on("request", lambda request: seen.requests.append(request.url))
+    seen.page.on("console", lambda said: seen.errors.append(f"{said.type}: {said.text}"))
+    seen.page.on("pageerror", lambda error: seen.errors.append(str(error)))
+    seen.page.goto(path.as_uri())
+    seen.page.wait_for_selector("html[data-drawn]", state="attached", timeout=120_000)
+    yield seen
+    context.close()

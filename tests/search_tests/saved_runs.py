@@ -1,15 +1,20 @@
-"""Folders of searches for tests: a result with every field that a report can show."""
+"""Searches, fronts and tables for tests of reports: with everything that a report can show."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from latency import LatencyTable
+from latency import LatencyTable, Measurement, OpSpec, Validation
 from search import spaces
+from search.result import operator_rows
 
 STEPS = 100
+OTHER = OpSpec.parse("mbconv-8x8x16-16-k3-s1-e3-relu")
+UNSTABLE = "unstable: <b>stop</b> other work"
 
 
 def save_run(folder: Path, table: Path, **changes: Any) -> Path:
@@ -18,7 +23,8 @@ def save_run(folder: Path, table: Path, **changes: Any) -> Path:
     space, generator = spaces.load("mini"), np.random.default_rng(0)
     choices = [0, 1, 6, 3, 4, 6, 5, 2, 0]
     network = space.network(choices)
-    ms = LatencyTable.load(table).predict(network).ms
+    predicted = LatencyTable.load(table).predict(network)
+    ms = predicted.ms
     measured = {"median_ms": 1.02 * ms, "ci95_ms": 0.01 * ms, "runs": 300, "min_ms": ms}
     result = {
         "target": "phone",
@@ -61,6 +67,15 @@ def save_run(folder: Path, table: Path, **changes: Any) -> Path:
             for share in (0.6, 0.8, 1.0)
         ],
         "command": ["lat-search", "--target", "phone", "--budget", "400us"],
+        "environment": {
+            "python": "3.11.2",
+            "torch": "2.13.0+cpu",
+            "machine": "some board, 2 CPUs",
+            "trained_on": "cpu",
+            "processes": 4,
+            "files": {"own.toml": "resolution = 32  # <b>mine</b>"},
+        },
+        "operators": {"phone": operator_rows(predicted)},
         **changes,
     }
     folder.mkdir(parents=True)
@@ -70,8 +85,43 @@ def save_run(folder: Path, table: Path, **changes: Any) -> Path:
     return folder
 
 
-OLDER = dict.fromkeys(("budgets", "baselines", "pareto", "command", "largest"))
+OLDER = dict.fromkeys(
+    ("budgets", "baselines", "pareto", "command", "largest", "environment", "operators")
+)
 """Fields that the results of older searches lack."""
+
+
+def save_front(folder: Path, shares: Sequence[float] = (0.5, 1.0)) -> Path:
+    """A made-up front of `mini`: one network for each of `shares` of a millisecond."""
+    space = spaces.load("mini")
+    network = space.network([0] * len(space.blocks))
+    rows = [{**_network(share, 0.9 + 0.05 * share), "network": "n.json"} for share in shares]
+    told = {"target": "phone", "space": "mini@32", "data": "digits", "seed": 0, "version": "0.1.0"}
+    folder.mkdir(parents=True)
+    (folder / "n.json").write_text(network.to_json())
+    (folder / "pareto.json").write_text(json.dumps({**told, "networks": rows}))
+    return folder
+
+
+def save_table(path: Path, mini: Path) -> Path:
+    """The table `mini` with kernels, rows that did not settle, a validation, and an operator of no
+    space that is known."""
+    table = LatencyTable.load(mini)
+    rows = dict(table.rows)
+    rows[OTHER] = Measurement(0.02, 0.0001, 20, 0.019)
+    for channels in (16, 32, 64, 128):
+        for tail in (f"k3-s1-g{channels}", "k3-s1"):
+            op = OpSpec.parse(f"conv-14x14x{channels}-{channels}-{tail}")
+            ms = 0.004 + op.macs * 6e-8 + channels * 1e-5
+            rows[op] = Measurement(ms, 0.2 * ms, 20, ms, note=UNSTABLE)
+    checked = replace(
+        table,
+        rows=rows,
+        validations={"mini@32": Validation(12, 0.011, 0.02, 0.012)},
+        circumstances={"measured mini@32": "drift: 3 of 99 rounds", "clock": "<script>alert(1)"},
+    )
+    checked.save(path)
+    return path
 
 
 def _step(step: int, ms: float, counts: tuple[int, ...], generator: Any) -> dict[str, Any]:

@@ -161,6 +161,21 @@ def test_budgets_of_a_target_and_of_sizes_hold_together(invoke, mini_csv):
         (["--pareto", "1"], "two networks or more"),
         (["--pareto", "3", "--from", "nowhere", "--out", "f"], "no such checkpoint"),
         (["--budget", "1ms", "--measure-as-you-go"], "nothing can be measured as you go"),
+        (["--budget", "1ms", "--reward", "mul"], "the strategy proxyless-g has none"),
+        (
+            ["--budget", "1ms", "--strategy", "proxyless-r", "--binarisation", "full"],
+            "it is of --strategy proxyless-g",
+        ),
+        (
+            ["--budget", "1ms", "--strategy", "evolution", "--penalty", "lagrangian"],
+            "it is of --strategy proxyless-g and proxyless-r",
+        ),
+        (["--pareto", "3", "--largest", "--baselines", "2"], "leave out --largest, --baselines"),
+        (
+            ["--retrain", "zoo:resnet18", "--budget", "1ms", "--pareto", "3", "--predicted"],
+            "--retrain trains a network and searches nothing: leave out --budget, --space, "
+            "--pareto, --predicted",
+        ),
     ],
 )
 def test_words_of_several_budgets_and_fronts_that_are_off(invoke, mini_csv, words, said):
@@ -204,6 +219,26 @@ def test_a_front_comes_out_of_a_trained_supernet_without_training(
     code, _, err = invoke(lat_search, *words, *front[:4], "--resolution", "48", "--out", "c")
     assert code == 1
     assert "lacks" in err
+
+
+def test_a_front_that_measures_as_it_goes_tells_what_it_measured_and_left_out(
+    invoke, mini_csv, monkeypatch
+):
+    monkeypatch.setattr("search.fitness._IMAGES", 16)
+    rules = "[measuring]\nsittings = 2\nmax_sittings = 2\nmin_bursts = 6\nmax_bursts = 8\n"
+    Path("replayed.toml").write_text(
+        f"transport = 'replay'\n[replay]\ntable = '{mini_csv}'\n{rules}"
+    )
+    told = {"a.png": "cannot identify image"}
+    monkeypatch.setattr("search.data.Dataset.broken", told)
+    words = ["--target", "replayed.toml", "--space", "mini", "--steps", "4", "--pareto", "2"]
+    code, out, err = invoke(lat_search, *words, "--measure-as-you-go", "--out", "a")
+    assert code == 0, err
+    assert "operators on the way, of 41" in err
+    assert "broken images left out: 1, e.g. a.png: cannot identify image" in err
+    assert "not measured" not in out
+    rows = json.loads(Path("a/pareto.json").read_text())["networks"]
+    assert all(row["meets"] and row["measured_high_ms"] <= row["budget_ms"] for row in rows)
 
 
 def test_a_network_found_is_trained_from_scratch_and_exported(invoke, mini_csv, tmp_path):
@@ -333,7 +368,7 @@ def test_a_network_file_is_predicted_operator_by_operator(invoke, mini_csv, tmp_
     code, out, _ = invoke(lat_predict, "n.json", "--target", mini_csv)
     assert code == 0
     assert "mbconv-16x16x24-24-k7-s1-e6-relu6" in out
-    assert invoke(lat_predict, "absent.json", "--target", mini_csv)[0] == 1
+    assert invoke(lat_predict, "absent.json", "--target", mini_csv)[0] == 2
 
 
 def test_operators_that_the_table_lacks_are_predicted_and_said_to_be(invoke, mini_csv, tmp_path):

@@ -7,6 +7,7 @@ from shared_search import small_search
 from latency import UsageError
 from search.checkpoint import Checkpoint
 from search.compute import Compute
+from search.distributed import Ranks
 from search.searcher import NetworkTraining
 from search.settings import SearchSettings
 
@@ -53,6 +54,38 @@ def test_without_a_gpu_cuda_is_refused_and_auto_is_the_cpu():
     assert Compute.on("auto").device.type == "cpu"
     with pytest.raises(UsageError, match="torch sees no CUDA device"):
         Compute.on("cuda")
+
+
+@pytest.mark.parametrize(
+    ("environment", "gpus", "said"),
+    [
+        ({"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "4"}, 2, "4 processes train on 2 GPUs"),
+        ({"LOCAL_RANK": "1"}, 1, "2 processes train on 1 GPU of this machine; start 1, or give"),
+    ],
+)
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_more_processes_than_gpus_are_told_by_each_of_them(
+    monkeypatch, device, environment, gpus, said
+):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(UsageError, match=f"{said}.*--train-on cpu"):
+        Compute.on(device, ranks=Ranks(0, 4))
+    assert Compute.on("cpu", ranks=Ranks(0, 4)).device.type == "cpu"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert Compute.on(device, ranks=Ranks(0, 4)).device.type == "cuda"
+
+
+@pytest.mark.parametrize("name", ["batch_size", "arch_batch_size", "train_batch_size"])
+@pytest.mark.parametrize(
+    ("size", "norm_batch", "said"), [(33, 0, "2 equal parts"), (20, 4, "groups of 4")]
+)
+def test_batches_of_every_training_are_checked_before_the_search(name, size, norm_batch, said):
+    sizes = dict.fromkeys(("batch_size", "arch_batch_size", "train_batch_size"), 16)
+    with pytest.raises(UsageError, match=said):
+        small_search(Ranks(0, 2), norm_batch_size=norm_batch, **{**sizes, name: size})
 
 
 def test_an_unknown_device_is_named():

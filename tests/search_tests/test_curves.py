@@ -4,13 +4,14 @@ import sys
 from io import StringIO
 
 import pytest
+import torch
 from rich.console import Console
 from shared_search import small_search
 
 from search.checkpoint import Checkpoint
 from search.commands import console
 from search.commands.curves import Curves
-from search.commands.search_job import show_steps
+from search.commands.shown_steps import show_steps
 from search.searcher import StepReport
 
 pytest.importorskip("tensorboard")
@@ -67,6 +68,19 @@ def test_the_curves_of_a_resumed_search_are_those_of_an_unbroken_one(tmp_path):
     )
 
 
+def test_blocks_have_curves_at_the_steps_that_tell_their_probabilities(tmp_path):
+    words = {"expected": {"macs": 5.0}, "multipliers": {"macs": 0.5}}
+    words |= {"valid_loss": 1.0, "entropy": 0.6}
+    curves = Curves(tmp_path / "tensorboard", {"macs": 10.0})
+    for step, probabilities in ((1, torch.tensor([[0.25, 0.75]])), (2, None), (3, None)):
+        curves(StepReport(step, 3, 2.0, 0.1, probabilities=probabilities, **words))
+    told = read(tmp_path)
+    assert [step for step, _ in told["probability/block_0/candidate_1"]] == [1]
+    assert [step for step, _ in told["entropy/block_0"]] == [1]
+    for total in ("loss/valid", "entropy/mean", "expected/macs", "multiplier/macs"):
+        assert [step for step, _ in told[total]] == [1, 2, 3]
+
+
 def test_without_tensorboard_a_search_has_no_curves(tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, name)
@@ -80,7 +94,7 @@ def test_the_live_display_of_a_search_fits_a_terminal_of_80_columns(monkeypatch)
     terminal = Console(file=screen, width=80, force_terminal=True, color_system=None)
     monkeypatch.setattr(console, "notices", terminal)
     with console.progress_bar() as bar:
-        show = show_steps(bar, "searching", quiet=False, limits={"cpu": 2.0})
+        show = show_steps(bar, "searching", limits={"cpu": 2.0})
         report = StepReport(438, 900, 1.2345, 0.05, {"cpu": 1.974}, {"cpu": 0.4211}, 1.5, 1.234)
         show(report)
     line = screen.getvalue().splitlines()[-2]

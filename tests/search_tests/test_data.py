@@ -73,6 +73,60 @@ def test_a_batch_is_a_function_of_its_number_whoever_makes_it(folder, cifar, wor
         assert torch.equal(part_labels, labels[half])
 
 
+def test_a_batch_larger_than_the_split_is_cut_to_equal_parts(digits):
+    """359 images for two processes."""
+    words = digits.valid, 512, 3, (0,), 8
+    parts = [draw_batch(*words, (rank, 2))[1] for rank in (0, 1)]
+    assert [len(labels) for labels in parts] == [179, 179]
+    assert len(draw_batch(*words)[1]) == 359
+    with pytest.raises(UsageError, match="359 images for 400 processes: start fewer"):
+        BatchStream(*words[:2], *words[3:], part=(0, 400))
+
+
+@pytest.mark.parametrize("words", ["imagenet", "cifar10", "digits"])
+def test_a_batch_that_is_not_augmented_has_images_as_they_are_evaluated(folder, cifar, words):
+    where = {"imagenet": folder, "cifar10": cifar}
+    split = load_dataset(f"{words}:{where[words]}" if words in where else words).valid
+    size, count = 3, len(split)
+    steps = range(count // size)
+    batches = [draw_batch(split, size, step, (7,), 24, augment=False) for step in steps]
+    labels = torch.cat([labels for _, labels in batches])
+    assert len(labels) == count - count % size
+    expected, _ = split.evaluated(np.arange(count), 24)
+    one = batches[0][0][1]
+    assert any(torch.allclose(one, image, atol=1e-5) for image in expected)
+    stream = BatchStream(split, size, (7,), 24, augment=False)
+    assert torch.equal(stream.at(0)[0], batches[0][0])
+    parts = [draw_batch(split, 3, 0, (7,), 24, (rank, 3), augment=False)[0] for rank in range(3)]
+    torch.testing.assert_close(torch.cat(parts), batches[0][0])
+
+
+def test_a_batch_that_is_not_augmented_is_whole_where_images_are_broken(folder):
+    split = load_dataset(f"imagenet:{folder}").valid
+    broken, other, _ = split.paths
+    with open(broken, "wb") as file:
+        file.write(b"nothing")
+    images, labels = draw_batch(split, 3, 0, (0,), 16, augment=False)
+    assert len(images) == len(labels) == 3
+    assert list(split.broken) == [broken]
+    assert sorted(labels.tolist()) == [1, 1, 2]  # the next one twice
+    assert other.count("dog")
+
+
+def test_the_name_of_a_folder_of_images_tells_other_classes_and_counts(folder, tmp_path_factory):
+    name = load_dataset(f"imagenet:{folder}").name
+    assert name.startswith(f"{folder.name}-")
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / folder.name
+    elsewhere.symlink_to(folder)
+    assert load_dataset(f"imagenet:{elsewhere}").name == name
+    (folder / "train" / "cat" / "0.JPEG").rename(folder / "val" / "cat" / "99.JPEG")
+    moved = load_dataset(f"imagenet:{folder}").name
+    for part in ("train", "val"):
+        (folder / part / "cat").rename(folder / part / "ape")
+    renamed = load_dataset(f"imagenet:{folder}").name
+    assert len({name, moved, renamed}) == 3
+
+
 def test_evaluation_sees_every_image_once_in_order(folder):
     data = load_dataset(f"imagenet:{folder}")
     batches = list(evaluation_batches(data.test, 4, 24))

@@ -5,10 +5,12 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
-from latency import OpSpec, UsageError
+from latency import CandidateLatency, OpSpec, UsageError
 from latency.footprint import peak_bytes
 from search import spaces
+from search.batches import space_at
 from search.budget import (
     AskedBudget,
     Budget,
@@ -17,7 +19,8 @@ from search.budget import (
     size_costs,
     within_memory,
 )
-from search.derivation import _muted, derive
+from search.derivation import _muted, derive, fastest_within
+from search.supernet import SuperNet
 
 
 @pytest.fixture
@@ -118,6 +121,14 @@ def test_a_memory_budget_takes_out_the_candidates_over_it(toy_space):
         within_memory(toy_space, 1000)
 
 
+def test_where_no_candidate_of_a_block_is_within_a_memory_budget_the_block_is_skipped():
+    within = within_memory(space_at(spaces.load("mini"), 8), 900e3)
+    assert (None,) in within.blocks
+    assert within.network(within.largest).ops
+    images = torch.zeros(2, 3, 32, 32)
+    assert SuperNet(within)(images, within.largest).shape == (2, 10)
+
+
 def test_the_peak_of_a_bottleneck_is_that_of_its_widest_moment():
     op = OpSpec("mbconv", 8, 8, 16, 16, 3, 1, 6, "relu6")
     hidden, border = 8 * 8 * 96 * 4, 8 * 8 * 16 * 4
@@ -156,3 +167,21 @@ def test_what_a_library_prints_does_not_reach_the_output(capfd):
     print("after")
     libc.fflush(None)
     assert capfd.readouterr().out == "before\nafter\n"
+
+
+def test_the_fastest_network_within_other_limits_is_the_fastest_of_all_that_are(
+    toy_space, costs, every_network
+):
+    for seed in range(5):
+        generator = np.random.default_rng(seed)
+        matrix = np.where(np.isnan(costs.matrix), np.nan, generator.random(costs.matrix.shape))
+        other = CandidateLatency(0.0, matrix, costs.counts)
+        taken = other.predict(every_network)
+        limit = float(np.quantile(taken, 0.1))
+        choices = fastest_within(costs, [(other, limit)])
+        assert other.predict(choices)[0] <= limit
+        least = costs.predict(every_network)[taken <= limit].min()
+        assert costs.predict(choices)[0] == pytest.approx(least)
+    assert costs.predict(fastest_within(costs))[0] == costs.fastest_ms
+    with pytest.raises(UsageError, match="within the other budgets"):
+        fastest_within(costs, [(other, 0.0)])

@@ -83,6 +83,16 @@ def test_a_full_disk_is_named_with_the_checkpoint(tmp_path):
     assert not (tmp_path / "x.pt").exists()
 
 
+@pytest.mark.parametrize(
+    ("every", "took", "rest"), [(10.0, 0.1, 10.0), (10.0, 2.0, 40.0), (0.0, 2.0, 0.0)]
+)
+def test_checkpoints_that_take_long_are_rarer(tmp_path, every, took, rest):
+    times = iter([0.0, 100.0, 100.0 + took, 99.9 + took + rest, 100.1 + took + rest])
+    checkpoint = Checkpoint(tmp_path / "x.pt", {}, every, clock=lambda: next(times))
+    checkpoint.save({"step": 1})
+    assert [checkpoint.is_due(), checkpoint.is_due()] == [False, True]
+
+
 def test_a_half_written_checkpoint_is_not_read(tmp_path):
     checkpoint = Checkpoint(tmp_path / "x.pt", {})
     checkpoint.save({"step": 1})

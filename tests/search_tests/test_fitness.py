@@ -8,7 +8,7 @@ from latency import LatError
 from search import spaces
 from search.batch_norm import share_batch_norms
 from search.data import load_dataset
-from search.fitness import supernet_fitness
+from search.fitness import _by_the_images, supernet_fitness
 from search.supernet import SuperNet
 from search.training import seeded
 
@@ -49,7 +49,68 @@ def test_images_that_cannot_be_read_score_nothing(supernet):
         supernet_fitness(supernet, ClassByClass(first="cannot identify"), 16)
 
 
-@pytest.mark.parametrize(("world", "group"), [(2, 0), (1, 4)])
+def scored_by(monkeypatch, forward):
+    """Have the supernet's class scores computed by `forward`, which remembers its images."""
+    seen = []
+
+    def recorded(self, images, path):
+        seen.append(images)
+        return forward(images)
+
+    monkeypatch.setattr(SuperNet, "forward", recorded)
+    return seen
+
+
+def test_large_images_are_scored_in_equal_parts_of_all_classes(supernet, monkeypatch):
+    """Scores that are right for the classes below 5."""
+    monkeypatch.setattr("search.fitness._PIXELS", 64 * 16**2)
+
+    class Numbered(ClassByClass):
+        def evaluated(self, index, resolution):
+            _, labels = super().evaluated(index, resolution)
+            return labels[:, None, None, None].expand(-1, 3, 16, 16).float(), labels
+
+    def forward(images):
+        labels = images[:, 0, 0, 0].long()
+        return torch.eye(10)[torch.where(labels < 5, labels, 0)]
+
+    seen = scored_by(monkeypatch, forward)
+    right, loss = supernet_fitness(supernet, Numbered(), 16)([])
+    assert [len(images) for images in seen] == [64] * 8
+    for images in seen:
+        assert set(np.bincount(images[:, 0, 0, 0].long(), minlength=10)) <= {6, 7}
+    assert right == pytest.approx(0.5, abs=1 / 512)
+    z = np.log(9 + np.e)
+    assert loss == pytest.approx(right * (z - 1) + (1 - right) * z, rel=1e-5)
+
+
+def test_small_images_are_scored_at_once_by_their_own_moments(supernet):
+    valid, path = load_dataset("digits").valid, [1] * len(SPACE.blocks)
+    right, loss = supernet_fitness(supernet, valid, 16)(path)
+    images, labels = valid.evaluated(np.arange(len(valid)), 16)
+    with torch.no_grad():
+        scores = supernet(images, path)
+    assert right == pytest.approx(float((scores.argmax(1) == labels).double().mean()))
+    assert loss == pytest.approx(float(torch.nn.functional.cross_entropy(scores, labels)))
+
+
+def test_the_weights_are_not_there_twice(supernet):
+    twin = _by_the_images(supernet)
+    for ours, theirs in zip(twin.parameters(), supernet.parameters(), strict=True):
+        assert ours.data_ptr() == theirs.data_ptr()
+
+
+def test_a_lack_of_memory_is_told_in_a_line(supernet, monkeypatch):
+    def forward(images):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+
+    scored_by(monkeypatch, forward)
+    fitness = supernet_fitness(supernet, ClassByClass(), 16)
+    with pytest.raises(LatError, match=r"out of memory for the 512 images .* smaller space"):
+        fitness([])
+
+
+@pytest.mark.parametrize(("world", "group"), [(1, 0), (2, 0), (1, 4)])
 def test_norms_that_are_shared_in_training_score_by_the_images_in_one_process(
     supernet, world, group
 ):

@@ -9,10 +9,14 @@ from PIL import Image
 
 from latency import UsageError
 from search import presets
+from search.budget import Budget
 from search.commands.search_command import main as lat_search
 from search.commands.search_plan import settings_for
+from search.hardware import HardwareTerm
 from search.presets import load_settings, steps_of
 from search.settings import SearchSettings
+from search.strategies import make_strategy
+from search.supernet import SuperNet
 from search.training import Cosines
 
 
@@ -59,6 +63,15 @@ def test_the_papers_epochs_on_cifar_are_steps_of_45000_images():
     settings = load_settings("proxyless-cifar", images=45_000)
     assert (settings.warmup_steps, settings.search_steps) == (0, 200 * 703)
     assert settings.arch_learning_rate == 0.006
+
+
+@pytest.mark.parametrize(("strategy", "rate"), [("proxyless-g", 0.006), ("proxyless-r", 0.01)])
+def test_the_papers_rate_of_the_architecture_on_cifar_is_that_of_the_strategy(
+    toy_space, costs, strategy, rate
+):
+    settings = load_settings("proxyless-cifar", images=45_000).with_choices(strategy=strategy)
+    hardware = HardwareTerm([Budget("toy", 0.15, costs)])
+    assert make_strategy(SuperNet(toy_space), hardware, settings).optimizer.learning_rate == rate
 
 
 def test_a_file_of_ones_own_says_what_differs_from_the_defaults(tmp_path):

@@ -1,16 +1,23 @@
 """`lat-profile`: cards, devices that are not at hand, and tables that are checked again."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
+from devices.card import DeviceCard
+from devices.journal import Journal
+from devices.replay import ReplayDevice
 from latency import LatencyTable, Measurement, OpSpec, Setting, machine
-from latency.calibration import Validation
+from latency.calibration import Calibration, Validation
+from latency.errors import DeviceError
 from latency.kernels import SUITE
 from latency.measurement import INSIDE_NETWORKS
 from search import spaces
+from search.commands import targets
 from search.commands.profile_command import main as lat_profile
+from search.commands.profile_job import measure_missing
 from search.commands.search_command import main as lat_search
 
 
@@ -48,6 +55,180 @@ def test_a_replayed_profile_has_the_numbers_of_its_table(
     said = table.circumstances["measured mini@32"]
     assert ("3 devices agree on 2 anchors" in said) == (devices == 3)
     assert not list((tmp_path / "o").glob("*.journal"))
+
+
+@pytest.fixture
+def two_spaces(tmp_path):
+    """A card whose device answers for `mini` and for `mini-tree`, in as few bursts as may be."""
+    ops = [op for name in ("mini", "mini-tree") for op in spaces.load(name).operators]
+    rows = {op: Measurement(0.01 + op.macs * 1e-8, 1e-6, 50, 0.01) for op in ops}
+    setting = Setting("phone", "some phone", "", "someruntime 2", transport="adb")
+    LatencyTable(setting, rows).save(tmp_path / "both.csv")
+    rules = "sittings = 1\nmax_sittings = 1\nmin_bursts = 6\nmax_bursts = 6\n"
+    path = tmp_path / "both.toml"
+    path.write_text(
+        f'transport = "replay"\n[measuring]\n{rules}max_network_bursts = 6\n'
+        f"[replay]\ntable = '{tmp_path / 'both.csv'}'\n"
+    )
+    return path
+
+
+@pytest.fixture
+def appended(monkeypatch):
+    """The bursts that are written to journals, by name; `at` so many the run is killed."""
+    append = Journal.append
+
+    class Appended(list):
+        at = None
+
+    names = Appended()
+
+    def counting(self, burst):
+        if len(names) == names.at:
+            raise KeyboardInterrupt
+        names.append(burst.workload)
+        append(self, burst)
+
+    monkeypatch.setattr(Journal, "append", counting)
+    return names
+
+
+def test_a_space_that_is_resumed_leaves_what_another_had_measured(
+    invoke, two_spaces, appended, tmp_path
+):
+    words = ["--device", two_spaces, "--out", tmp_path / "o", "--json"]
+    appended.at = 100
+    assert invoke(lat_profile, *words, "--space", "mini")[0] == 1
+    (journal,) = (tmp_path / "o").glob("*.journal")
+    appended.at = None
+    assert invoke(lat_profile, *words, "--space", "mini-tree", "--resume")[0] == 0
+    assert journal.read_text().count("workload") == 100
+    appended.clear()
+    assert invoke(lat_profile, *words, "--space", "mini", "--resume")[0] == 0
+    lacking = 6 * (41 + 28) - 100
+    assert lacking <= len(appended) <= lacking + 16  # beside the last few, some are made again
+    assert not list((tmp_path / "o").glob("*.journal"))
+
+
+def test_what_is_killed_in_its_second_space_measures_neither_again(
+    invoke, two_spaces, appended, tmp_path
+):
+    words = ["--device", two_spaces, "--space", "mini", "--space", "mini-tree"]
+    words += ["--out", tmp_path / "o", "--json"]
+    appended.at = 6 * (41 + 28) + 50
+    assert invoke(lat_profile, *words)[0] == 1
+    appended.at = None
+    assert not list((tmp_path / "o").glob("*.old"))
+    before = len(appended)
+    code, out, _ = invoke(lat_profile, *words, "--resume")
+    assert code == 0
+    assert {"mini@32", "mini-tree@32"} == set(json.loads(out)["validation"])
+    again = [name for name in appended[before:] if name.startswith(("mbconv", "mini@32-"))]
+    assert again == []
+    assert not list((tmp_path / "o").glob("*.journal"))
+
+
+def test_a_fleet_goes_on_without_the_device_that_is_gone(
+    invoke, replay_card, appended, tmp_path, monkeypatch
+):
+    connect_all = targets.connect_all
+    words = ["--device", replay_card(devices=2), "--space", "mini", "--out", tmp_path, "--json"]
+    appended.at = 700
+    assert invoke(lat_profile, *words)[0] == 1
+    journals = list(tmp_path.glob("*.journal"))
+    assert len(journals) == 2
+    kept = [burst for burst in appended if journals[1].read_text().count(f'"{burst}"') == 12]
+
+    class Gone(ReplayDevice):
+        @property
+        def setting(self):
+            raise DeviceError("it is unplugged")
+
+    def without_the_second(card):
+        first, second = connect_all(card)
+        second.__class__ = Gone
+        return first, second
+
+    monkeypatch.setattr(targets, "connect_all", without_the_second)
+    appended.clear()
+    appended.at = None
+    code, out, err = invoke(lat_profile, *words, "--resume")
+    assert code == 0, err
+    assert "replay-1 cannot be reached (it is unplugged): going on without it" in err
+    assert kept
+    assert not set(kept) & set(appended)
+    assert json.loads(out)["operators"] == 41
+    assert not list(tmp_path.glob("*.journal"))
+
+
+@pytest.mark.parametrize("way", [["--suite", "kernels"], ["--few-shot", 3]])
+def test_what_only_one_device_of_a_fleet_measures_is_said(
+    invoke, replay_card, mini_csv, monkeypatch, way
+):
+    table = LatencyTable.load(mini_csv)
+    monkeypatch.setattr("search.commands.kernels_job.profile_kernels", lambda *_: table)
+    monkeypatch.setattr("search.commands.profile_command.few_shot_space", lambda *_: table)
+    code, _, err = invoke(lat_profile, "--device", replay_card(devices=2), *way)
+    assert code == 0, err
+    assert f"{way[0]} is not shared among devices: replay-0 alone measures" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--suite", "kernels", "--resolution", 96], "--resolution does nothing beside --suite"),
+        (["--suite", "kernels", "--width", 0.5], "--width does nothing beside --suite"),
+        (["--suite", "kernels", "--classes", 5], "--classes does nothing beside --suite"),
+        (["--suite", "kernels", "--space", "mini"], "--space does nothing beside --suite"),
+        (["--list", "--device", "gpu"], "--device does nothing beside --list"),
+        (["--check", "--out", "x"], "--out does nothing beside --check"),
+        (["--verify", "--resume"], "--resume does nothing beside --verify"),
+        (["--verify", "--check"], "--verify does nothing beside --check"),
+        (["--width", "nan"], "--width nan: a width multiplier is a positive number"),
+        (["--width", "inf"], "--width inf: a width multiplier is a positive number"),
+        (["--width", "0"], "--width 0: a width multiplier is a positive number"),
+        (["--width", "-1"], "--width -1: a width multiplier is a positive number"),
+    ],
+)
+def test_words_that_cannot_be_meant_are_refused(invoke, words, said):
+    code, out, err = invoke(lat_profile, *words)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_what_a_table_lacks_is_kept_where_another_operator_of_it_fails(mini_csv, tmp_path):
+    truth = LatencyTable.load(mini_csv)
+    *known, good, bad = truth
+    rows = {op: truth[op] for op in known}
+    table = replace(truth, rows=rows, calibrations={"mini@32": Calibration()})
+    replayed = replace(truth, rows={**rows, good: truth[good]})
+    path = tmp_path / "t.csv"
+    arguments = DeviceCard(name="x"), ReplayDevice(replayed), path, "mini@32", [bad, good]
+    with pytest.raises(DeviceError, match=rf"1 of 2 .*{re.escape(bad.key)}.*t\.csv"):
+        measure_missing(table, *arguments)
+    assert set(LatencyTable.load(path)) == {*known, good}
+    assert not list(tmp_path.glob("*.journal"))
+
+
+def test_missing_operators_that_were_measured_before_a_kill_are_not_measured_again(
+    mini_csv, tmp_path, appended
+):
+    truth = LatencyTable.load(mini_csv)
+    *known, first, second = truth
+    table = replace(
+        truth,
+        rows={op: truth[op] for op in known},
+        calibrations={"mini@32": Calibration()},
+    )
+    card = DeviceCard(name="x")
+    arguments = card, ReplayDevice(truth), tmp_path / "t.csv", "mini@32", [first, second]
+    appended.at = 10
+    with pytest.raises(KeyboardInterrupt):
+        measure_missing(table, *arguments)
+    appended.at = None
+    again = measure_missing(table, *arguments)
+    assert set(again) == set(truth)
+    assert len(appended) == 2 * card.measuring.min_bursts
 
 
 def test_the_list_shows_every_card_its_reachability_and_its_table(invoke, own_data_folder):
@@ -138,6 +319,28 @@ def test_verify_finds_that_a_device_has_become_slower(invoke, replay_card, mini_
     assert answer["drift"] == pytest.approx(0.1, abs=0.02)
     code, out, _ = invoke(lat_profile, "--device", replay_card(), "--verify")
     assert "the table is out of date" in out
+
+
+def test_verify_looks_where_the_profile_was_written_and_repeats_the_users_words(
+    invoke, replay_card, tmp_path
+):
+    words = ["--device", replay_card(), "--out", tmp_path / "o"]
+    code, _, err = invoke(lat_profile, *words, "--verify")
+    assert code == 1
+    assert f"no table of replayed as it is set up now in {tmp_path / 'o'}" in err
+    said = f"lat-profile --device {tmp_path / 'replayed.toml'} --out {tmp_path / 'o'}"
+    assert err.endswith(said)
+    assert invoke(lat_profile, *words, "--space", "mini")[0] == 0
+    (table,) = (tmp_path / "o").glob("*.csv")
+    for out in (tmp_path / "o", table):
+        code, out, err = invoke(lat_profile, *words[:2], "--out", out, "--verify", "--json")
+        assert code == 0, err
+        assert json.loads(out)["table"] == str(table)
+    other = replace(LatencyTable.load(table), setting=Setting("other", "other", runtime="r 1"))
+    other.save(table)
+    code, _, err = invoke(lat_profile, *words, "--verify")
+    assert code == 1
+    assert "another setting" in err
 
 
 def test_verify_without_a_table_says_how_to_measure_one(invoke, replay_card):

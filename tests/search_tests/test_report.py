@@ -7,15 +7,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from browsing import CLIPPED, DATA, needs_chromium, visit
-from saved_runs import OLDER, STEPS, save_run
+from browsing import needs_chromium
+from saved_runs import OLDER, UNSTABLE, save_front, save_run, save_table
 
-from latency import LatencyTable, Measurement, NetworkSpec, OpSpec, Validation
+from latency import LatencyTable, Measurement, NetworkSpec, OpSpec, Setting
 from search import report, spaces
 from search.commands.report_command import main, write_or_notice
 from search.commands.search_command import main as lat_search
+from search.report.breakdown import breakdowns
+from search.report.look import log_axis
 from search.report.probabilities import candidate_looks
 from search.report.saved_run import SavedRun
+from search.report.table_facts import unstable_notes
+from search.report.table_figures import stages_figure
 
 MOST_BYTES = 5_000_000
 MIXED = (OpSpec.parse("conv-8x8x8-8-k3-s1-relu"), None, OpSpec.parse("conv-8x8x8-8-k3-s1-relu6"))
@@ -41,23 +45,7 @@ def run_folder(tmp_path, mini_csv) -> Path:
 
 @pytest.fixture
 def kernels_csv(tmp_path, mini_csv) -> Path:
-    """A table of a space and of kernels, with rows that did not settle and a validation."""
-    table = LatencyTable.load(mini_csv)
-    rows = dict(table.rows)
-    for channels in (16, 32, 64, 128):
-        sizes = f"14x14x{channels}-{channels}"
-        for tail in (f"k3-s1-g{channels}", "k3-s1"):
-            op = OpSpec.parse(f"conv-{sizes}-{tail}")
-            ms = 0.004 + op.macs * 6e-8 + channels * 1e-5
-            rows[op] = Measurement(ms, 0.2 * ms, 20, ms, note="unstable: <b>stop</b> other work")
-    checked = replace(
-        table,
-        rows=rows,
-        validations={"mini@32": Validation(12, 0.011, 0.02, 0.012)},
-        circumstances={"measured mini@32": "drift: 3 of 99 rounds", "clock": "<script>alert(1)"},
-    )
-    checked.save(tmp_path / "kernels.csv")
-    return tmp_path / "kernels.csv"
+    return save_table(tmp_path / "kernels.csv", mini_csv)
 
 
 def told(path: Path) -> str:
@@ -85,6 +73,11 @@ def test_a_search_is_reported_in_its_folder(invoke, run_folder):
         "4.00 MB",
         "warmup steps",
         "some phone",
+        "2.13.0+cpu",
+        "some board, 2 CPUs",
+        "<th>processes</th><td>4</td>",
+        "own.toml, as it was:",
+        "resolution = 32  # &lt;b&gt;mine&lt;/b&gt;",
     ):
         assert words in text
 
@@ -98,12 +91,59 @@ def test_a_result_of_an_older_search_lacks_figures_rather_than_failing(invoke, t
     assert "Misses the budget, as predicted" in told(tmp_path / "old" / "report.html")
 
 
-def test_a_run_whose_table_is_gone_says_so(invoke, run_folder, mini_csv):
+def test_a_run_keeps_its_breakdown_where_its_table_is_gone_or_another_by_now(run_folder, mini_csv):
+    run = SavedRun.load(run_folder)
+    (kept,) = breakdowns(run)
+    assert sum(part.ms for part in kept.operators) == pytest.approx(run.result["predicted_ms"])
     mini_csv.unlink()
-    code, out, _ = invoke(main, "run", "--json")
-    assert code == 0
-    assert "operators" not in json.loads(out)["figures"]
-    assert "is not at hand" in told(run_folder / "report.html")
+    assert list(breakdowns(SavedRun.load(run_folder))) == [kept]
+
+
+def test_a_run_without_a_breakdown_says_whether_its_table_is_gone_or_lacks_operators(
+    tmp_path, mini_csv
+):
+    folder = save_run(tmp_path / "old", mini_csv, operators=None, budgets=None)
+    (first,) = breakdowns(SavedRun.load(folder))
+    assert len(first.operators) == len(NetworkSpec.load(folder / "network.json").ops)
+    table = LatencyTable.load(mini_csv)
+    few = dict(list(table.rows.items())[:2])
+    replace(table, rows=few).save(mini_csv)
+    (lacks,) = breakdowns(SavedRun.load(folder))
+    assert (lacks.operators, lacks.target) == ((), "phone")
+    assert "does not cover the network" in lacks.why
+    mini_csv.unlink()
+    (gone,) = breakdowns(SavedRun.load(folder))
+    assert "the table is not at hand: " in gone.why
+    assert "no such table file" in gone.why
+    assert "no such table file" in told(report.write_report(folder))
+
+
+def test_each_target_has_its_breakdown_and_its_table(tmp_path, mini_csv):
+    other = tmp_path / "other.csv"
+    table = LatencyTable.load(mini_csv)
+    twice = {op: replace(row, median_ms=2 * row.median_ms) for op, row in table.rows.items()}
+    setting = replace(table.setting, hardware="other board")
+    replace(table, setting=setting, rows=twice, in_network_ms={}).save(other)
+    budgets = [
+        {"name": name, "unit": "ms", "limit": 1.0, "predicted": 0.5, "table": str(path)}
+        for name, path in (("phone", mini_csv), ("board", other))
+    ]
+    folder = save_run(tmp_path / "run", mini_csv, budgets=budgets)
+    one, two = breakdowns(SavedRun.load(folder))
+    assert sum(p.ms for p in two.operators) == pytest.approx(2 * sum(p.ms for p in one.operators))
+    page = report.run_page(folder)
+    assert [picture.name for picture in page.pictures][-2:] == ["operators", "operators-2"]
+    text = told(report.write_report(folder))
+    for words in ("board: measured with", "other board", "execution, on board", str(other)):
+        assert words in text
+
+
+def test_the_training_loss_is_drawn_beside_the_validation_loss(run_folder):
+    curves = next(one for one in report.run_page(run_folder).pictures if one.name == "curves")
+    lines = {trace.name: trace for trace in curves.figure.data}
+    assert lines["training"].y[:2] == (2.0, 2.0)
+    assert lines["validation"].y[0] == 2.3
+    assert lines["training"].yaxis == lines["validation"].yaxis
 
 
 def test_skipped_blocks_are_known_from_the_space_and_only_where_it_is_the_same(run_folder):
@@ -128,20 +168,30 @@ def test_candidates_of_a_block_are_told_apart(name):
     assert len(set(colours)) == 3
 
 
-def test_a_front_without_a_search_is_reported_too(invoke, run_folder, tmp_path):
-    told_of = dict.fromkeys(("target", "space", "data", "seed", "version"), "mini")
-    network = {"budget_ms": 0.1, "predicted_ms": 0.1, "valid_accuracy": 0.9, "network": "n.json"}
-    (tmp_path / "front").mkdir()
-    (tmp_path / "front" / "n.json").write_text((run_folder / "network.json").read_text())
-    path = tmp_path / "front" / "pareto.json"
-    path.write_text(json.dumps({**told_of, "networks": [network, {**network, "predicted_ms": 1}]}))
-    code, out, _ = invoke(main, "front", "--json")
-    assert code == 0
-    assert json.loads(out)["figures"] == ["tradeoff", "front"]
-    path.write_text("{}")
+def test_a_front_without_a_search_is_reported_too(invoke, tmp_path):
+    front = save_front(tmp_path / "front")
+    for name in ("front", "front/pareto.json"):
+        code, out, _ = invoke(main, name, "--json")
+        assert code == 0
+        assert json.loads(out) == {
+            "report": "front/report.html",
+            "figures": ["tradeoff", "front"],
+            "pictures": [],
+        }
+    (front / "pareto.json").write_text("{}")
     code, _, err = invoke(main, "front")
     assert code == 1
     assert "pareto.json: not a front of lat-search" in err
+
+
+def test_two_fronts_are_compared(invoke, tmp_path):
+    save_front(tmp_path / "a")
+    save_front(tmp_path / "b", (0.2, 0.4, 0.8))
+    code, out, err = invoke(main, "a", "b", "--json")
+    assert code == 0, err
+    assert json.loads(out)["figures"] == ["tradeoff", "front-a", "front-b"]
+    text = told(tmp_path / "a-and-b.html")
+    assert "<td>networks</td><td>2</td><td>3</td>" in text
 
 
 def test_a_real_search_can_be_reported(invoke, mini_csv, tmp_path):
@@ -170,16 +220,59 @@ def test_a_table_is_reported_beside_it(invoke, kernels_csv):
         "latency",
         "roofline",
         "stages-mini-32",
+        "stages-others",
         "predicted",
         "spread",
     ]
     text = told(kernels_csv.with_suffix(".html"))
     for words in (
-        "8 of 49 operators measured alone did not settle",
+        "8 of 50 operators measured alone did not settle",
         "drift: 3 of 99 rounds",
         "1.10 %",
     ):
         assert words in text
+
+
+def test_a_note_that_operators_share_is_told_once_with_their_names(kernels_csv):
+    grid = unstable_notes(LatencyTable.load(kernels_csv))
+    assert grid is not None
+    ((note, named),) = grid.rows
+    assert note == UNSTABLE
+    assert len(named.split(", ")) == 8
+    assert unstable_notes(LatencyTable.load(kernels_csv.with_name("far-away.csv"))) is None
+
+
+def test_inverted_bottlenecks_that_differ_in_anything_have_a_cell_each():
+    tails = ("relu", "relu6", "relu6-se0.25", "relu6-b8", "relu6-se0.5")
+    ops = [OpSpec.parse(f"mbconv-8x8x16-16-k3-s1-e3-{tail}") for tail in tails]
+    ops.append(OpSpec.parse("mbconv-8x4x16-16-k3-s1-e3-relu6"))
+    rows = {op: Measurement(ms, 0.01, 20, ms) for ms, op in enumerate(ops, 1)}
+    table = LatencyTable(Setting("phone", "some phone", "", "someruntime 2"), rows)
+    (heat,) = stages_figure(table, ops).data
+    assert sorted(cell for row in heat.text for cell in row) == ["1", "2", "3", "4", "5", "6"]
+    assert heat.y[2] == "8² 16→16 relu6 se0.25 b1"
+    (alike,) = stages_figure(table, ops[:1]).data
+    assert alike.y == ("8² 16→16",)
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([0.001, 30], "0.001 0.01 0.1 1 10"),
+        ([0.3, 9], "0.3 1 3 10"),
+        ([20000, 90000], "20000 30000 40000 50000 70000"),
+        ([0.9, 1.1], "0.9 0.95 1 1.05 1.1"),
+        ([3, 3, 0], "2.98 2.99 3 3.01 3.02 3.03"),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis_are_numbers_in_full(values, ticks):
+    axis = log_axis(values, "ms")
+    assert " ".join(axis["ticktext"]) == ticks
+    assert [*map(float, axis["ticktext"])] == axis["tickvals"]
+
+
+def test_a_logarithmic_axis_of_nothing_has_plotlys_ticks():
+    assert "tickvals" not in log_axis([0.0], "ms")
 
 
 def test_words_of_a_table_are_never_markup(invoke, kernels_csv):
@@ -210,11 +303,37 @@ def test_two_searches_are_compared(invoke, run_folder, tmp_path, mini_csv):
     save_run(tmp_path / "other", mini_csv, seed=8, valid_accuracy=0.5)
     code, out, _ = invoke(main, "run", "other", "--json")
     assert code == 0
-    assert json.loads(out)["figures"] == ["network", "curves"]
+    assert json.loads(out)["figures"] == ["network", "budget", "curves"]
     text = told(tmp_path / "run-and-other.html")
     assert "<td>seed</td><td>7</td><td>8</td>" in text
     assert "50.0 %" in text
     assert "<td>space</td>" not in text
+
+
+def test_two_searches_have_their_budgets_on_one_axis(run_folder, tmp_path, mini_csv):
+    def rows(**changes):
+        folder = save_run(tmp_path / f"other-{len(changes)}", mini_csv, **OLDER, **changes)
+        first = save_run(tmp_path / f"first-{len(changes)}", mini_csv, **changes | OLDER)
+        pictures = report.runs_page(first, folder).pictures
+        return next(one.figure for one in pictures if one.name == "budget")
+
+    figure = rows(budget_ms=0.5, measured_ms=None)
+    assert figure.layout.xaxis.title.text == "ms"
+    assert {y for trace in figure.data for y in trace.y} == {"A predicted", "B predicted"}
+    assert [trace.x for trace in figure.data if trace.mode == "lines+markers"] == [(0.5,)] * 2
+    several = next(
+        one.figure
+        for one in report.runs_page(run_folder, tmp_path / "other-2").pictures
+        if one.name == "budget"
+    )
+    assert several.layout.xaxis.title.text == "% of the limit"
+    assert [*dict.fromkeys(y for trace in several.data for y in trace.y)] == [
+        "A phone predicted",
+        "A phone measured",
+        "A macs predicted",
+        "A memory predicted",
+        "B phone predicted",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -222,17 +341,31 @@ def test_two_searches_are_compared(invoke, run_folder, tmp_path, mini_csv):
     [
         (["nowhere"], 2, "unknown table 'nowhere'"),
         (["."], 2, "no finished search (result.json is absent)"),
+        (["."], 2, "none that was begun"),
+        (["begun"], 2, "go on with it: lat-search ... --out begun --resume"),
+        (["trained"], 2, "trained by --retrain, not a search"),
+        (["trained", "run"], 2, "its accuracy is in trained/retrain.json"),
+        (["run", "front"], 2, "front holds a front (pareto.json), not a search"),
+        (["front", "run"], 2, "two fronts, or two searches, can be compared"),
+        (["empty"], 1, "empty/pareto.json: the front has no networks"),
+        (["empty", "front"], 1, "the front has no networks"),
+        (["kept"], 1, "kept/result.json: not a result of lat-search: SpecError"),
         (["run", "far-away.csv"], 2, "two of one kind can be compared"),
         (["run", "--out", "report.pdf"], 2, "ends in .html"),
         (["broken"], 1, "broken/result.json: not a result of lat-search: target, predicted_ms"),
         (["damaged"], 1, "damaged/result.json: not a result of lat-search: KeyError('limit')"),
-        (["far-away.csv", "--out", "run/result.json/x.html"], 1, "run/result.json"),
+        (["far-away.csv", "--out", "run/result.json/x.html"], 2, "run/result.json"),
     ],
 )
 def test_mistakes_are_one_line(invoke, run_folder, tmp_path, words, code, said):
     damaged = [{"name": "phone", "unit": "ms"}]
     save_run(tmp_path / "damaged", tmp_path / "far-away.csv", budgets=damaged)
-    (tmp_path / "broken").mkdir()
+    save_run(tmp_path / "kept", tmp_path / "far-away.csv", operators={"phone": [{"op": "x"}]})
+    save_front(tmp_path / "front")
+    save_front(tmp_path / "empty", ())
+    for name in ("broken", "begun/checkpoint", "trained"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "trained" / "retrain.json").write_text("{}")
     (tmp_path / "broken" / "result.json").write_text('{"space": "mini@32"}')
     got, out, err = invoke(main, *words)
     assert (got, out) == (code, "")
@@ -285,51 +418,3 @@ def test_pictures_are_written_one_a_figure(invoke, run_folder, tmp_path):
     for path in written.values():
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size > 5_000
-
-
-@needs_chromium
-@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1440, "light")])
-def test_a_search_in_a_browser_shows_its_data_and_asks_for_nothing(run_folder, width, scheme):
-    path = report.write_report(run_folder)
-    with visit(path, width, scheme) as seen:
-        assert seen.errors == []
-        assert seen.requests == [path.as_uri()]
-        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
-        assert seen.page.evaluate(CLIPPED) == []
-        data = seen.page.evaluate(DATA)
-        network = NetworkSpec.load(run_folder / "network.json")
-        assert sum(data["operators"]) == len(network.ops)
-        assert data["curves"][0] == STEPS
-        counts = spaces.load("mini").counts
-        assert data["probabilities"] == [10] * sum(counts)
-        assert sum(data["tradeoff"]) == 2 + 3 + 1 + 1
-        assert len(data["budget"]) == 4
-        paper = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
-
-
-@needs_chromium
-def test_a_table_in_a_browser_shows_each_row(kernels_csv, tmp_path):
-    table = LatencyTable.load(kernels_csv)
-    path = tmp_path / "table.html"
-    report.write_page(report.table_page(table), path)
-    for width, scheme in ((390, "light"), (1440, "dark")):
-        with visit(path, width, scheme) as seen:
-            assert seen.errors == []
-            assert seen.requests == [path.as_uri()]
-            assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
-            assert seen.page.evaluate(CLIPPED) == []
-            data = seen.page.evaluate(DATA)
-            assert sum(data["spread"]) == len(table)
-            assert sum(data["stages-mini-32"]) == 7
-
-
-@needs_chromium
-def test_on_paper_it_is_dark_on_white_even_where_the_screen_is_dark(run_folder):
-    path = report.write_report(run_folder)
-    with visit(path, 1440, "dark") as seen:
-        seen.page.emulate_media(media="print")
-        style = "getComputedStyle(document.querySelector('.chart svg text')).fill"
-        assert seen.page.evaluate(style) == "rgb(29, 35, 41)"
-        seen.page.set_viewport_size({"width": 700, "height": 900})
-        assert seen.page.evaluate("document.documentElement.scrollWidth") <= 700

@@ -111,6 +111,44 @@ def test_another_seed_gives_another_search(toy_space, digits, costs, tmp_path):
     assert not torch.equal(one.supernet.alpha, other.supernet.alpha)
 
 
+@pytest.mark.parametrize("step", [2, 11])
+def test_a_supernet_that_is_not_trained_to_its_end_is_not_taken_over(
+    toy_space, digits, costs, tmp_path, step
+):
+    with pytest.raises(BrokenOffError):
+        _search(toy_space, digits, costs, tmp_path, _break_at(step + 1))
+    state = Checkpoint(tmp_path / "search.pt", {"seed": 3}).load()
+    shorter = replace(SETTINGS, search_steps=2)
+    other = SupernetTraining(toy_space, digits, [Budget("toy", 0.15, costs)], shorter, seed=4)
+    with pytest.raises(UsageError, match=f"trained for {step} of 12 steps; go on .* by --resume"):
+        other.take_over(state)
+    done = _search(toy_space, digits, costs, tmp_path)
+    other.take_over(Checkpoint(tmp_path / "search.pt", {"seed": 3}).load())
+    assert other.history == done.history
+    assert torch.equal(other.supernet.alpha, done.supernet.alpha)
+
+
+def test_probabilities_are_told_and_kept_now_and_then_and_at_the_end(
+    toy_space, digits, costs, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("search.searcher._SNAPSHOTS", 2)
+    settings, told = replace(SETTINGS, search_steps=11, arch_every=1), []
+    training = _search(toy_space, digits, costs, tmp_path, told.append, settings)
+    assert [one.step for one in told if one.probabilities is not None] == [5, 10, 15]
+    kept = [one["step"] for one in training.history if "probabilities" in one]
+    assert kept == [5, 10, 15]
+    assert training.history[-1]["probabilities"] == training.supernet.probabilities.tolist()
+
+
+def test_the_architecture_sees_validation_images_as_they_are_evaluated(toy_space, digits, costs):
+    settings = replace(SETTINGS, arch_batch_size=len(digits.valid))
+    training = SupernetTraining(toy_space, digits, [Budget("toy", 0.15, costs)], settings, seed=3)
+    images, labels = training._arch_batches.at(0)
+    expected, _ = digits.valid.evaluated(np.arange(len(labels)), toy_space.resolution)
+    ours, theirs = (batch.flatten(1).double().sum(1).sort().values for batch in (images, expected))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
+
+
 def test_a_checkpoint_of_other_words_is_refused(tmp_path):
     Checkpoint(tmp_path / "x.pt", {"seed": 1, "space": "mini"}).save({"step": 1})
     with pytest.raises(UsageError, match="a run with another seed"):

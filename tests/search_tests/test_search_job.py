@@ -8,17 +8,18 @@ import pytest
 
 from devices.card import load_card
 from devices.replay import ReplayDevice
-from latency import LatencyTable, UsageError, fit
+from latency import LatencyTable, Measurement, Setting, UsageError, fit
 from search import spaces
+from search.batches import network_at
 from search.budget import AskedBudget, Budget, memory_of, size_costs, within_memory
 from search.commands.as_you_go import AsYouGo
-from search.commands.baseline_job import _random_search
+from search.commands.baseline_job import _random_search, _widest
 from search.commands.certificate import budget_results
 from search.commands.console import progress_bar
-from search.commands.goals import Goal
+from search.commands.goals import Goal, parse_budgets
 from search.commands.search_command import _default_folder
 from search.commands.search_job import SearchJob, _candidates
-from search.commands.search_plan import SearchPlan
+from search.commands.search_plan import Asked, SearchPlan
 from search.commands.targets import Target
 from search.confirmation import Attempt, predictions
 from search.settings import SearchSettings
@@ -68,7 +69,7 @@ def as_you_go(toy_space, jagged, tmp_path, quick_cpu):
 def searched(plan, digits, folder, trained=None) -> SearchJob:
     job = SearchJob(plan, digits, 0, folder, trained)
     with progress_bar(quiet=True) as bar:
-        job.search(bar, True)
+        job.search(bar)
     return job
 
 
@@ -109,7 +110,7 @@ def test_networks_of_one_name_have_checkpoints_of_their_own(plan, digits, toy_sp
     networks = [toy_space.network(choices) for choices in ([0, 0, 0, 0], [1, 2, 3, 4])]
     with progress_bar(quiet=True) as bar:
         rows = [
-            job.trained_and_measured("MobileNetV2", network, None, bar, True)
+            job.trained_and_measured("MobileNetV2", network, None, bar)
             for network in (*networks, networks[0])
         ]
     assert rows[0] == rows[2] != rows[1]
@@ -121,7 +122,7 @@ def test_a_supernet_of_other_candidates_is_refused(plan, digits, toy_space, tmp_
     trained = tmp_path / "a" / "checkpoint" / "search.pt"
     small = replace(plan, space=within_memory(toy_space, 0.7 * memory_of(largest(toy_space))))
     assert small.space.tag == plan.space.tag
-    with pytest.raises(UsageError, match="another space"):
+    with pytest.raises(UsageError, match=r"another space .*the same memory budget"):
         searched(small, digits, tmp_path / "b", trained)
     with pytest.raises(UsageError, match="another space"):
         searched(small, digits, tmp_path / "a")
@@ -131,6 +132,50 @@ def test_a_supernet_of_other_candidates_is_refused(plan, digits, toy_space, tmp_
 def test_targets_of_different_batches_share_a_supernet():
     one, eight = (_candidates(spaces.load("mini", batch=batch)) for batch in (1, 8))
     assert one == eight != _candidates(spaces.load("mini", width=0.5))
+
+
+def derived(plan, digits, folder, choices, trained=None):
+    """The networks that a job of the folder derives, where it would choose these."""
+    job = SearchJob(plan, digits, 0, folder, trained)
+    with progress_bar(quiet=True) as bar:
+        return [one.choices for one in job._derive(lambda limits: choices, (), 0, bar)]
+
+
+def test_a_derivation_is_kept_for_the_costs_it_went_by(plan, digits, tmp_path):
+    run, first, second = tmp_path / "run", (0, 0, 0, 0), (1, 1, 1, 1)
+    assert derived(plan, digits, run, first) == [first]
+    assert derived(plan, digits, run, second) == [first]
+    (goal,) = plan.goals
+    costs = replace(goal.budget.costs, matrix=1.1 * goal.budget.costs.matrix)
+    slower = replace(goal, budget=replace(goal.budget, costs=costs))
+    assert derived(replace(plan, goals=(slower,)), digits, run, second) == [second]
+    with pytest.raises(UsageError, match=r"another sigmas \(2\.0 there, 1\.0 here\)"):
+        derived(replace(plan, sigmas=1.0), digits, run, second)
+
+
+def test_a_derivation_from_another_supernet_is_refused(plan, digits, tmp_path):
+    run, choices = tmp_path / "run", (0, 0, 0, 0)
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    derived(plan, digits, run, choices, tmp_path / "a")
+    derived(plan, digits, run, choices, tmp_path / "a")
+    with pytest.raises(UsageError, match="another from"):
+        derived(plan, digits, run, choices, tmp_path / "b")
+
+
+def test_what_matters_by_probabilities_taken_over_is_measured_before_anything_is_derived(
+    plan, toy_space, digits, as_you_go, tmp_path
+):
+    searched(plan, digits, tmp_path / "a")
+    measuring = as_you_go()
+    before = measuring.measured
+    own = SearchPlan((measuring.goal(HALF),), (), toy_space, SETTINGS, measuring)
+    job = SearchJob(own, digits, 0, tmp_path / "b", tmp_path / "a" / "checkpoint" / "search.pt")
+    with progress_bar(quiet=True) as bar:
+        training = job.search(bar)
+    assert measuring.measured > before
+    assert measuring(training.supernet.probabilities.detach()) == {}
+    assert job.goals[0].model is measuring.model
 
 
 def largest(space):
@@ -168,5 +213,91 @@ def test_random_networks_that_break_another_budget_are_no_baseline(
     plan = replace(plan, sizes=(Budget("params", params.fastest_ms, params),))
     job = SearchJob(plan, digits, 0, tmp_path / "run")
     with progress_bar(quiet=True) as bar:
-        assert _random_search(job, chosen(toy_space, plan.budgets), 1, bar, True) == []
+        assert _random_search(job, chosen(toy_space, plan.budgets), 1, bar) == []
     assert "no random network to compare with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("meets", "name", "accuracy"),
+    [
+        ([False, True, True], "random, best of 3", 0.8),
+        ([False, False, False], "random, best of 3, over budget", 0.9),
+    ],
+)
+def test_of_random_networks_the_best_within_the_budgets_counts(
+    plan, digits, toy_space, tmp_path, meets, name, accuracy
+):
+    rows = [
+        {"valid_accuracy": share, "meets": one}
+        for share, one in zip((0.9, 0.8, 0.7), meets, strict=True)
+    ]
+
+    class Told(SearchJob):
+        def trained_and_measured(self, *words):
+            return rows.pop(0)
+
+    job = Told(plan, digits, 0, tmp_path / "run")
+    with progress_bar(quiet=True) as bar:
+        (best,) = _random_search(job, chosen(toy_space, plan.budgets), 3, bar)
+    assert (best["name"], best["valid_accuracy"]) == (name, accuracy)
+
+
+def test_a_network_that_proves_over_a_budget_does_not_meet_it(
+    plan, digits, toy_space, toy_table, tmp_path, quick_cpu, monkeypatch
+):
+    monkeypatch.setattr("search.confirmation._PATIENCE", ((1, 0.0),))
+    device = ReplayDevice(toy_table)
+    (goal,) = plan.goals
+    target = replace(goal.target, card=load_card(quick_cpu), devices=(device,))
+    goal = replace(goal, target=target)
+    fast = toy_space.network(choices := tuple(np.nanargmin(goal.budget.costs.matrix, axis=1)))
+    plan = replace(plan, goals=(goal,))
+    least = predictions(plan.budgets, choices)["toy"]
+    for share, meets in ((1.2, True), (0.9, False)):
+        held = replace(goal, budget=replace(goal.budget, limit=share * least))
+        job = SearchJob(replace(plan, goals=(held,)), digits, 0, tmp_path / "run")
+        with progress_bar(quiet=True) as bar:
+            row = job.trained_and_measured("fast", fast, None, bar)
+        assert row["meets"] is meets
+
+
+def test_mobilenet_v2_is_held_to_all_budgets(plan, digits, toy_space, toy_table, tmp_path):
+    models = {"toy": fit(toy_table, extrapolate=True)}
+    roomy = [replace(g, budget=replace(g.budget, limit=100.0)) for g in plan.goals]
+    params = Budget("params", 5e5, size_costs(toy_space, "params"))
+    sizes, memory = {"sizes": (params,)}, {"memory": 1e5}
+    networks = [
+        _widest(SearchJob(replace(plan, goals=roomy, **words), digits, 0, tmp_path), models, {})
+        for words in ({}, sizes, memory)
+    ]
+    assert networks[0].params > 2 * networks[1].params
+    assert 4e5 < networks[1].params <= 5e5
+    assert 0.5e5 < memory_of(networks[2]) <= 1e5 < memory_of(networks[0])
+    none = replace(plan, goals=roomy, sizes=(replace(params, limit=100.0),))
+    with pytest.raises(UsageError, match="none is within all budgets"):
+        _widest(SearchJob(none, digits, 0, tmp_path), models, {})
+
+
+def test_targets_of_different_batches_have_costs_of_their_own(digits, tmp_path):
+    tables = {}
+    for name, batch in (("one", 1), ("eight", 8)):
+        ops = spaces.load("mini", batch=batch).operators
+        rows = {op: Measurement(ms := 0.002 + op.macs * 1e-8, 0.01 * ms, 50, ms) for op in ops}
+        setting = Setting(name, "far", runtime="none 0", batch=batch, transport="ssh")
+        tables[name] = LatencyTable(setting, rows)
+        tables[name].save(tmp_path / f"{name}.csv")
+    names = {name: str(tmp_path / f"{name}.csv") for name in tables}
+    words = [*(f"{path}=60%" for path in names.values()), "memory=2MB"]
+    plan = SearchPlan.of(Asked(parse_budgets(words, None), "mini", None, {}), digits)
+    choices = tuple(plan.space.largest)
+    network = plan.space.network(choices)
+    assert network.batch == 1
+    assert memory_of(network_at(network, 8)) <= 2e6
+    attempt = Attempt(choices, network, predictions(plan.budgets, choices))
+    *results, memory = budget_results(plan.goals, plan.sizes, plan.memory, attempt, {})
+    for (name, batch), result in zip((("one", 1), ("eight", 8)), results, strict=True):
+        expected = tables[name].predict(network_at(network, batch)).ms
+        assert attempt.predicted[names[name]] == pytest.approx(expected, rel=1e-3)
+        assert result.predicted == pytest.approx(expected, rel=1e-3)
+    assert memory.predicted == memory_of(network_at(network, 8))
+    assert SearchJob(plan, digits, 0, tmp_path).batch == 8

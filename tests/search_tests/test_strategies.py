@@ -96,6 +96,53 @@ def test_the_policy_gradient_is_that_of_the_expected_reward():
     torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-7)
 
 
+class Still:
+    """Keeps the gradient, and moves nothing."""
+
+    def rate(self, gradient):
+        self.gradient = gradient.clone()
+        return torch.zeros_like(gradient)
+
+
+@pytest.mark.parametrize("penalty", ["lagrangian", "mul#log"])
+def test_the_policy_gradient_is_weighed_as_the_penalty_weighs_the_loss(penalty):
+    problem = PlantedProblem.random(0)
+    supernet = PlantedSupernet(problem.utility, problem.optimum)
+    images, labels = torch.linspace(-1, 1, 64, dtype=torch.float64), torch.zeros(64).long()
+
+    def gradient(hardware):
+        strategy = ProxylessR(supernet, hardware, networks=4)
+        strategy.optimizer, strategy.baseline = Still(), 0.1
+        seen = strategy.step(images, labels, np.random.default_rng(0))
+        return strategy.optimizer.gradient, seen.task_loss
+
+    class Free(HardwareTerm):
+        def step(self, probabilities, task_loss):
+            seen = super().step(probabilities, task_loss)
+            return replace(seen, gradient=torch.zeros_like(seen.gradient), task_weight=1.0)
+
+    policy, loss = gradient(Free([problem.budget]))
+    seen = HardwareTerm([problem.budget], penalty).step(supernet.probabilities, loss)
+    total, _ = gradient(HardwareTerm([problem.budget], penalty))
+    assert policy.abs().max() > 0
+    assert (seen.task_weight < 0.3) == (penalty == "mul#log")
+    torch.testing.assert_close(total, seen.task_weight * policy + seen.gradient)
+
+
+@pytest.mark.parametrize("reward", ["mul", "log"])
+def test_a_reward_that_has_the_latency_leaves_the_penalty_unused(reward):
+    problem = PlantedProblem.random(0)
+    supernet = PlantedSupernet(problem.utility, problem.optimum)
+    hardware = HardwareTerm([replace(problem.budget, limit=problem.budget.costs.fastest_ms)])
+    before = hardware.state
+    strategy = ProxylessR(supernet, hardware, reward, networks=2)
+    images, labels = torch.zeros(8, dtype=torch.float64), torch.zeros(8).long()
+    seen = strategy.step(images, labels, np.random.default_rng(0))
+    assert seen.multipliers == {}
+    assert seen.expected["planted"] > problem.budget.costs.fastest_ms
+    assert hardware.state["planted"]["integral"] == before["planted"]["integral"] == 0
+
+
 @pytest.mark.parametrize(("reward", "better"), [("mul", 1), ("log", 1), ("lagrangian", 0)])
 def test_a_faster_network_of_equal_accuracy_is_worth_more_where_the_reward_has_the_latency(
     reward, better

@@ -7,13 +7,16 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from latency.errors import DeviceError
 from search.commands.console import run, version
+from search.commands.predict_command import main as lat_predict
 from search.commands.profile_command import main as lat_profile
+from search.commands.table_command import COMMANDS
 from search.commands.table_command import main as lat_table
 
 SCRIPTS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
@@ -71,6 +74,36 @@ def test_every_command_tells_its_version_and_its_common_options(script):
     for option in ("--verbose", "-v", "--debug", "--version", "--help"):
         assert option in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("words", [*SCRIPTS, *(f"lat-table {word}" for word in COMMANDS)])
+def test_no_help_cuts_a_word_in_80_columns(words, invoke, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    script, *more = words.split()
+    module, main = SCRIPTS[script].split(":")
+    code, out, _ = invoke(getattr(import_module(module), main), *more, "--help")
+    assert (code, "…" in out) == (0, False)
+
+
+def test_options_of_all_commands_may_stand_before_one_of_several(invoke):
+    code, out, err = invoke(lat_table, "--debug", "show", "nothing.csv")
+    assert (code, out) == (2, "")
+    assert err.startswith("Traceback")
+    assert err.endswith("lat-table show: nothing.csv: no such table file")
+    told = (2, "", "lat-table show: nothing.csv: no such table file")
+    assert invoke(lat_table, "-v", "show", "nothing.csv") == told
+
+
+@pytest.mark.parametrize("name", ["nothing.onnx", "nothing.json", "folder.onnx"])
+def test_a_file_that_is_not_there_is_the_users_word(invoke, name):
+    Path("folder.onnx").mkdir()
+    code, out, err = invoke(lat_predict, name)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"lat-predict: {name}: ")
+
+
+def test_a_file_of_which_no_word_was_said_is_not_the_users(failing):
+    assert failing(FileNotFoundError(2, "gone", "elsewhere"))[0] == 1
 
 
 def test_debug_shows_where_an_error_arose_and_then_the_same_line(failing):

@@ -50,7 +50,7 @@ class SshTransport:
     def _start(self) -> AgentChannel:
         with self._on_the_host("starting the agent") as host:
             path = host.put(Path(agent.__file__).read_bytes(), ".py")
-            return AgentChannel(host.run("-I", path), str(host))
+            return AgentChannel(host.run(path), str(host))
 
     @contextmanager
     def _on_the_host(self, doing: str) -> Iterator[Host]:

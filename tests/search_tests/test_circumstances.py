@@ -1,0 +1,75 @@
+"""What a result keeps of where a search ran."""
+
+import json
+import platform
+from dataclasses import replace
+
+import pytest
+import torch
+
+from latency.library import user_folder
+from search import spaces
+from search.budget import AskedBudget
+from search.commands.circumstances import environment, run_facts
+from search.commands.goals import Goal
+from search.commands.targets import Target
+from search.compute import Compute
+from search.distributed import Ranks
+from search.result import operators_read
+
+SPACE = """
+resolution = 32
+classes = 10
+stages = [{ channels = 24, depth = [1, 2], stride = 1 }]
+candidates = { kinds = ["mbconv"], kernels = [3], expansions = [3], activations = ["relu6"] }
+stem = { channels = 16, kernel = 3, stride = 2, activation = "relu6" }
+head = { features = 64, activation = "relu6" }
+"""
+
+
+@pytest.fixture
+def goal(toy_table, costs, tmp_path):
+    """Half the range on a target that is not at hand."""
+    target = Target("toy", toy_table, tmp_path / "nowhere.csv", None, ())
+    return Goal(target, toy_table, AskedBudget.parse("50%").named("toy").of(costs))
+
+
+def test_an_environment_tells_versions_the_machine_and_the_processes(goal, toy_space):
+    told = environment([goal], toy_space, Compute(ranks=Ranks(0, 3)))
+    assert (told["python"], told["torch"]) == (platform.python_version(), torch.__version__)
+    assert (told["trained_on"], told["processes"]) == ("cpu", 3)
+    assert "CPUs" in told["machine"]
+    assert told["files"] == {}
+
+
+def test_an_environment_holds_the_users_own_space_and_cards(goal, toy_space, tmp_path):
+    path, card = tmp_path / "my space.toml", tmp_path / "pi.toml"
+    kept = user_folder() / "cards" / "board.toml"
+    kept.parent.mkdir(parents=True)
+    for file in (card, kept):
+        file.write_text('runtime = "onnxruntime"\n')
+    path.write_text(SPACE)
+    goals = [
+        replace(goal, target=replace(goal.target, name=name))
+        for name in (str(card), "board", "cpu")
+    ]
+    told = environment(goals, spaces.load(str(path)), Compute())
+    assert told["files"] == {str(file): file.read_text() for file in (path, card, kept)}
+    card.unlink()
+    assert str(card) not in environment(goals, toy_space, Compute())["files"]
+
+
+def test_operators_are_kept_as_the_model_predicts_them(goal, toy_space):
+    network = toy_space.network(toy_space.largest)
+    facts = json.loads(json.dumps(run_facts([goal], toy_space, Compute(), network)))
+    assert operators_read(facts["operators"]["toy"]) == goal.model.predict(network).per_op
+
+
+def test_operators_are_those_of_the_targets_batch(goal, toy_space):
+    table = goal.target.table
+    rows = {replace(op, batch=8): row for op, row in table.rows.items()}
+    batched = replace(table, setting=replace(table.setting, batch=8), rows=rows)
+    eight = replace(goal, model=batched, target=replace(goal.target, table=batched))
+    network = toy_space.network(toy_space.largest)
+    facts = run_facts([eight], toy_space, Compute(), network)
+    assert {part.op.batch for part in operators_read(facts["operators"]["toy"])} == {8}

@@ -1,0 +1,106 @@
+"""Fronts: every network within its budgets as measured, or else said not to be."""
+
+import numpy as np
+import pytest
+from planted import PlantedProblem
+
+from devices.card import load_card
+from devices.replay import ReplayDevice
+from latency import CandidateLatency, LatError
+from search.budget import AskedBudget, Budget
+from search.commands.front_job import find_front
+from search.commands.goals import Goal
+from search.commands.search_command import _raise_if_over
+from search.commands.search_job import SearchJob
+from search.commands.search_plan import SearchPlan
+from search.commands.targets import Target
+from search.derivation import fastest_within
+from search.evolution import Evolution
+from search.settings import SearchSettings
+
+SETTINGS = SearchSettings(
+    warmup_steps=1,
+    search_steps=2,
+    arch_every=1,
+    batch_size=16,
+    arch_batch_size=16,
+    evolution_children=4,
+)
+
+
+@pytest.fixture
+def planned(toy_table, toy_space, costs, tmp_path, quick_cpu, monkeypatch):
+    """A front's job for a device that is slower by a factor than its table says, or for one that is
+    not at hand."""
+    monkeypatch.setattr("search.fitness._IMAGES", 16)
+
+    def plan(asked: str, factor: float | None, *sizes: Budget) -> SearchPlan:
+        at_hand = () if factor is None else (ReplayDevice(toy_table, factor=factor),)
+        target = Target("toy", toy_table, tmp_path / "t.csv", load_card(quick_cpu), at_hand)
+        budget = AskedBudget.parse(asked).named("toy").of(costs)
+        return SearchPlan((Goal(target, toy_table, budget),), sizes, toy_space, SETTINGS)
+
+    return plan
+
+
+def found(plan, digits, folder, count=4):
+    return find_front(SearchJob(plan, digits, 0, folder), count, quiet=True)
+
+
+def test_what_proves_over_a_budget_gives_way_to_what_is_within(planned, costs, digits, tmp_path):
+    plan = planned("70%", 1.1)
+    front = found(plan, digits, tmp_path / "run")
+    assert len(front.networks) == 4
+    for row in front.networks:
+        assert row["meets"]
+        assert row["measured_high_ms"] <= row["budget_ms"] * (1 + 1e-9)
+        assert row["measured_ms"] == pytest.approx(1.1 * row["predicted_ms"], rel=0.05)
+        assert [budget["name"] for budget in row["budgets"]] == ["toy"]
+    assert front.networks[0]["choices"] == np.nanargmin(costs.matrix, axis=1).tolist()
+    assert front.networks[-1]["budget_ms"] == plan.budgets[0].limit
+    assert front.networks[-1]["measured_ms"] >= 0.85 * plan.budgets[0].limit
+    _raise_if_over(front.certified)
+
+
+def test_where_even_the_fastest_network_proves_over_the_front_says_so(planned, digits, tmp_path):
+    front = found(planned("1%", 1.3), digits, tmp_path / "run", count=2)
+    assert [row["meets"] for row in front.networks] == [False, False]
+    with pytest.raises(LatError, match="% over the budget of"):
+        _raise_if_over(front.certified)
+
+
+def test_a_front_starts_at_the_fastest_network_within_the_other_budgets(
+    planned, toy_space, costs, digits, tmp_path
+):
+    slowest = np.nanmax(costs.matrix, axis=1, keepdims=True)
+    against = CandidateLatency(0.0, slowest - costs.matrix, costs.counts)
+    limit = 0.3 * against.fastest_ms + 0.7 * against.slowest_ms
+    params = Budget("params", limit, against)
+    front = found(planned("90%", None, params), digits, tmp_path / "run")
+    rows = front.networks
+    assert rows[0]["predicted_ms"] > 1.1 * costs.fastest_ms
+    assert all(row["meets"] and row["measured_ms"] is None for row in rows)
+    assert [row["budgets"][1]["name"] for row in rows] == ["params"] * 4
+    assert all(row["budgets"][1]["predicted"] <= limit for row in rows)
+    assert rows[-1]["predicted_ms"] > 1.1 * rows[0]["predicted_ms"]
+
+
+def test_the_best_known_network_is_one_that_was_scored_and_is_within():
+    problem = PlantedProblem.random(0)
+    costs = problem.budget.costs
+    scored = []
+
+    def fitness(choices):
+        scored.append(tuple(choices))
+        return problem.total(tuple(choices)), 0.0
+
+    words = fitness, np.random.default_rng(0)
+    evolution = Evolution(np.zeros(costs.matrix.shape), [costs], *words, children=4)
+    assert evolution.score(fastest_within(costs)).choices == scored[0]
+    evolution.best([costs.slowest_ms])
+    count = len(scored)
+    known = evolution.best_known([0.99 * costs.slowest_ms])
+    assert known.choices in scored
+    assert costs.predict(known.choices)[0] <= 0.99 * costs.slowest_ms
+    assert evolution.best_known([0.99 * costs.fastest_ms]) is None
+    assert len(scored) == count
