@@ -1,13 +1,10 @@
 """One search, from the supernet's training to the certificate."""
 
-import json
 import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import cached_property
-from hashlib import blake2b, file_digest
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +14,20 @@ from rich.progress import Progress
 
 from devices.card import DeviceCard
 from devices.device import Device
-from latency.errors import UsageError
 from latency.measurement import Measurement
 from latency.modules import NetworkModule
 from latency.network import NetworkSpec
 from latency.whole_file import write_whole
-from search.batches import network_at, space_at
+from search.batches import network_at
 from search.budget import Budget, macs_of_one
-from search.checkpoint import Checkpoint, digest
+from search.checkpoint import digest
+from search.commands.attempts import as_dict, keep_attempts, kept_attempts
 from search.commands.certificate import budget_results
 from search.commands.circumstances import run_facts
 from search.commands.console import following, progress_bar, version
 from search.commands.curves import Curves
 from search.commands.orders import SearchOrder, TrainOrder, shared_search, shared_training
+from search.commands.run_checkpoints import RunCheckpoints
 from search.commands.search_plan import SearchPlan
 from search.commands.shown_steps import show_steps
 from search.commands.size_shares import largest_share
@@ -50,8 +48,6 @@ from search.evolution import Evolution
 from search.fitness import supernet_fitness
 from search.result import SearchResult
 from search.searcher import NetworkTraining, StepReport, SupernetTraining
-from search.settings import RESUMABLE
-from search.space import SearchSpace
 from search.training import accuracy
 
 _TRAININGS = 3
@@ -85,6 +81,7 @@ class SearchJob:
         self.space, self.as_you_go, self.sigmas = plan.space, plan.as_you_go, plan.sigmas
         self.data, self.settings, self.seed = data, plan.settings, seed
         self.folder, self.trained, self.compute = folder, trained, compute
+        self.checkpoints = RunCheckpoints(folder / "checkpoint", plan, data.name, seed, trained)
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -134,7 +131,7 @@ class SearchJob:
             choices=chosen.choices,
             candidates=[[op.key if op else None for op in block] for block in self.space.blocks],
             settings=self.settings.as_dict,
-            attempts=[_as_dict(attempt) for attempt in attempts],
+            attempts=[as_dict(attempt) for attempt in attempts],
             history=search.history,
             probabilities=np.exp(utility).tolist(),
             table=first.table or "",
@@ -153,7 +150,7 @@ class SearchJob:
         measured meanwhile, or is then by the probabilities taken over, counts from then on."""
         if self.trained is not None:
             training = self._order().training(self.data, self.compute)
-            training.take_over(self._state_of(self.trained))
+            training.take_over(self.checkpoints.taken_over(self.trained))
             if self.as_you_go is not None:
                 self.as_you_go.settle(training.supernet.probabilities.detach())
         else:
@@ -162,19 +159,6 @@ class SearchJob:
             first, *others = self.goals
             self.goals = (self.as_you_go.revised(first), *others)
         return training
-
-    def _state_of(self, trained: Path) -> dict[str, Any]:
-        """The state of a trained run of the same space and data."""
-        try:
-            return Checkpoint(trained, self._own()).load_of("space", "data")
-        except UsageError as error:
-            if not trained.exists():
-                raise
-            said = str(error).partition(";")[0]
-            raise UsageError(
-                f"{said}; a supernet serves the same --data, --space, --resolution and --width, "
-                "and the same memory budget, which takes candidates out of the space"
-            ) from None
 
     def _trained_anew(self, bar: Progress) -> SupernetTraining:
         """The training of a supernet, from its last checkpoint to its end."""
@@ -189,7 +173,7 @@ class SearchJob:
             show(report)
             curves(report)
 
-        training.run(self._checkpoint("search"), on_step)
+        training.run(self.checkpoints.of("search"), on_step)
         return training
 
     def _order(self) -> SearchOrder:
@@ -199,7 +183,7 @@ class SearchJob:
     def _keep_limits(self) -> None:
         """Hold on to the limits that the run began with: what was asked for as a share of the
         space's range would be another one where more is known of the range by now."""
-        checkpoint = self._checkpoint("limits")
+        checkpoint = self.checkpoints.of("limits")
         limits = checkpoint.load()
         if limits is None:
             checkpoint.save({budget.name: budget.limit for budget in self.budgets})
@@ -264,10 +248,9 @@ class SearchJob:
     ) -> Sequence[Attempt]:
         """Derive a network, measured as often as it takes where devices are at hand. What a
         broken-off run found out already, by the same costs, is taken from the folder."""
-        checkpoint, costs = self._checkpoint(f"derived-{number}"), self._costs()
-        kept = checkpoint.load()
-        if kept is not None and kept["costs"] == costs:
-            return [self._attempt(saved) for saved in json.loads(kept["attempts"])]
+        checkpoint = self.checkpoints.of(f"derived-{number}")
+        if kept := kept_attempts(checkpoint, self.space, self.budgets):
+            return kept
         at_hand = self._at_hand()
         show = following(bar, "measuring what was derived", visible=bool(at_hand))
         measures = {
@@ -276,27 +259,14 @@ class SearchJob:
         }
         corrections = before[-1].corrections if before else None
         attempts = derive_confirmed(self.space, choose, self.budgets, measures, corrections)
-        saved = json.dumps([_as_dict(attempt) for attempt in attempts])
-        checkpoint.save({"costs": costs, "attempts": saved})
+        keep_attempts(checkpoint, self.budgets, attempts)
         return attempts
-
-    def _costs(self) -> str:
-        """What tells costs and limits that networks were derived by apart from others."""
-        return digest(
-            f"{budget.name} {budget.limit} {budget.costs.fixed_ms} {budget.costs.matrix.tolist()}"
-            for budget in self.budgets
-        )
-
-    def _attempt(self, saved: dict[str, Any]) -> Attempt:
-        choices = tuple(saved["choices"])
-        measured = {name: Measurement(**row) for name, row in saved["measured"].items()}
-        return Attempt(choices, self.space.network(choices), saved["predicted"], measured)
 
     def train(self, attempt: Attempt, bar: Progress) -> NetworkTraining:
         """Train a network of the space from scratch."""
         training = self._training(attempt.network)
         phase = f"train-{self.space.label(attempt.choices)}"
-        training.run(self._checkpoint(phase), show_steps(bar, "training the network"))
+        training.run(self.checkpoints.of(phase), show_steps(bar, "training the network"))
         return training
 
     def _measure_trained(
@@ -332,7 +302,7 @@ class SearchJob:
         known of it, where it is one of the space. `meets`: whether it is within all budgets."""
         training = self._training(network)
         own = digest(op.key for op in network.ops)  # the name may mean another one when resumed
-        checkpoint = self._checkpoint(f"{name.lower().replace(' ', '-')}-{own}")
+        checkpoint = self.checkpoints.of(f"{name.lower().replace(' ', '-')}-{own}")
         training.run(checkpoint, show_steps(bar, f"training: {name}"))
         first = self.budgets[0].name
         rows = self._measure_trained(network, training.module, bar)
@@ -363,47 +333,7 @@ class SearchJob:
     def _accuracy(self, training: NetworkTraining, split: Split) -> float:
         return accuracy(training.module, split, self.space.resolution, self.settings.workers)
 
-    def _own(self) -> dict[str, Any]:
-        """What the checkpoints of this job belong to."""
-        return {
-            "budgets": {budget.name: budget.asked for budget in self.budgets},
-            "space": f"{self.space.tag} of candidates {_candidates(self.space)}",
-            "data": self.data.name,
-            "seed": self.seed,
-            "sigmas": self.sigmas,
-            "from": self._taken_over,
-            **self.settings.as_dict,
-        }
-
-    @cached_property
-    def _taken_over(self) -> str | None:
-        """What tells a supernet that is taken over apart from others; None where none is."""
-        if self.trained is None or not self.trained.exists():
-            return None
-        with self.trained.open("rb") as file:
-            return file_digest(file, blake2b).hexdigest()[:8]
-
-    def _checkpoint(self, phase: str) -> Checkpoint:
-        path = self.folder / "checkpoint" / f"{phase}.pt"
-        return Checkpoint(path, self._own(), may_change=RESUMABLE)
-
-
-def _candidates(space: SearchSpace) -> str:
-    """What tells the operators of a space apart from those of another of its name, whose supernet
-    has other weights; targets of different batches share one."""
-    space = space_at(space, 1)
-    blocks = (" ".join(op.key if op else "skip" for op in block) for block in space.blocks)
-    return digest([*(op.key for op in space.fixed), *blocks])
-
 
 def _at_batch(measure: MeasureNetwork, batch: int) -> MeasureNetwork:
     """What measures networks at a target's batch, whichever they are written for."""
     return lambda network: measure(network_at(network, batch))
-
-
-def _as_dict(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "choices": list(attempt.choices),
-        "predicted": dict(attempt.predicted),
-        "measured": {name: asdict(row) for name, row in attempt.measured.items()},
-    }

@@ -1,11 +1,8 @@
 """The commands: what they print, and each of the user's mistakes as a clear line."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +10,12 @@ import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from devices.export import onnx_model, random_weights
-from latency import (
-    LatencyTable,
-    Measurement,
-    NetworkSpec,
-    Setting,
-    candidate_latency,
-    fit,
-    zoo,
-)
-from latency.kernels import FUSION, SUITE, USUAL
-from latency.library import shipped_folder
+from latency import LatencyTable, Measurement, NetworkSpec, Setting, candidate_latency, fit
+from latency.kernels import USUAL
 from latency.units import format_bytes
 from search import spaces
 from search.budget import memory_of
 from search.commands.networks import read_network
-from search.commands.predict_command import main as lat_predict
-from search.commands.profile_command import main as lat_profile
 from search.commands.retrain_job import network_to_train, space_of
 from search.commands.search_command import main as lat_search
 from search.report.run_report import summary
@@ -356,161 +341,9 @@ def test_a_budget_above_the_slowest_network_goes_on(invoke, mini_csv):
     assert json.loads(out)["meets_budget"] is True
 
 
-def test_a_network_file_is_predicted_operator_by_operator(invoke, mini_csv, tmp_path):
-    space = spaces.load("mini")
-    (tmp_path / "n.json").write_text(space.network(space.largest).to_json())
-    code, out, _ = invoke(lat_predict, "n.json", "--target", mini_csv, "--json")
-    answer = json.loads(out)
-    assert code == 0
-    assert answer["latency_ms"] == pytest.approx(sum(op["latency_ms"] for op in answer["ops"]))
-    assert answer["low_ms"] < answer["latency_ms"] < answer["high_ms"]
-    assert {op["source"] for op in answer["ops"]} == {"measured"}
-    code, out, _ = invoke(lat_predict, "n.json", "--target", mini_csv)
-    assert code == 0
-    assert "mbconv-16x16x24-24-k7-s1-e6-relu6" in out
-    assert invoke(lat_predict, "absent.json", "--target", mini_csv)[0] == 2
-
-
-def test_operators_that_the_table_lacks_are_predicted_and_said_to_be(invoke, mini_csv, tmp_path):
-    table = LatencyTable.load(mini_csv)
-    space = spaces.load("mini")
-    network = space.network(space.largest)
-    removed = network.ops[4]
-    rows = {op: row for op, row in table.rows.items() if op != removed}
-    LatencyTable(table.setting, rows).save(tmp_path / "partial.csv")
-    (tmp_path / "n.json").write_text(network.to_json())
-    code, out, err = invoke(lat_predict, "n.json", "--target", tmp_path / "partial.csv", "--json")
-    assert code == 0, err
-    answer = json.loads(out)
-    sources = {op["key"]: op["source"] for op in answer["ops"]}
-    assert [key for key, source in sources.items() if source == "predicted"] == [removed.key]
-    assert answer["latency_ms"] == pytest.approx(table.predict(network).ms, rel=0.05)
-    assert answer["low_ms"] < table.predict(network).ms < answer["high_ms"]
-
-
-@pytest.fixture
-def kernels_csv(tmp_path) -> Path:
-    """A table of kernels alone: those that the shipped one has of random networks."""
-    shipped = next(shipped_folder().glob("*25*onnxruntime*.csv"))
-    table = LatencyTable.load(shipped)
-    rows = {op: row for op, row in table.rows.items() if row.is_inside}
-    validations = {SUITE: table.validations[SUITE]}
-    said = {FUSION: str(table.fusion)}
-    only = LatencyTable(table.setting, rows, validations=validations, circumstances=said)
-    only.save(tmp_path / "kernels.csv")
-    return tmp_path / "kernels.csv"
-
-
-def test_blocks_are_predicted_by_their_kernels_where_a_table_has_nothing_else(
-    invoke, kernels_csv, tmp_path
-):
-    network = zoo.load("proxyless_mobile")
-    (tmp_path / "n.json").write_text(network.to_json())
-    model = onnx_model(network.ops, random_weights(), network.name)
-    (tmp_path / "n.onnx").write_bytes(model)
-    answers = []
-    for name in ("zoo:proxyless_mobile", "n.json", "n.onnx"):
-        code, out, err = invoke(lat_predict, name, "--target", kernels_csv, "--json")
-        assert code == 0, err
-        answers.append(json.loads(out))
-    assert answers[0] == answers[1] == answers[2]
-    assert len(answers[0]["ops"]) > len(network.ops)
-    assert "predicted" in {op["source"] for op in answers[0]["ops"]}
-    assert answers[0]["low_ms"] < answers[0]["latency_ms"] < answers[0]["high_ms"]
-
-
-def test_operators_far_from_the_table_are_refused_with_the_nearest_named(invoke, mini_csv):
-    words = ["zoo:mobilenet_v2", "--target", mini_csv]
-    code, out, err = invoke(lat_predict, *words)
-    assert (code, out) == (1, "")
-    assert "conv-224x224x3-32-k3-s2-relu6" in err
-    assert "nearest" in err
-    code, out, _ = invoke(lat_predict, *words, "--extrapolate", "--json")
-    assert code == 0
-    answer = json.loads(out)
-    assert answer["low_ms"] < answer["latency_ms"] < answer["high_ms"]
-    code, _, err = invoke(lat_predict, "zoo:mobilenet_v3", "--target", mini_csv)
-    assert code == 2
-    assert "did you mean 'mobilenet_v2'" in err
-
-
 def test_a_folder_that_cannot_be_written_to_is_refused(invoke, mini_csv, tmp_path):
     (tmp_path / "file").write_text("")
     words = ["--target", mini_csv, *QUICK, "--budget", "400us", "--out", tmp_path / "file" / "x"]
     code, _, err = invoke(lat_search, *words)
     assert code == 2
     assert "cannot be written to" in err
-
-
-def test_kill_9_of_a_search_and_resume_end_like_an_unbroken_run(mini_csv, tmp_path):
-    words = [sys.executable, "-c", "from search.commands.search_command import main; main()"]
-    words += ["--target", mini_csv, "--space", "mini", "--steps", "30", "--train-steps", "10"]
-    words += ["--budget", "400us", "--json"]
-    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    whole = subprocess.run([*words, "--out", tmp_path / "a"], **quiet, check=True)
-    broken = subprocess.Popen([*words, "--out", tmp_path / "b"], **quiet)
-    checkpoint = tmp_path / "b" / "checkpoint"
-    deadline = time.monotonic() + 120
-    while not (checkpoint / "search.pt").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(broken.pid, signal.SIGKILL)
-    broken.communicate()
-    assert not (tmp_path / "b" / "result.json").exists()
-    resumed = subprocess.run([*words, "--out", tmp_path / "b", "--resume"], **quiet, check=True)
-    one, other = json.loads(whole.stdout), json.loads(resumed.stdout)
-    for key in ("choices", "probabilities", "history", "valid_accuracy", "predicted_ms"):
-        assert one[key] == other[key], key
-    files = [(tmp_path / run / "model.onnx").read_bytes() for run in ("a", "b")]
-    assert files[0] == files[1]
-
-
-def test_the_whole_way_on_this_machine(invoke, quick_cpu, tmp_path, monkeypatch):
-    """Profile the real CPU, search, train, export, and measure on the real CPU."""
-    monkeypatch.setattr("search.confirmation._PATIENCE", ((1, 0.0),))
-    monkeypatch.setattr("search.confirmation._ATTEMPTS", 2)
-    words = ["--device", quick_cpu, "--space", "mini", "--out", tmp_path / "tables", "--json"]
-    code, out, _ = invoke(lat_profile, *words)
-    assert code == 0
-    profiled = json.loads(out)
-    assert profiled["operators"] == 41
-    table = LatencyTable.load(profiled["table"])
-    assert table.setting.device == quick_cpu
-    assert table.validations["mini@32"].networks == 12
-    target = ["--target", profiled["table"], "--space", "mini"]
-    code, out, _ = invoke(lat_search, *target, "--range", "--json")
-    reach = json.loads(out)
-    budget_ms = (reach["fastest_ms"] + reach["slowest_ms"]) / 2
-    code, out, err = invoke(
-        lat_search, *target, *QUICK[2:], "--budget", f"{budget_ms}ms", "--out", "run", "--json"
-    )
-    result = json.loads(out)
-    assert result["measured_ms"] > 0
-    assert result["meets_budget"] == (result["measured_high_ms"] <= budget_ms)
-    assert code == (0 if result["meets_budget"] else 1), err
-
-
-def test_a_target_without_a_table_is_profiled_first_with_a_notice(invoke, tmp_path):
-    rules = "[measuring]\nsittings = 2\nmax_sittings = 2\nmax_bursts = 12\n"
-    (tmp_path / "mine.toml").write_text("threads = 1\n" + rules)
-    words = ["--target", "mine.toml", "--space", "mini", "--range", "--json"]
-    code, out, err = invoke(lat_search, *words)
-    assert code == 0
-    assert "no measurements of mini@32 on mine.toml yet: profiling it first" in err
-    reach = json.loads(out)
-    assert reach.pop("space") == "mini@32"
-    assert 0 < reach["fastest_ms"] < reach["slowest_ms"]
-    code, out, err = invoke(lat_search, *words)
-    again = json.loads(out)
-    assert {key: again[key] for key in reach} == pytest.approx(reach, rel=1e-4)
-    assert "profiling" not in err
-
-
-def test_profiling_again_with_another_space_keeps_the_first(invoke, quick_cpu, tmp_path):
-    words = ["--device", quick_cpu, "--space", "mini", "--out", tmp_path / "t.csv", "--json"]
-    assert invoke(lat_profile, *words)[0] == 0
-    first = set(LatencyTable.load(tmp_path / "t.csv"))
-    assert invoke(lat_profile, *words, "--resolution", "24")[0] == 0
-    both = LatencyTable.load(tmp_path / "t.csv")
-    assert first < set(both)
-    assert set(both.validations) == {"mini@32", "mini@24"}

@@ -17,8 +17,9 @@ from search.commands.baseline_job import _random_search, _widest
 from search.commands.certificate import budget_results
 from search.commands.console import progress_bar
 from search.commands.goals import Goal, parse_budgets
+from search.commands.run_checkpoints import _candidates
 from search.commands.search_command import _default_folder
-from search.commands.search_job import SearchJob, _candidates
+from search.commands.search_job import SearchJob
 from search.commands.search_plan import Asked, SearchPlan
 from search.commands.targets import Target
 from search.confirmation import Attempt, predictions

@@ -1,0 +1,68 @@
+"""The checkpoints of a run, and what they belong to."""
+
+from hashlib import blake2b, file_digest
+from pathlib import Path
+from typing import Any
+
+from latency.errors import UsageError
+from search.batches import space_at
+from search.checkpoint import Checkpoint, digest
+from search.commands.search_plan import SearchPlan
+from search.settings import RESUMABLE
+from search.space import SearchSpace
+
+
+class RunCheckpoints:
+    """One for each phase of a run, in `folder`.
+
+    They belong to the plan, the data of this name, the seed, and the supernet of the checkpoint
+    `trained` where that of another run is taken over.
+    """
+
+    def __init__(
+        self, folder: Path, plan: SearchPlan, data: str, seed: int, trained: Path | None = None
+    ) -> None:
+        self.folder = folder
+        self.identity = {
+            "budgets": {budget.name: budget.asked for budget in plan.budgets},
+            "space": f"{plan.space.tag} of candidates {_candidates(plan.space)}",
+            "data": data,
+            "seed": seed,
+            "sigmas": plan.sigmas,
+            "from": _content(trained),
+            **plan.settings.as_dict,
+        }
+
+    def of(self, phase: str) -> Checkpoint:
+        """The checkpoint of a phase."""
+        return Checkpoint(self.folder / f"{phase}.pt", self.identity, may_change=RESUMABLE)
+
+    def taken_over(self, trained: Path) -> dict[str, Any]:
+        """The state of the checkpoint of another run. Raises `UsageError` where that run was of
+        another space or other data."""
+        try:
+            return Checkpoint(trained, self.identity).load_of("space", "data")
+        except UsageError as error:
+            if not trained.exists():
+                raise
+            said = str(error).partition(";")[0]
+            raise UsageError(
+                f"{said}; a supernet serves the same --data, --space, --resolution and --width, "
+                "and the same memory budget, which takes candidates out of the space"
+            ) from None
+
+
+def _candidates(space: SearchSpace) -> str:
+    """What tells the operators of a space apart from those of another of its name, whose supernet
+    has other weights; targets of different batches share one."""
+    space = space_at(space, 1)
+    blocks = (" ".join(op.key if op else "skip" for op in block) for block in space.blocks)
+    return digest([*(op.key for op in space.fixed), *blocks])
+
+
+def _content(trained: Path | None) -> str | None:
+    """What tells a supernet that is taken over apart from others; None where none is."""
+    if trained is None or not trained.exists():
+        return None
+    with trained.open("rb") as file:
+        return file_digest(file, blake2b).hexdigest()[:8]
