@@ -37,6 +37,13 @@ class BudgetResult:
         """That of a size, which is known and not measured."""
         return cls(name, unit, limit, size, size, size, None, None, None, size <= limit)
 
+    @property
+    def is_off(self) -> bool:
+        """Whether it was measured, and nothing of that interval is what was predicted."""
+        if self.measured_low is None or self.measured_high is None:
+            return False
+        return self.measured_high < self.predicted_low or self.measured_low > self.predicted_high
+
     def told(self, amount: float) -> str:
         """An amount of it as people write it."""
         write = {"ms": format_ms, "bytes": format_bytes}.get(self.unit, format_count)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from latency.candidates import CandidateLatency
 from latency.units import format_count, format_ms
-from search.commands.console import print_table
+from search.commands.console import folded, print_table
 from search.result import BudgetResult, SearchResult
 from search.space import SearchSpace
 
@@ -45,6 +45,13 @@ def print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
         print("not measured: the device of this table is not at hand")
     elif result.meets_budget:
         print("meets the budget as measured, interval included")
+    for budget in (one for one in result.budgets if one.is_off):
+        print(
+            folded(
+                f"measured apart from what was predicted: is {budget.name} as it was when its "
+                "table was measured? lat-profile --verify tells"
+            )
+        )
     files = [name for name in _FILES if (folder / name).exists()]
     print(f"{folder}: {', '.join(files)} ({result.seconds:.0f} s)")
 

@@ -11,13 +11,16 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from saved_runs import save_run
 
 from latency.errors import DeviceError
 from search.commands.console import run, version
 from search.commands.predict_command import main as lat_predict
+from search.commands.printing import print_result
 from search.commands.profile_command import main as lat_profile
 from search.commands.table_command import COMMANDS
 from search.commands.table_command import main as lat_table
+from search.result import BudgetResult, SearchResult
 
 SCRIPTS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
     "scripts"
@@ -211,3 +214,17 @@ def test_a_long_name_in_a_table_goes_on_below(invoke, toy_table, tmp_path, monke
     rows = out.partition("slowest")[2]
     assert max(map(len, rows.splitlines())) <= 40
     assert "…" not in rows
+
+
+@pytest.mark.parametrize(("measured", "is_said"), [(1.05, False), (1.5, True), (0.6, True)])
+def test_a_device_that_is_not_as_its_table_has_it_is_told(
+    capsys, tmp_path, mini_csv, measured, is_said
+):
+    told = json.loads((save_run(tmp_path / "run", mini_csv) / "result.json").read_text())
+    prediction = {"predicted": 1.0, "predicted_low": 0.9, "predicted_high": 1.1}
+    ends = {"measured_low": measured - 0.1, "measured_high": measured + 0.1}
+    words = {**told["budgets"][0], **prediction, "measured": measured, **ends}
+    own = {"budgets": [BudgetResult(**words)], "candidates": [], "largest": None, "baselines": []}
+    result = SearchResult(**{**told, **own})
+    print_result(result, tmp_path / "run", as_json=False)
+    assert ("lat-profile --verify tells" in " ".join(capsys.readouterr().out.split())) == is_said

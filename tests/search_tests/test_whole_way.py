@@ -19,7 +19,7 @@ QUICK = ("--space", "mini", "--steps", "6", "--train-steps", "3", "--baselines",
 def test_kill_9_of_a_search_and_resume_end_like_an_unbroken_run(mini_csv, tmp_path):
     words = [sys.executable, "-c", "from search.commands.search_command import main; main()"]
     words += ["--target", mini_csv, "--space", "mini", "--steps", "30", "--train-steps", "10"]
-    words += ["--budget", "400us", "--json"]
+    words += ["--budget", "400us", "--baselines", "0", "--json"]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     whole = subprocess.run([*words, "--out", tmp_path / "a"], **quiet, check=True)
     broken = subprocess.Popen([*words, "--out", tmp_path / "b"], **quiet)
