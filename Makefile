@@ -9,6 +9,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
+# Installing compiles nothing; what is imported is compiled once, and kept.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install system demo profile search compare test lint bench docs dist clean
 .DEFAULT_GOAL := help
 

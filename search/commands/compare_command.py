@@ -12,7 +12,8 @@ from latency.units import format_ms
 from latency.zoo import PUBLISHED
 from search.commands.compare_job import Row, compare, contenders_of
 from search.commands.console import following, notice, print_table, progress_bar, run
-from search.commands.targets import Target, known_targets, resolve
+from search.commands.target_names import known_targets
+from search.commands.targets import Target, resolve
 
 PUBLISHED_NETWORKS = tuple(f"zoo:{name}" for name in PUBLISHED)
 """MobileNetV2 and what ProxylessNAS published for several kinds of hardware."""

@@ -10,6 +10,7 @@ from latency.regression import RegressionModel, fit
 from latency.table import LatencyTable
 from search.budget import MEMORY, SIZES, AskedBudget, Budget, size_costs
 from search.commands.console import notice
+from search.commands.target_names import require_known
 from search.commands.targets import Target, covered
 from search.space import SearchSpace
 
@@ -31,7 +32,8 @@ class Goal:
 
 def parse_budgets(words: Sequence[str], target: str | None) -> list[AskedBudget]:
     """The budgets as given, the first one's of `target` where they name nothing ("cpu" where
-    that is not given either). Raises `UsageError` for a name twice, and where none is a latency.
+    that is not given either). Raises `UsageError` for a name twice or of no target, and where none
+    is a latency.
     """
     asked = [AskedBudget.parse(word) for word in words]
     named = [one.named(target or "cpu") for one in asked]
@@ -39,6 +41,8 @@ def parse_budgets(words: Sequence[str], target: str | None) -> list[AskedBudget]
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"two budgets for {name}; give one")
+        if name and name not in SIZES:
+            require_known(name)
     if target is not None and target not in names:
         raise UsageError(f"no budget for the target {target}; give one, e.g. --budget 5ms")
     if all(name in SIZES for name in names):

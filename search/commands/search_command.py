@@ -182,8 +182,13 @@ def search_command(
     if retrained is not None:
         others = context.params.keys() - _OF_RETRAINING
         _refuse(context, others, "--retrain trains a network and searches nothing")
+        budgets = []
+    else:
+        budgets = parse_budgets(budget or _whole_range(pareto, only_range), target)
     if pareto is not None:
         _refuse(context, _OF_TRAINED, "--pareto trains no network that it finds")
+        if pareto < 2:
+            raise UsageError(f"--pareto {pareto}: a front has two networks or more")
     with extra("train"):
         from search.commands.baseline_job import baselines
         from search.commands.front_job import find_front
@@ -217,9 +222,6 @@ def search_command(
             print_trained(done, folder, as_json)
         _tell_broken(dataset.broken)
         return
-    if pareto is not None and pareto < 2:
-        raise UsageError(f"--pareto {pareto}: a front has two networks or more")
-    budgets = parse_budgets(budget or _whole_range(pareto, only_range), target)
     measuring = predicted, measure_as_you_go, sigmas
     asked = Asked(budgets, space, settings_file, words, resolution, width, *measuring)
     dataset = load_dataset(data)

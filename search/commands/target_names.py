@@ -3,6 +3,7 @@
 import os
 
 from devices.card_names import known_cards
+from latency.errors import unknown_name
 from latency.library import known_tables
 
 
@@ -20,3 +21,9 @@ def is_table(name: str) -> bool:
     """Whether a target is a table, by path or stem; a card of the same name stands before it."""
     looks_so = name.endswith(".csv") or os.sep in name or name in known_tables()
     return looks_so and not is_card(name)
+
+
+def require_known(name: str) -> None:
+    """Raise `UsageError`, which lists what is known, for the name of no card and no table."""
+    if not is_card(name) and not is_table(name):
+        raise unknown_name("target", name, known_targets())

@@ -9,13 +9,13 @@ from devices.card_names import known_cards
 from devices.connection import connect_all
 from devices.device import Device
 from devices.fleet import within_reach
-from latency.errors import CoverageError, DeviceError, LatError, unknown_name
+from latency.errors import CoverageError, DeviceError, LatError
 from latency.formats import Setting
 from latency.library import find_table, shipped_folder, tables_of, user_folder
 from latency.table import LatencyTable
 from search.commands.console import notice
 from search.commands.profile_job import measure_missing, profile_spaces
-from search.commands.target_names import is_card, is_table, known_targets
+from search.commands.target_names import is_card, require_known
 from search.space import SearchSpace
 
 _log = logging.getLogger(__name__)
@@ -60,12 +60,8 @@ def resolve(name: str) -> Target:
     A card whose device cannot be reached stands for the newest table of it. Raises `UsageError`
     that lists what is known, and `DeviceError` where there is neither device nor table.
     """
-    if is_card(name):
-        target = _of_card(name, load_card(name))
-    elif is_table(name):
-        target = _of_table(name)
-    else:
-        raise unknown_name("target", name, known_targets())
+    require_known(name)
+    target = _of_card(name, load_card(name)) if is_card(name) else _of_table(name)
     devices = ", ".join(device.label for device in target.devices) or "none at hand"
     table = target.table.source if target.table else "none yet"
     _log.info("%s: devices: %s; table: %s", name, devices, table)
