@@ -36,7 +36,9 @@ def run_folder(folder: Path, resume: bool, overwrite: bool) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UsageError(f"{folder}: another search is running in it; give another --out") from None
+            raise UsageError(
+                f"{folder}: another search is running in it; give another --out"
+            ) from None
         held = [name for name in RUN_FILES if (folder / name).exists()]
         if held and not (resume or overwrite):
             raise UsageError(
