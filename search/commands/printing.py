@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from search.commands.retrain_job import Trained
 
 
+_MANY = 1_000_000
+"""Networks, from which on their number is told by its magnitude."""
 _FILES = ("result.json", "network.json", "model.onnx", "model.tflite", "report.html")
 
 
@@ -142,4 +144,5 @@ def print_range(costs: CandidateLatency, space: SearchSpace, as_json: bool) -> N
         print(json.dumps(answer))
     else:
         fastest, slowest = format_ms(costs.fastest_ms), format_ms(costs.slowest_ms)
-        print(f"{space.tag}: {Decimal(space.size):.1e} networks, from {fastest} to {slowest}")
+        size = f"{space.size:,}" if space.size < _MANY else f"{Decimal(space.size):.1e}"
+        print(f"{space.tag}: {size} networks, from {fastest} to {slowest}")

@@ -7,16 +7,19 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from saved_runs import save_run
 
+from latency import LatencyTable, candidate_latency
 from latency.errors import DeviceError
+from search import spaces
 from search.commands.console import run, version
 from search.commands.predict_command import main as lat_predict
-from search.commands.printing import print_result
+from search.commands.printing import print_range, print_result
 from search.commands.profile_command import main as lat_profile
 from search.commands.table_command import COMMANDS
 from search.commands.table_command import main as lat_table
@@ -214,6 +217,14 @@ def test_a_long_name_in_a_table_goes_on_below(invoke, toy_table, tmp_path, monke
     rows = out.partition("slowest")[2]
     assert max(map(len, rows.splitlines())) <= 40
     assert "…" not in rows
+
+
+@pytest.mark.parametrize(("blocks", "told"), [(1, "6 networks"), (9, "2.5e+7 networks")])
+def test_the_number_of_networks_is_spelled_out_where_it_is_small(capsys, mini_csv, blocks, told):
+    space = spaces.load("mini")
+    costs = candidate_latency(LatencyTable.load(mini_csv), space.blocks, space.fixed)
+    print_range(costs, replace(space, blocks=space.blocks[:blocks]), as_json=False)
+    assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("measured", "is_said"), [(1.05, False), (1.5, True), (0.6, True)])
