@@ -10,7 +10,6 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,6 @@ from latency.whole_file import naming
 
 _REST = 20.0
 """At least so many times as long as the last save took, none is due."""
-
-
-def digest(words: Iterable[str]) -> str:
-    """A few letters in place of many words, for the names of files and for identities."""
-    return blake2b("\n".join(words).encode(), digest_size=4).hexdigest()
 
 
 class Checkpoint:

@@ -17,7 +17,7 @@ from latency.network import NetworkSpec
 from search.budget import Budget
 from search.space import SearchSpace
 
-_AIM = 0.975
+AIM = 0.975
 """Share of a latency budget that a derived network is to take: what is left over is room for the
 measurement's interval, and for the device's drift until the network is trained."""
 _EASE = 1.025
@@ -89,7 +89,7 @@ def derive_confirmed(
         if not measured:
             break
         last = attempts[-1]
-        aim = _limits(budgets, measures.keys(), corrections, _AIM)[0]
+        aim = corrected_limits(budgets, measures.keys(), corrections, AIM)[0]
         has_slower = aim < budgets[0].costs.slowest_ms
         if last.meets(budgets) and (last.use(budgets) >= _USE or not has_slower):
             break
@@ -119,9 +119,9 @@ def _choose_within(
     """The best network by the models as corrected, with room under the budgets that are `measured`.
     Where none leaves the room, or none is within all budgets, the measured ones are eased together
     until one is. Raises `UsageError` where none is within those that are not."""
-    share = _AIM
+    share = AIM
     while True:
-        limits = _limits(budgets, measured, corrections, share)
+        limits = corrected_limits(budgets, measured, corrections, share)
         try:
             return choose(limits)
         except UsageError:
@@ -131,13 +131,13 @@ def _choose_within(
         share *= _EASE
 
 
-def _limits(
+def corrected_limits(
     budgets: Sequence[Budget],
     measured: Collection[str],
     corrections: Mapping[str, float],
-    share: float,
+    share: float = AIM,
 ) -> list[float]:
-    """What the uncorrected models may say: of a measured budget a share, corrected."""
+    """What the uncorrected models may say: of a `measured` budget a share, corrected."""
     return [
         budget.limit * share / corrections.get(budget.name, 1.0)
         if budget.name in measured

@@ -7,8 +7,9 @@ from typing import Any
 
 from latency.measurement import Measurement
 from search.budget import Budget
-from search.checkpoint import Checkpoint, digest
+from search.checkpoint import Checkpoint
 from search.confirmation import Attempt
+from search.digests import digest
 from search.space import SearchSpace
 
 

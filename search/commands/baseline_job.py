@@ -1,6 +1,7 @@
 """What a search was worth: networks that nobody searched, at the same latency, trained alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,11 @@ from latency.network import NetworkSpec
 from latency.regression import fit
 from latency.table import LatencyTable
 from search.baselines import mobilenet_v2_within, random_within
-from search.batches import network_at
 from search.commands.console import following, notice
 from search.commands.goals import Goal
 from search.commands.search_job import SearchJob
 from search.commands.size_shares import largest_share
-from search.confirmation import Attempt, measure_on, predictions
+from search.confirmation import Attempt, predictions
 
 _RANDOM = 6
 """Stream of random numbers of the random networks."""
@@ -74,23 +74,21 @@ def _random_search(
 def _mobilenet(job: SearchJob, found: Attempt, bar: Progress) -> NetworkSpec:
     """MobileNetV2 at the width that the budgets allow: by regression, corrected by what is measured
     where devices are at hand."""
-    models = {goal.budget.name: _model(goal) for goal in job.goals}
+    goals = {goal.budget.name: replace(goal, model=_model(goal)) for goal in job.goals}
     corrections = dict(found.corrections)
     tried: dict[NetworkSpec, float] = {}
-    at_hand = [(goal, *goal.target.at_hand) for goal in job.goals if goal.target.at_hand]
-    show = following(bar, "measuring MobileNetV2", visible=bool(at_hand))
+    measures = job.measures(following(bar, "measuring MobileNetV2", visible=bool(job.at_hand)))
     for _ in range(_CORRECTIONS):
-        network = _widest(job, models, corrections)
-        if not at_hand:
+        network = _widest(job, tuple(goals.values()), corrections)
+        if not measures:
             return network
         if network in tried:
             break
         shares = [largest_share(network, job.sizes, job.memory, job.batch)]
-        for goal, device, card in at_hand:
-            name, own = goal.budget.name, network_at(network, card.batch)
-            high_ms = measure_on(device, card.measuring, show)(own).high_ms
-            corrections[name] = high_ms / models[name].predict(own).ms
-            shares.append(high_ms / goal.budget.limit)
+        for name, measure_network in measures.items():
+            high_ms = measure_network(network).high_ms
+            corrections[name] = high_ms / goals[name].predict(network).ms
+            shares.append(high_ms / goals[name].budget.limit)
         tried[network] = max(shares)
         if 0.95 <= tried[network] <= 1:
             break
@@ -105,15 +103,13 @@ def _model(goal: Goal) -> LatencyModel:
     return goal.model
 
 
-def _widest(
-    job: SearchJob, models: Mapping[str, LatencyModel], corrections: Mapping[str, float]
-) -> NetworkSpec:
+def _widest(job: SearchJob, goals: Sequence[Goal], corrections: Mapping[str, float]) -> NetworkSpec:
     """The widest MobileNetV2 within all budgets, by predictions as corrected."""
-    first, *others = job.goals
+    first, *others = goals
 
     def share(goal: Goal, network: NetworkSpec) -> float:
-        name, own = goal.budget.name, network_at(network, goal.target.batch)
-        return corrections.get(name, 1.0) * models[name].predict(own).ms / goal.budget.limit
+        correction = corrections.get(goal.budget.name, 1.0)
+        return correction * goal.predict(network).ms / goal.budget.limit
 
     def latency_of(network: NetworkSpec) -> float:
         """On the first target, or as much above its budget as another cost is above its own."""

@@ -33,7 +33,7 @@ def budget_results(
 
 def _of_target(goal: Goal, chosen: Attempt, measured: Measurement | None) -> BudgetResult:
     budget = goal.budget
-    prediction = goal.model.predict(network_at(chosen.network, goal.target.batch))
+    prediction = goal.predict(chosen.network)
     # Where operators are predicted, the budget holds for the mean and some deviations.
     held = measured.high_ms if measured else chosen.predicted[budget.name]
     return BudgetResult(

@@ -12,7 +12,6 @@ import torch
 from devices.card_names import known_cards, own_cards_folder
 from latency import machine
 from latency.network import NetworkSpec
-from search.batches import network_at
 from search.commands.goals import Goal
 from search.compute import Compute
 from search.result import operator_rows
@@ -24,10 +23,7 @@ def run_facts(
     goals: Sequence[Goal], space: SearchSpace, compute: Compute, network: NetworkSpec
 ) -> dict[str, Any]:
     """`environment` and `operators` of the `SearchResult` of a search that found `network`."""
-    operators = {
-        goal.budget.name: operator_rows(goal.model.predict(network_at(network, goal.target.batch)))
-        for goal in goals
-    }
+    operators = {goal.budget.name: operator_rows(goal.predict(network)) for goal in goals}
     return {"environment": environment(goals, space, compute), "operators": operators}
 
 

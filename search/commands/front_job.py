@@ -20,13 +20,11 @@ from search.budget import Budget, macs_of_one
 from search.commands.certificate import budget_results
 from search.commands.console import following, progress_bar, version
 from search.commands.search_job import SearchJob
-from search.confirmation import Attempt, predictions
+from search.confirmation import AIM, Attempt, corrected_limits, predictions
 from search.derivation import fastest_within
 from search.evolution import Evolution
 from search.result import BudgetResult
 
-_AIM = 0.975
-"""Share of a limit that a network is to take by its prediction, where it will be measured."""
 _TOLERANCE = 1e-6
 """By how much a limit is above a network's own cost for the derivation to have room for it."""
 _ROUNDS = 2
@@ -86,7 +84,7 @@ class _Choosing:
 
     def __init__(self, job: SearchJob, evolution: Evolution, bar: Progress) -> None:
         self.job, self.evolution, self.bar = job, evolution, bar
-        self.at_hand = [(g.budget.name, *g.target.at_hand) for g in job.goals if g.target.at_hand]
+        self.at_hand = job.at_hand
         self.known: dict[Choices, Attempt] = {}
         self._show = following(bar, visible=bool(self.at_hand))
 
@@ -117,8 +115,8 @@ class _Choosing:
         """The best network predicted to be within each of the limits, with room where the target
         will be measured."""
         first, *others = self.job.budgets
-        is_measured = first.name in [name for name, *_ in self.at_hand]
-        room = _AIM if is_measured else 1.0
+        is_measured = first.name in [goal.budget.name for goal, *_ in self.at_hand]
+        room = AIM if is_measured else 1.0
         aims = np.maximum(room * limits, (1 + _TOLERANCE) * least_ms).tolist()
         task = self.bar.add_task("evolving networks", total=len(aims))
         found = []
@@ -132,9 +130,10 @@ class _Choosing:
         fresh = [choices for choices in dict.fromkeys(chosen) if choices not in self.known]
         networks = [self.job.space.network(choices) for choices in fresh]
         measured = {}
-        for name, device, card in self.at_hand if fresh else ():
+        for goal, device, card in self.at_hand if fresh else ():
             own = [Workload.of_network(network_at(network, card.batch)) for network in networks]
-            measured[name] = measure(device, own, card.measuring, on_progress=self._show)
+            found = measure(device, own, card.measuring, on_progress=self._show)
+            measured[goal.budget.name] = found
         for choices, network in zip(fresh, networks, strict=True):
             predicted = predictions(self.job.budgets, choices)
             rows = {name: those[network.name] for name, those in measured.items()}
@@ -144,12 +143,8 @@ class _Choosing:
         """The best network scored so far that is within the budgets by predictions as corrected by
         what was measured of the one given; that one where none is."""
         attempt = self.known[choices]
-        limits = [
-            budget.limit * _AIM / attempt.corrections[budget.name]
-            if budget.name in attempt.measured
-            else budget.limit
-            for budget in self._budgets(limit)
-        ]
+        budgets = self._budgets(limit)
+        limits = corrected_limits(budgets, attempt.measured.keys(), attempt.corrections)
         best = self.evolution.best_known(limits)
         return best.choices if best else choices
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from latency.candidates import candidate_latency
 from latency.errors import CoverageError, UsageError
-from latency.model import PREDICTED, LatencyModel
+from latency.model import PREDICTED, LatencyModel, Prediction
+from latency.network import NetworkSpec
 from latency.regression import RegressionModel, fit
 from latency.table import LatencyTable
+from search.batches import network_at
 from search.budget import MEMORY, SIZES, AskedBudget, Budget, size_costs
 from search.commands.console import notice
 from search.commands.target_names import require_known
@@ -22,6 +24,10 @@ class Goal:
     target: Target
     model: LatencyModel
     budget: Budget
+
+    def predict(self, network: NetworkSpec) -> Prediction:
+        """What the model says of a network at the target's batch."""
+        return self.model.predict(network_at(network, self.target.batch))
 
     @property
     def table(self) -> str:

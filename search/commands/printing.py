@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from search.commands.retrain_job import Trained
 
 
+_NOT_MEASURED = "not measured: the device of this table is not at hand"
 _MANY = 1_000_000
 """Networks, from which on their number is told by its magnitude."""
 _FILES = ("result.json", "network.json", "model.onnx", "model.tflite", "report.html")
@@ -44,7 +45,7 @@ def print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
         table.add_row(label, *(format_count(count) for count in counts))
     print_table(table)
     if result.measured_ms is None:
-        print("not measured: the device of this table is not at hand")
+        print(_NOT_MEASURED)
     elif result.meets_budget:
         print("meets the budget as measured, interval included")
     for budget in (one for one in result.budgets if one.is_off):
@@ -109,6 +110,8 @@ def print_front(front: "Front", folder: Path, as_json: bool) -> None:
     print_table(table)
     print("accuracies are those with the supernet's weights, before any training of their own")
     print(f"{folder}: pareto.json, pareto/*.json ({front.seconds:.0f} s)")
+    if front.networks[0]["measured_ms"] is None:
+        print(_NOT_MEASURED)
 
 
 def print_trained(trained: "Trained", folder: Path, as_json: bool) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from latency.errors import UsageError
 from search.batches import space_at
-from search.checkpoint import Checkpoint, digest
+from search.checkpoint import Checkpoint
 from search.commands.search_plan import SearchPlan
+from search.digests import digest
 from search.settings import RESUMABLE
 from search.space import SearchSpace
 

@@ -22,7 +22,7 @@ from search.presets import known as known_settings
 from search.result import BudgetResult
 
 if TYPE_CHECKING:
-    from search.commands.front_job import Front
+    pass
 
 
 @led
@@ -238,7 +238,7 @@ def search_command(
     with run_folder(folder, resume, overwrite):
         if pareto is not None:
             front = find_front(job, pareto, as_json)
-            certified, show = front.certified, partial(_print_front, front)
+            certified, show = front.certified, partial(print_front, front)
         else:
             compare = partial(baselines, count=random_networks)
             result = job.run(started, as_json, largest, compare)
@@ -249,12 +249,6 @@ def search_command(
     _tell_broken(dataset.broken)
     show(folder, as_json)
     _raise_if_over(certified)
-
-
-def _print_front(front: "Front", folder: Path, as_json: bool) -> None:
-    print_front(front, folder, as_json)
-    if not as_json and front.networks[0]["measured_ms"] is None:
-        print("not measured: the device of this table is not at hand")
 
 
 _OF_RETRAINING = {

@@ -14,18 +14,19 @@ from rich.progress import Progress
 
 from devices.card import DeviceCard
 from devices.device import Device
+from devices.measuring import OnProgress
 from latency.measurement import Measurement
 from latency.modules import NetworkModule
 from latency.network import NetworkSpec
 from latency.whole_file import write_whole
 from search.batches import network_at
 from search.budget import Budget, macs_of_one
-from search.checkpoint import digest
 from search.commands.attempts import as_dict, keep_attempts, kept_attempts
 from search.commands.certificate import budget_results
 from search.commands.circumstances import run_facts
 from search.commands.console import following, progress_bar, version
 from search.commands.curves import Curves
+from search.commands.goals import Goal
 from search.commands.orders import SearchOrder, TrainOrder, shared_search, shared_training
 from search.commands.run_checkpoints import RunCheckpoints
 from search.commands.search_plan import SearchPlan
@@ -44,6 +45,7 @@ from search.confirmation import (
 )
 from search.data import Dataset, Split
 from search.derivation import MostProbable
+from search.digests import digest
 from search.evolution import Evolution
 from search.fitness import supernet_fitness
 from search.result import SearchResult
@@ -212,7 +214,7 @@ class SearchJob:
         if self.settings.strategy == "evolution":
             return self.evolution(search, utility)
         costs = [budget.costs for budget in self.budgets]
-        if self._at_hand():
+        if self.at_hand:
             return MostProbable(utility, costs)
         return MostProbable(utility, costs, band=1.0)
 
@@ -239,9 +241,17 @@ class SearchJob:
                 break
         return attempts, training, measured
 
-    def _at_hand(self) -> list[tuple[Budget, Device, DeviceCard]]:
-        """The budgets of targets that can be measured, and what on."""
-        return [(g.budget, *g.target.at_hand) for g in self.goals if g.target.at_hand is not None]
+    @property
+    def at_hand(self) -> list[tuple[Goal, Device, DeviceCard]]:
+        """The goals on targets that can be measured, and what on."""
+        return [(g, *g.target.at_hand) for g in self.goals if g.target.at_hand is not None]
+
+    def measures(self, show: OnProgress) -> dict[str, MeasureNetwork]:
+        """How a network is measured on each target at hand, at its batch, by its budget's name."""
+        return {
+            goal.budget.name: _at_batch(measure_on(device, card.measuring, show), card.batch)
+            for goal, device, card in self.at_hand
+        }
 
     def _derive(
         self, choose: Choose, before: Sequence[Attempt], number: int, bar: Progress
@@ -251,14 +261,10 @@ class SearchJob:
         checkpoint = self.checkpoints.of(f"derived-{number}")
         if kept := kept_attempts(checkpoint, self.space, self.budgets):
             return kept
-        at_hand = self._at_hand()
-        show = following(bar, "measuring what was derived", visible=bool(at_hand))
-        measures = {
-            budget.name: _at_batch(measure_on(device, card.measuring, show), card.batch)
-            for budget, device, card in at_hand
-        }
+        show = following(bar, "measuring what was derived", visible=bool(self.at_hand))
         corrections = before[-1].corrections if before else None
-        attempts = derive_confirmed(self.space, choose, self.budgets, measures, corrections)
+        words = self.budgets, self.measures(show), corrections
+        attempts = derive_confirmed(self.space, choose, *words)
         keep_attempts(checkpoint, self.budgets, attempts)
         return attempts
 
@@ -275,10 +281,10 @@ class SearchJob:
         """Measure the file that each target's runtime executes; with `keep`, it stays beside
         model.onnx, and is given time to prove within its budget."""
         measured = {}
-        at_hand = self._at_hand()
-        show = following(bar, "measuring what was trained", visible=bool(at_hand))
+        show = following(bar, "measuring what was trained", visible=bool(self.at_hand))
         written: set[str] = set()
-        for budget, device, card in at_hand:
+        for goal, device, card in self.at_hand:
+            budget = goal.budget
             own = network_at(network, card.batch)
             model = device.build(own, module.folded)
             if keep and device.suffix not in written:  # of two targets' files, the first one's

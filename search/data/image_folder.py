@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from PIL import Image
 from latency.errors import LatError, UsageError
 from search.data.augmentation import BROKEN, centred, random_crop, read_image
 from search.data.dataset import Batch, Dataset, Index, held_out, note_broken
+from search.digests import digest
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"})
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -99,14 +99,13 @@ def image_folder(folder: Path) -> Dataset:
             f"{folder / 'train'}: one image a class, and none to hold out for the architecture; "
             "two or more are wanted"
         )
-    name = f"{folder.resolve().name}-{_digest(train_paths, test_paths)}"
+    name = f"{folder.resolve().name}-{_contents(train_paths, test_paths)}"
     return Dataset(name, len(train_paths), _part(train, kept), _part(train, valid), test)
 
 
-def _digest(*parts: dict[str, list[str]]) -> str:
+def _contents(*parts: dict[str, list[str]]) -> str:
     """A few letters that stand for the names of classes and their numbers of images."""
-    words = "\n".join(f"{name}/{len(files)}" for part in parts for name, files in part.items())
-    return blake2b(words.encode(), digest_size=4).hexdigest()
+    return digest(f"{name}/{len(files)}" for part in parts for name, files in part.items())
 
 
 def _lacking(classes: dict[str, list[str]], others: dict[str, list[str]]) -> str:

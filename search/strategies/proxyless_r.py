@@ -15,7 +15,7 @@ No penalty is used, and there is no multiplier, where the reward has the latency
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -71,11 +71,12 @@ class ProxylessR:
         )
         gradient = self._policy_gradient(paths, rewards)
         probabilities = self.supernet.probabilities
-        expected = self.hardware.costs(probabilities)
-        multipliers: Mapping[str, float] = {}
         if self.reward == "lagrangian":
             seen = self.hardware.step(probabilities, task_loss)
-            gradient, multipliers = seen.task_weight * gradient + seen.gradient, seen.multipliers
+            gradient = seen.task_weight * gradient + seen.gradient
+            expected, multipliers = seen.expected, seen.multipliers
+        else:
+            expected, multipliers = self.hardware.costs(probabilities), {}
         with torch.no_grad():
             self.supernet.alpha.sub_(self.optimizer.rate(gradient) * gradient)
         return ArchitectureStep(task_loss, expected, multipliers)

@@ -263,12 +263,12 @@ def test_a_network_that_proves_over_a_budget_does_not_meet_it(
 
 
 def test_mobilenet_v2_is_held_to_all_budgets(plan, digits, toy_space, toy_table, tmp_path):
-    models = {"toy": fit(toy_table, extrapolate=True)}
-    roomy = [replace(g, budget=replace(g.budget, limit=100.0)) for g in plan.goals]
+    model = fit(toy_table, extrapolate=True)
+    roomy = [replace(g, model=model, budget=replace(g.budget, limit=100.0)) for g in plan.goals]
     params = Budget("params", 5e5, size_costs(toy_space, "params"))
     sizes, memory = {"sizes": (params,)}, {"memory": 1e5}
     networks = [
-        _widest(SearchJob(replace(plan, goals=roomy, **words), digits, 0, tmp_path), models, {})
+        _widest(SearchJob(replace(plan, goals=roomy, **words), digits, 0, tmp_path), roomy, {})
         for words in ({}, sizes, memory)
     ]
     assert networks[0].params > 2 * networks[1].params
@@ -276,7 +276,7 @@ def test_mobilenet_v2_is_held_to_all_budgets(plan, digits, toy_space, toy_table,
     assert 0.5e5 < memory_of(networks[2]) <= 1e5 < memory_of(networks[0])
     none = replace(plan, goals=roomy, sizes=(replace(params, limit=100.0),))
     with pytest.raises(UsageError, match="none is within all budgets"):
-        _widest(SearchJob(none, digits, 0, tmp_path), models, {})
+        _widest(SearchJob(none, digits, 0, tmp_path), roomy, {})
 
 
 def test_targets_of_different_batches_have_costs_of_their_own(digits, tmp_path):

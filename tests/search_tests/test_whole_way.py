@@ -13,7 +13,7 @@ from latency import LatencyTable
 from search.commands.profile_command import main as lat_profile
 from search.commands.search_command import main as lat_search
 
-QUICK = ("--space", "mini", "--steps", "6", "--train-steps", "3", "--baselines", "0")
+QUICK = ("--steps", "6", "--train-steps", "3", "--baselines", "0")
 
 
 def test_kill_9_of_a_search_and_resume_end_like_an_unbroken_run(mini_csv, tmp_path):
@@ -56,7 +56,7 @@ def test_the_whole_way_on_this_machine(invoke, quick_cpu, tmp_path, monkeypatch)
     reach = json.loads(out)
     budget_ms = (reach["fastest_ms"] + reach["slowest_ms"]) / 2
     code, out, err = invoke(
-        lat_search, *target, *QUICK[2:], "--budget", f"{budget_ms}ms", "--out", "run", "--json"
+        lat_search, *target, *QUICK, "--budget", f"{budget_ms}ms", "--out", "run", "--json"
     )
     result = json.loads(out)
     assert result["measured_ms"] > 0
