@@ -108,26 +108,25 @@ class _Step:
 def check_device(card: DeviceCard, as_json: bool) -> None:
     """Try everything but the measuring, step by step, and say what is missing.
 
-    Raises `DeviceError` where something is.
+    Raises `DeviceError` where something is; what it is has been printed then.
     """
     steps = _steps(card)
     done: list[dict[str, object]] = []
-    failed = None
     for step in steps:
         try:
             done.append({"step": step.what, "ok": True, "found": step.attempt()})
         except LatError as error:
             done.append({"step": step.what, "ok": False, "found": str(error)})
-            failed = error
             break
+    is_ready = all(one["ok"] for one in done)
     if as_json:
-        print(json.dumps({"card": card.name, "ready": failed is None, "steps": done}))
+        print(json.dumps({"card": card.name, "ready": is_ready, "steps": done}))
     else:
         for one in done:
             said = "ok     " if one["ok"] else "MISSING"
             print(folded(f"{said} {one['step']}: {one['found']}", 8))
-    if failed is not None:
-        raise DeviceError(f"{card.name} is not ready to be measured: {failed}")
+    if not is_ready:
+        raise DeviceError(f"{card.name} is not ready to be measured")
 
 
 def _steps(card: DeviceCard) -> list[_Step]:

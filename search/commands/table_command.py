@@ -3,6 +3,7 @@
 import json
 import math
 import textwrap
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ from latency.exchange import export_table, import_table
 from latency.ops import OpSpec
 from latency.table import LatencyTable
 from latency.units import format_ms
-from search.commands.console import Command, notice, print_table, run
+from search.commands.console import Command, folded, notice, print_table, run
 
 Name = Annotated[str, typer.Argument(help="A table: path, stem, or a card's name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
@@ -139,7 +140,7 @@ def export_file(
     format: Format,
     out: Annotated[Path, typer.Option(help="The YAML file to write.")],
     partial: Annotated[
-        bool, typer.Option("--partial", help="Leave out, and name, what the format cannot tell.")
+        bool, typer.Option("--partial", help="Leave out, and count, what the format cannot tell.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -154,8 +155,11 @@ def export_file(
     _check_out(out, ".yaml", ".yml")
     one = LatencyTable.load(table)
     left_out = export_table(one, format, out, partial=partial)
-    for op in left_out:
-        notice(f"left out, since {format} has no key for it: {op.key}")
+    if left_out:
+        kinds = Counter(op.kind for op in left_out).most_common()
+        named = ", ".join(f"{count} {kind}" for kind, count in kinds)
+        said = f"left out, since {format} has no keys for them: {named} (--json names each)"
+        notice(folded(said))
     summary = {"file": str(out), "operators": len(one) - len(left_out)}
     _print_written({**summary, "left_out": [op.key for op in left_out]}, as_json)
 

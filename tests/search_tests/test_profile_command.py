@@ -278,7 +278,8 @@ def test_a_check_says_what_is_missing(invoke, card, said):
     code, out, err = invoke(lat_profile, "--device", card, "--check")
     assert code == 1
     assert "MISSING" in out
-    assert said in err
+    assert said in out
+    assert "is not ready to be measured" in err
     assert "Traceback" not in err
 
 

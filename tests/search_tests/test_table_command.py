@@ -2,13 +2,14 @@
 
 import json
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from latency import LatencyTable, Measurement, Validation
+from latency import LatencyTable, Measurement, OpSpec, Validation
 from latency.errors import TableError
 from search.commands.table_command import COMMANDS, main
 
@@ -142,14 +143,17 @@ def test_a_published_table_is_imported_and_exported(lat_table, tmp_path):
     assert yaml.safe_load((tmp_path / "again.yaml").read_text())[BLOCK]["mean"] == 2.5
 
 
-def test_an_export_names_what_it_leaves_out(lat_table, toy_csv):
+def test_an_export_counts_what_it_leaves_out_and_json_names_it(lat_table, toy_csv):
     words = ["export", toy_csv, "--format", "ofa", "--out", "out.yaml"]
     code, out, err = lat_table(*words)
     assert (code, out) == (1, "")
     assert "ofa has no keys for" in err
     code, out, err = lat_table(*words, "--partial", "--json")
     assert code == 0
-    assert all(key in err for key in json.loads(out)["left_out"])
+    left_out = [OpSpec.parse(key) for key in json.loads(out)["left_out"]]
+    for kind, count in Counter(op.kind for op in left_out).items():
+        assert f"{count} {kind}" in err
+    assert len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
