@@ -8,7 +8,7 @@ import numpy as np
 from devices.card import Measuring
 from devices.device import Device, Workload
 from devices.fleet import measure_on_all
-from devices.measuring import Keeper, Measured, OnProgress, Progress
+from devices.measuring import Keeper, Measured, OnProgress
 from devices.tracing import trace_ops
 from latency.calibration import calibrate, validate
 from latency.errors import DeviceError, LatError
@@ -48,11 +48,9 @@ def profile(
     measured = measure_on_all(devices, workloads, measuring, journals, on_progress, seed, absent)
     setting = devices[0].setting
     table = _table_of(setting, ops, calibration, held_out, space, measured, circumstances)
-    on_progress(Progress(1, 1, "tracing"))
     whole_ms = {name: row.median_ms for name, row in measured.rows.items()}
-    return _traced(
-        table, devices[0], [n for n in calibration if n.name in whole_ms], whole_ms, space
-    )
+    known = [network for network in calibration if network.name in whole_ms]
+    return _traced(table, devices[0], known, whole_ms, space, on_progress)
 
 
 def _table_of(
@@ -98,11 +96,12 @@ def _traced(
     networks: Sequence[NetworkSpec],
     whole_ms: Mapping[str, float],
     space: str,
+    on_progress: OnProgress,
 ) -> LatencyTable:
     """The table with what operators take inside networks by the runtime's profiler, where the
     device offers that; a trace that fails is a circumstance."""
     try:
-        traced = trace_ops(device, networks, whole_ms)
+        traced = trace_ops(device, networks, whole_ms, on_progress)
     except LatError as error:
         said = f"failed: {error}"
         return replace(table, circumstances={**table.circumstances, f"traced {space}": said})

@@ -10,6 +10,7 @@ from statistics import median
 import numpy as np
 
 from devices.device import Device, Sitting, Workload, tracer
+from devices.measuring import OnProgress, Progress
 from latency.errors import DeviceError
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
@@ -45,7 +46,10 @@ def trace_layers(
 
 
 def trace_ops(
-    device: Device, networks: Sequence[NetworkSpec], whole_ms: Mapping[str, float]
+    device: Device,
+    networks: Sequence[NetworkSpec],
+    whole_ms: Mapping[str, float],
+    on_progress: OnProgress = lambda progress: None,
 ) -> dict[OpSpec, float]:
     """ms that each operator takes inside networks: its median over all its occurrences in them.
 
@@ -54,8 +58,10 @@ def trace_ops(
     per-operator profile. Raises `DeviceError` where it fails.
     """
     found: dict[OpSpec, list[float]] = {}
+    known = [network for network in networks if network.name in whole_ms]
     with device.sit() as sitting:
-        for network in (n for n in networks if n.name in whole_ms):
+        for done, network in enumerate(known):
+            on_progress(Progress(done, len(known), "tracing"))
             operators: dict[int, float] = {}
             for (position, _), ms in _trace(sitting, network, whole_ms[network.name]).items():
                 operators[position] = operators.get(position, 0.0) + ms

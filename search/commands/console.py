@@ -93,8 +93,8 @@ def following(bar: Progress, doing: str = "", visible: bool = True) -> "OnProgre
     task = bar.add_task(doing or "measuring", total=None, visible=visible)
 
     def show(progress: "Measured") -> None:
-        said = doing or progress.doing
-        bar.update(task, description=said, completed=progress.done, total=progress.total)
+        bar.tasks[task].total = progress.total  # by update() the bar would forget its speed
+        bar.update(task, description=doing or progress.doing, completed=progress.done)
 
     return show
 

@@ -12,12 +12,14 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from rich.progress import Progress as Bar
 from saved_runs import save_run
 
+from devices.measuring import Progress
 from latency import LatencyTable, candidate_latency
 from latency.errors import DeviceError
 from search import spaces
-from search.commands.console import run, version
+from search.commands.console import following, run, version
 from search.commands.predict_command import main as lat_predict
 from search.commands.printing import print_range, print_result
 from search.commands.profile_command import main as lat_profile
@@ -239,3 +241,13 @@ def test_a_device_that_is_not_as_its_table_has_it_is_told(
     result = SearchResult(**{**told, **own})
     print_result(result, tmp_path / "run", as_json=False)
     assert ("lat-profile --verify tells" in " ".join(capsys.readouterr().out.split())) == is_said
+
+
+def test_time_left_is_told_while_more_turns_out_to_be_needed():
+    clock = [0.0]
+    bar = Bar(get_time=lambda: clock[0], disable=True)
+    show = following(bar)
+    for done in range(1, 20):
+        clock[0] += 1.0
+        show(Progress(done, done + 30 - done % 3, "measuring"))
+    assert bar.tasks[0].time_remaining == pytest.approx(29, abs=1)
