@@ -110,7 +110,7 @@ class _Tracing:
     ) -> None:
         self._device, self._measuring = device, measuring
         self._journal, self._on_progress = journal, on_progress
-        self._quiet = Quiet(sentinel)
+        self._quiet = Quiet(sentinel, on_wait=lambda: self._tell("waiting for a device at rest"))
         self._total = total
         self.at_last = Condition()
         self._done = {(b.sitting, b.workload) for b in journal.bursts if _is_whole(b)}
@@ -132,14 +132,15 @@ class _Tracing:
                         for burst in _trace(patient, network, self._quiet, sitting):
                             self._journal.append(replace(burst, condition=condition))
                     self._done.add((sitting, network.graph.name))
-                    self._on_progress(
-                        Progress(len(self._done), self._total, "tracing random networks")
-                    )
+                    self._tell("tracing random networks")
                 self.at_last = last_condition(patient)
         names = {network.graph.name for network in networks}
         bursts = self._journal.bursts
         last = max((i for i, burst in enumerate(bursts) if burst.workload in names), default=-1)
         return bursts[: last + 1]
+
+    def _tell(self, doing: str) -> None:
+        self._on_progress(Progress(len(self._done), self._total, doing))
 
 
 def _table_of(
@@ -171,8 +172,13 @@ def _sentinel(networks: Sequence[RandomNetwork]) -> Workload:
 class Quiet:
     """Waits until the device is about as fast as it was at its fastest, by the sentinel."""
 
-    def __init__(self, sentinel: Workload, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._sentinel, self._sleep = sentinel, sleep
+    def __init__(
+        self,
+        sentinel: Workload,
+        sleep: Callable[[float], None] = time.sleep,
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._sentinel, self._sleep, self._on_wait = sentinel, sleep, on_wait
         self._fastest = math.inf
         self._waits = _MOST_WAITS
 
@@ -185,6 +191,7 @@ class Quiet:
             if ms <= _SLOWER * self._fastest or self._waits == 0:
                 return timing
             self._waits -= 1
+            self._on_wait()
             self._sleep(_WAIT_S)
 
 

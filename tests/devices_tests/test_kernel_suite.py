@@ -130,10 +130,11 @@ def test_a_slow_device_is_waited_for_within_limits(monkeypatch):
         def burst(self, workload, burst_ms, expected_ms):
             return Timing((next(times),), 1)
 
-    slept = []
-    quiet = traced_kernels.Quiet(None, slept.append)
+    slept, told = [], []
+    quiet = traced_kernels.Quiet(None, slept.append, lambda: told.append(len(slept)))
     assert [quiet.wait(Patient()).ms[0] for _ in range(3)] == [10.0, 10.4, 14.0]
     assert len(slept) == 3
+    assert told == [0, 1, 2]
 
 
 def test_where_networks_cannot_be_traced_kernels_are_measured_alone(monkeypatch, tmp_path):
