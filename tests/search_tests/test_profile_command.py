@@ -420,3 +420,7 @@ def test_a_suite_of_kernels_replaces_the_one_before_and_nothing_else(
         for op in measured:
             assert table[op] == profiled[op]
             assert table.in_network_ms[op] == profiled.in_network_ms[op]
+    code, out, _ = invoke(lat_profile, *words[:-1], "--suite", "kernels")
+    assert f"{len(measured)} operators; 95 % interval" in out
+    assert "1 kernels of the suite; 95 % interval: median ± 1.1 %" in out
+    assert INSIDE_NETWORKS not in out
