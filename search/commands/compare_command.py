@@ -11,7 +11,7 @@ from latency.errors import DeviceError
 from latency.units import format_ms
 from latency.zoo import PUBLISHED
 from search.commands.compare_job import Row, compare, contenders_of
-from search.commands.console import following, notice, print_table, progress_bar, run
+from search.commands.console import folded, following, notice, print_table, progress_bar, run
 from search.commands.target_names import known_targets
 from search.commands.targets import Target, resolve
 
@@ -102,13 +102,14 @@ def _print(rows: list[Row], target: Target) -> None:
             f"{row.top1[0]:.1f} %" if row.top1 else "",
         )
     print_table(shown)
-    print(f"{target.name}: {_circumstances(target)}; ratio: to {rows[0].contender.name}")
+    said = f"{target.name}: {_circumstances(target)}; ratio: to {rows[0].contender.name}"
+    print(folded(said))
     for row in rows:
         for note in row.notes:
-            print(f"{row.contender.name}: {note}")
+            print(folded(f"{row.contender.name}: {note}"))
     sources = dict.fromkeys(row.top1[1] for row in rows if row.top1)
     if sources:
-        print(f"* ImageNet, published, not measured by us: {'; '.join(sources)}")
+        print(folded(f"* ImageNet, published, not measured by us: {'; '.join(sources)}"))
 
 
 def _circumstances(target: Target) -> str:

@@ -38,8 +38,10 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """The word, in short."""
-        return self.word.removeprefix("zoo:") if ":" in self.word else Path(self.word).name
+        """The word, in short: of a file, its folder, too, as every run has a network.json."""
+        if self.word.startswith("zoo:"):
+            return self.word.removeprefix("zoo:")
+        return "/".join(Path(self.word).parts[-2:])
 
     def workload(self, device: Device) -> Workload | None:
         """What a device runs; None where its runtime has no file of the network."""

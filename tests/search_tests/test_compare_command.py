@@ -80,6 +80,20 @@ def test_the_published_networks_are_held_against_mobilenet_v2(invoke, replayed):
     assert "ImageNet, published, not measured by us: Sandler et al." in out
 
 
+def test_networks_of_the_same_file_name_are_told_apart(invoke, far_csv, tmp_path):
+    network = zoo.load("mobilenet_v2", SIZE)
+    for run in ("one", "two"):
+        (tmp_path / "runs" / run).mkdir(parents=True)
+        (tmp_path / "runs" / run / "network.json").write_text(network.to_json())
+    words = ["runs/one/network.json", "--against", "runs/two/network.json", "--target", far_csv]
+    code, out, err = invoke(lat_compare, *words)
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines()[2:4]] == [
+        "two/network.json",
+        "one/network.json",
+    ]
+
+
 def test_a_device_that_is_not_at_hand_is_predicted_and_said_to_be(invoke, far_csv):
     words = ["--target", far_csv, "--resolution", SIZE]
     code, out, err = invoke(lat_compare, *words, "--json")

@@ -100,3 +100,21 @@ def test_the_live_display_of_a_search_fits_a_terminal_of_80_columns(monkeypatch)
     line = screen.getvalue().splitlines()[-2]
     assert "searching: loss 1.23 cpu 99% x0.42 entropy 1.23" in line
     assert "438/900 0:00:00" in line
+
+
+@pytest.mark.parametrize("step", [438, 900])
+def test_the_live_display_of_several_budgets_leaves_out_what_does_not_fit(monkeypatch, step):
+    screen = StringIO()
+    terminal = Console(file=screen, width=80, force_terminal=True, color_system=None)
+    monkeypatch.setattr(console, "notices", terminal)
+    limits = {"cpu": 2.0, "params": 3e5}
+    with console.progress_bar() as bar:
+        show = show_steps(bar, "searching", limits)
+        multipliers = dict.fromkeys(limits, 0.42)
+        show(StepReport(step, 900, 1.2345, 0.05, limits, multipliers, 1.5, 1.234))
+    line = screen.getvalue().splitlines()[-2]
+    costs = " cpu 100% params 100% " if step < 900 else " "
+    assert f"searching: loss 1.23{costs}" in line
+    assert "entropy" not in line
+    assert "x0.42" not in line
+    assert f"{step}/900 0:00:00" in line
