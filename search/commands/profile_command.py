@@ -141,10 +141,12 @@ def profile_command(
             table = few_shot_space(
                 card, devices[0], one, path, few_shot, source or (), resume, as_json
             )
-    own = [row.relative_ci95 for row in table.rows.values() if not row.is_of_suite]
-    kernels = [row.relative_ci95 for row in table.rows.values() if row.is_of_suite]
-    median_ci95 = float(np.median(own or kernels))
-    within_asked = float(np.mean(np.array(own or kernels) <= card.measuring.ci95))
+    measured = [row for row in table.rows.values() if not row.is_transferred]
+    kernels = [row.relative_ci95 for row in measured if row.is_of_suite]
+    own = [row.relative_ci95 for row in measured if not row.is_of_suite]
+    intervals = own or kernels or [row.relative_ci95 for row in table.rows.values()]
+    median_ci95 = float(np.median(intervals))
+    within_asked = float(np.mean(np.array(intervals) <= card.measuring.ci95))
     failed = {
         key.removeprefix("failed "): error
         for key, error in table.circumstances.items()
@@ -177,8 +179,10 @@ def profile_command(
     if kernels:
         median = 100 * float(np.median(kernels))
         print(f"{len(kernels)} kernels of the suite; 95 % interval: median ± {median:.1f} %")
+    if transferred := len(table) - len(measured):
+        print(f"{transferred} operators transferred from other devices, not measured")
     for tag in table.validations:
-        print(f"{tag}: {table.stated_error(tag)}")
+        print(folded(f"{tag}: {table.stated_error(tag)}"))
     for key, error in failed.items():
         print(folded(f"could not be measured: {key}: {error}"))
     for said in _unsteady(table):

@@ -113,7 +113,8 @@ def test_without_from_all_tables_that_cover_the_space_are_taken(invoke, replay_c
     (path,) = (tmp_path / "o").glob("*.csv")
     (said,) = LatencyTable.load(path).transfers.values()
     assert all(table.stem in said for table in shipped_folder().glob("*.csv"))
-    assert "cross-validated; transferred from" in out
+    assert "cross-validated; transferred from" in " ".join(out.split())
+    assert "41 operators transferred from other devices, not measured" in out
 
 
 def test_what_was_measured_before_a_kill_is_not_measured_again(
