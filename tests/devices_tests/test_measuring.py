@@ -230,6 +230,15 @@ def test_an_agent_that_dies_is_an_error_that_says_why(cpu):
             sitting.load(Workload.of_op(OpSpec("conv", 8, 8, 3, 8, 3)))
 
 
+@pytest.fixture
+def interruptible():
+    """What a shell starts in the background of a script ignores Ctrl-C, and so do its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
 def test_a_broken_off_profile_loses_nothing_complete_and_leaves_no_agent(tmp_path, quick_cpu, sign):
     words = [sys.executable, "-c", "from search.commands.profile_command import main; main()"]
