@@ -93,7 +93,8 @@ def following(bar: Progress, doing: str = "", visible: bool = True) -> "OnProgre
     task = bar.add_task(doing or "measuring", total=None, visible=visible)
 
     def show(progress: "Measured") -> None:
-        bar.tasks[task].total = progress.total  # by update() the bar would forget its speed
+        row = bar.tasks[task]  # update(total=...) would forget the speed so far
+        row.total, row.finished_time = progress.total, None
         bar.update(task, description=doing or progress.doing, completed=progress.done)
 
     return show
