@@ -66,8 +66,10 @@ class Measurement:
 
     @property
     def is_unstable(self) -> bool:
-        """Whether its interval is wide, or is not as narrow as was asked."""
-        return self.relative_ci95 > _SETTLED or self.converged is False
+        """Whether its interval is wide, or is not as narrow as was asked; never of one that was
+        measured inside networks only."""
+        did_not_settle = self.relative_ci95 > _SETTLED or self.converged is False
+        return did_not_settle and not self.is_inside
 
     @property
     def is_transferred(self) -> bool:

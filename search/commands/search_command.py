@@ -4,7 +4,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,9 +20,6 @@ from search.commands.run_folder import run_folder
 from search.commands.target_names import known_targets
 from search.presets import known as known_settings
 from search.result import BudgetResult
-
-if TYPE_CHECKING:
-    pass
 
 
 @led

@@ -263,8 +263,8 @@ class SearchJob:
             return kept
         show = following(bar, "measuring what was derived", visible=bool(self.at_hand))
         corrections = before[-1].corrections if before else None
-        words = self.budgets, self.measures(show), corrections
-        attempts = derive_confirmed(self.space, choose, *words)
+        measures = self.measures(show)
+        attempts = derive_confirmed(self.space, choose, self.budgets, measures, corrections)
         keep_attempts(checkpoint, self.budgets, attempts)
         return attempts
 

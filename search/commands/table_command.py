@@ -38,7 +38,7 @@ def show(table: Name, rows: Rows = 10, as_json: Json = False) -> None:
     """
     one = LatencyTable.load(table)
     slowest = sorted(one, key=lambda op: -one[op].median_ms)
-    unstable = [op for op in slowest if one[op].is_unstable and not one[op].is_inside]
+    unstable = [op for op in slowest if one[op].is_unstable]
     if as_json:
         print(json.dumps(_table_as_dict(one, unstable)))
         return

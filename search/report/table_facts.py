@@ -50,7 +50,7 @@ def drift_grid(table: LatencyTable) -> Grid | None:
 
 def unstable_ops(table: LatencyTable) -> list[OpSpec]:
     """Operators measured alone whose measurement did not settle, the least certain first."""
-    unstable = [op for op, row in table.rows.items() if row.is_unstable and not row.is_inside]
+    unstable = [op for op, row in table.rows.items() if row.is_unstable]
     return sorted(unstable, key=lambda op: -table[op].relative_ci95)
 
 

@@ -89,10 +89,16 @@ def test_without_tensorboard_a_search_has_no_curves(tmp_path, monkeypatch):
     assert not (tmp_path / "tensorboard").exists()
 
 
-def test_the_live_display_of_a_search_fits_a_terminal_of_80_columns(monkeypatch):
+@pytest.fixture
+def screen(monkeypatch) -> StringIO:
+    """What is shown on a terminal of 80 columns."""
     screen = StringIO()
     terminal = Console(file=screen, width=80, force_terminal=True, color_system=None)
     monkeypatch.setattr(console, "notices", terminal)
+    return screen
+
+
+def test_the_live_display_of_a_search_fits_a_terminal_of_80_columns(screen):
     with console.progress_bar() as bar:
         show = show_steps(bar, "searching", limits={"cpu": 2.0})
         report = StepReport(438, 900, 1.2345, 0.05, {"cpu": 1.974}, {"cpu": 0.4211}, 1.5, 1.234)
@@ -103,10 +109,7 @@ def test_the_live_display_of_a_search_fits_a_terminal_of_80_columns(monkeypatch)
 
 
 @pytest.mark.parametrize("step", [438, 900])
-def test_the_live_display_of_several_budgets_leaves_out_what_does_not_fit(monkeypatch, step):
-    screen = StringIO()
-    terminal = Console(file=screen, width=80, force_terminal=True, color_system=None)
-    monkeypatch.setattr(console, "notices", terminal)
+def test_the_live_display_of_several_budgets_leaves_out_what_does_not_fit(screen, step):
     limits = {"cpu": 2.0, "params": 3e5}
     with console.progress_bar() as bar:
         show = show_steps(bar, "searching", limits)
