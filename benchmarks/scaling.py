@@ -69,7 +69,11 @@ def main() -> None:
     costs = size_costs(space, "macs")
     budget = Budget("macs", (costs.fastest_ms + costs.slowest_ms) / 2, costs)
     settings = SearchSettings(
-        warmup_steps=0, search_steps=_WARM + _STEPS, batch_size=_BATCH, arch_batch_size=_BATCH
+        warmup_steps=0,
+        search_steps=_WARM + _STEPS,
+        batch_size=_BATCH,
+        arch_batch_size=_BATCH,
+        train_batch_size=_BATCH,
     )
     training = SupernetTraining(space, data, [budget], settings, seed=0, compute=compute)
     ends: list[float] = []
