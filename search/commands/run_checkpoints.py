@@ -9,6 +9,7 @@ from search.batches import space_at
 from search.checkpoint import Checkpoint
 from search.commands.search_plan import SearchPlan
 from search.digests import digest
+from search.narrowing import kept_candidates, narrowed
 from search.settings import RESUMABLE
 from search.space import SearchSpace
 
@@ -24,9 +25,10 @@ class RunCheckpoints:
         self, folder: Path, plan: SearchPlan, data: str, seed: int, trained: Path | None = None
     ) -> None:
         self.folder = folder
+        self._space, self._whole = plan.space, plan.whole or plan.space
         self.identity = {
             "budgets": {budget.name: budget.asked for budget in plan.budgets},
-            "space": f"{plan.space.tag} of candidates {_candidates(plan.space)}",
+            "space": _named(plan.space),
             "data": data,
             "seed": seed,
             "sigmas": plan.sigmas,
@@ -39,26 +41,37 @@ class RunCheckpoints:
         return Checkpoint(self.folder / f"{phase}.pt", self.identity, may_change=RESUMABLE)
 
     def taken_over(self, trained: Path) -> dict[str, Any]:
-        """The state of the checkpoint of another run. Raises `UsageError` where that run was of
-        another space or other data."""
+        """The state of the checkpoint of another run: of this space, or of what it was before a
+        memory budget took candidates out. Raises `UsageError` where that run was of another space
+        or other data."""
         try:
-            return Checkpoint(trained, self.identity).load_of("space", "data")
+            return self._state_of(trained, self._space)
+        except UsageError:
+            if self._space == self._whole:
+                raise
+            state = self._state_of(trained, self._whole)
+            return narrowed(state, kept_candidates(self._space, self._whole))
+
+    def _state_of(self, trained: Path, space: SearchSpace) -> dict[str, Any]:
+        try:
+            own = self.identity | {"space": _named(space)}
+            return Checkpoint(trained, own).load_of("space", "data")
         except UsageError as error:
             if not trained.exists():
                 raise
             said = str(error).partition(";")[0]
             raise UsageError(
                 f"{said}; a supernet serves the same --data, --space, --resolution and --width, "
-                "and the same memory budget, which takes candidates out of the space"
+                "and, trained within a memory budget, which takes candidates out, no other one"
             ) from None
 
 
-def _candidates(space: SearchSpace) -> str:
-    """What tells the operators of a space apart from those of another of its name, whose supernet
-    has other weights; targets of different batches share one."""
+def _named(space: SearchSpace) -> str:
+    """A space, and what tells its operators apart from those of another of its name, whose
+    supernet has other weights; targets of different batches share one."""
     space = space_at(space, 1)
     blocks = (" ".join(op.key if op else "skip" for op in block) for block in space.blocks)
-    return digest([*(op.key for op in space.fixed), *blocks])
+    return f"{space.tag} of candidates {digest([*(op.key for op in space.fixed), *blocks])}"
 
 
 def _content(trained: Path | None) -> str | None:

@@ -42,7 +42,7 @@ class SearchPlan:
     """A search's targets with their budgets, the first of which it makes use of; budgets of sizes;
     the space, for the first target's batch, what measures during the search, if anything does, and
     the bytes that activations may take, where that is limited: the space has no candidate that
-    takes more. `sigmas`: see `Asked`."""
+    takes more, `whole` has these, too. `sigmas`: see `Asked`."""
 
     goals: tuple[Goal, ...]
     sizes: tuple[Budget, ...]
@@ -51,6 +51,7 @@ class SearchPlan:
     as_you_go: AsYouGo | None = None
     memory: float | None = None
     sigmas: float = 2.0
+    whole: SearchSpace | None = None
 
     @classmethod
     def of(cls, asked: Asked, data: Dataset, quiet: bool = False) -> "SearchPlan":
@@ -58,8 +59,10 @@ class SearchPlan:
         are measured. Raises `LatError` for what cannot be."""
         names = [one.name for one in asked.budgets if one.name and one.name not in SIZES]
         targets = {name: resolve(name) for name in names}
-        widest = _space(asked, max(target.batch for target in targets.values()), data.classes)
-        own = {name: space_at(widest, target.batch) for name, target in targets.items()}
+        memory = memory_limit(asked.budgets)
+        whole = _space(asked, max(target.batch for target in targets.values()), data.classes)
+        within = whole if memory is None else within_memory(whole, memory)
+        own = {name: space_at(within, target.batch) for name, target in targets.items()}
         space = own[names[0]]
         settings = settings_for(asked.settings, space.name, space.resolution, data, asked.choices)
         as_you_go = AsYouGo(targets[names[0]], space, asked.sigmas) if asked.as_you_go else None
@@ -72,8 +75,7 @@ class SearchPlan:
             if one.name in targets
         ]
         sizes = size_budgets(space, asked.budgets)
-        memory = memory_limit(asked.budgets)
-        rest = as_you_go, memory, asked.sigmas
+        rest = as_you_go, memory, asked.sigmas, space_at(whole, targets[names[0]].batch)
         return cls(tuple(goals), tuple(sizes), space, settings, *rest)
 
     @property
@@ -137,9 +139,8 @@ def _steps(settings: SearchSettings) -> tuple[int, int]:
 
 
 def _space(asked: Asked, batch: int, classes: int) -> SearchSpace:
-    """The space that is searched, for a batch and within the memory budget."""
+    """The space that is asked for, for a batch."""
     options: dict[str, Any] = {"width": asked.width, "classes": classes, "batch": batch}
     if asked.resolution is not None:
         options["resolution"] = asked.resolution
-    space, memory = spaces.load(asked.space, **options), memory_limit(asked.budgets)
-    return space if memory is None else within_memory(space, memory)
+    return spaces.load(asked.space, **options)

@@ -8,7 +8,7 @@ import pytest
 
 from devices.card import load_card
 from devices.replay import ReplayDevice
-from latency import LatencyTable, Measurement, Setting, UsageError, fit
+from latency import LatencyTable, Measurement, Setting, UsageError, candidate_latency, fit
 from search import spaces
 from search.batches import network_at
 from search.budget import AskedBudget, Budget, memory_of, size_costs, within_memory
@@ -17,7 +17,7 @@ from search.commands.baseline_job import _random_search, _widest
 from search.commands.certificate import budget_results
 from search.commands.console import progress_bar
 from search.commands.goals import Goal, parse_budgets
-from search.commands.run_checkpoints import _candidates
+from search.commands.run_checkpoints import _named
 from search.commands.search_command import _default_folder
 from search.commands.search_job import SearchJob
 from search.commands.search_plan import Asked, SearchPlan
@@ -123,16 +123,32 @@ def test_a_supernet_of_other_candidates_is_refused(plan, digits, toy_space, tmp_
     trained = tmp_path / "a" / "checkpoint" / "search.pt"
     small = replace(plan, space=within_memory(toy_space, 0.7 * memory_of(largest(toy_space))))
     assert small.space.tag == plan.space.tag
-    with pytest.raises(UsageError, match=r"another space .*the same memory budget"):
+    with pytest.raises(
+        UsageError, match=r"another space .*memory budget, which takes candidates out"
+    ):
         searched(small, digits, tmp_path / "b", trained)
     with pytest.raises(UsageError, match="another space"):
         searched(small, digits, tmp_path / "a")
     searched(plan, digits, tmp_path / "c", trained)
 
 
+def test_a_memory_budget_takes_its_share_of_a_supernet(plan, digits, toy_space, tmp_path):
+    searched(plan, digits, tmp_path / "a")
+    trained = tmp_path / "a" / "checkpoint" / "search.pt"
+    memory = 0.7 * memory_of(largest(toy_space))
+    within = within_memory(toy_space, memory)
+    costs = candidate_latency(plan.goals[0].model, within.blocks, within.fixed)
+    goal = replace(plan.goals[0], budget=HALF.of(costs))
+    small = replace(plan, goals=(goal,), space=within, whole=toy_space, memory=memory)
+    job = SearchJob(small, digits, 0, tmp_path / "b", trained)
+    with progress_bar(quiet=True) as bar:
+        training = job.search(bar)
+    assert training.supernet.space.counts == within.counts != toy_space.counts
+
+
 def test_targets_of_different_batches_share_a_supernet():
-    one, eight = (_candidates(spaces.load("mini", batch=batch)) for batch in (1, 8))
-    assert one == eight != _candidates(spaces.load("mini", width=0.5))
+    one, eight = (_named(spaces.load("mini", batch=batch)) for batch in (1, 8))
+    assert one == eight != _named(spaces.load("mini", width=0.5))
 
 
 def derived(plan, digits, folder, choices, trained=None):
