@@ -61,8 +61,8 @@ class RunCheckpoints:
                 raise
             said = str(error).partition(";")[0]
             raise UsageError(
-                f"{said}; a supernet serves the same --data, --space, --resolution and --width; one "
-                "trained within a memory budget lacks the candidates that the budget took out"
+                f"{said}; a supernet serves the same --data, --space, --resolution and --width; "
+                "one trained within a memory budget lacks the candidates that the budget took out"
             ) from None
 
 
