@@ -21,10 +21,15 @@ SETTINGS = SearchSettings(
 )
 
 
+def training_of(space, digits, seed) -> SupernetTraining:
+    """The training of a supernet under a budget that all networks are within."""
+    budget = Budget("macs", 1e9, size_costs(space, "macs"))
+    return SupernetTraining(space, digits, [budget], SETTINGS, seed)
+
+
 def trained(space, digits, folder):
-    """A training of a space, and its last state."""
-    costs = size_costs(space, "macs")
-    training = SupernetTraining(space, digits, [Budget("macs", 1e9, costs)], SETTINGS, seed=0)
+    """A training of a space that is done, and its last state."""
+    training = training_of(space, digits, seed=0)
     checkpoint = Checkpoint(folder / "search.pt", {})
     training.run(checkpoint, lambda report: None)
     return training, checkpoint.load()
@@ -36,8 +41,7 @@ def test_networks_of_the_kept_candidates_compute_what_they_did(digits, tmp_path)
     kept = kept_candidates(within, whole)
     assert within.size < whole.size
     before, state = trained(whole, digits, tmp_path)
-    costs = size_costs(within, "macs")
-    after = SupernetTraining(within, digits, [Budget("macs", 1e9, costs)], SETTINGS, seed=1)
+    after = training_of(within, digits, seed=1)
     after.take_over(narrowed(state, kept))
     choices = [len(block) - 1 for block in within.blocks]
     same = [numbers[i] for numbers, i in zip(kept, choices, strict=True)]
@@ -53,8 +57,7 @@ def test_probabilities_are_given_that_a_kept_candidate_is_taken(toy_space, digit
     within = within_memory(toy_space, 0.7 * memory_of(toy_space.network(toy_space.largest)))
     kept = kept_candidates(within, toy_space)
     before, state = trained(toy_space, digits, tmp_path)
-    costs = size_costs(within, "macs")
-    after = SupernetTraining(within, digits, [Budget("macs", 1e9, costs)], SETTINGS, seed=1)
+    after = training_of(within, digits, seed=1)
     after.take_over(narrowed(state, kept))
     for row, (block, numbers) in enumerate(zip(within.blocks, kept, strict=True)):
         theirs = before.supernet.probabilities[row, numbers]
