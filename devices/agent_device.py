@@ -133,7 +133,7 @@ class AgentSitting:
             None if memory is None else int(_number(memory, "the memory of a run")),
         )
 
-    def trace(self, workload: Workload, warmup: int, runs: int) -> dict[str, float]:
+    def trace(self, workload: Workload, warmup: int, runs: int) -> Mapping[str, float]:
         path = self._device.path_of(workload)
         request = {"do": "trace", "path": path, "warmup": warmup, "runs": runs}
         nodes = self._channel.ask(request).get("ns")
@@ -142,7 +142,8 @@ class AgentSitting:
         traced = {name: _number(ns, "the time of a node") / _NS_IN_MS for name, ns in nodes.items()}
         if min(traced.values()) < 0 or not sum(traced.values()) > 0:
             raise DeviceError("the nodes of a traced model took no time")
-        return traced
+        is_ours = workload.model is None
+        return self._device.runtime.named(workload.ops, traced) if is_ours else traced
 
     def condition(self) -> Condition:
         state = self._channel.ask({"do": "state"})

@@ -172,6 +172,11 @@ class Runtime(Protocol):
         """The model file of a chain of operators."""
         ...
 
+    def named(self, ops: Sequence[OpSpec], nodes: Mapping[str, float]) -> Mapping[str, float]:
+        """What the nodes of a chain's model took, by the layers that they execute
+        ("position.layer") as far as the runtime's own names tell."""
+        ...
+
 
 class Channel(Protocol):
     """A running process on the device, asked in JSON objects (`devices.agent` has the verbs:

@@ -6,6 +6,7 @@ from typing import Any
 from devices.card import DeviceCard
 from devices.export import Weights
 from devices.tflite_int8 import tflite_file
+from devices.tflite_nodes import named_nodes
 from latency.ops import OpSpec
 
 
@@ -34,3 +35,7 @@ class BenchmarkModel:
     def build(self, ops: Sequence[OpSpec], weights: Weights, name: str) -> bytes:
         """The .tflite model of a chain of operators, in the card's precision."""
         return tflite_file(ops, weights, name, self._card.precision)
+
+    def named(self, ops: Sequence[OpSpec], nodes: Mapping[str, float]) -> Mapping[str, float]:
+        """By the order of their kinds (`devices.tflite_nodes`)."""
+        return named_nodes(ops, self._card.precision, nodes)

@@ -21,8 +21,11 @@ from adb_bench import (  # noqa: F401 (fixtures, by their function's name)
 from adbd import VERSION
 
 from devices.device import Condition
+from devices.tracing import trace_layers
 from devices.transports.adb import AdbTransport, chosen_serials
 from latency.errors import DeviceError
+from latency.network import NetworkSpec
+from latency.ops import OpSpec
 
 pytestmark = NEEDS_ADB
 
@@ -48,6 +51,29 @@ def test_a_model_is_run_on_the_big_cores_of_a_phone_by_the_binary_of_the_card(be
     assert second.memory_bytes > 0
     assert set((phone.root / "masks").read_text().split()) == {"c"}
     assert "--use_xnnpack=true" in next(c for c in phone.commands if "--graph" in c)
+
+
+def test_a_phone_tells_what_each_layer_takes(bench, phone):
+    device = bench.device(phone, benchmark_model=STAND_IN)
+    block = OpSpec("mbconv", 8, 8, 8, 8, 5, 1, 3, "h_swish", 0.25)
+    network = NetworkSpec.of("traced", (*CONV.ops, block, OpSpec("pool", 8, 8, 8, 8, 8)))
+    layers = trace_layers(device, network, 2.0)
+    assert list(layers) == [
+        (i, layer.name) for i, op in enumerate(network.ops) for layer in op.layers
+    ]
+    assert min(layers.values()) > 0
+    assert sum(layers.values()) == pytest.approx(2.0)
+    assert "--enable_op_profiling=true" in next(c for c in phone.commands if "profiling" in c)
+
+
+def test_a_binary_that_tells_no_layers_apart_is_told(bench, phone):
+    table = (
+        "[node type] [first] [avg ms] [%] [cdf%] [mem KB] [times called] [Name]\n"
+        "TfLiteXNNPackDelegate 0.9 1.0 100.000% 100.000% 0.000 1 [output]:3"
+    )
+    act(phone, f"case \"$*\" in *profiling*) cat <<'END'\n{table}\nEND\nexit 0;; esac")
+    with pytest.raises(DeviceError, match=r"tells of 0 convolutions .* the model has 1: .* 2\.10"):
+        trace_layers(bench.device(phone), NetworkSpec.of("one", CONV.ops))
 
 
 def test_a_file_arrives_whole_and_only_once(bench, phone):

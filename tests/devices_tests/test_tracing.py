@@ -2,9 +2,11 @@
 
 import glob
 import os
+import sys
 import tempfile
 from dataclasses import replace
 from statistics import median
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from devices import agent
 from devices.card import DeviceCard, Measuring
 from devices.channel import AgentChannel
 from devices.connection import connect
-from devices.device import Timing, Workload
+from devices.device import Timing, Workload, tracer
 from devices.profiling import profile
 from devices.replay import ReplayDevice
 from devices.tracing import trace_layers, trace_ops
@@ -29,6 +31,8 @@ LONG = NetworkSpec.of("long", (SMALL, SMALL, LARGE))
 RUNTIMES = {
     "onnxruntime": {"runtime": "onnxruntime"},
     "onnxruntime as exported": {"runtime": "onnxruntime", "graph_optimization": "disabled"},
+    "litert": {"runtime": "litert"},
+    "litert int8": {"runtime": "litert", "precision": "int8"},
     "torch": {"runtime": "torch"},
 }
 
@@ -184,12 +188,31 @@ def test_devices_without_a_profiler_give_nothing(toy_table, network):
     replayed = ReplayDevice(toy_table)
     assert trace_layers(replayed, network, 1.0) == {}
     assert trace_ops(replayed, [network], {network.name: 1.0}) == {}
-    lite = connect(DeviceCard(name="lite", runtime="litert"))
-    assert trace_layers(lite, network) == {}
-    with lite.sit() as sitting:
-        request = {"do": "trace", "path": "x", "warmup": 1, "runs": 1}
-        with pytest.raises(WorkloadError, match="offers no per-operator profile"):
-            sitting._channel.ask(request)
+    with connect(DeviceCard(name="cpu")).sit() as sitting:
+        sitting.traces = False
+        assert tracer(sitting) is None
+
+
+def test_an_old_litert_has_no_profiler(tmp_path):
+    litert = agent.LiteRt(1)
+    assert litert.traces
+    module = sys.modules[litert.interpreter.__module__]
+    for version in ("ai-edge-litert 2.2.0", "tflite-runtime 2.14.0"):
+        assert agent.LiteRtProfiler.of(version, module) is None
+    empty = SimpleNamespace(__file__=str(tmp_path / "interpreter.py"))
+    assert agent.LiteRtProfiler.of("ai-edge-litert 3.0.1", empty) is None
+    one = agent.Agent()
+    one.runtime = SimpleNamespace(version="tflite-runtime 2.14.0", traces=False)
+    with pytest.raises(agent.UnableError, match="offers no per-operator profile"):
+        one.trace("x", 1, 1)
+
+
+def test_a_profiler_of_litert_that_fails_says_where(tmp_path):
+    profiler = agent.LiteRt(1).profiler
+    (tmp_path / "broken.tflite").write_bytes(b"no model")
+    for name in ("absent", "broken"):
+        with pytest.raises(agent.UnableError, match="LiteRtCreateModelFromFile says"):
+            profiler.profile(str(tmp_path / f"{name}.tflite"), 1, 1, 1)
 
 
 @pytest.mark.parametrize(

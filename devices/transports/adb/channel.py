@@ -7,13 +7,16 @@ times. How many warm-up runs a model needs is found at its first `run`, and kept
 import shlex
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from devices.agent import node_times
 from devices.transports.adb.facts import PhoneFacts, read_state
 from devices.transports.adb.output import Report, read_report
 from devices.transports.adb.phone import Phone, Said
 from devices.transports.adb.tool import BenchmarkTool
 from latency.errors import ConnectionLostError, DeviceError, WorkloadError
+
+Read = TypeVar("Read")
 
 _MOST_WARMUP_RUNS = 64
 _MOST_WARMUP_SECONDS = 5.0
@@ -64,7 +67,13 @@ class BenchmarkChannel:
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a request (see `devices.device.Channel`)."""
-        verbs = {"hello": self._hello, "load": self._load, "run": self._run, "state": self._state}
+        verbs = {
+            "hello": self._hello,
+            "load": self._load,
+            "run": self._run,
+            "trace": self._trace,
+            "state": self._state,
+        }
         if request.get("do") not in verbs:
             raise DeviceError(f"a phone cannot {request.get('do')}")
         return verbs[request["do"]](request)
@@ -84,6 +93,7 @@ class BenchmarkChannel:
             "runtime": f"benchmark_model {tool.digest}",
             "build": ", ".join(filter(None, (tool.abi, self._pinning()))),
             "resident": False,
+            "traces": True,
             "cpus": list(self._cpus),
             "facts": facts.as_dict,
         }
@@ -108,6 +118,12 @@ class BenchmarkChannel:
             "memory_bytes": report.memory_bytes,
         }
 
+    def _trace(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        path = str(request["path"])
+        warmup = max(int(request["warmup"]), self._warm.get(path, 1))
+        said = self._execute(path, warmup, int(request["runs"]), " --enable_op_profiling=true")
+        return {"ns": self._read(said, node_times)}
+
     def _state(self, request: Mapping[str, Any]) -> dict[str, Any]:
         return read_state(self._installed.phone, self._cpus)
 
@@ -124,19 +140,26 @@ class BenchmarkChannel:
 
     def _measure(self, path: str, warmup: int, runs: int) -> Report:
         """Run the tool once."""
+        return self._read(self._execute(path, warmup, runs), read_report)
+
+    def _execute(self, path: str, warmup: int, runs: int, flags: str = "") -> Said:
+        """Run the tool once; what it printed."""
         pinned = f"taskset {self._mask()} " if self._cpus else ""
         command = (
             f"exec {pinned}{shlex.quote(self._installed.path)} {shlex.quote(f'--graph={path}')}"
             f" --num_threads={self._threads} --num_runs={runs} --min_secs=0"
             f" --warmup_runs={warmup} --warmup_min_secs={_LEAST_WARMUP_SECONDS}"
-            f" --max_secs={_MOST_SECONDS}{self._flags} 2>&1"
+            f" --max_secs={_MOST_SECONDS}{self._flags}{flags} 2>&1"
         )
         self._is_running = True
         said = self._installed.phone.shell(command, self._installed.run_seconds)
         self._is_running = False
         self._check(said)
+        return said
+
+    def _read(self, said: Said, read: Callable[[str], Read]) -> Read:
         try:
-            return read_report(said.output)
+            return read(said.output)
         except ValueError as error:
             raise ConnectionLostError(
                 f"{self._where}: benchmark_model does not print what it should ({error}); "
