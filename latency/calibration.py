@@ -8,7 +8,10 @@ modelled as
     in_network_ms = a * latency_ms + b + c * border_bytes + d * weight_bytes
 
 with four coefficients fitted to measured whole networks by least squares on relative errors,
-drawn towards (1, 0, 0, 0) by a weak ridge. It stays a sum over operators, so that tables add up.
+drawn towards (1, 0, 0, 0) by a ridge: as much as makes the measured networks most likely
+(MacKay, Bayesian interpolation, Neural Computation 1992). Where a few operators dominate all
+networks, these say little of the others, and the ridge is strong. It stays a sum over operators,
+so that tables add up.
 """
 
 import math
@@ -22,7 +25,9 @@ from latency.errors import SpecError
 from latency.ops import OpSpec
 from latency.stats import coverage_factor
 
-_RIDGE = 1e-3
+_RIDGES = np.geomspace(1e-4, 10, 41)
+"""Standard deviation of networks' relative errors over that of what a coefficient changes an
+operator of average latency by, as a share."""
 _FLOOR = 0.05
 """An operator never costs less inside a network than this share of its cost alone."""
 
@@ -83,16 +88,30 @@ def calibrate(
 
     `networks` may be empty: then operators cost what they cost alone.
     """
+    if not networks:
+        return Calibration()
     identity = np.array(astuple(Calibration()))
+    typical = np.mean([_features(op, ms) for op, ms in latency_ms.items()], axis=0)
+    typical /= np.mean(list(latency_ms.values()))
     totals = [
         sum(_features(op, latency_ms[op]) for op in ops) / measured_ms
         for ops, measured_ms in networks
     ]
-    typical = np.mean([_features(op, ms) for op, ms in latency_ms.items()], axis=0)
-    pull = _RIDGE * np.diag(typical / np.mean(list(latency_ms.values())))
-    design = np.vstack([*totals, pull])
-    wanted = np.concatenate([np.ones(len(totals)), pull @ identity])
-    return Calibration(*np.linalg.lstsq(design, wanted, rcond=None)[0].tolist())
+    shares, off = np.array(totals) / typical, 1 - np.array(totals) @ identity
+    ridge = max(_RIDGES, key=lambda ridge: _log_evidence(shares, off, ridge))
+    design = np.vstack([shares, ridge * np.eye(len(identity))])
+    wanted = np.concatenate([off, np.zeros(len(identity))])
+    found = np.linalg.lstsq(design, wanted, rcond=None)[0]
+    return Calibration(*(identity + found / typical).tolist())
+
+
+def _log_evidence(shares: NDArray[np.float64], off: NDArray[np.float64], ridge: float) -> float:
+    """Log likelihood of what networks are `off` by, up to a constant, at the most likely variance
+    of their errors."""
+    covariance = np.eye(len(off)) + shares @ shares.T / ridge**2
+    variance = float(off @ np.linalg.solve(covariance, off)) / len(off)
+    log_determinant = float(np.linalg.slogdet(covariance)[1])
+    return -(len(off) * math.log(max(variance, 1e-300)) + log_determinant) / 2
 
 
 def _features(op: OpSpec, latency_ms: float) -> NDArray[np.float64]:

@@ -135,3 +135,15 @@ class SearchSpace:
     def random_choices(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
         """Uniformly random choices, shape (count, blocks)."""
         return generator.integers(0, np.array(self.counts), (count, len(self.blocks)))
+
+    def light_choices(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        """Random choices, shape (count, blocks), of networks of all sizes: each draws from the
+        candidates of least MACs of every block, and how large a share of them for itself."""
+        by_macs = [
+            np.argsort([0 if op is None else op.macs for op in block]) for block in self.blocks
+        ]
+        shares = generator.random((count, 1))
+        among = np.maximum(1, np.ceil(shares * np.array(self.counts))).astype(np.int64)
+        ranks = generator.integers(0, among, (count, len(self.blocks)))
+        columns = [order[rank] for order, rank in zip(by_macs, ranks.T, strict=True)]
+        return np.stack(columns, 1)

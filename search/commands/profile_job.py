@@ -145,17 +145,22 @@ def keep(table: LatencyTable, path: Path) -> LatencyTable:
 
 def sample_networks(space: SearchSpace) -> tuple[list[NetworkSpec], list[NetworkSpec]]:
     """The random networks that a profile measures, no two alike: those for calibration, and those
-    held out; in a like ratio fewer of each where the space has too few."""
+    held out; in a like ratio fewer of each where the space has too few.
+
+    Half of those for calibration are of all sizes. A search wants fast networks, and networks
+    drawn evenly are all about as slow as each other.
+    """
     generator = np.random.default_rng(0)
     wanted = CALIBRATION_NETWORKS + HELD_OUT_NETWORKS
+    light = CALIBRATION_NETWORKS // 2
     networks: dict[tuple[OpSpec, ...], NetworkSpec] = {}
-    for _ in range(_ROUNDS):
-        for row in space.random_choices(wanted, generator):
-            network = space.network(row.tolist())
-            networks.setdefault(network.ops, network)
-        if len(networks) >= wanted:
-            break
-    found = list(networks.values())[:wanted]
+    for draw, count in ((space.random_choices, wanted - light), (space.light_choices, wanted)):
+        for _ in range(_ROUNDS):
+            for row in draw(wanted, generator):
+                network = space.network(row.tolist())
+                if len(networks) < count:
+                    networks.setdefault(network.ops, network)
+    found = list(networks.values())[::-1]
     share = round(len(found) * CALIBRATION_NETWORKS / wanted)
     return found[:share], found[share:]
 

@@ -163,6 +163,9 @@ def test_what_a_profiler_adds_to_every_node_is_taken_off(toy_table, network):
     device = TracedDevice(toy_table, nodes=nodes, run_ms=12.0)
     assert list(trace_layers(device, network).values()) == pytest.approx([2.0, 4.0, 6.0])
     assert list(trace_layers(device, network, 6.0).values()) == pytest.approx([1.0, 2.0, 3.0])
+    slower = TracedDevice(toy_table, nodes={**nodes, "24.pool": 0.1}, run_ms=7.5)
+    found = list(trace_layers(slower, network).values())
+    assert found[1] / found[0] == pytest.approx(4.9 / 2.9)
     much = TracedDevice(toy_table, nodes=nodes, run_ms=1.0)
     assert min(trace_layers(much, network).values()) > 0
     assert sum(trace_layers(much, network).values()) == pytest.approx(1.0)

@@ -35,6 +35,19 @@ def test_calibration_finds_what_networks_were_made_with(toy_table, toy_space, ge
     assert validation.networks == 15
 
 
+def test_networks_that_a_few_operators_dominate_say_little_of_the_others(
+    toy_table, toy_space, generator
+):
+    rest = [op for block in toy_space.blocks for op in block if op is not None]
+    slow, quick = rest[0], rest[1:]
+    alone = dict.fromkeys(quick, 1.0) | {slow: 300.0}
+    noise = np.random.default_rng(1).normal(0, 0.02, 16)
+    networks = [((slow, *generator.permutation(quick)[:3]), 303.0 * (1 + e)) for e in noise]
+    found = calibrate(alone, networks)
+    for op in quick:
+        assert found.in_network_ms(op, 1.0) == pytest.approx(1.0, abs=0.15)
+
+
 def test_without_networks_an_operator_costs_what_it_costs_alone(toy_table):
     alone = {op: row.median_ms for op, row in toy_table.rows.items()}
     found = calibrate(alone, [])

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from latency import NetworkSpec, OpSpec, SpecError, UsageError
@@ -100,9 +101,34 @@ def test_a_block_whose_candidates_differ_in_shape_is_refused(toy_space):
         SearchSpace("x", 16, 10, toy_space.stem, (mixed,), toy_space.head)
 
 
+def test_light_choices_are_of_all_sizes():
+    space = spaces.load("proxyless")
+    draw = np.random.default_rng(0)
+    rows = {name: getattr(space, f"{name}_choices")(200, draw) for name in ("random", "light")}
+    least = [min(0 if op is None else op.macs for op in block) for block in space.blocks]
+    sizes = {
+        name: np.sort([space.network(row.tolist()).macs for row in found])
+        for name, found in rows.items()
+    }
+    assert (rows["light"] >= 0).all()
+    assert (rows["light"] < np.array(space.counts)).all()
+    fixed = sum(op.macs for op in space.fixed)
+    assert sizes["light"][5] < 1.2 * (fixed + sum(least)) < sizes["random"][0]
+    assert sizes["light"][-20] > sizes["random"][20]
+    assert sizes["light"][100] < sizes["random"][0]
+
+
+def test_half_of_the_networks_for_calibration_are_of_all_sizes():
+    one, other = sample_networks(spaces.load("proxyless"))
+    slowest, fastest = (sorted(network.macs for network in part) for part in (other, one))
+    assert sum(macs < slowest[0] for macs in fastest) >= 5
+    assert sum(macs >= slowest[0] for macs in fastest) >= 7
+
+
 def test_a_profile_measures_no_network_twice(toy_space):
     one, other = sample_networks(spaces.load("mini"))
     assert (len(one), len(other)) == (16, 12)
+    assert len({network.ops for network in one + other}) == 28
     first, second, third, _ = toy_space.blocks
     blocks = (first[:2], second[-2:], third[:1])
     one, other = sample_networks(replace(toy_space, blocks=blocks))
