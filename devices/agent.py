@@ -317,7 +317,7 @@ class LiteRtProfiler:
         """How a model is compiled: for the CPU, with a profiler."""
         options = self.kept(held, "Options")
         self.call("LiteRtSetOptionsHardwareAccelerators", options, self.CPU)
-        self.texts = {
+        self.texts = {  # kept, as they are read when the model is compiled
             b"runtime_options_string": b"enable_profiling = true",
             b"xnnpack": b"num_threads = %d" % threads,
         }

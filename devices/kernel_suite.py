@@ -13,7 +13,8 @@ from devices.traced_kernels import trace_kernels
 from latency.table import LatencyTable
 
 NETWORKS, HELD_OUT = 96, 12
-"""Random networks, and how many of them are held out."""
+"""Random networks whose kernels are measured; and networks of blocks that say how far a table of
+kernels measured alone is off."""
 
 
 def profile_kernels(
@@ -30,14 +31,15 @@ def profile_kernels(
     A runtime that tells what it executes of ONNX files has them traced inside those networks
     (`devices.traced_kernels`); with any other, they are measured alone, by `measuring`
     (`devices.kernels_alone`). Either way a first part is drawn evenly, the rest where latency turns
-    out to be jagged (`devices.adaptive`), and the table states its error on `held_out` networks.
+    out to be jagged (`devices.adaptive`). The table states its error on networks: traced ones by
+    cross-validation, or `held_out` ones of blocks.
     Raises `DeviceError` where the device fails.
     """
     kept = Kept() if journal is None else journal
     said = circumstances or {}
     fusion = traced_fusion(device)
     if fusion is not None:
-        return trace_kernels(device, fusion, measuring, kept, said, on_progress, networks, held_out)
+        return trace_kernels(device, fusion, measuring, kept, said, on_progress, networks)
     fusion = timed_fusion(device, kept)
     drawn = draw_networks(networks, fusion, batch=device.setting.batch)
     return measure_alone(device, drawn, fusion, measuring, kept, said, on_progress, held_out)

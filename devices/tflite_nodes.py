@@ -13,7 +13,7 @@ from devices.tflite_graph import Code, Graph
 from latency.errors import DeviceError
 from latency.ops import OpSpec
 
-_WEIGHTED = (*(Code.CONV_2D, Code.DEPTHWISE_CONV_2D, Code.TRANSPOSE_CONV, Code.FULLY_CONNECTED),)
+_WEIGHTED = (Code.CONV_2D, Code.DEPTHWISE_CONV_2D, Code.TRANSPOSE_CONV, Code.FULLY_CONNECTED)
 _KINDS = (
     (_WEIGHTED, ("convolution", "fully connected")),
     ((Code.AVERAGE_POOL_2D, Code.MEAN), ("average pooling", "mean (", "sum (")),

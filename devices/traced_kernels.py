@@ -1,8 +1,8 @@
 """What the kernels of CNNs take inside random networks, by the runtime's own profiler.
 
-Networks are timed as wholes and traced; each kernel that the runtime executes becomes a row. Some
-networks are held out: the error of their prediction from all others is what the table states of
-itself.
+Networks are timed as wholes and traced; each kernel that the runtime executes becomes a row. What
+the table states of itself is found by cross-validation: the error of a network predicted from
+networks of which it is none.
 """
 
 import math
@@ -19,16 +19,17 @@ from devices.adaptive import expected_errors
 from devices.card import Measuring
 from devices.device import Condition, Device, Timing, Workload
 from devices.drift import Burst
-from devices.held_out import validated
 from devices.measuring import Keeper, OnProgress, Progress, cooled, last_condition, span
 from devices.patience import PatientSitting
 from devices.random_cnns import RandomNetwork, draw_networks
 from devices.tracing import unprofiled
+from latency.calibration import Validation, validate
 from latency.errors import DeviceError, WorkloadError
 from latency.formats import Setting
 from latency.kernels import FUSION, SUITE, Fusion, Kernel
 from latency.measurement import INSIDE_NETWORKS, Measurement
 from latency.ops import OpSpec
+from latency.regression import fit
 from latency.stats import student_t
 from latency.table import LatencyTable
 
@@ -45,6 +46,8 @@ traced runs."""
 _EVEN, _CANDIDATES = 0.6, 2
 """The share of the networks that are drawn evenly, and from how many times as many as are needed
 the others are chosen."""
+_FOLDS = 8
+"""Of the cross-validation."""
 _FILE_NAME = re.compile(r"[A-Za-z]+_\d+")
 """Names of nodes as `devices.cnn_writer` writes them."""
 _INSERTED = {"Reorder": "reorder", "Gelu": "activation"}
@@ -59,12 +62,11 @@ def trace_kernels(
     circumstances: Mapping[str, str],
     on_progress: OnProgress,
     count: int,
-    held_out: int,
 ) -> LatencyTable:
-    """The table of the kernels of `count` random networks. Those `held_out` come first; of the rest
-    a part is chosen where the others leave most to be wrong. `measuring` says how cool the device
-    is to be. Raises `DeviceError` where the device fails."""
-    first = held_out + math.ceil(_EVEN * (count - held_out))
+    """The table of the kernels of `count` random networks. The first are drawn evenly, and say by
+    cross-validation how far it is off; the rest are chosen where the others leave most to be wrong.
+    `measuring` says how cool the device is to be. Raises `DeviceError` where the device fails."""
+    first = math.ceil(_EVEN * count)
     batch = device.setting.batch
     networks = draw_networks(first, fusion, batch=batch)
     rounds = _Tracing(
@@ -72,22 +74,23 @@ def trace_kernels(
     )
     bursts = rounds.trace(networks)
     if count > first:
-        table = _table_of(device.setting, networks[held_out:], bursts)
+        table = _table_of(device.setting, networks, bursts)
         drawn = draw_networks(_CANDIDATES * (count - first), fusion, first, batch)
         errors = expected_errors(table, [network.graph for network in drawn])
         order = np.argsort([-sum(each.values()) for each in errors], kind="stable")
         networks += [drawn[i] for i in order[: count - first]]
         bursts = rounds.trace(networks)
-    table = _table_of(device.setting, networks[held_out:], bursts)
+    table = _table_of(device.setting, networks, bursts)
     conditions = [*(burst.condition for burst in bursts), rounds.at_last]
     how = (
-        f"{len(table)} kernels inside {len(networks) - held_out} random networks, by the runtime's "
+        f"{len(table)} kernels inside {len(networks)} random networks, by the runtime's "
         f"profiler, in {_SITTINGS} processes; temperature: "
         f"{span([c.temperature_c for c in conditions], '°C')}; frequency: "
         f"{span([c.frequency_mhz for c in conditions], 'MHz')}"
     )
     said = {**circumstances, FUSION: str(fusion), f"measured {SUITE}": how}
-    return _validated(replace(table, circumstances=said), networks[:held_out], bursts)
+    validation = _cross_validated(table, networks, first, bursts)
+    return replace(table, circumstances=said, validations={SUITE: validation})
 
 
 class _Tracing:
@@ -150,15 +153,23 @@ def _table_of(
     return LatencyTable(setting, _rows(networks, bursts, _levels(bursts)))
 
 
-def _validated(
-    table: LatencyTable, unseen: Sequence[RandomNetwork], bursts: Sequence[Burst]
-) -> LatencyTable:
-    """The table with its error on networks that it was not fitted on."""
+def _cross_validated(
+    table: LatencyTable, networks: Sequence[RandomNetwork], first: int, bursts: Sequence[Burst]
+) -> Validation:
+    """How far the first networks are off that the runtime could run, each predicted by the table
+    of the others without its fold."""
     levels = _levels(bursts)
-    known = [network.graph for network in unseen if network.graph.name in levels]
-    if not known or not table.rows:
+    known = [network for network in networks[:first] if network.graph.name in levels]
+    if len(known) < 2 or not table.rows:
         raise DeviceError("too few of the random networks could be run for a table of kernels")
-    return validated(table, [(graph, levels[graph.name]) for graph in known])
+    predicted, actual = [], []
+    for fold in range(min(_FOLDS, len(known))):
+        unseen = known[fold::_FOLDS]
+        others = [network for network in networks if network not in unseen]
+        model = fit(_table_of(table.setting, others, bursts), extrapolate=True)
+        predicted += [model.predict(network.graph).ms for network in unseen]
+        actual += [levels[network.graph.name] for network in unseen]
+    return validate(predicted, actual)
 
 
 def _sentinel(networks: Sequence[RandomNetwork]) -> Workload:

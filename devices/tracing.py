@@ -67,6 +67,7 @@ def trace_ops(
                 operators[position] = operators.get(position, 0.0) + ms
             for position, ms in operators.items():
                 found.setdefault(network.ops[position], []).append(ms)
+        on_progress(Progress(len(known), len(known), "tracing"))
     return {op: ms for op, times in found.items() if (ms := median(times)) > 0}
 
 

@@ -40,8 +40,8 @@ def explained(
         return
     except DivergedError as error:
         raise DivergedError(
-            f"step {step + 1}: {error}; lower --learning-rate (now {learning_rate:g}) and go on "
-            "from the last good checkpoint by --resume"
+            f"step {step + 1}: {error}; lower --learning-rate (now {learning_rate:g}) and "
+            "--resume, which goes on from the last good checkpoint where there is one"
         ) from None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

@@ -101,10 +101,17 @@ def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, 
     monkeypatch.setattr(traced_kernels, "_WHOLE_MS", 20.0)
     monkeypatch.setattr(traced_kernels, "_TRACED_MS", 40.0)
     monkeypatch.setattr(adaptive, "_FOLDS", 2)
+    fitted = []
+
+    def noted(table, extrapolate):
+        fitted.append(table)
+        return fit(table, extrapolate=extrapolate)
+
+    monkeypatch.setattr(traced_kernels, "fit", noted)
     journal = Memory()
-    table = profile_kernels(cpu, Measuring(), journal, networks=9, held_out=2)
-    assert SUITE in table.validations
-    assert table.validations[SUITE].networks == 2
+    table = profile_kernels(cpu, Measuring(), journal, networks=9)
+    assert table.validations[SUITE].networks == len(fitted) == 6  # those drawn evenly
+    assert all(len(without) < len(table) for without in fitted)
     assert len(table) > 100
     assert {table[op].note for op in table} == {INSIDE_NETWORKS}
     table.save(tmp_path / "kernels.csv")
@@ -115,7 +122,8 @@ def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, 
     assert predicted.low_ms < predicted.ms < predicted.high_ms
     assert {part.source for part in predicted.per_op} >= {"predicted"}
     before = len(journal.bursts)
-    again = profile_kernels(cpu, Measuring(), journal, networks=9, held_out=2)
+    again = profile_kernels(cpu, Measuring(), journal, networks=9)
+    assert again.validations == table.validations
     assert len(journal.bursts) == before
     assert {op: row.median_ms for op, row in again.rows.items()} == {
         op: row.median_ms for op, row in table.rows.items()
