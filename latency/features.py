@@ -50,6 +50,10 @@ _TOLD_APART = (
     *("add", "multiply", "scale", "norm", "layer_norm", "concat", "slice", "transpose", "resize"),
     *("softmax", "reorder", "avg_pool", "sepconv", "tree"),
 )
+_MIXING = (
+    *("conv", "conv_add", "conv_transpose", "linear", "matmul", "mbconv", "sepconv", "tree"),
+)
+"""Kinds whose channels in and out are two sizes; of all others, the one goes with the other."""
 _STRANGER = 3.0
 """Octaves that another kind, activation, squeeze-excite or batch counts as."""
 
@@ -163,6 +167,8 @@ def _whereabouts(op: OpSpec) -> NDArray[np.float64]:
     sizes = _octaves(op).copy()
     if op.kind != "mbconv":
         sizes[3] = 0.0
+    if op.kind not in _MIXING:
+        sizes[1] = 0.0
     return np.array([*sizes, math.log2(_activation_cost(op))])
 
 

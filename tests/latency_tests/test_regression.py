@@ -19,6 +19,7 @@ from latency import (
     candidate_latency,
 )
 from latency.exchange import import_table
+from latency.features import Neighbours
 from latency.kernels import Kernel, KernelGraph
 from latency.library import shipped_folder
 from latency.model import Prediction
@@ -127,6 +128,15 @@ def test_it_predicts_what_a_network_costs_by_the_calibration_of_the_nearest_oper
     op = next(op for op in table if op.kind == "mbconv" and op.height == 14)
     model = fit(without(table, {op}))
     assert model.predict_op(op).ms == pytest.approx(table.in_network_ms[op], rel=0.05)
+
+
+def test_channels_that_go_together_count_once():
+    def octaves(wide, narrow):
+        return float(Neighbours([OpSpec.parse(narrow)]).distances(OpSpec.parse(wide))[0])
+
+    assert octaves("concat-14x14x800-864-k1", "concat-14x14x200-216-k1") == pytest.approx(2.0)
+    assert octaves("layer_norm-7x7x768-768", "layer_norm-7x7x192-192") == pytest.approx(2.0)
+    assert octaves("conv-14x14x800-800-k3", "conv-14x14x200-200-k3") == pytest.approx(8**0.5)
 
 
 @pytest.mark.parametrize(
