@@ -9,15 +9,17 @@ from statistics import median
 
 import numpy as np
 
-from devices.device import Device, Sitting, Workload, tracer
+from devices.device import Device, Workload, tracer
 from devices.measuring import OnProgress, Progress
+from devices.patience import PatientSitting
 from latency.errors import DeviceError
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
 
 _WARM_UP = 5
-_BUDGET_MS = 500.0
-"""For so long a network is traced, within the bounds on the number of runs."""
+_BUDGET_MS, _BURST_MS = 500.0, 250.0
+"""For so long a network is traced, within the bounds on the number of runs, and runs without the
+profiler, just before and just after."""
 _RUNS = (8, 60)
 _FLOOR = 0.1
 """A node never takes less than this share of what the profiler says."""
@@ -41,8 +43,10 @@ def trace_layers(
 
     {} where the device offers no per-operator profile. Raises `DeviceError` where it fails.
     """
-    with device.sit() as sitting:
-        return _trace(sitting, network, whole_ms)
+    if not _is_traced(device):
+        return {}
+    with PatientSitting(device) as patient:
+        return _trace(patient, network, whole_ms)
 
 
 def trace_ops(
@@ -57,13 +61,15 @@ def trace_ops(
     each network the operators add up to it, as in `trace_layers`. {} where the device offers no
     per-operator profile. Raises `DeviceError` where it fails.
     """
+    if not _is_traced(device):
+        return {}
     found: dict[OpSpec, list[float]] = {}
     known = [network for network in networks if network.name in whole_ms]
-    with device.sit() as sitting:
+    with PatientSitting(device) as patient:
         for done, network in enumerate(known):
             on_progress(Progress(done, len(known), "tracing"))
             operators: dict[int, float] = {}
-            for (position, _), ms in _trace(sitting, network, whole_ms[network.name]).items():
+            for (position, _), ms in _trace(patient, network, whole_ms[network.name]).items():
                 operators[position] = operators.get(position, 0.0) + ms
             for position, ms in operators.items():
                 found.setdefault(network.ops[position], []).append(ms)
@@ -71,16 +77,19 @@ def trace_ops(
     return {op: ms for op, times in found.items() if (ms := median(times)) > 0}
 
 
-def _trace(sitting: Sitting, network: NetworkSpec, whole_ms: float | None) -> dict[Place, float]:
-    if (able := tracer(sitting)) is None:
-        return {}
+def _is_traced(device: Device) -> bool:
+    with device.sit() as sitting:
+        return tracer(sitting) is not None
+
+
+def _trace(
+    patient: PatientSitting, network: NetworkSpec, whole_ms: float | None
+) -> dict[Place, float]:
     workload = Workload.of_network(network)
-    handle = sitting.load(workload)
-    run_ms = median(sitting.run(handle, _WARM_UP, 3).ms)
-    runs = int(np.clip(_BUDGET_MS / run_ms, *_RUNS))
-    before = sitting.run(handle, 1, runs)
-    nodes = able.trace(workload, _WARM_UP, runs)
-    after = sitting.run(handle, 1, runs)
+    before = patient.burst(workload, _BURST_MS, None)
+    runs = int(np.clip(_BUDGET_MS / median(before.ms), *_RUNS))
+    nodes = patient.trace(workload, _WARM_UP, runs)
+    after = patient.burst(workload, _BURST_MS, median(before.ms))
     run_ms = median(before.ms + after.ms)
     nodes = unprofiled(nodes, run_ms)
     scale = (whole_ms or run_ms) / run_ms

@@ -278,10 +278,12 @@ def test_a_failing_trace_does_not_fail_the_profile(toy_table, toy_space, error, 
     table = profiled(TracedDevice(toy_table, error), toy_space)
     assert {row.traced_ms for row in table.rows.values()} == {None}
     assert table.validations["toy@16"].networks == 2
-    assert table.circumstances["traced toy@16"] == f"failed: {error}"
+    found = table.circumstances["traced toy@16"]
+    assert found.startswith("failed: ")
+    assert found.endswith(str(error))
     table.save(tmp_path / "t.csv")
     said = LatencyTable.load(tmp_path / "t.csv").circumstances["traced toy@16"]
-    assert said == "failed: " + " ".join(str(error).split())
+    assert said == " ".join(found.split())
 
 
 def test_a_killed_trace_does_not_fail_the_profile(toy_space, monkeypatch):
@@ -298,7 +300,24 @@ def test_a_killed_trace_does_not_fail_the_profile(toy_space, monkeypatch):
     device.close()
     assert {row.traced_ms for row in table.rows.values()} == {None}
     said = table.circumstances["traced toy@16"]
-    assert said.startswith("failed: this machine: the measuring process is gone")
+    assert said.startswith("failed: 3 processes in a row were lost under it: this machine: ")
+
+
+def test_a_trace_whose_process_is_killed_is_made_again(network, monkeypatch):
+    device = connect(DeviceCard(name="cpu"))
+    ask, traces = AgentChannel.ask, []
+
+    def ask_or_die_once(channel, request):
+        if request["do"] == "trace":
+            traces.append(request)
+            if len(traces) == 1:
+                os.kill(channel._pipe._process.pid, 9)
+        return ask(channel, request)
+
+    monkeypatch.setattr(AgentChannel, "ask", ask_or_die_once)
+    assert {place for place, _ in trace_layers(device, network)} == set(range(len(network.ops)))
+    assert len(traces) == 2
+    device.close()
 
 
 def test_without_a_profiler_a_profile_says_nothing_of_it(toy_table, toy_space):
