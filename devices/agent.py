@@ -298,9 +298,8 @@ class LiteRtProfiler:
                 count = ctypes.c_size_t()
                 self.call(f"LiteRtGetNumSignature{side}s", signature, ctypes.byref(count))
                 buffers = (ctypes.c_void_p * count.value)()
-                for index in range(count.value):
-                    tensor = side, ctypes.c_size_t(index)
-                    buffers[index] = self.buffer(held, environment, compiled, signature, *tensor)
+                for i in range(count.value):
+                    buffers[i] = self.buffer(held, environment, compiled, signature, side, i)
                 arguments += [count, buffers]
             for buffer in arguments[3]:
                 self.fill(ctypes.c_void_p(buffer))
@@ -328,6 +327,7 @@ class LiteRtProfiler:
 
     def buffer(self, held, environment, compiled, signature, side, index):
         """A buffer for an input or output of a model."""
+        index = ctypes.c_size_t(index)
         tensor = self.new(f"LiteRtGetSignature{side}TensorByIndex", signature, index)
         kind = ctypes.create_string_buffer(1024)  # LiteRtRankedTensorType, and room
         self.call("LiteRtGetRankedTensorType", tensor, kind)

@@ -50,6 +50,11 @@ class PatientSitting:
         self._handles: dict[Workload, int] = {}
         self._sit_patiently()
 
+    @property
+    def traces(self) -> bool:
+        """Whether the device tells what the nodes of a model take."""
+        return tracer(self._sit_patiently()) is not None
+
     def burst(self, workload: Workload, burst_ms: float, expected_ms: float | None) -> Timing:
         """Run a workload for about `burst_ms`, warm. `expected_ms`: what a run takes, if known."""
         return self._patiently(lambda s: self._burst(s, workload, burst_ms, expected_ms))

@@ -9,7 +9,7 @@ from statistics import median
 
 import numpy as np
 
-from devices.device import Device, Workload, tracer
+from devices.device import Device, Workload
 from devices.measuring import OnProgress, Progress
 from devices.patience import PatientSitting
 from latency.errors import DeviceError
@@ -43,10 +43,8 @@ def trace_layers(
 
     {} where the device offers no per-operator profile. Raises `DeviceError` where it fails.
     """
-    if not _is_traced(device):
-        return {}
     with PatientSitting(device) as patient:
-        return _trace(patient, network, whole_ms)
+        return _trace(patient, network, whole_ms) if patient.traces else {}
 
 
 def trace_ops(
@@ -61,11 +59,11 @@ def trace_ops(
     each network the operators add up to it, as in `trace_layers`. {} where the device offers no
     per-operator profile. Raises `DeviceError` where it fails.
     """
-    if not _is_traced(device):
-        return {}
     found: dict[OpSpec, list[float]] = {}
     known = [network for network in networks if network.name in whole_ms]
     with PatientSitting(device) as patient:
+        if not patient.traces:
+            return {}
         for done, network in enumerate(known):
             on_progress(Progress(done, len(known), "tracing"))
             operators: dict[int, float] = {}
@@ -75,11 +73,6 @@ def trace_ops(
                 found.setdefault(network.ops[position], []).append(ms)
         on_progress(Progress(len(known), len(known), "tracing"))
     return {op: ms for op, times in found.items() if (ms := median(times)) > 0}
-
-
-def _is_traced(device: Device) -> bool:
-    with device.sit() as sitting:
-        return tracer(sitting) is not None
 
 
 def _trace(

@@ -93,6 +93,7 @@ def calibrate(
     identity = np.array(astuple(Calibration()))
     typical = np.mean([_features(op, ms) for op, ms in latency_ms.items()], axis=0)
     typical /= np.mean(list(latency_ms.values()))
+    typical[typical == 0] = 1.0  # weights of operators that have none
     totals = [
         sum(_features(op, latency_ms[op]) for op in ops) / measured_ms
         for ops, measured_ms in networks

@@ -157,8 +157,8 @@ def sample_networks(space: SearchSpace) -> tuple[list[NetworkSpec], list[Network
     for draw, count in ((space.random_choices, wanted - light), (space.light_choices, wanted)):
         for _ in range(_ROUNDS):
             for row in draw(wanted, generator):
-                network = space.network(row.tolist())
                 if len(networks) < count:
+                    network = space.network(row.tolist())
                     networks.setdefault(network.ops, network)
     found = list(networks.values())[::-1]
     share = round(len(found) * CALIBRATION_NETWORKS / wanted)

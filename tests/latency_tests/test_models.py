@@ -7,6 +7,7 @@ import torch
 from latency import (
     CandidateLatency,
     CoverageError,
+    OpSpec,
     SpecError,
     calibrate,
     candidate_latency,
@@ -46,6 +47,14 @@ def test_networks_that_a_few_operators_dominate_say_little_of_the_others(
     found = calibrate(alone, networks)
     for op in quick:
         assert found.in_network_ms(op, 1.0) == pytest.approx(1.0, abs=0.15)
+
+
+def test_operators_without_weights_are_calibrated():
+    pool, max_pool = OpSpec("pool", 8, 8, 8, 8, 8), OpSpec("max_pool", 8, 8, 8, 8, 3)
+    networks = [((pool, max_pool), 3.0), ((pool, pool, max_pool), 4.0), ((max_pool,), 2.0)]
+    found = calibrate({pool: 1.0, max_pool: 2.0}, networks)
+    assert found.in_network_ms(max_pool, 2.0) == pytest.approx(2.0)
+    assert found.per_weight_mb_ms == 0.0
 
 
 def test_without_networks_an_operator_costs_what_it_costs_alone(toy_table):
