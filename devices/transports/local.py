@@ -2,50 +2,49 @@
 
 import os
 import select
-import shutil
 import subprocess
 import sys
 import tempfile
-import weakref
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 from devices import agent
 from devices.channel import AgentChannel
+from devices.locks import OwnFolder
 
 _CLOSE_SECONDS = 5
 
 
 class LocalTransport:
-    """Keeps model files in a temporary folder, which goes when the transport goes."""
+    """Keeps model files, and what agents write besides, in a temporary folder, which goes when the
+    transport goes."""
 
     label = "this machine"
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="lat-models-"))
-        self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._folder = OwnFolder("lat-models-")
 
     def send(self, content: bytes, suffix: str) -> str:
         """Put a file on the device, once per content; returns its path there."""
-        path = self._folder / (sha256(content).hexdigest() + suffix)
+        path = self._folder.path / (sha256(content).hexdigest() + suffix)
         if not path.exists():
             path.write_bytes(content)
         return str(path)
 
     def start(self) -> AgentChannel:
         """Start an agent."""
-        return AgentChannel(_ProcessPipe(), self.label)
+        return AgentChannel(_ProcessPipe(self._folder.path), self.label)
 
     def close(self) -> None:
         """Delete the model files."""
-        self._remove()
+        self._folder.remove()
 
 
 class _ProcessPipe:
-    """The standard streams of an agent in a child process."""
+    """The standard streams of an agent in a child process, with a folder for what it writes."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the pipe)
         # A session of its own: Ctrl-C is for the host, which closes the agent in good order.
         self._process = subprocess.Popen(
@@ -55,7 +54,7 @@ class _ProcessPipe:
             stderr=self._errors,
             bufsize=0,
             start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)},
         )
 
     def write(self, data: bytes) -> None:

@@ -142,11 +142,28 @@ def test_a_phone_without_taskset_or_sensors_is_measured_and_says_so(bench, phone
 
 def test_the_screen_is_kept_on_during_a_sitting_only(bench, phone):
     (phone.root / "stay_on").write_text("3\n")
-    with bench.device(phone).sit():
+    with bench.device(phone).sit() as sitting:
+        sitting.load(CONV)
         log = (phone.root / "log").read_text().splitlines()
         assert log == ["svc power stayon true", "input keyevent KEYCODE_WAKEUP"]
         (phone.root / "stay_on").write_text("7\n")
     assert (phone.root / "stay_on").read_text() == "3\n"
+
+
+def test_the_screen_is_as_it_was_after_the_run_that_follows_a_killed_one(bench, phone):
+    (phone.root / "stay_on").write_text("3\n")
+    bench.device(phone).sit().load(CONV)  # and is never heard of again
+    (phone.root / "stay_on").write_text("7\n")
+    with bench.device(phone).sit() as sitting:
+        sitting.load(CONV)
+    assert (phone.root / "stay_on").read_text() == "3\n"
+
+
+def test_whoever_only_asks_what_a_phone_is_changes_nothing_on_it(bench, phone):
+    assert bench.device(phone).setting.hardware.startswith("Google Pixel")
+    assert not (phone.root / "log").exists()
+    assert os.listdir(phone.root / "data/local/tmp") == []
+    assert not [command for command in phone.commands if "pkill" in command]
 
 
 def test_several_phones_are_told_apart(bench, new_phone):

@@ -58,8 +58,9 @@ def test_a_run_that_is_lost_is_an_error_and_the_next_sitting_works(bench, phone,
     sitting.__exit__(None, None, None)
     os.unlink(phone.root / "hang")
     with device.sit() as again:
+        handle = again.load(CONV)
         wait_until(lambda: not left_running(phone))
-        assert again.run(again.load(CONV), 1, 2).ms == (1.00025,)
+        assert again.run(handle, 1, 2).ms == (1.00025,)
 
 
 def test_a_phone_that_comes_back_is_used_again(bench, phone):
@@ -78,6 +79,8 @@ def test_a_phone_that_comes_back_is_used_again(bench, phone):
     [
         ("echo 'ERROR: no kernel' >&2; exit 1", WorkloadError, "failed: ERROR: no kernel"),
         ("echo half; kill -SEGV $$", WorkloadError, "died of signal 11 .* last line: half"),
+        ("echo half; kill -KILL $$", ConnectionLostError, "was killed .signal 9.* line: half"),
+        ("kill -TERM $$", ConnectionLostError, "was killed .signal 15."),
         ("echo what; exit 0", ConnectionLostError, "no statistics.*last line: what"),
         ("echo count=1 curr=nan; echo count=2 curr=3; exit 0", ConnectionLostError, "of nothing"),
         ("exec cat /dev/zero", ConnectionLostError, "more than 1048576 bytes"),
@@ -145,7 +148,7 @@ def test_a_full_phone_names_the_folder_and_what_is_free(bench, phone):
 def test_a_folder_that_may_not_be_written_is_named(bench, phone):
     write_command(phone.root, "mkdir", "echo \"mkdir: '$2': Permission denied\" >&2; exit 1")
     with pytest.raises(DeviceError, match=f"into {FOLDER}: .*Permission denied; `folder` in"):
-        bench.transport(phone).start()
+        bench.device(phone).sit().load(CONV)
 
 
 def elf(machine: int) -> bytes:

@@ -9,25 +9,40 @@ from contextlib import suppress
 from hashlib import sha256
 
 from devices.card import Adb
+from devices.locks import Claim
 from devices.transports.adb.channel import BenchmarkChannel, Installed
 from devices.transports.adb.facts import read_facts
 from devices.transports.adb.phone import Phone, PushError
 from devices.transports.adb.server import AdbServer
 from devices.transports.adb.tool import read_tool
 from latency.errors import DeviceError
+from latency.library import user_folder
+from latency.machine import slug
 
 RUN_SECONDS = 180.0
 """A run that takes longer is given up."""
 
-_ASK_AWAKE = "settings get global stay_on_while_plugged_in"
-_KEEP_AWAKE = "svc power stayon true; input keyevent KEYCODE_WAKEUP"
+_KEEP_AWAKE = """
+[ -f {kept} ] || settings get global stay_on_while_plugged_in > {kept}
+svc power stayon true; input keyevent KEYCODE_WAKEUP
+"""
+_LET_SLEEP = """
+before=$(cat {kept}) || exit 0
+case "$before" in
+  ''|*[!0-9]*) svc power stayon false;;
+  *) settings put global stay_on_while_plugged_in "$before";;
+esac
+rm -f {kept}
+"""
 
 
 class AdbTransport:
     """A phone: the one with this serial, or where that is None the only one that is attached.
 
-    Files are kept in the card's folder, named by their content. The phone's screen is kept on
-    during a sitting, and its setting restored.
+    Files are kept in the card's folder, named by their content. From the first model that is sent
+    to `close`, no other process on this machine measures on the phone. Its screen is kept on while
+    a sitting has models loaded, and its setting restored; where a process was killed before that,
+    the next one restores it.
     """
 
     def __init__(
@@ -39,7 +54,8 @@ class AdbTransport:
         self._run_seconds = run_seconds
         self._was_reached = False
         self._warm: dict[str, int] = {}
-        self._stay_on: str | None = None
+        self._claim: Claim | None = None
+        self._is_awake = False
 
     @property
     def label(self) -> str:
@@ -47,39 +63,72 @@ class AdbTransport:
         return self._serial or "phone"
 
     def send(self, content: bytes, suffix: str) -> str:
-        """Put a file on the phone, once per content; returns its path there."""
-        return self._put(self._phone(), content, suffix, 0o644)
+        """Put a file on the phone, once per content; returns its path there. Raises `DeviceError`
+        where another process measures on the phone."""
+        phone = self._phone()
+        self._claimed(phone)
+        return self._put(phone, content, suffix, 0o644)
 
     def start(self) -> BenchmarkChannel:
-        """Begin a sitting: check the phone and the binary, put the binary there, wake it up."""
+        """Begin a sitting: check the phone and the binary. Nothing changes on the phone before a
+        model is loaded: whoever only asks what it is disturbs no measurement."""
         tool = read_tool(self._settings.benchmark_model)
         phone = self._phone()
         phone.check_shell()
         facts = read_facts(phone)
         tool.check(facts.abis, f"phone {phone.serial}")
-        path = self._put(phone, tool.content, ".benchmark_model", 0o755)
+        path = self._path(tool.content, ".benchmark_model")
         mask = self._settings.cpu_mask
         installed = Installed(phone, facts, tool, path, mask, self._run_seconds)
-        installed.kill()
-        self._keep_awake(phone)
         return BenchmarkChannel(
-            installed, self._warm, lambda interrupted: self._end(installed, interrupted)
+            installed,
+            self._warm,
+            lambda: self._prepare(installed),
+            lambda interrupted: self._end(installed, interrupted),
         )
 
     def close(self) -> None:
-        """Let the phone sleep again, where a sitting could not."""
+        """Let the phone sleep again, where a sitting could not, and others measure on it."""
         if self._serial is not None:
             with suppress(DeviceError):
                 self._let_sleep(Phone(self._server, self._serial))
+        if self._claim is not None:
+            self._claim.release()
+
+    def _claimed(self, phone: Phone) -> None:
+        """Keep the phone for this process. Raises `DeviceError` where another has it."""
+        if self._claim is None:
+            path = user_folder() / "locks" / f"phone-{slug(phone.serial)[:100]}.lock"
+            self._claim = Claim(path, f"phone {phone.serial}")
+        self._claim.take()
+
+    def _prepare(self, installed: Installed) -> None:
+        """Make a phone ready for a sitting's runs: the binary is there, nothing else runs, it is
+        awake."""
+        phone = installed.phone
+        self._claimed(phone)
+        self._put(phone, installed.tool.content, ".benchmark_model", 0o755)
+        installed.kill()
+        phone.shell(f"rm -f {shlex.quote(self._settings.folder)}/*.part")
+        self._is_awake = True
+        phone.shell(_KEEP_AWAKE.format(kept=self._kept))
 
     def _phone(self) -> Phone:
         self._serial = self._server.reach(self._serial, self._was_reached)
         self._was_reached = True
         return Phone(self._server, self._serial)
 
+    def _path(self, content: bytes, suffix: str) -> str:
+        return f"{self._settings.folder}/{sha256(content).hexdigest()[:32]}{suffix}"
+
+    @property
+    def _kept(self) -> str:
+        """The file on the phone with the setting that is to be restored."""
+        return shlex.quote(f"{self._settings.folder}/stay-on-before")
+
     def _put(self, phone: Phone, content: bytes, suffix: str, mode: int) -> str:
         """Write a file, under a temporary name first, unless it is there."""
-        path = f"{self._settings.folder}/{sha256(content).hexdigest()[:32]}{suffix}"
+        path = self._path(content, suffix)
         found, free = self._look(phone, path)
         if found == len(content):
             return path
@@ -130,21 +179,11 @@ class AdbTransport:
             f"{size / 2**20:.1f} MiB is to be put there; delete something on the phone"
         )
 
-    def _keep_awake(self, phone: Phone) -> None:
-        if self._stay_on is None:
-            self._stay_on = phone.shell(_ASK_AWAKE).output.strip()
-        phone.shell(_KEEP_AWAKE)
-
     def _let_sleep(self, phone: Phone) -> None:
-        """Restore what `_keep_awake` changed, once."""
-        before = self._stay_on
-        if before is None:
-            return
-        if before.isdecimal():
-            phone.shell(f"settings put global stay_on_while_plugged_in {int(before)}")
-        else:
-            phone.shell("svc power stayon false")
-        self._stay_on = None
+        """Restore what keeping it awake has changed."""
+        if self._is_awake:
+            phone.shell(_LET_SLEEP.format(kept=self._kept))
+            self._is_awake = False
 
     def _end(self, installed: Installed, interrupted: bool) -> None:
         """A sitting is over. Never raises; what fails here is done by the next sitting."""
@@ -162,7 +201,7 @@ def chosen_serials(settings: Adb) -> tuple[str | None, ...]:
     if settings.serials is None:
         return (None,)
     if settings.serials != "all":
-        return settings.serials
+        return tuple(dict.fromkeys(settings.serials))
     attached = tuple(AdbServer(settings.server).states())
     if not attached:
         raise DeviceError("no phone is attached, and the card asks for all that are")

@@ -5,6 +5,7 @@ times. How many warm-up runs a model needs is found at its first `run`, and kept
 """
 
 import shlex
+import signal
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,6 +26,9 @@ _LEAST_WARMUP_SECONDS = 0.05
 
 _LEAST_JUDGED_RUNS = 5
 """So many timed runs at least say whether a model is warm."""
+
+_FROM_OUTSIDE = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
+"""Signals that no model brings about."""
 
 _MOST_SECONDS = 60
 """The tool ends its warm-up, and its timed runs, after so long."""
@@ -48,17 +52,21 @@ class Installed:
 
 
 class BenchmarkChannel:
-    """A sitting on a phone. `end` is called with whether a run was interrupted, at `close`."""
+    """A sitting on a phone. `prepare` is called before the first model is loaded, and `end` at
+    `close`, with whether a run was interrupted."""
 
     def __init__(
         self,
         installed: Installed,
         warm: MutableMapping[str, int],
+        prepare: Callable[[], None],
         end: Callable[[bool], None],
     ) -> None:
         self._installed = installed
         self._warm = warm
+        self._prepare = prepare
         self._end = end
+        self._is_prepared = False
         self._paths: list[str] = []
         self._threads = 1
         self._flags = ""
@@ -100,6 +108,7 @@ class BenchmarkChannel:
 
     def _load(self, request: Mapping[str, Any]) -> dict[str, Any]:
         path = str(request["path"])
+        self._be_prepared()
         if self._installed.phone.shell(f"[ -f {shlex.quote(path)} ]").code != 0:
             raise WorkloadError(f"{self._where}: the model {path} is not there any more")
         self._paths.append(path)
@@ -120,12 +129,18 @@ class BenchmarkChannel:
 
     def _trace(self, request: Mapping[str, Any]) -> dict[str, Any]:
         path = str(request["path"])
+        self._be_prepared()
         warmup = max(int(request["warmup"]), self._warm.get(path, 1))
         said = self._execute(path, warmup, int(request["runs"]), " --enable_op_profiling=true")
         return {"ns": self._read(said, node_times)}
 
     def _state(self, request: Mapping[str, Any]) -> dict[str, Any]:
         return read_state(self._installed.phone, self._cpus)
+
+    def _be_prepared(self) -> None:
+        if not self._is_prepared:
+            self._prepare()
+            self._is_prepared = True
 
     def _measure_until_warm(self, path: str, warmup: int, runs: int) -> Report:
         """Measure, with twice the warm-up each time, until it is enough; remembers how much."""
@@ -175,6 +190,11 @@ class BenchmarkChannel:
             )
         if said.code == 127:  # a fresh sitting puts it there again
             raise ConnectionLostError(f"{self._where}: benchmark_model is gone: {said.last_line}")
+        if said.code - 128 in _FROM_OUTSIDE:
+            raise ConnectionLostError(
+                f"{self._where}: benchmark_model was killed (signal {said.code - 128}): by "
+                f"another program there, or for lack of memory; its last line: {said.last_line}"
+            )
         if said.code > 128:
             raise WorkloadError(
                 f"{self._where}: benchmark_model died of signal {said.code - 128} under the "
