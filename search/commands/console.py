@@ -4,11 +4,13 @@ import errno
 import inspect
 import logging
 import os
+import signal
 import sys
 import textwrap
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib.metadata import version as installed_version
 from itertools import chain
@@ -105,8 +107,8 @@ def run(commands: Command | Mapping[str, Command], name: str, about: str = "") -
 
     `about` is the help of a program of several commands. All of them get the options of
     `_common_options` beside their own, and the program the completion of the user's shell. Ends
-    the process with its exit code: 0 done, 1 the job failed or was interrupted, 2 the user's
-    words are off.
+    the process with its exit code: 0 done, 1 the job failed or was interrupted (by Ctrl-C, SIGTERM
+    or SIGHUP), 2 the user's words are off.
     """
     app = typer.Typer(pretty_exceptions_enable=False)
     if callable(commands):
@@ -116,7 +118,8 @@ def run(commands: Command | Mapping[str, Command], name: str, about: str = "") -
         for word, command in commands.items():
             app.command(word)(_with_common_options(command, f"{name} {word}"))
     try:
-        code = app(prog_name=name, standalone_mode=False) or 0
+        with _signals_as_ctrl_c():
+            code = app(prog_name=name, standalone_mode=False) or 0
     except (typer.Abort, KeyboardInterrupt):
         code = _INTERRUPTED
     except Exception as error:
@@ -127,6 +130,40 @@ def run(commands: Command | Mapping[str, Command], name: str, about: str = "") -
     if code == _INTERRUPTED:  # while the words were read
         notice(f"{name}: interrupted")
     sys.exit(1 if code == _INTERRUPTED else code)
+
+
+class _SignalledError(KeyboardInterrupt):
+    """A signal asks the process to end; it is dealt with as Ctrl-C is."""
+
+
+@contextmanager
+def _signals_as_ctrl_c() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP end what is inside as Ctrl-C does, so that it is cleaned up after:
+    the first of them; those that come while it ends, as a closed terminal sends several, change
+    nothing. What is ignored (nohup) stays ignored, and the processes of a torchrun, which may
+    wait for each other where no signal is seen, end as they did.
+    """
+    came: list[int] = []
+
+    def end(number: int, frame: object) -> None:
+        came.append(number)
+        if len(came) == 1:
+            raise _SignalledError(signal.Signals(number).name)
+
+    is_alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    is_main = threading.current_thread() is threading.main_thread()
+    ours = [
+        one
+        for one in (signal.SIGTERM, signal.SIGHUP)
+        if is_alone and is_main and signal.getsignal(one) is signal.SIG_DFL
+    ]
+    for one in ours:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in () if came else ours:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def _print_version(asked: bool) -> None:
@@ -207,9 +244,10 @@ def _errors_in_one_line(program: str, debug: bool, words: Mapping[str, object]) 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
     except (Exception, KeyboardInterrupt) as error:
-        if debug:
-            traceback.print_exc()
-        notice(f"{program}: {_in_one_line(error, go_on)}")
+        with suppress(OSError):  # where the terminal was closed
+            if debug:
+                traceback.print_exc()
+            notice(f"{program}: {_in_one_line(error, go_on)}")
         raise typer.Exit(_exit_code(error, words)) from None
 
 
@@ -228,7 +266,7 @@ def _in_one_line(error: BaseException, go_on: str) -> str:
     if isinstance(error, LatError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return f"interrupted{go_on}"
+        return f"interrupted{f' by {error}' if str(error) else ''}{go_on}"
     if isinstance(error, OSError) and error.errno is not None:
         where = f"{error.filename}: " if error.filename else ""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
