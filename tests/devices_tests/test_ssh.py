@@ -113,6 +113,17 @@ def test_a_file_is_sent_once_and_whole(server, transport_to):
     assert sent == [".onnx", ".py"]
 
 
+def test_what_killed_transfers_left_goes_with_a_later_one(server, transport_to):
+    folder = Path(transport_to().send(b"x", ".onnx")).parent
+    for name, hours in {"dead.part": 2, "alive.part": 0, "old.onnx": 2}.items():
+        (folder / name).write_bytes(b"some")
+        then = (folder / name).stat().st_mtime - 3600 * hours
+        os.utime(folder / name, (then, then))
+    transport_to().send(b"y", ".onnx")
+    assert {path.name for path in folder.iterdir()} >= {"alive.part", "old.onnx"}
+    assert not (folder / "dead.part").exists()
+
+
 def test_a_folder_may_be_relative_to_home_or_absolute(server, transport_to, tmp_path):
     assert transport_to(folder="~/a/b").send(b"x", "").startswith(f"{server.home}/a/b/")
     assert transport_to(folder="a/b").send(b"x", "").startswith(f"{server.home}/a/b/")

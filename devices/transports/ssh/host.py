@@ -32,6 +32,9 @@ _CLOSE_SECONDS = 1.0
 _ERRORS_EVERY_SECONDS = 1.0
 _LAST_WORDS_BYTES = 4096
 _MOST_ANSWER_BYTES = 65536
+_LEFT_SECONDS = 3600.0
+"""A file under way that has not grown for so long belongs to a transfer that was killed."""
+
 _PROBE = "import os, sys; print('agent %d.%d %d' % (sys.version_info[:2] + (os.getuid(),)))"
 _PROBED = re.compile(r"^agent (\d+)\.(\d+) (\d+)$", re.MULTILINE)
 
@@ -49,6 +52,7 @@ class Host:
         self._connection = log_in(hops)
         self.close = weakref.finalize(self, self._connection.close)
         self._python = settings.python
+        self._is_tidy = False
         try:
             with self._connection.deadline(_OPEN_SECONDS, self):
                 self._sftp = self._open_sftp()
@@ -86,7 +90,18 @@ class Host:
                 with suppress(Exception):
                     self._sftp.remove(part)
                 raise
+            if not self._is_tidy:
+                self._remove_left(self._sftp.stat(path).st_mtime or 0)
         return path
+
+    def _remove_left(self, now: int) -> None:
+        """Remove what killed transfers have left. `now`: by the host's clock."""
+        self._is_tidy = True
+        for found in self._sftp.listdir_attr(self._folder):
+            is_old = now - (found.st_mtime or now) > _LEFT_SECONDS
+            if is_old and found.filename.endswith(".part"):
+                with suppress(FileNotFoundError):  # another run has just done it
+                    self._sftp.remove(posixpath.join(self._folder, found.filename))
 
     def run(self, *words: str) -> "Process":
         """Run the host's Python with these arguments."""
