@@ -1,11 +1,20 @@
 """`DeviceCard`: a TOML file that says how a target is reached and run."""
 
+import re
 import shlex
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from devices.card_names import known_cards
 from latency.errors import UsageError, unknown_name
@@ -28,8 +37,32 @@ ABILITIES: dict[str, dict[str, tuple[str, ...]]] = {
 """Runtime to provider to the precisions that it computes in."""
 
 
+_Label = Annotated[str, Field(min_length=1, max_length=120)]
+"""A device's name in messages and in names of files, which have 255 characters at most."""
+
+_DAY = 86_400.0
+_MOST_DEVICES = 64
+_MOST_BURSTS = 1_000_000
+_MOST_SHOWN = 60
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_max_length=4000)
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_used(cls, value: Any) -> Any:
+        """Texts without control characters (but for line ends), and paths of users that exist."""
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, str | Path) and _CONTROL.search(str(one)):
+                raise ValueError("it has a control character in it")
+            if isinstance(one, Path):
+                try:
+                    one.expanduser()
+                except RuntimeError:
+                    raise ValueError(f"there is no user {one.parts[0]}") from None
+        return value
 
 
 class Measuring(_Section):
@@ -41,26 +74,42 @@ class Measuring(_Section):
 
     ci95: float = Field(0.01, gt=0, lt=1, description="asked half interval of the median, relative")
     network_ci95: float = Field(0.02, gt=0, lt=1, description="the same for whole networks")
-    sittings: int = Field(3, ge=1, description="fresh processes at least")
-    max_sittings: int = Field(8, ge=1)
-    pause_seconds: float = Field(0.0, ge=0, description="idle time between sittings")
-    min_bursts: int = Field(12, ge=6)
-    max_bursts: int = Field(100, ge=6)
-    max_network_bursts: int = Field(24, ge=6, description="networks take long; many are measured")
-    burst_ms: float = Field(1.0, gt=0)
-    seconds: float = Field(120.0, gt=0, description="cap on what goes beyond min_bursts")
+    sittings: int = Field(3, ge=1, le=1000, description="fresh processes at least")
+    max_sittings: int = Field(8, ge=1, le=1000)
+    pause_seconds: float = Field(0.0, ge=0, le=_DAY, description="idle time between sittings")
+    min_bursts: int = Field(12, ge=6, le=_MOST_BURSTS)
+    max_bursts: int = Field(100, ge=6, le=_MOST_BURSTS)
+    max_network_bursts: int = Field(
+        24, ge=6, le=_MOST_BURSTS, description="networks take long; many are measured"
+    )
+    burst_ms: float = Field(1.0, gt=0, le=60_000)
+    seconds: float = Field(
+        120.0, gt=0, le=30 * _DAY, description="cap on what goes beyond min_bursts"
+    )
     drift: float = Field(0.02, gt=0, description="a round that drifted by more is done again")
-    cool_below_c: float | None = Field(None, gt=0, description="wait until it is no warmer")
-    cool_seconds: float = Field(120.0, ge=0, description="but never longer than this at a time")
+    cool_below_c: float | None = Field(None, gt=0, le=150, description="wait until it is no warmer")
+    cool_seconds: float = Field(
+        120.0, ge=0, le=_DAY, description="but never longer than this at a time"
+    )
+
+    @model_validator(mode="after")
+    def _least_is_no_more_than_most(self) -> Self:
+        for least, most in (("sittings", "max_sittings"), ("min_bursts", "max_bursts")):
+            are_given = {least, most} <= self.model_fields_set
+            if are_given and getattr(self, least) > getattr(self, most):
+                raise ValueError(
+                    f"{least} is {getattr(self, least)}, more than {most}, {getattr(self, most)}"
+                )
+        return self
 
 
 class Ssh(_Section):
     """How to reach a host: section `[ssh]`. What is not given is taken from the user's ssh
     configuration, which knows `host` as its alias."""
 
-    host: str = ""
-    hosts: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        (), description="several of the same, to share the work"
+    host: str = Field("", max_length=120)
+    hosts: tuple[_Label, ...] = Field(
+        (), max_length=_MOST_DEVICES, description="several of the same, to share the work"
     )
     port: int | None = Field(None, ge=1, le=65535)
     user: str | None = None
@@ -70,7 +119,7 @@ class Ssh(_Section):
     known_hosts: Path = Path("~/.ssh/known_hosts")
     python: str = Field("python3", min_length=1, description="on the host")
     folder: str = Field(".cache/lat-search", min_length=1, description="on the host, for files")
-    connect_seconds: float = Field(10.0, gt=0)
+    connect_seconds: float = Field(10.0, gt=0, le=3600)
 
     @model_validator(mode="after")
     def _names_a_host(self) -> Self:
@@ -87,12 +136,16 @@ class Ssh(_Section):
 class Adb(_Section):
     """How to reach a phone: section `[adb]`."""
 
-    serials: tuple[str, ...] | Literal["all"] | None = Field(
-        None, description="devices to use; the one that is attached where not given"
-    )
+    serials: (
+        Annotated[tuple[_Label, ...], Field(min_length=1, max_length=_MOST_DEVICES)]
+        | Literal["all"]
+        | None
+    ) = Field(None, description="devices to use; the one that is attached where not given")
     benchmark_model: Path | None = Field(None, description="the binary, for the phone's processor")
     folder: str = Field("/data/local/tmp/lat-search", pattern=r"^/[\w./-]+$")
-    cpu_mask: str | None = Field(None, pattern=r"^[0-9a-fA-F]+$", description="of the big cores")
+    cpu_mask: str | None = Field(
+        None, pattern=r"^[0-9a-fA-F]{1,64}$", description="of the big cores"
+    )
     server: str | None = Field(
         None,
         pattern=r"^[\w.-]+:\d+$",
@@ -100,13 +153,22 @@ class Adb(_Section):
         "127.0.0.1:5037, or as ANDROID_ADB_SERVER_PORT says",
     )
 
+    @field_validator("server")
+    @classmethod
+    def _has_a_port(cls, server: str | None) -> str | None:
+        if server is not None and not 0 < int(server.rpartition(":")[2][:9]) < 65536:
+            raise ValueError("a port is a number from 1 to 65535")
+        return server
+
 
 class Replay(_Section):
     """A device that answers from a table: section `[replay]`."""
 
     table: str = Field(description="a table's name or path")
-    devices: int = Field(1, ge=1, le=64)
-    pace: float = Field(0.0, ge=0, description="1: takes as long as the device did; 0: no time")
+    devices: int = Field(1, ge=1, le=_MOST_DEVICES)
+    pace: float = Field(
+        0.0, ge=0, le=1000, description="1: takes as long as the device did; 0: no time"
+    )
 
 
 class DeviceCard(_Section):
@@ -119,14 +181,16 @@ class DeviceCard(_Section):
     transport: Literal["local", "ssh", "adb", "replay"] = "local"
     runtime: Literal["onnxruntime", "litert", "torch", "benchmark_model"] = "onnxruntime"
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
-    threads: int = Field(1, ge=1)
-    batch: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=4096)
+    batch: int = Field(1, ge=1, le=65_536)
     precision: Precision = "float32"
     graph_optimization: Literal["all", "extended", "basic", "disabled"] = "all"
     channels_last: bool = Field(True, description="of the runtime torch")
     cuda_graph: bool = Field(True, description="of the runtime torch on CUDA: replay a graph")
-    affinity: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
-        None, description="CPUs to run on; the last `threads` ones that are free where not given"
+    affinity: tuple[Annotated[int, Field(ge=0, le=65_535)], ...] | None = Field(
+        None,
+        max_length=4096,
+        description="CPUs to run on; the last `threads` ones that are free where not given",
     )
     measuring: Measuring = Measuring()
     ssh: Ssh | None = None
@@ -180,10 +244,10 @@ def load_card(name: str) -> DeviceCard:
     if path is None:
         raise unknown_name("device card", name, known_cards())
     try:
-        written = tomllib.loads(path.read_text())
+        written = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: not a device card in TOML: {error}") from None
     for key in _NEVER_WRITTEN & written.keys():
         raise UsageError(f"{path}: {_unknown_key((key,))}")
@@ -193,14 +257,24 @@ def load_card(name: str) -> DeviceCard:
         first = error.errors()[0]
         if first["type"] == "extra_forbidden":
             raise UsageError(f"{path}: {_unknown_key(first['loc'])}") from None
-        key = ".".join(map(str, first["loc"]))
-        said = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{path}: {key + ': ' if key else ''}{said.lower()}") from None
+        raise UsageError(f"{path}: {_in_words(first)}") from None
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """An error of validation: which key, what is wrong, and what was given."""
+    where = [str(part) for part in error["loc"] if not re.search(r"\W", str(part))]
+    said = error["msg"].removeprefix("Value error, ").lower().replace("tuple", "list")
+    if error["type"] == "model_type":
+        said = "it is a section, with keys of its own"
+    given, shown = error["input"], repr(error["input"])
+    if said.startswith(("input", "string")) and isinstance(given, str | int | float):
+        said += f", not {shown if len(shown) < _MOST_SHOWN else f'{shown[:_MOST_SHOWN]}...'}"
+    return ": ".join(filter(None, (".".join(where), said)))
 
 
 def _unknown_key(where: tuple[int | str, ...]) -> UsageError:
     """The error for a key that no card has, or no such section of it: the keys that it may have."""
-    *section, key = map(str, where)
+    *section, key = (repr(part)[1:-1][:_MOST_SHOWN] for part in map(str, where))
     known = _SECTIONS[section[0]] if section else DeviceCard
     what = f"[{section[0]}] key" if section else "key"
     return unknown_name(what, key, known.model_fields.keys() - _NEVER_WRITTEN)

@@ -28,11 +28,14 @@ from search.commands.targets import default_path, reachable
 PROBE = OpSpec("mbconv", 14, 14, 16, 16, 3, 1, 3, "relu6")
 """What a check runs once on the device."""
 
+_MOST_AT_ONCE = 16
+"""So many devices are asked at a time what they are."""
+
 
 def list_cards(as_json: bool) -> None:
     """Print every card: whether its device is reachable, and its table's age and error."""
     names = list(known_cards())
-    with ThreadPoolExecutor(len(names)) as pool:
+    with ThreadPoolExecutor(min(len(names), _MOST_AT_ONCE)) as pool:
         rows = list(pool.map(_overview, names))
     if as_json:
         print(json.dumps(rows))

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 from adbutils import AdbClient, AdbError, adb_path
 
-from latency.errors import ConnectionLostError, DeviceError
+from latency.errors import ConnectionLostError, DeviceError, UsageError
 
 _CONNECT_SECONDS = 10.0
 _SETTLE_SECONDS = 5.0
@@ -41,8 +41,10 @@ class AdbServer:
     """The server at `address` ("host:port"); None for the one that the command adb talks to."""
 
     def __init__(self, address: str | None) -> None:
-        port_of_adb = os.environ.get("ANDROID_ADB_SERVER_PORT", "5037")
+        port_of_adb = os.environ.get("ANDROID_ADB_SERVER_PORT") or "5037"
         host, _, port = (address or f"127.0.0.1:{port_of_adb}").rpartition(":")
+        if not (re.fullmatch(r"\d{1,5}", port) and 0 < int(port) < 65536):
+            raise UsageError(f"ANDROID_ADB_SERVER_PORT: {port!r} is no port of an adb server")
         self._address = (host, int(port))
         self._client = AdbClient(host, int(port), socket_timeout=_CONNECT_SECONDS)
 

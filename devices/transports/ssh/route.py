@@ -18,6 +18,7 @@ MOST_HOPS = 8
 
 _SYSTEM_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts"
 _MOST_INCLUDES = 16
+_MOST_CONNECT_SECONDS = 3600
 _ADDRESS = re.compile(
     r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:\s\[\]]+)(?::(?P<port>\d+))?"
 )
@@ -104,6 +105,8 @@ class _Map:
         if _NOT_IN_A_NAME.search(host):
             raise DeviceError(f"{host!r} is no name of a host: check `host` on the card")
         port = port or int(said.get("port", 22))
+        if not 0 < port < 65536:
+            raise DeviceError(f"{alias}: {port} is no port: it is a number from 1 to 65535")
         keys = [key] if key else [Path(name) for name in said.get("identityfile", [])]
         if not key and self._settings.key:
             keys.append(self._settings.key)  # a jump host is given the card's key as well
@@ -130,7 +133,10 @@ class _Map:
 
     def _connect_seconds(self, said: dict) -> float:
         if "connect_seconds" not in self._settings.model_fields_set:
-            return float(said.get("connecttimeout", self._settings.connect_seconds))
+            seconds = float(said.get("connecttimeout", self._settings.connect_seconds))
+            if not 0 < seconds <= _MOST_CONNECT_SECONDS:
+                raise ValueError(f"ConnectTimeout {said['connecttimeout']}")
+            return seconds
         return self._settings.connect_seconds
 
     def _address(self, text: str) -> re.Match[str]:

@@ -1,0 +1,110 @@
+"""What a card may not say is refused in one line that names the file and the key."""
+
+import pytest
+
+from devices.card import Ssh, load_card
+from devices.connection import connect_all
+from devices.transports.ssh.route import route
+from latency.errors import DeviceError, UsageError
+
+PHONE = "transport = 'adb'\nruntime = 'benchmark_model'\n[adb]\n"
+HOST = "transport = 'ssh'\n[ssh]\nhost = 'a'\n"
+LONG = "x" * 300
+
+
+@pytest.fixture
+def card(tmp_path):
+    """Writes a card; its path."""
+
+    def write(text):
+        (tmp_path / "mine.toml").write_text(text)
+        return str(tmp_path / "mine.toml")
+
+    return write
+
+
+@pytest.mark.parametrize("key", ["pause_seconds", "burst_ms", "seconds", "drift", "cool_seconds"])
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_a_duration_is_a_finite_number(card, key, value):
+    said = rf"mine\.toml: measuring\.{key}: input should be a finite number, not {value}$"
+    with pytest.raises(UsageError, match=said):
+        load_card(card(f"[measuring]\n{key} = {value}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[measuring]\nburst_ms = 0", "measuring.burst_ms: input should be greater than 0, not 0"),
+        ("[measuring]\nburst_ms = 1e300", "measuring.burst_ms: input should be less than or equal"),
+        ("[measuring]\npause_seconds = 1e9", "measuring.pause_seconds: input should be less than"),
+        ("[measuring]\nsittings = 100000", "measuring.sittings: input should be less than"),
+        ("[measuring]\nmax_bursts = 1000000000", "measuring.max_bursts: input should be less than"),
+        (
+            "[measuring]\nmin_bursts = 20\nmax_bursts = 10",
+            "measuring: min_bursts is 20, more than max_bursts, 10",
+        ),
+        (
+            "[measuring]\nsittings = 5\nmax_sittings = 3",
+            "measuring: sittings is 5, more than max_sittings, 3",
+        ),
+        ("threads = 1000000000", "threads: input should be less than or equal to 4096"),
+        ("batch = 1000000000", "batch: input should be less than or equal to 65536"),
+        ("affinity = [1000000000]", "affinity.0: input should be less than or equal to 65535"),
+        ("measuring = 5", "measuring: it is a section"),
+        (f"x = {'[' * 5000}{']' * 5000}", "not a device card in TOML: "),
+        ('"a\\nb" = 1', r"unknown key 'a\\nb' \(known: "),
+        (f"{HOST}port = 99999", "ssh.port: input should be less than or equal to 65535, not 99999"),
+        (f"{HOST}connect_seconds = inf", "ssh.connect_seconds: input should be a finite number"),
+        (f"{HOST}connect_seconds = 1e300", "ssh.connect_seconds: input should be less than"),
+        (f"{HOST}hosts = ['{LONG}']", "ssh.hosts.0: string should have at most 120 characters"),
+        (f"[ssh]\nhost = '{LONG}'", "ssh.host: string should have at most 120 characters"),
+        (f"{HOST}hosts = {['a'] * 65}", "ssh.hosts: list should have at most 64 items"),
+        (f"{HOST}key = '~nobody-of-this-name/key'", "ssh.key: there is no user ~nobody-of-this"),
+        (f'{HOST}config = "a\\u0000b"', "ssh.config: it has a control character in it"),
+        (f'{HOST}hosts = ["a\\u001bb"]', "ssh.hosts: it has a control character in it"),
+        (f"{PHONE}serials = []", "adb.serials: list should have at least 1 item"),
+        (f"{PHONE}serials = ['']", "adb.serials.0: string should have at least 1 character"),
+        (f"{PHONE}serials = 'R58M'", "adb.serials: input should be a valid list, not 'R58M'"),
+        (f"{PHONE}serials = ['{LONG}']", "adb.serials.0: string should have at most 120"),
+        (f"{PHONE}server = 'a:99999'", "adb.server: a port is a number from 1 to 65535"),
+        (f"{PHONE}cpu_mask = '{'f' * 100}'", "adb.cpu_mask: string should match pattern"),
+        ("[replay]\ntable = 't'\npace = inf", "replay.pace: input should be a finite number"),
+        ("[replay]\ntable = 't'\ndevices = 65", "replay.devices: input should be less than"),
+    ],
+)
+def test_a_value_that_no_device_has_is_refused_by_file_and_key(card, text, said):
+    with pytest.raises(UsageError, match=rf"mine\.toml: {said}") as caught:
+        load_card(card(text))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_one_end_of_a_range_may_be_given_alone(card):
+    assert load_card(card("[measuring]\nmax_bursts = 8\nsittings = 9")).measuring.max_bursts == 8
+
+
+def test_a_phone_that_is_named_twice_is_one_device(card):
+    path = card(f"{PHONE}serials = ['B', 'A', 'B']")
+    assert [device.label for device in connect_all(load_card(path))] == ["B", "A"]
+
+
+@pytest.mark.parametrize("port", ["0", "99999", "x"])
+def test_a_port_in_the_environment_that_is_none_is_named(card, monkeypatch, port):
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", port)
+    with pytest.raises(UsageError, match=f"ANDROID_ADB_SERVER_PORT: '{port}' is no port"):
+        connect_all(load_card(card(f"{PHONE}serials = ['A']")))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("Port 99999", "a: 99999 is no port"),
+        ("ProxyJump b:99999", "b: 99999 is no port"),
+        ("ConnectTimeout inf", "cannot be read as an ssh configuration: ConnectTimeout inf"),
+        ("ConnectTimeout nan", "cannot be read as an ssh configuration: ConnectTimeout nan"),
+    ],
+)
+def test_an_ssh_configuration_with_such_values_is_refused_as_well(tmp_path, line, said):
+    (tmp_path / "config").write_text(f"Host a\n  {line}\n")
+    with pytest.raises(DeviceError, match=said):
+        route(Ssh(host="a", config=tmp_path / "config"))
