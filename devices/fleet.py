@@ -185,6 +185,7 @@ class _Work:
                         worker.journal,
                         partial(self._report, worker),
                         seed,
+                        sleep=self._sleep,
                     )
                 )
                 worker.anchors, worker.todo, worker.under_way = [], [], 0.0
@@ -200,6 +201,11 @@ class _Work:
                 self._unexpected = error
                 self._stop.set()
                 return
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait, but no longer than until the run is to end."""
+        if self._stop.wait(seconds):
+            raise _StoppedError
 
     def _report(self, worker: _Worker, progress: Progress) -> None:
         if self._stop.is_set():

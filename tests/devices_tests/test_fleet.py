@@ -1,5 +1,6 @@
 """Several devices of one card share the operators of one table."""
 
+import threading
 from collections import Counter
 from dataclasses import replace
 from threading import Event
@@ -8,7 +9,7 @@ import pytest
 from doubles import Memory, ShakyDevice
 
 from devices.card import Measuring
-from devices.device import Workload
+from devices.device import Condition, Workload
 from devices.fleet import ANCHORS, choose_anchors, measure_on_all, within_reach
 from devices.replay import ReplayDevice
 from latency.errors import ConnectionLostError, DeviceError
@@ -152,13 +153,75 @@ def test_devices_out_of_reach_are_told_apart_unless_all_of_them_are(toy_table):
         within_reach([gone, gone])
 
 
-def test_ctrl_c_ends_all_workers(toy_table, workloads):
-    devices = _fleet(toy_table, 2)
+class WaitingMemory(Memory):
+    """A journal that waits in the second round, until `wait` returns."""
 
-    def interrupted(progress):
-        if progress.done > 3:
-            raise KeyboardInterrupt
+    def __init__(self, wait):
+        super().__init__()
+        self.wait = wait
 
-    # The progress callback runs in the workers; what it raises must not be swallowed there.
+    def append(self, burst):
+        super().append(burst)
+        if burst.round > 0:
+            self.wait()
+
+    @property
+    def rounds(self):
+        return max(burst.round + 1 for burst in self.bursts)
+
+
+@pytest.fixture
+def is_dealt_with(monkeypatch):
+    """Ctrl-C comes while the workers are waited for; this is set once they are waited for again."""
+    came, again = Event(), Event()
+
+    class Interrupted(threading.Thread):
+        def join(self, timeout=None):
+            if not came.is_set():
+                came.set()
+                raise KeyboardInterrupt
+            again.set()
+            super().join(20)
+            assert not self.is_alive()
+
+    monkeypatch.setattr("threading.Thread", Interrupted)
+    return again
+
+
+def test_ctrl_c_ends_all_workers(toy_table, workloads, is_dealt_with):
+    journals = [WaitingMemory(lambda: is_dealt_with.wait(20)) for _ in range(2)]
     with pytest.raises(KeyboardInterrupt):
-        measure_on_all(devices, workloads, QUICK, on_progress=interrupted)
+        measure_on_all(_fleet(toy_table, 2), workloads, QUICK, journals)
+    assert max(journal.rounds for journal in journals) <= 2
+
+
+@pytest.mark.usefixtures("is_dealt_with")
+def test_ctrl_c_ends_workers_that_wait_for_their_device_to_cool(toy_table, workloads):
+    rule = QUICK.model_copy(update={"cool_below_c": 40.0, "cool_seconds": 3600.0})
+    hot = _fleet(toy_table, 2)
+    for device in hot:
+        sit = device.sit
+
+        def sit_hot(sit=sit):
+            sitting = sit()
+            sitting.condition = lambda: Condition(90.0)
+            return sitting
+
+        device.sit = sit_hot
+    with pytest.raises(KeyboardInterrupt):
+        measure_on_all(hot, workloads, rule)
+    assert [device.runs for device in hot] == [0, 0]
+
+
+def test_what_one_worker_cannot_deal_with_ends_the_others_and_is_raised(toy_table, workloads):
+    failing = []
+
+    def fails(progress):
+        if not failing:
+            failing.append(threading.current_thread())
+            raise ZeroDivisionError
+
+    journals = [WaitingMemory(lambda: failing[0].join(20)) for _ in range(2)]
+    with pytest.raises(ZeroDivisionError):
+        measure_on_all(_fleet(toy_table, 2), workloads, QUICK, journals, on_progress=fails)
+    assert max(journal.rounds for journal in journals) <= 2
