@@ -364,11 +364,13 @@ def node_times(printed):
         cells = found[2].split()
         ms, share = (float(cells[at].rstrip("%")) for at in columns)
         nodes.setdefault(f"{found[1]} {found[3]}", (share, ms))
-    share, ms = max(nodes.values(), default=(0, 0))
-    if not share * ms > 0:
-        raise ValueError("profiled nodes that took no time")
-    # Shares are finer than times. Durations are cut to whole microseconds, half a one on average.
-    return {name: 1e6 * ms * part / share + 500 for name, (part, _) in nodes.items()}
+    if not nodes:
+        raise ValueError("a table of no profiled nodes")
+    share, ms = max(nodes.values())
+    ns_per_share = 1e6 * ms / share if share > 0 else 0.0
+    # Shares are finer than times. Durations are cut to whole microseconds, half of one on average:
+    # on a fast device, nodes that took less are all printed as 0.
+    return {name: ns_per_share * part + 500 for name, (part, _) in nodes.items()}
 
 
 class Torch:

@@ -12,7 +12,7 @@ import numpy as np
 from devices.device import Device, Workload
 from devices.measuring import OnProgress, Progress
 from devices.patience import PatientSitting
-from latency.errors import DeviceError
+from latency.errors import DeviceError, WorkloadError
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
 
@@ -23,6 +23,9 @@ profiler, just before and just after."""
 _RUNS = (8, 60)
 _FLOOR = 0.1
 """A node never takes less than this share of what the profiler says."""
+
+_LEAST_SHARE = 0.05
+"""Nodes that add up to less of the time that the model takes are no profile of it."""
 
 _OUTPUT = "output"
 """Of a model, by which a runtime names its last node where that is fused with others."""
@@ -92,7 +95,13 @@ def _trace(
 def unprofiled(nodes: Mapping[str, float], whole_ms: float) -> dict[str, float]:
     """Traced ms of nodes without what profiling adds to each, scaled to add up to `whole_ms`, what
     the model takes unprofiled. It adds no more to a node than the least node takes: beyond that,
-    the device was slower meanwhile."""
+    the device was slower meanwhile. Raises `WorkloadError` where they are far too little to be all
+    that the model does."""
+    if sum(nodes.values()) < _LEAST_SHARE * whole_ms:
+        raise WorkloadError(
+            f"the {len(nodes)} nodes of a traced model add up to {sum(nodes.values()):.4g} ms, of "
+            f"{whole_ms:.4g} ms that it takes"
+        )
     added_ms = max(0.0, (sum(nodes.values()) - whole_ms) / len(nodes))
     added_ms = min(added_ms, *nodes.values())
     less = {name: max(ms - added_ms, _FLOOR * ms) for name, ms in nodes.items()}

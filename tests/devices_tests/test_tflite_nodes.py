@@ -104,12 +104,22 @@ def test_an_old_profile_has_another_column():
 
 
 @pytest.mark.parametrize(
+    ("share", "rest"), [("80.000%", "20.000%"), ("100.000%", "0.000%"), ("0.000%", "0.000%")]
+)
+def test_nodes_that_take_less_than_a_microsecond_take_half_of_one(share, rest):
+    """On a fast device all of a small model's nodes do, and whatever has a share of nothing."""
+    printed = OLD.replace("4.000  80.000%", f"0.000  {share}")
+    found = node_times(printed.replace("1.000  20.000%", f"0.000  {rest}"))
+    assert found == {"CONV_2D [0.conv, b]:0": 500, "SOFTMAX [output]:1": 500}
+
+
+@pytest.mark.parametrize(
     "printed",
     [
         "",
         "Segmentation fault",
         OLD.replace("[avg ms]", "[ms]    "),
-        OLD.replace("4.000  80.000%", "0.000   0.000%").replace("1.000  20.000%", "0.000   0.000%"),
+        OLD.partition("         CONV_2D")[0],
         OLD.replace("CONV_2D     0.000", "CONV_2D     ?????"),
         OLD.replace("80.000%", "8.0.00%"),
     ],

@@ -171,6 +171,16 @@ def test_what_a_profiler_adds_to_every_node_is_taken_off(toy_table, network):
     assert sum(trace_layers(much, network).values()) == pytest.approx(1.0)
 
 
+def test_nodes_that_are_far_too_little_for_the_model_are_no_profile(toy_table, network):
+    nodes = {f"{i}.{op.layers[0].name}": 0.0005 for i, op in enumerate(network.ops)}
+    whole_ms = 20 * sum(nodes.values())
+    device = TracedDevice(toy_table, nodes=nodes, run_ms=0.99 * whole_ms)
+    assert sum(trace_layers(device, network).values()) == pytest.approx(0.99 * whole_ms)
+    device = TracedDevice(toy_table, nodes=nodes, run_ms=1.01 * whole_ms)
+    with pytest.raises(DeviceError, match=rf"{len(nodes)} nodes of a traced model add up to"):
+        trace_layers(device, network)
+
+
 def test_an_operator_takes_its_median_over_networks_scaled_to_each(toy_table, toy_space):
     device = TracedDevice(toy_table)
     networks = [toy_space.network([0] * 4), toy_space.network(toy_space.largest)]
