@@ -10,6 +10,8 @@ nothing of each other: any of the one serves any of the other.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -23,13 +25,22 @@ from latency.ops import OpSpec
 class Workload:
     """A chain of operators to time as one model.
 
-    `name` identifies it in journals. `model`: the file to run; where it is None, the runtime
-    writes one with random weights.
+    `name` tells it from the others of a measurement. `model`: the file to run; where it is None,
+    the runtime writes one with random weights.
     """
 
     name: str
     ops: tuple[OpSpec, ...]
     model: bytes | None = field(default=None, repr=False)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of what is run, the operators and the model file, whatever its name: equal digests are
+        equally long to run."""
+        digest = sha256("\n".join(op.key for op in self.ops).encode())
+        if self.model is not None:
+            digest.update(b"\n\n" + self.model)
+        return digest.hexdigest()[:16]
 
     @property
     def is_network(self) -> bool:

@@ -31,13 +31,15 @@ _POLISHES = 3
 
 @dataclass(frozen=True)
 class Burst:
-    """Back-to-back runs of a workload, in a round, by one process on the device."""
+    """Back-to-back runs of a workload, in a round, by one process on the device. `workload` is its
+    name, `digest` says what was run."""
 
     round: int
     sitting: int
     workload: str
     timing: Timing
     condition: Condition = field(default_factory=Condition)
+    digest: str = ""
 
     @property
     def ms(self) -> float:
@@ -47,7 +49,8 @@ class Burst:
 
 class Record:
     """All bursts of a measurement of `workloads`; `earlier` ones are those of the run that is
-    resumed, whose rounds and sittings are counted on from."""
+    resumed, whose rounds and sittings are counted on from. Of these, those count that ran the same
+    as one of the workloads, by its digest."""
 
     def __init__(
         self, workloads: Sequence[Workload], measuring: Measuring, earlier: Iterable[Burst] = ()
@@ -65,11 +68,12 @@ class Record:
         }
         self._logs = {kind: np.empty((0, len(names))) for kind, names in self._columns.items()}
         self._drift = {kind: np.empty(0) for kind in self._columns}
+        names = {workload.digest: workload.name for workload in reversed(self.workloads)}
         for burst in earlier:
             self.rounds = max(self.rounds, burst.round + 1)
             self.sittings = max(self.sittings, burst.sitting + 1)
-            if burst.workload in self._bursts:
-                self.add(burst)
+            if burst.digest in names:
+                self.add(replace(burst, workload=names[burst.digest]))
         self.end_round()
 
     def add(self, burst: Burst) -> None:

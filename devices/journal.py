@@ -3,62 +3,73 @@
 JSON lines. First what the numbers hold for, then one line a burst:
 
     {"setting": ["cpu", "AMD EPYC ...", ...]}
-    {"round": 0, "sitting": 0, "workload": "conv-224x224x3-32-k3-s2-relu6", "ms": [0.151, 0.149]}
+    {"round": 0, "sitting": 0, "workload": "conv-224x224x3-32-k3-s2-relu6", "ms": [0.151, 0.149],
+     "digest": "..."}
 
 and where they are known, "runs" (where `ms` is their median alone), "memory_bytes",
-"temperature_c" and "frequency_mhz".
+"temperature_c" and "frequency_mhz". `digest` is the workload's: what was run, whatever its name.
 """
 
-import fcntl
 import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, BinaryIO, Self
 
-from devices.device import Condition, Timing
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from devices.device import Condition, Timing, Workload
 from devices.drift import Burst
-from latency.errors import DeviceError
+from latency.errors import DeviceError, SpecError
 from latency.formats import Setting
+from latency.locked_file import open_locked
+from latency.ops import OpSpec
+from latency.units import LEAST_MS, MOST_MS
+from latency.whole_file import naming
+
+_SYNC_SECONDS = 1.0
+"""What a power cut may lose: bursts come too fast for each to wait for the disk."""
+_MOST_BYTES = 1 << 20
+"""No burst's line is longer."""
+_LEAST_BYTES = 50
+"""No burst's line is shorter: it bounds the number of a round by its place in the file."""
 
 
 class Journal:
     """Append-only file of bursts. `bursts`: all of them, those of an earlier run first.
 
     Opening with `resume` reads what an earlier run wrote; without it, an earlier run's file is
-    set aside as `<name>.old` (`set_aside` says so). A last line cut short by a kill is dropped.
+    set aside as `<name>.old`. A last line cut short by a kill is dropped, and so are broken lines,
+    and networks that an earlier version wrote down by their names alone: `notes` says so, in words.
+    Every burst is in the file once `append` returns, and within a second on the disk.
+
     Raises `DeviceError` where another process is writing to it, or where the file was written in
-    another setting.
+    another setting; `LatError` where it is a symbolic link.
     """
 
-    def __init__(self, path: Path, setting: Setting, resume: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        setting: Setting,
+        resume: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.path = path
         self.bursts: list[Burst] = []
+        self.notes: list[str] = []
         self.set_aside: Path | None = None
-        self._first = json.dumps({"setting": [str(value) for value in setting.identity]}) + "\n"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+", encoding="utf-8")
+        self._setting = [str(value) for value in setting.identity]
+        self._clock, self._synced = clock, clock()
+        self._file = _opened(path)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise DeviceError(f"another run is measuring into {path}; wait for it") from None
-        try:
-            self._open(resume)
+            self._begin(resume)
         except BaseException:
             self._file.close()
             raise
-
-    def _open(self, resume: bool) -> None:
-        path = self.path
-        if resume:
-            self._read()
-        elif path.stat().st_size > len(self._first):
-            self.set_aside = path.with_suffix(".old")
-            self.set_aside.write_bytes(path.read_bytes())
-            self._file.truncate(0)
-        if path.stat().st_size == 0:
-            self._write(self._first)
 
     def append(self, burst: Burst) -> None:
         """Write a burst down."""
@@ -73,32 +84,76 @@ class Journal:
             line["runs"] = burst.timing.runs
         extra = {"memory_bytes": burst.timing.memory_bytes, **asdict(burst.condition)}
         line |= {name: value for name, value in extra.items() if value is not None}
-        self._write(json.dumps(line) + "\n")
+        self._write({**line, "digest": burst.digest})
+        if self._clock() - self._synced >= _SYNC_SECONDS:
+            self._sync()
 
     def remove(self) -> None:
         """Delete the file: its numbers are in a table now."""
         self.path.unlink(missing_ok=True)
 
-    def _write(self, line: str) -> None:
-        self._file.write(line)
-        self._file.flush()
-
-    def _read(self) -> None:
-        self._file.seek(0)
-        whole = [line for line in self._file if line.endswith("\n")]
-        if whole and whole[0] != self._first:
+    def _begin(self, resume: bool) -> None:
+        """Go on with what the file holds, or set it aside; a new one begins with the setting."""
+        lines = _whole_lines(self._file)
+        first = next(lines, None)
+        if first is None or (not resume and next(lines, None) is None):
+            self._file.truncate(0)  # nothing was measured
+        elif not resume:
+            self._put_aside("an unfinished run, which --resume goes on with,")
+        elif (setting := _setting(first)) is None:
+            self._put_aside(f"{self.path}:1: broken line: its setting is lost, and it")
+        elif setting != self._setting:
             raise DeviceError(
                 f"{self.path} was measured in another setting (device, runtime or its version); "
-                "run without --resume to start over"
+                "to start over, delete it, or run lat-profile without --resume"
             )
-        for number, line in enumerate(whole[1:], 2):
+        else:
+            self._read(lines)
+        if os.fstat(self._file.fileno()).st_size == 0:
+            self._write({"setting": self._setting})
+            self._sync()
+            _sync_folder(self.path.parent)
+
+    def _read(self, lines: Iterator[bytes]) -> None:
+        """Take over the bursts of these lines, as far as they are sound."""
+        end, broken, unknown = self._file.tell(), [], 0
+        for number, line in enumerate(lines, 2):
             try:
-                self.bursts.append(_burst(json.loads(line)))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise DeviceError(
-                    f"{self.path}:{number}: broken line; run without --resume"
-                ) from None
-        self._file.truncate(sum(len(line.encode()) for line in whole))
+                burst = _burst(line, end)
+            except ValueError as error:  # a `ValidationError`, too
+                broken.append(f"{self.path}:{number}: broken line: {_message(error)}")
+            else:
+                if burst is None:
+                    unknown += 1
+                else:
+                    self.bursts.append(burst)
+            end = self._file.tell()
+        self._file.truncate(end)
+        if broken:
+            self.notes.append(f"{broken[0]}; {len(broken)} of {number - 1} lines are left out")
+        if unknown:
+            self.notes.append(
+                f"{self.path}: {unknown} bursts are left out: an earlier version of lat-search "
+                "wrote them, which does not say what networks consist of"
+            )
+
+    def _put_aside(self, what: str) -> None:
+        """Begin a new file; the old one is kept beside it."""
+        self.set_aside = self.path.with_suffix(".old")
+        os.replace(self.path, self.set_aside)
+        self._file.close()
+        self._file = _opened(self.path)
+        self.notes.append(f"{what} is set aside as {self.set_aside}")
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        with naming(self.path):
+            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.flush()
+
+    def _sync(self) -> None:
+        with naming(self.path):
+            os.fsync(self._file.fileno())
+        self._synced = self._clock()
 
     def __enter__(self) -> Self:
         return self
@@ -109,13 +164,93 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with self._file:
+            self._sync()
 
 
-def _burst(line: dict[str, Any]) -> Burst:
-    ms = tuple(float(value) for value in line["ms"])
-    if not ms or not min(ms) > 0:
-        raise ValueError("no times")
-    timing = Timing(ms, int(line.get("runs", len(ms))), line.get("memory_bytes"))
-    condition = Condition(line.get("temperature_c"), line.get("frequency_mhz"))
-    return Burst(int(line["round"]), int(line["sitting"]), str(line["workload"]), timing, condition)
+class _Line(BaseModel):
+    """A burst as it is written down."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    round: int = Field(ge=0)
+    sitting: int = Field(ge=0, lt=1 << 31)
+    workload: str
+    ms: tuple[Annotated[float, Field(ge=LEAST_MS, le=MOST_MS)], ...] = Field(min_length=1)
+    runs: int | None = Field(None, ge=1, lt=1 << 31)
+    memory_bytes: int | None = Field(None, ge=0, lt=1 << 63)
+    temperature_c: float | None = None
+    frequency_mhz: float | None = None
+    digest: str | None = None
+
+
+class _First(BaseModel):
+    setting: list[str]
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return os.fdopen(open_locked(path), "a+b")
+    except BlockingIOError:
+        raise DeviceError(f"another run is measuring into {path}; wait for it") from None
+
+
+def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file but for a last one that is cut short; of a line that is too long, the
+    beginning."""
+    file.seek(0)
+    while line := file.readline(_MOST_BYTES):
+        end = line
+        while not end.endswith(b"\n"):
+            if not (end := file.readline(_MOST_BYTES)):
+                return
+        yield line
+
+
+def _setting(line: bytes) -> list[str] | None:
+    """What a file holds for, by its first line; None where that does not say."""
+    try:
+        return _First.model_validate_json(line).setting
+    except ValidationError:
+        return None
+
+
+def _burst(text: bytes, place: int) -> Burst | None:
+    """The burst of a line at a place of the file; None where it does not say what was run. Raises
+    `ValueError` where it is none."""
+    line = _Line.model_validate_json(text)
+    if line.round > place // _LEAST_BYTES:
+        raise ValueError("round: more than there can have been before it")
+    digest = _digest_of_operator(line.workload) if line.digest is None else line.digest
+    if digest is None:
+        return None
+    timing = Timing(line.ms, line.runs or len(line.ms), line.memory_bytes)
+    condition = Condition(line.temperature_c, line.frequency_mhz)
+    return Burst(line.round, line.sitting, line.workload, timing, condition, digest)
+
+
+def _digest_of_operator(name: str) -> str | None:
+    """What earlier versions did not write down: that of the operator whose key this is; None for
+    the name of a network."""
+    try:
+        op = OpSpec.parse(name)
+    except SpecError:
+        return None
+    return Workload.of_op(op).digest if op.key == name else None
+
+
+def _message(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    return f"{key}: {first['msg']}" if key else first["msg"]
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names of its files on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # not every file system can
+            os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -188,7 +188,9 @@ class _Run:
             except WorkloadError as error:
                 self._failures[workload.name] = str(error)
                 continue
-            burst = Burst(number, sitting.process, workload.name, timing, condition)
+            burst = Burst(
+                number, sitting.process, workload.name, timing, condition, workload.digest
+            )
             self.record.add(burst)
             if self._journal:
                 self._journal.append(burst)

@@ -5,6 +5,7 @@ what a suite of kernels is measured in.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class RandomNetwork:
     model: bytes
     graph: KernelGraph
 
-    @property
+    @cached_property
     def workload(self) -> Workload:
         return Workload(self.graph.name, self.graph.ops, self.model)
 

@@ -113,10 +113,11 @@ class _Tracing:
     ) -> None:
         self._device, self._measuring = device, measuring
         self._journal, self._on_progress = journal, on_progress
+        self._sentinel = sentinel
         self._quiet = Quiet(sentinel, on_wait=lambda: self._tell("waiting for a device at rest"))
         self._total = total
         self.at_last = Condition()
-        self._done = {(b.sitting, b.workload) for b in journal.bursts if _is_whole(b)}
+        self._done = {(b.sitting, b.digest) for b in journal.bursts if _is_whole(b)}
         self._generator = np.random.default_rng(0)
 
     def trace(self, networks: Sequence[RandomNetwork]) -> list[Burst]:
@@ -125,7 +126,7 @@ class _Tracing:
         beyond them does not change what follows from them."""
         for sitting in range(_SITTINGS):
             order = [networks[i] for i in self._generator.permutation(len(networks))]
-            todo = [n for n in order if (sitting, n.graph.name) not in self._done]
+            todo = [n for n in order if (sitting, n.workload.digest) not in self._done]
             if not todo:
                 continue
             with PatientSitting(self._device, first=sitting) as patient:
@@ -133,14 +134,20 @@ class _Tracing:
                     condition = cooled(patient, self._measuring)
                     with suppress(WorkloadError):
                         for burst in _trace(patient, network, self._quiet, sitting):
-                            self._journal.append(replace(burst, condition=condition))
-                    self._done.add((sitting, network.graph.name))
+                            self._keep(replace(burst, condition=condition), network.workload)
+                    self._done.add((sitting, network.workload.digest))
                     self._tell("tracing random networks")
                 self.at_last = last_condition(patient)
         names = {network.graph.name for network in networks}
-        bursts = self._journal.bursts
+        digests = {network.workload.digest for network in networks} | {self._sentinel.digest}
+        bursts = [burst for burst in self._journal.bursts if burst.digest in digests]
         last = max((i for i, burst in enumerate(bursts) if burst.workload in names), default=-1)
         return bursts[: last + 1]
+
+    def _keep(self, burst: Burst, network: Workload) -> None:
+        """Journal a burst of a network, or of the sentinel beside it."""
+        ran = self._sentinel if burst.workload == _SENTINEL else network
+        self._journal.append(replace(burst, digest=ran.digest))
 
     def _tell(self, doing: str) -> None:
         self._on_progress(Progress(len(self._done), self._total, doing))

@@ -5,6 +5,10 @@ import re
 
 from latency.errors import UsageError
 
+LEAST_MS = 1e-6
+MOST_MS = 1e9
+"""No latency is shorter than a nanosecond, or longer than eleven days."""
+
 _TO_MS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 _TO_ONE = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 _TO_BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}

@@ -104,8 +104,8 @@ def journaled(devices: Sequence[Device], path: Path, resume: bool, what: str) ->
         setting = devices[0].setting
         opened = [stack.enter_context(Journal(name, setting, resume)) for name in (*own, *absent)]
         for journal in opened:
-            if journal.set_aside:
-                notice(f"an unfinished run is set aside as {journal.set_aside}; --resume goes on")
+            for note in journal.notes:
+                notice(note)
         yield Journals(tuple(opened[: len(own)]), tuple(opened[len(own) :]))
 
 

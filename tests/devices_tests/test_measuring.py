@@ -156,7 +156,11 @@ def test_an_interrupted_run_resumes_and_measures_nothing_complete_again(
     with Journal(path, toy_table.setting, resume=True) as journal:
         assert len(journal.bursts) == kept
         measured = measure(resumed, workloads, QUICK, journal)
-        assert {m.runs > 0 for m in measured.rows.values()} == {True}
+        for name, row in measured.rows.items():
+            ran = [burst.timing.runs for burst in journal.bursts if burst.workload == name]
+            assert row.runs == sum(ran)
+    assert path.read_text().count("workload") == kept + resumed.bursts
+    assert resumed.bursts <= whole.bursts - kept + 16  # sentinels beside the last few
     again = CountingDevice(toy_table)
     with Journal(path, toy_table.setting, resume=True) as journal:
         assert measure(again, workloads, QUICK, journal).rows.keys() == measured.rows.keys()
@@ -257,18 +261,21 @@ def test_a_broken_off_profile_loses_nothing_complete_and_leaves_no_agent(tmp_pat
         assert "--resume" in said
         assert "Traceback" not in said
     (journal,) = tmp_path.glob("*.journal")
-    before = [json.loads(line) for line in journal.read_text().splitlines()[1:-1]]
+    before = [line for line in journal.read_text().splitlines(keepends=True) if line[-1] == "\n"]
+    kept = tmp_path / "kept"
+    os.link(journal, kept)  # the resumed run writes to it, and then deletes the journal's own name
     assert list(tmp_path.glob("*.csv")) == []
     done = subprocess.run([*words, "--resume"], capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
     assert answer["operators"] == 41
     assert not journal.exists()
     table = LatencyTable.load(answer["table"])
-    kept: dict[str, int] = {}
-    for burst in before:
-        kept[burst["workload"]] = kept.get(burst["workload"], 0) + len(burst["ms"])
-    for op in table:
-        assert table[op].runs >= kept.get(op.key, 0)
+    after = kept.read_text().splitlines(keepends=True)
+    assert after[: len(before)] == before
+    ran: dict[str, int] = {}
+    for burst in map(json.loads, after[1:]):
+        ran[burst["workload"]] = ran.get(burst["workload"], 0) + len(burst["ms"])
+    assert {op.key: table[op].runs for op in table} == {op.key: ran[op.key] for op in table}
     for child in children:
         while _is_alive(child):
             assert time.monotonic() < deadline

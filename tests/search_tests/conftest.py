@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from devices.journal import Journal
 from latency import LatencyTable, Measurement, Setting, candidate_latency
 from search import spaces
 from search.data import load_dataset
@@ -47,3 +48,23 @@ def digits():
 def costs(toy_table, toy_space):
     """What the toy table says of the toy space."""
     return candidate_latency(toy_table, toy_space.blocks, toy_space.fixed)
+
+
+@pytest.fixture
+def appended(monkeypatch):
+    """The bursts that are written to journals, by name; `at` so many the run is killed."""
+    append = Journal.append
+
+    class Appended(list):
+        at = None
+
+    names = Appended()
+
+    def counting(self, burst):
+        if len(names) == names.at:
+            raise KeyboardInterrupt
+        names.append(burst.workload)
+        append(self, burst)
+
+    monkeypatch.setattr(Journal, "append", counting)
+    return names

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from devices.card import DeviceCard
-from devices.journal import Journal
 from devices.replay import ReplayDevice
 from latency import LatencyTable, Measurement, OpSpec, Setting, machine
 from latency.calibration import Calibration, Validation
@@ -73,26 +72,6 @@ def two_spaces(tmp_path):
     return path
 
 
-@pytest.fixture
-def appended(monkeypatch):
-    """The bursts that are written to journals, by name; `at` so many the run is killed."""
-    append = Journal.append
-
-    class Appended(list):
-        at = None
-
-    names = Appended()
-
-    def counting(self, burst):
-        if len(names) == names.at:
-            raise KeyboardInterrupt
-        names.append(burst.workload)
-        append(self, burst)
-
-    monkeypatch.setattr(Journal, "append", counting)
-    return names
-
-
 def test_a_space_that_is_resumed_leaves_what_another_had_measured(
     invoke, two_spaces, appended, tmp_path
 ):
@@ -108,6 +87,29 @@ def test_a_space_that_is_resumed_leaves_what_another_had_measured(
     lacking = 6 * (41 + 28) - 100
     assert lacking <= len(appended) <= lacking + 16  # beside the last few, some are made again
     assert not list((tmp_path / "o").glob("*.journal"))
+
+
+def test_a_resume_with_other_classes_goes_on_with_the_operators_and_with_no_network(
+    invoke, two_spaces, appended, tmp_path
+):
+    truth = LatencyTable.load(tmp_path / "both.csv")
+    many = spaces.load("mini", classes=20_000)
+    head = {op: Measurement(20.0, 1e-3, 50, 20.0) for op in truth.missing(many.operators)}
+    replace(truth, rows={**truth.rows, **head}).save(tmp_path / "both.csv")
+    truth = LatencyTable.load(tmp_path / "both.csv")
+    words = ["--device", two_spaces, "--space", "mini", "--out", tmp_path / "o", "--json"]
+    appended.at = 6 * (41 + 28) - 1
+    assert invoke(lat_profile, *words, "--classes", 10)[0] == 1
+    appended.at = None
+    appended.clear()
+    code, out, err = invoke(lat_profile, *words, "--classes", 20_000, "--resume")
+    assert code == 0, err
+    table = LatencyTable.load(json.loads(out)["table"])
+    network = many.network(many.largest)
+    assert table.predict(network).ms == pytest.approx(truth.predict(network).ms, rel=0.01)
+    known = set(spaces.load("mini", classes=10).operators)
+    assert known & set(many.operators)
+    assert sum(name in {op.key for op in known} for name in appended) <= 6 * 15  # beside the head
 
 
 def test_what_is_killed_in_its_second_space_measures_neither_again(

@@ -1,0 +1,59 @@
+"""Locks: one process at a time, even where lock files come and go."""
+
+import os
+import threading
+
+import pytest
+
+from latency.errors import LatError
+from latency.locked_file import locked, open_locked
+
+
+@pytest.fixture
+def in_thread():
+    """Run something in a thread, and wait until it has had time to be held up."""
+
+    def start(function):
+        thread = threading.Thread(target=function, daemon=True)
+        thread.start()
+        thread.join(0.2)
+        return thread
+
+    return start
+
+
+def test_what_is_done_under_a_lock_is_done_one_after_the_other(tmp_path, in_thread):
+    path, done = tmp_path / "new" / "t.csv", []
+
+    def work():
+        with locked(path):
+            done.append("second")
+
+    with locked(path):
+        thread = in_thread(work)
+        assert thread.is_alive()
+        done.append("first")
+    thread.join()
+    assert done == ["first", "second"]
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_lock_file_that_was_deleted_meanwhile_is_no_lock(tmp_path, in_thread):
+    path, got = tmp_path / "lock", []
+    handle = open_locked(path)
+    thread = in_thread(lambda: got.append(open_locked(path, wait=True)))
+    path.unlink()
+    os.close(handle)
+    thread.join()
+    assert os.path.samestat(os.fstat(got[0]), path.stat())
+    with pytest.raises(BlockingIOError):
+        open_locked(path)
+    os.close(got[0])
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("elsewhere", path)])
+def test_what_is_no_file_is_no_lock(tmp_path, make):
+    make(tmp_path / "lock")
+    with pytest.raises(LatError, match=r"lock is (not a file|a symbolic link).*: delete it"):
+        open_locked(tmp_path / "lock")
+    assert not (tmp_path / "elsewhere").exists()
