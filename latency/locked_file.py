@@ -15,7 +15,11 @@ def locked(path: Path) -> Iterator[None]:
     """Have a file read and written anew inside while no other process does: waits for those that
     do. The lock is a hidden file beside it, which is deleted again."""
     lock = path.with_name(f".{path.name}.lock")
-    handle = open_locked(lock, wait=True)
+    try:
+        handle = open_locked(lock, wait=True)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     try:
         yield
     finally:

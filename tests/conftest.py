@@ -1,5 +1,11 @@
 """What tests of all rooms share: a toy space, its table, and a folder of its own for user data."""
 
+import os
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -58,3 +64,29 @@ def toy_table(toy_space) -> LatencyTable:
 @pytest.fixture
 def generator() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def held_up():
+    """Start something in a thread; it is given back once it waits for a lock file that the test
+    has, or has ended without."""
+
+    def start(function, lock):
+        thread = threading.Thread(target=function, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 60
+        while thread.is_alive() and _handles(lock) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        return thread
+
+    return start
+
+
+def _handles(path) -> int:
+    """How many times this process has a file open."""
+    found = 0
+    for handle in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found += os.readlink(handle) == str(path)
+    return found

@@ -97,7 +97,7 @@ class AsYouGo:
             {op: rows[op.key] for op in ops},
             circumstances=circumstances(self.card),
         )
-        return keep(table.merge(fresh), self.target.path)
+        return keep(fresh, self.target.path, table)
 
     def tell(self) -> None:
         """Say how much of the grid was measured."""

@@ -7,6 +7,7 @@ from devices.card import DeviceCard
 from devices.device import Device
 from devices.kernel_suite import profile_kernels
 from latency.kernels import SUITE
+from latency.locked_file import locked
 from latency.table import LatencyTable
 from search.commands.console import following, progress_bar
 from search.commands.profile_job import circumstances, journaled
@@ -25,9 +26,11 @@ def profile_suite(
             circumstances(card),
             following(bar),
         )
-        _beside(table, path).save(path)
+        with locked(path):
+            _beside(table, path).save(path)
+            kept = LatencyTable.load(path)
         journals.remove()
-    return LatencyTable.load(path)
+    return kept
 
 
 def _beside(table: LatencyTable, path: Path) -> LatencyTable:

@@ -3,8 +3,9 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from glob import escape
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from devices.measuring import measure
 from devices.profiling import profile
 from latency import machine
 from latency.errors import DeviceError, TableError
+from latency.locked_file import locked
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
 from latency.table import LatencyTable
@@ -126,7 +128,7 @@ def measure_missing(
         calibration = table.calibrations[tag]
         inside = {op: calibration.in_network_ms(op, row.median_ms) for op, row in rows.items()}
         if rows:
-            table = keep(table.merge(replace(table, rows=rows, in_network_ms=inside)), path)
+            table = keep(LatencyTable(table.setting, rows, inside), path, table)
         journals.remove()
     for name, error in measured.failures.items():
         raise DeviceError(
@@ -136,11 +138,14 @@ def measure_missing(
     return table
 
 
-def keep(table: LatencyTable, path: Path) -> LatencyTable:
-    """Write a table to `path`, beside the rows that are there already; the table as written."""
-    merged = LatencyTable.load(path).merge(table) if path.exists() else table
-    merged.save(path)
-    return LatencyTable.load(path)
+def keep(table: LatencyTable, path: Path, known: LatencyTable | None = None) -> LatencyTable:
+    """Write a table to `path`, beside the rows that are there by now and those that were `known`
+    before, which count least; the table as written."""
+    with locked(path):
+        there = LatencyTable.load(path) if path.exists() else None
+        merged = reduce(LatencyTable.merge, filter(None, (known, there, table)))
+        merged.save(path)
+        return LatencyTable.load(path)
 
 
 def sample_networks(space: SearchSpace) -> tuple[list[NetworkSpec], list[NetworkSpec]]:

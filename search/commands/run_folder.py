@@ -1,12 +1,13 @@
 """The folder of a run: one run at a time, and no run lost by another."""
 
-import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from latency.errors import UsageError
+from latency.locked_file import open_locked
 
 RUN_FILES = (
     "checkpoint",
@@ -28,17 +29,12 @@ RUN_FILES = (
 def run_folder(folder: Path, resume: bool, overwrite: bool) -> Iterator[None]:
     """Claim the folder for one run at a time; `UsageError` where it holds another run."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        lock = open_locked(folder / ".lock")
+    except BlockingIOError:
+        raise UsageError(f"{folder}: another search is running in it; give another --out") from None
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written to: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(
-                f"{folder}: another search is running in it; give another --out"
-            ) from None
+    with os.fdopen(lock):
         held = [name for name in RUN_FILES if (folder / name).exists()]
         if held and not (resume or overwrite):
             raise UsageError(

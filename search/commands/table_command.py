@@ -5,6 +5,7 @@ import math
 import textwrap
 from collections import Counter
 from dataclasses import asdict
+from functools import reduce
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from latency.comparison import OpDifference, TableDifference, diff
 from latency.errors import UsageError
 from latency.exchange import export_table, import_table
+from latency.locked_file import locked
 from latency.ops import OpSpec
 from latency.table import LatencyTable
 from latency.units import format_ms
@@ -102,10 +104,9 @@ def merge(
     _check_out(out, ".csv")
     if len(tables) < 2:
         raise UsageError("merging takes two tables or more")
-    merged = LatencyTable.load(tables[0])
-    for name in tables[1:]:
-        merged = merged.merge(LatencyTable.load(name))
-    merged.save(out)
+    with locked(out):  # which may be one of them
+        merged = reduce(LatencyTable.merge, map(LatencyTable.load, tables))
+        merged.save(out)
     _print_written({"table": str(out), "operators": len(merged)}, as_json)
 
 
@@ -131,7 +132,8 @@ def import_file(
     """
     _check_out(out, ".csv")
     table = import_table(file, format, device, hardware=hardware, runtime=runtime)
-    table.save(out)
+    with locked(out):
+        table.save(out)
     _print_written({"table": str(out), "operators": len(table)}, as_json)
 
 

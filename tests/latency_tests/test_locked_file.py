@@ -1,7 +1,6 @@
 """Locks: one process at a time, even where lock files come and go."""
 
 import os
-import threading
 
 import pytest
 
@@ -9,20 +8,7 @@ from latency.errors import LatError
 from latency.locked_file import locked, open_locked
 
 
-@pytest.fixture
-def in_thread():
-    """Run something in a thread, and wait until it has had time to be held up."""
-
-    def start(function):
-        thread = threading.Thread(target=function, daemon=True)
-        thread.start()
-        thread.join(0.2)
-        return thread
-
-    return start
-
-
-def test_what_is_done_under_a_lock_is_done_one_after_the_other(tmp_path, in_thread):
+def test_what_is_done_under_a_lock_is_done_one_after_the_other(tmp_path, held_up):
     path, done = tmp_path / "new" / "t.csv", []
 
     def work():
@@ -30,7 +16,7 @@ def test_what_is_done_under_a_lock_is_done_one_after_the_other(tmp_path, in_thre
             done.append("second")
 
     with locked(path):
-        thread = in_thread(work)
+        thread = held_up(work, tmp_path / "new" / ".t.csv.lock")
         assert thread.is_alive()
         done.append("first")
     thread.join()
@@ -38,10 +24,10 @@ def test_what_is_done_under_a_lock_is_done_one_after_the_other(tmp_path, in_thre
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_lock_file_that_was_deleted_meanwhile_is_no_lock(tmp_path, in_thread):
+def test_a_lock_file_that_was_deleted_meanwhile_is_no_lock(tmp_path, held_up):
     path, got = tmp_path / "lock", []
     handle = open_locked(path)
-    thread = in_thread(lambda: got.append(open_locked(path, wait=True)))
+    thread = held_up(lambda: got.append(open_locked(path, wait=True)), path)
     path.unlink()
     os.close(handle)
     thread.join()

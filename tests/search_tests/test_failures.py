@@ -10,9 +10,10 @@ import pytest
 import torch
 from shared_search import small_search
 
-from latency import LatError
+from latency import LatError, UsageError
 from search.checkpoint import Checkpoint
 from search.commands import search_command
+from search.commands.run_folder import run_folder
 from search.distributed import Ranks
 from search.failures import DivergedError, explained, fitting, is_out_of_memory
 from search.settings import RESUMABLE, SearchSettings
@@ -206,3 +207,21 @@ def test_lat_search_tells_of_divergence_in_one_line_and_goes_on(invoke, mini_csv
     assert "lower --learning-rate (now 1e+30)" in said
     code, _, said = invoke(search_command.main, *words, "--learning-rate", "0.01", "--resume")
     assert code == 0, said
+
+
+def test_a_folder_is_of_one_search_at_a_time_and_its_lock_follows_no_link(tmp_path):
+    with (
+        run_folder(tmp_path / "run", False, False),
+        pytest.raises(UsageError, match="another search is running in it"),
+        run_folder(tmp_path / "run", True, False),
+    ):
+        pass
+    diary = tmp_path / "diary.txt"
+    diary.write_text("dear diary")
+    (tmp_path / ".lock").symlink_to(diary)
+    with (
+        pytest.raises(LatError, match="is a symbolic link"),
+        run_folder(tmp_path, False, False),
+    ):
+        pass
+    assert diary.read_text() == "dear diary"
