@@ -1,22 +1,29 @@
 """`AgentDevice`: a device on which a process answers requests; transport x runtime."""
 
 import logging
-import math
 from collections.abc import Mapping
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
 from devices.card import DeviceCard
+from devices.channel import shown
 from devices.device import Channel, Condition, Runtime, Timing, Transport, Workload
 from devices.export import Weights, random_weights
 from latency import machine
 from latency.errors import DeviceError, SpecError, WorkloadError
 from latency.formats import Setting
 from latency.network import NetworkSpec
+from latency.units import LEAST_MS, MOST_MS
 
 _NS_IN_MS = 1e6
+_LEAST_NS, _MOST_NS = LEAST_MS * _NS_IN_MS, MOST_MS * _NS_IN_MS
 _MOST_CPUS = 4096
+_MOST_RUNS, _MOST_BYTES = 1 << 30, 1 << 50
+_MOST_OF_A_NAME = 4000
+"""Characters: names that are longer are no node's."""
+_PLAUSIBLE = {"temperature_c": (-100.0, 1000.0), "frequency_mhz": (0.0, 1e6)}
+"""What sensors say, in the order of `Condition`; one that says anything else cannot be read."""
 _log = logging.getLogger(__name__)
 
 
@@ -37,11 +44,14 @@ class AgentDevice:
         facts = said.get("facts")
         if not isinstance(facts, dict):
             raise DeviceError(f"{self.card.name}: the device does not say what hardware it is")
+        hardware, runtime = shown(_hardware(facts)), _text(said, "runtime")
+        if not runtime:
+            raise DeviceError(f"{self.card.name}: the device does not say what its runtime is")
         return Setting(
             device=self.card.name,
-            hardware=_hardware(facts),
+            hardware=hardware,
             system=_text(facts, "system"),
-            runtime=_text(said, "runtime"),
+            runtime=runtime,
             build=_text(said, "build"),
             threads=self.card.threads,
             precision=self.card.precision,
@@ -56,8 +66,9 @@ class AgentDevice:
         if not cpus:
             return []
         if not isinstance(cpus, list) or len(cpus) > _MOST_CPUS:
-            raise DeviceError(f"the device's CPUs came back as {str(cpus)[:80]}")
-        return ["cpus=" + ",".join(f"{_number(cpu, 'a CPU'):g}" for cpu in cpus)]
+            raise DeviceError(f"the device's CPUs came back as {shown(cpus, 80)}")
+        numbers = [_number(cpu, "a CPU", 0, _MOST_CPUS, DeviceError) for cpu in cpus]
+        return ["cpus=" + ",".join(f"{number:g}" for number in numbers)]
 
     @property
     def label(self) -> str:
@@ -101,7 +112,8 @@ class AgentDevice:
 class AgentSitting:
     """A fresh process on the device. `greeting`: what it said of itself.
 
-    What comes back from a device is checked before it is believed.
+    What comes back from a device is checked before it is believed: nonsense in answer to a model
+    is that model's failure.
     """
 
     def __init__(self, device: AgentDevice, channel: Channel, greeting: Mapping[str, Any]) -> None:
@@ -115,44 +127,41 @@ class AgentSitting:
         path = self._device.path_of(workload)
         handle = self._channel.ask({"do": "load", "path": path}).get("handle")
         if not isinstance(handle, int):
-            raise DeviceError(f"a model was loaded under the handle {handle!r}, no number")
+            raise WorkloadError(f"a model was loaded under the handle {shown(handle, 80)}")
         return handle
 
     def run(self, handle: int, warmup: int, runs: int) -> Timing:
         answer = self._channel.ask({"do": "run", "handle": handle, "warmup": warmup, "runs": runs})
         times = answer.get("ns")
         if not isinstance(times, list) or not 0 < len(times) <= runs:
-            raise DeviceError(f"{runs} runs were answered with {str(times)[:80]}")
-        ms = tuple(_number(ns, "the time of a run") / _NS_IN_MS for ns in times)
-        if min(ms) <= 0:
-            raise DeviceError("a run took no time at all: the device's clock does not go on")
+            raise WorkloadError(f"{runs} runs were answered with {shown(times, 80)}")
+        ms = tuple(_number(ns, "the ns of a run", _LEAST_NS, _MOST_NS) / _NS_IN_MS for ns in times)
+        count = _number(answer.get("runs", len(ms)), "the number of runs", 1, _MOST_RUNS)
         memory = answer.get("memory_bytes")
-        return Timing(
-            ms,
-            int(_number(answer.get("runs", len(ms)), "the number of runs")),
-            None if memory is None else int(_number(memory, "the memory of a run")),
-        )
+        if memory is not None:
+            memory = int(_number(memory, "the bytes of a run", 0, _MOST_BYTES))
+        return Timing(ms, int(count), memory)
 
     def trace(self, workload: Workload, warmup: int, runs: int) -> Mapping[str, float]:
         path = self._device.path_of(workload)
         request = {"do": "trace", "path": path, "warmup": warmup, "runs": runs}
         nodes = self._channel.ask(request).get("ns")
         if not isinstance(nodes, dict) or not nodes:
-            raise DeviceError(f"a trace was answered with {str(nodes)[:80]}")
-        traced = {name: _number(ns, "the time of a node") / _NS_IN_MS for name, ns in nodes.items()}
-        if min(traced.values()) < 0 or not sum(traced.values()) > 0:
-            raise DeviceError("the nodes of a traced model took no time")
+            raise WorkloadError(f"a trace was answered with {shown(nodes, 80)}")
+        if max(map(len, nodes)) > _MOST_OF_A_NAME:
+            raise WorkloadError(f"a node of a traced model has the name {shown(max(nodes), 80)}...")
+        traced = {
+            name: _number(ns, "the ns of a node", 0, _MOST_NS) / _NS_IN_MS
+            for name, ns in nodes.items()
+        }
+        if sum(traced.values()) < LEAST_MS:
+            raise WorkloadError("the nodes of a traced model took no time")
         is_ours = workload.model is None
         return self._device.runtime.named(workload.ops, traced) if is_ours else traced
 
     def condition(self) -> Condition:
         state = self._channel.ask({"do": "state"})
-        return Condition(
-            *(
-                None if (value := state.get(name)) is None else _number(value, name)
-                for name in ("temperature_c", "frequency_mhz")
-            )
-        )
+        return Condition(*(_sensed(state.get(name), *of) for name, of in _PLAUSIBLE.items()))
 
     def __enter__(self) -> Self:
         return self
@@ -170,7 +179,7 @@ def _hardware(facts: Mapping[str, Any]) -> str:
     """What a table is named by: the accelerator or the board, or else the processor."""
     if accelerator := _text(facts, "accelerator"):
         return accelerator
-    count = int(_number(facts.get("cpus"), "the number of CPUs"))
+    count = int(_number(facts.get("cpus"), "the number of CPUs", 1, _MOST_CPUS, DeviceError))
     names = {name: _text(facts, name) for name in ("board", "cpu_info", "machine")}
     return machine.describe(count, **names)
 
@@ -179,11 +188,23 @@ def _text(answer: Mapping[str, Any], key: str) -> str:
     """A text of an answer, made fit for a table's header; "" where it is absent."""
     value = answer.get(key) or ""
     if not isinstance(value, str) or len(value) > 20_000:
-        raise DeviceError(f"the device's {key} is no text: {str(value)[:80]}")
-    return value if key == "cpu_info" else " ".join(value.split())[:300]
+        raise DeviceError(f"the device's {key} is no text: {shown(value, 80)}")
+    return value if key == "cpu_info" else shown(value, 300)
 
 
-def _number(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise DeviceError(f"{what} came back as {str(value)[:80]}, no number")
+def _number(
+    value: Any, what: str, least: float, most: float, error: type[DeviceError] = WorkloadError
+) -> float:
+    if not _is_within(value, least, most):
+        limits = f"no number from {least:g} to {most:g}"
+        raise error(f"{what} came back as {shown(value, 80)}, {limits}")
     return float(value)
+
+
+def _sensed(value: Any, least: float, most: float) -> float | None:
+    return float(value) if _is_within(value, least, most) else None
+
+
+def _is_within(value: Any, least: float, most: float) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and least <= value <= most

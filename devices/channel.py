@@ -1,6 +1,7 @@
 """`AgentChannel`: requests to a running agent and its answers, as JSON lines over a pipe."""
 
 import json
+import reprlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -65,7 +66,7 @@ class AgentChannel:
         if not isinstance(answer, dict) or answer.pop("id", None) != self._count:
             raise self._lost(ValueError("it does not speak as our agent does"))
         if "error" in answer:
-            said = f"{self._where}: {_FAILED[request['do']]}: {_printable(answer['error'])}"
+            said = f"{self._where}: {_FAILED[request['do']]}: {shown(answer['error'])}"
             is_of_model = request["do"] in ("load", "run", "trace")
             raise WorkloadError(said) if is_of_model else DeviceError(said)
         return answer
@@ -88,9 +89,11 @@ class AgentChannel:
     def _lost(self, error: Exception) -> ConnectionLostError:
         garbage = isinstance(error, ValueError | RecursionError)
         said = str(error) if garbage else self._pipe.last_words() or str(error)
-        return ConnectionLostError(f"{self._where}: the measuring process is gone: {said}")
+        return ConnectionLostError(f"{self._where}: the measuring process is gone: {shown(said)}")
 
 
-def _printable(said: object) -> str:
-    """What a device said, fit for a terminal: one line, no control characters, not too long."""
-    return "".join(c if c.isprintable() else " " for c in str(said))[:500]
+def shown(said: object, most: int = 500) -> str:
+    """What a device said, fit for a terminal and a table: one line, no control characters, not
+    too long, and of what is nested the beginning."""
+    text = said if isinstance(said, str) else reprlib.repr(said)
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]

@@ -32,6 +32,7 @@ from latency.ops import OpSpec
 from latency.regression import fit
 from latency.stats import student_t
 from latency.table import LatencyTable
+from latency.units import LEAST_MS
 
 _SITTINGS = 3
 """Processes in which each network is traced: what differs between them is in the interval."""
@@ -229,7 +230,7 @@ def _trace(
         raise DeviceError(f"{workload.name}: the runtime tells nothing of its nodes")
     nodes = unprofiled(nodes, whole_ms)
     for position, ms in sorted(by_kernel(network.graph.kernels, nodes).items()):
-        if ms > 0:
+        if ms >= LEAST_MS:
             key = network.graph.kernels[position].op.key
             yield Burst(sitting, sitting, f"{workload.name}/{position}/{key}", Timing((ms,), runs))
     yield Burst(sitting, sitting, workload.name, whole)

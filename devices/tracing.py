@@ -15,6 +15,7 @@ from devices.patience import PatientSitting
 from latency.errors import DeviceError, WorkloadError
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
+from latency.units import LEAST_MS
 
 _WARM_UP = 5
 _BUDGET_MS, _BURST_MS = 500.0, 250.0
@@ -75,7 +76,7 @@ def trace_ops(
             for position, ms in operators.items():
                 found.setdefault(network.ops[position], []).append(ms)
         on_progress(Progress(len(known), len(known), "tracing"))
-    return {op: ms for op, times in found.items() if (ms := median(times)) > 0}
+    return {op: ms for op, times in found.items() if (ms := median(times)) >= LEAST_MS}
 
 
 def _trace(

@@ -45,7 +45,7 @@ class _ProcessPipe:
     """The standard streams of an agent in a child process, with a folder for what it writes."""
 
     def __init__(self, folder: Path) -> None:
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the pipe)
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         # A session of its own: Ctrl-C is for the host, which closes the agent in good order.
         self._process = subprocess.Popen(
             [sys.executable, str(Path(agent.__file__))],
