@@ -251,7 +251,7 @@ def test_a_broken_off_profile_loses_nothing_complete_and_leaves_no_agent(tmp_pat
     deadline = time.monotonic() + 60
     while not _bursts(tmp_path) > 100:
         assert time.monotonic() < deadline
-        assert run.poll() is None
+        assert run.poll() is None, run.communicate()
         time.sleep(0.005)
     children = _children(run.pid)
     os.kill(run.pid, sign)
