@@ -1,12 +1,13 @@
 """Images as networks see them, in training and when evaluated, by Pillow."""
 
 import math
-import struct
 import warnings
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageEnhance
+
+from search.regular_file import open_regular
 
 _SCALE = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
@@ -25,19 +26,23 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What makes an image upright, by its EXIF orientation."""
-BROKEN = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
-"""What reading a broken file raises."""
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM")
+"""What is read, whatever a file is named: no other decoder of Pillow's is started, some of which
+run programs."""
+BROKEN = (Exception,)
+"""What reading a broken file raises: decoders raise whatever they stumble upon."""
 _SMALLEST = 2.0
 """A JPEG is decoded at a fraction of its size where that leaves so many times the resolution, so
 that all but the smallest crops still have a pixel for each that is asked."""
 
 
 def read_image(path: str, resolution: int) -> Image.Image:
-    """An image file as RGB, upright; a large JPEG decoded at a half, a quarter or an eighth of its
-    size. Raises one of `BROKEN` for a broken file; what Pillow only warns of is let pass."""
+    """A regular file of an image of `FORMATS` as RGB, upright; a large JPEG decoded at a half, a
+    quarter or an eighth of its size. Raises one of `BROKEN` for any other file; what Pillow only
+    warns of is let pass."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(path) as file:
+        with open_regular(path) as content, Image.open(content, formats=FORMATS) as file:
             if file.format == "JPEG" and file.mode in ("RGB", "L"):
                 least = math.ceil(_SMALLEST * _MARGIN * resolution)
                 if min(file.size) > least:

@@ -1,5 +1,6 @@
 """Batches of a split as an endless series: a pure function of their number, read ahead."""
 
+import os
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -56,12 +57,24 @@ def _order(seed: tuple[int, ...], count: int) -> Index:
     return np.random.default_rng(seed).permutation(count)
 
 
+def worker_processes(asked: int, cpus: int | None = None, ranks: int | None = None) -> int:
+    """How many processes read ahead where so many are asked for: no more than this machine has
+    CPUs for each of the `ranks` on it, as each takes some hundred megabytes, too; at least one.
+
+    >>> [worker_processes(asked, cpus=8, ranks=4) for asked in (0, 1, 10_000)]
+    [0, 1, 2]
+    """
+    cpus = cpus or len(os.sched_getaffinity(0))
+    ranks = ranks or int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(asked, max(1, cpus // ranks))
+
+
 class BatchStream:
     """`draw_batch` for steps that go up by `every`, read ahead by worker processes. Raises its
     errors.
 
-    `workers`: how many; none for data in memory. With a GPU, batches lie in pinned memory, so that
-    they are copied while it computes.
+    `workers`: how many (`worker_processes`); none for data in memory. With a GPU, batches lie in
+    pinned memory, so that they are copied while it computes.
     """
 
     def __init__(
@@ -77,7 +90,7 @@ class BatchStream:
     ) -> None:
         size = _in_equal_parts(min(size, len(split)), part[1])
         self._batches = _Drawn(split, size, seed, resolution, part, augment)
-        self._workers, self._every = workers, every
+        self._workers, self._every = worker_processes(workers), every
         self._coming: Iterator[Batch] | None = None
         self._next: int | None = None
 
@@ -106,6 +119,7 @@ def evaluation_batches(
     """
     count = len(split)
     batches, starts = _Evaluated(split, size, resolution, count), range(0, count, size)
+    workers = worker_processes(workers)
     made = _read_ahead(batches, starts, workers) if workers else (batches[n][0] for n in starts)
     seen = 0
     for images, labels in made:

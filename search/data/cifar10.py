@@ -10,12 +10,15 @@ from torch.nn import functional
 
 from latency.errors import LatError, UsageError
 from search.data.dataset import Batch, Dataset, Index, held_out
+from search.regular_file import read_regular
 
 _TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _TEST = "test_batch.bin"
 _SIDE, _CLASSES = 32, 10
 _ROW = 1 + 3 * _SIDE * _SIDE
 """Bytes of an image: its label, then its red, green and blue pixels."""
+_MOST_IMAGES = 10_000
+"""Of a file."""
 _VALIDATION = 5000
 _MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
 _STD = np.array([0.2470, 0.2435, 0.2616], np.float32)
@@ -79,7 +82,7 @@ def cifar10(folder: Path) -> Dataset:
 
 
 def _read(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    content = np.fromfile(path, np.uint8)
+    content = np.frombuffer(read_regular(path, _MOST_IMAGES * _ROW), np.uint8)
     if not len(content) or len(content) % _ROW:
         raise LatError(
             f"{path}: {len(content)} bytes, which is no whole number of images of {_ROW} bytes"

@@ -75,7 +75,8 @@ class ImageFiles:
         try:
             return read_image(path, resolution)
         except BROKEN as error:
-            note_broken(self.broken, path, str(error))
+            why = " ".join(str(error).split()) or type(error).__name__
+            note_broken(self.broken, path, why)
             return None
 
 

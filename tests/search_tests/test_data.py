@@ -1,6 +1,8 @@
 """Data sets from folders: what is read, what is said of what cannot be, and batches that are a
 function of their number whoever makes them."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from PIL import Image
 
 from latency import LatError, UsageError
 from search.data import BatchStream, draw_batch, evaluation_batches, load_dataset
+from search.data.batches import worker_processes
 from search.data.dataset import held_out
 from search.training import accuracy
 
@@ -305,3 +308,56 @@ def test_a_stream_that_was_closed_goes_on_where_it_is_asked_to(folder):
     first = stream.at(0)[0]
     stream.close()
     assert torch.equal(stream.at(0)[0], first)
+
+
+def test_no_more_processes_read_ahead_than_there_are_cpus_for_them():
+    assert [worker_processes(asked, cpus=8, ranks=1) for asked in (0, 3, 10_000)] == [0, 3, 8]
+    assert worker_processes(10_000, cpus=8, ranks=4) == 2
+    assert worker_processes(10_000, cpus=2, ranks=4) == 1
+    assert worker_processes(10**9) <= os.cpu_count()
+
+
+def test_cifar_files_are_no_larger_than_they_are(cifar):
+    path = cifar / "test_batch.bin"
+    with path.open("r+b") as file:
+        file.truncate(10_001 * 3073)
+    with pytest.raises(OSError, match=r"larger than 30730000 bytes: .*test_batch\.bin"):
+        load_dataset(f"cifar10:{cifar}")
+
+
+def test_a_pipe_or_a_device_among_the_images_is_a_broken_image(folder):
+    named = [folder / "val" / name / "0.JPEG" for name in CLASSES]
+    for path in named:
+        path.unlink()
+    os.mkfifo(named[0])
+    named[1].symlink_to("/dev/zero")
+    named[2].mkdir()
+    test = load_dataset(f"imagenet:{folder}").test
+    assert sum(len(labels) for _, labels in evaluation_batches(test, 9, 8)) == 6
+    said = [test.broken[str(path)] for path in named]
+    assert all("not a regular file" in one for one in said[:2])
+    assert "directory" in said[2]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError, RuntimeError("two\nlines"), EOFError, KeyError("x")]
+)
+def test_whatever_a_decoder_raises_the_image_is_broken(folder, monkeypatch, error):
+    def decode(*_):
+        raise error
+
+    monkeypatch.setitem(Image.OPEN, "PNG", (decode, lambda start: start.startswith(b"\x89PNG")))
+    path = folder / "val" / "cat" / "0.JPEG"
+    path.write_bytes(b"\x89PNG" + bytes(100))
+    test = load_dataset(f"imagenet:{folder}").test
+    assert sum(len(labels) for _, labels in evaluation_batches(test, 9, 8)) == 8
+    assert test.broken[str(path)] in ("MemoryError", "two lines", "EOFError", "'x'")
+
+
+@pytest.mark.parametrize("form", ["EPS", "GIF", "TIFF", "ICO", "PDF"])
+def test_files_of_other_formats_are_broken_whatever_they_are_named(folder, form):
+    path = folder / "val" / "cat" / "0.JPEG"
+    _picture(np.random.default_rng(0)).save(path, form)
+    test = load_dataset(f"imagenet:{folder}").test
+    assert sum(len(labels) for _, labels in evaluation_batches(test, 9, 8)) == 8
+    assert "cannot identify image file" in test.broken[str(path)]
