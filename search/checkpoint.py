@@ -1,4 +1,7 @@
-"""Checkpoints: written whole or not at all, read without unpickling code.
+"""Checkpoints: written whole or not at all, read without unpickling code, and only as written.
+
+The first line of a file is a digest of what follows. Files of earlier versions have none: those
+are read whose every part has the checksum that torch wrote beside it.
 
 A state is good once a step has been made from it: only that shows that its weights still compute.
 So a running training holds a checkpoint back until then, and a training that diverges leaves the
@@ -7,9 +10,11 @@ last good one.
 
 import io
 import os
-import pickle
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+import zipfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +22,14 @@ import torch
 
 from latency.errors import LatError, UsageError
 from latency.whole_file import naming
+from search.regular_file import open_regular
 
 _REST = 20.0
 """At least so many times as long as the last save took, none is due."""
+
+_FIRST = b"lat-search checkpoint, blake2b "
+_WITHOUT_DIGEST = b"PK"
+"""How files of earlier versions begin."""
 
 
 class Checkpoint:
@@ -63,6 +73,7 @@ class Checkpoint:
         content = io.BytesIO()  # torch does not tell of a full disk what it is
         torch.save({"identity": self.identity, "state": state}, content)
         with naming(self.path), self._temporary.open("wb") as file:
+            file.write(_first_line(content.getbuffer()))
             file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
@@ -98,12 +109,34 @@ class Checkpoint:
         self._require(content["identity"], keys)
         return content["state"]
 
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Turns whatever the use of its state raises, where that is not of the form that it should
+        be, into a `LatError` that names the file."""
+        try:
+            yield
+        except LatError:
+            raise
+        except Exception as error:
+            raise self._broken(error) from None
+
     def _read(self) -> dict[str, Any]:
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-            said = str(error).splitlines()[0]
-            raise LatError(f"{self.path} is not a checkpoint that can be read: {said}") from None
+            with open_regular(self.path) as file:
+                whole = _checked(file.read())
+            read = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
+            if not all(isinstance(read[part], dict) for part in ("identity", "state")):
+                raise ValueError("its identity or its state is of another form")
+        except Exception as error:  # torch raises whatever it stumbles upon
+            raise self._broken(error) from None
+        return read
+
+    def _broken(self, error: Exception) -> LatError:
+        said = (str(error).splitlines() or [""])[0]
+        return LatError(
+            f"{self.path} is not a checkpoint that can be read: {type(error).__name__}: {said}; "
+            "delete it to do without, or give another --out"
+        )
 
     def _require(self, theirs: Mapping[str, Any], keys: Iterable[str]) -> None:
         differing = [key for key in keys if self.identity.get(key) != theirs.get(key)]
@@ -116,3 +149,26 @@ class Checkpoint:
                 f"{self.path} belongs to a run with another {named}; "
                 "give the same words with --resume, or another --out"
             )
+
+
+def _first_line(content: bytes | memoryview) -> bytes:
+    return _FIRST + blake2b(content).hexdigest().encode() + b"\n"
+
+
+def _checked(content: bytes) -> memoryview:
+    """What a file holds as torch wrote it; `ValueError` where it is not as it was written."""
+    if content.startswith(_FIRST):
+        line, rest = content[: content.find(b"\n") + 1], memoryview(content)
+        rest = rest[len(line) :]
+        is_whole = line == _first_line(rest)
+    else:
+        rest = memoryview(content)
+        is_whole = content.startswith(_WITHOUT_DIGEST) and _has_its_checksums(content)
+    if not is_whole:
+        raise ValueError("it was damaged, or cut off")
+    return rest
+
+
+def _has_its_checksums(content: bytes) -> bool:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return archive.testzip() is None

@@ -107,7 +107,8 @@ class SupernetTraining:
         be made (`search.failures`)."""
         ranks = self.compute.ranks
         if state := ranks.from_first(checkpoint.load):
-            self._restore(state)
+            with checkpoint.restoring():
+                self._restore(state)
         while self.step < self.total_steps:
             report = self._one_step()
             if report.expected is not None:
@@ -219,7 +220,8 @@ class SupernetTraining:
         }
 
     def _restore(self, state: dict) -> None:
-        self.step, self.history = state["step"], entries(state["history"])
+        self.step = _step_of(state, self.total_steps)
+        self.history = entries(state["history"])
         self.supernet.load_state_dict(state["supernet"])
         self.optimizer.restore(state["optimizer"])
         if self.strategy is not None:
@@ -264,9 +266,10 @@ class NetworkTraining:
         """Go on from the checkpoint, if there is one, to the last step, like a search."""
         ranks = self.compute.ranks
         if state := ranks.from_first(checkpoint.load):
-            self.step = state["step"]
-            self.module.load_state_dict(state["module"])
-            self.optimizer.restore(state["optimizer"])
+            with checkpoint.restoring():
+                self.step = _step_of(state, self.total_steps)
+                self.module.load_state_dict(state["module"])
+                self.optimizer.restore(state["optimizer"])
         while self.step < self.total_steps:
             batch = self._batches.at(self.step)
             with self._path_dropout():
@@ -294,6 +297,14 @@ class NetworkTraining:
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state,
         }
+
+
+def _step_of(state: Mapping[str, Any], total_steps: int) -> int:
+    """How many steps a state has made; `ValueError` where it cannot have made so many."""
+    step = state["step"]
+    if not isinstance(step, int) or not 0 <= step <= total_steps:
+        raise ValueError(f"step {step} of {total_steps}")
+    return step
 
 
 def _keep(checkpoint: Checkpoint, state: Callable[[], dict[str, Any]], is_last: bool) -> None:

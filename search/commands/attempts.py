@@ -19,9 +19,12 @@ def kept_attempts(
     """Those that a broken-off run derived by the same costs and limits; none where there are
     none."""
     kept = checkpoint.load()
-    if kept is None or kept["costs"] != _costs(budgets):
+    if kept is None:
         return []
-    return [_attempt(space, saved) for saved in json.loads(kept["attempts"])]
+    with checkpoint.restoring():
+        if kept["costs"] != _costs(budgets):
+            return []
+        return [_attempt(space, saved) for saved in json.loads(kept["attempts"])]
 
 
 def keep_attempts(

@@ -21,6 +21,7 @@ from latency.network import NetworkSpec
 from latency.whole_file import write_whole
 from search.batches import network_at
 from search.budget import Budget, macs_of_one
+from search.checkpoint import Checkpoint
 from search.commands.attempts import as_dict, keep_attempts, kept_attempts
 from search.commands.certificate import budget_results
 from search.commands.circumstances import run_facts
@@ -152,7 +153,8 @@ class SearchJob:
         measured meanwhile, or is then by the probabilities taken over, counts from then on."""
         if self.trained is not None:
             training = self._order().training(self.data, self.compute)
-            training.take_over(self.checkpoints.taken_over(self.trained))
+            with Checkpoint(self.trained, {}).restoring():
+                training.take_over(self.checkpoints.taken_over(self.trained))
             if self.as_you_go is not None:
                 self.as_you_go.settle(training.supernet.probabilities.detach())
         else:
@@ -190,11 +192,13 @@ class SearchJob:
         if limits is None:
             checkpoint.save({budget.name: budget.limit for budget in self.budgets})
             return
+        with checkpoint.restoring():
+            kept = {budget.name: float(limits[budget.name]) for budget in self.budgets}
         self.goals = tuple(
-            replace(goal, budget=replace(goal.budget, limit=limits[goal.budget.name]))
+            replace(goal, budget=replace(goal.budget, limit=kept[goal.budget.name]))
             for goal in self.goals
         )
-        self.sizes = tuple(replace(size, limit=limits[size.name]) for size in self.sizes)
+        self.sizes = tuple(replace(size, limit=kept[size.name]) for size in self.sizes)
 
     def _training(self, network: NetworkSpec) -> NetworkTraining:
         order = TrainOrder(network, self.settings, self.seed)
