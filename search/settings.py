@@ -1,10 +1,12 @@
 """`SearchSettings`: every number of a search, with presets for the shipped spaces."""
 
-import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from latency.errors import UsageError, unknown_name
+from search.validation import in_words
 
 STRATEGIES = ("proxyless-g", "proxyless-r", "evolution")
 BINARISATIONS = ("two", "full")
@@ -12,6 +14,20 @@ REWARDS = ("lagrangian", "mul", "log")
 PENALTIES = ("lagrangian", "add#linear", "mul#log")
 ARCH_SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("float32", "bfloat16", "float16")
+
+MOST_SEED = 2**64 - 1
+"""The largest seed that torch takes."""
+_MOST_WORKERS = 256
+_MOST_STEPS = 10**9
+_MOST_IMAGES = 2**16
+_LARGEST_RATE = 1e30
+"""Below what float32 holds."""
+
+Steps = Annotated[int, Field(ge=1, le=_MOST_STEPS)]
+StepsOrNone = Annotated[int, Field(ge=0, le=_MOST_STEPS)]
+Images = Annotated[int, Field(ge=1, le=_MOST_IMAGES)]
+Rate = Annotated[float, Field(ge=0, le=_LARGEST_RATE, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -25,33 +41,34 @@ class SearchSettings:
     `train_steps`. `path_dropout`: to what rate branches are left out of it then
     (`search.path_dropout`). `norm_batch_size`: images whose moments a batch norm goes by, 0 for
     the whole batch. `workers`: processes that read and augment images ahead, a series of batches.
-    `precision`: of what autocast lowers; weights and architecture parameters stay float32."""
+    `precision`: of what autocast lowers; weights and architecture parameters stay float32. Files
+    and options are held to the bounds of each (`check_bounds`)."""
 
     strategy: str = "proxyless-g"
     binarisation: str = "two"
     penalty: str = "lagrangian"
     reward: str = "lagrangian"
-    reinforce_networks: int = 10
-    reinforce_learning_rate: float = 0.0
-    evolution_children: int = 18
-    warmup_steps: int = 400
-    search_steps: int = 600
-    arch_every: int = 2
-    batch_size: int = 64
-    arch_batch_size: int = 64
-    learning_rate: float = 0.05
-    warmup_learning_rate: float = 0.0
-    arch_learning_rate: float = 1e-3
+    reinforce_networks: Annotated[int, Field(ge=1, le=10_000)] = 10
+    reinforce_learning_rate: Rate = 0.0
+    evolution_children: Annotated[int, Field(ge=1, le=10_000)] = 18
+    warmup_steps: StepsOrNone = 400
+    search_steps: Steps = 600
+    arch_every: Steps = 2
+    batch_size: Images = 64
+    arch_batch_size: Images = 64
+    learning_rate: Rate = 0.05
+    warmup_learning_rate: Rate = 0.0
+    arch_learning_rate: Rate = 1e-3
     arch_schedule: str = "cosine"
-    train_steps: int = 500
-    train_batch_size: int = 64
-    train_learning_rate: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 4e-5
-    label_smoothing: float = 0.1
-    path_dropout: float = 0.0
-    norm_batch_size: int = 0
-    workers: int = 0
+    train_steps: Steps = 500
+    train_batch_size: Images = 64
+    train_learning_rate: Rate = 0.05
+    momentum: Share = 0.9
+    weight_decay: Rate = 4e-5
+    label_smoothing: Share = 0.1
+    path_dropout: Annotated[float, Field(ge=0, lt=0.5, allow_inf_nan=False)] = 0.0
+    norm_batch_size: Annotated[int, Field(ge=0, le=_MOST_IMAGES)] = 0
+    workers: Annotated[int, Field(ge=0, le=_MOST_WORKERS)] = 0
     precision: str = "float32"
 
     def with_choices(
@@ -74,12 +91,22 @@ class SearchSettings:
             raise UsageError(f"--steps {steps}: a search takes 2 steps or more")
         if train_steps is not None and train_steps < 1:
             raise UsageError(f"--train-steps {train_steps}: a training takes 1 step or more")
-        if learning_rate is not None and not 0 < learning_rate < math.inf:
+        if learning_rate is not None and not learning_rate > 0:
             raise UsageError(f"--learning-rate {learning_rate:g}: it is a number over 0")
         if batch_size is not None and batch_size < 2:
             raise UsageError(f"--batch-size {batch_size}: batch norm takes 2 images or more")
         if norm_batch_size is not None and norm_batch_size < 2:
             raise UsageError(f"--norm-batch {norm_batch_size}: batch norm takes 2 images or more")
+        numbers = {
+            "--steps": ("search_steps", steps),
+            "--train-steps": ("train_steps", train_steps),
+            "--learning-rate": ("learning_rate", learning_rate),
+            "--batch-size": ("batch_size", batch_size),
+            "--norm-batch": ("norm_batch_size", norm_batch_size),
+        }
+        for option, (name, number) in numbers.items():
+            if number is not None:
+                check_bounds(name, number, option)
         chosen: dict[str, Any] = {name: word for name, word in words.items() if word is not None}
         for name, word in chosen.items():
             if word not in _WORDS[name]:
@@ -123,6 +150,17 @@ class SearchSettings:
     def as_dict(self) -> dict[str, object]:
         """What a result depends on: all but `workers`."""
         return {name: value for name, value in asdict(self).items() if name != "workers"}
+
+
+def check_bounds(name: str, value: float, said: str) -> None:
+    """Raises `UsageError`, which calls it what it is `said` to be, for a value that a setting of
+    this name cannot have."""
+    (kind,) = (one.type for one in fields(SearchSettings) if one.name == name)
+    adapter: TypeAdapter[float] = TypeAdapter(kind)
+    try:
+        adapter.validate_python(value, strict=True)
+    except ValidationError as error:
+        raise UsageError(f"{said}: {in_words(error)}") from None
 
 
 RESUMABLE = (

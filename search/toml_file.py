@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from latency.errors import UsageError, unknown_name
+from search.regular_file import read_regular
+from search.validation import in_words
+
+_MOST_BYTES = 1_000_000
 
 
 class Section(BaseModel):
@@ -33,26 +36,11 @@ def read_toml(path: Path, kind: type[Content]) -> Content:
     Raises `UsageError`, one line, that names the file, the key and what is allowed.
     """
     try:
-        return kind(**tomllib.loads(path.read_text()))
+        return kind.model_validate(tomllib.loads(read_regular(path, _MOST_BYTES).decode()))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not TOML: {error}") from None
     except ValidationError as error:
-        raise UsageError(f"{path}: {_in_words(error.errors()[0])}") from None
-
-
-def _in_words(detail: ErrorDetails) -> str:
-    """An error of validation: which key, what is wrong, what is allowed."""
-    key = ".".join(str(part + 1) if isinstance(part, int) else part for part in detail["loc"])
-    said = {
-        "missing": "is missing",
-        "list_type": "a list is wanted, such as [3, 5]",
-        "model_type": "a section of keys is wanted",
-    }.get(detail["type"])
-    if said is None:
-        message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        given = detail["input"]
-        is_plain = isinstance(given, str | int | float)
-        said = f"{message}, not {given!r}" if message.startswith("should") and is_plain else message
-    return f"{key}: {said}" if key else said
+        raise UsageError(f"{path}: {in_words(error)}") from None
+    except (ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        raise UsageError(f"{path}: not TOML: {said}") from None

@@ -13,13 +13,12 @@ from typing import Annotated, Any
 from pydantic import Field, create_model
 
 from latency.errors import UsageError, unknown_name
-from search.settings import SearchSettings
+from search.settings import SearchSettings, check_bounds
 from search.toml_file import Section, read_toml
 
 _BATCHES = {"warmup": "batch_size", "search": "batch_size", "train": "train_batch_size"}
 """Phases, and the batches that their epochs consist of."""
-_MAY_BE_ZERO = ("warmup_steps", "workers", "norm_batch_size", "warmup_learning_rate")
-_BELOW = {"momentum": 1.0, "label_smoothing": 1.0, "path_dropout": 0.5}
+Epochs = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 
 
 def known() -> tuple[str, ...]:
@@ -60,8 +59,9 @@ def _in_steps(content: dict[str, Any], images: int, batch_size: int | None) -> d
         if key in content:
             raise UsageError(f"{phase}_epochs: give these or {key}, not both")
         given[key] = steps_of(epochs, images, batch_size or getattr(sizes, batches))
-        if not given[key] and key not in _MAY_BE_ZERO:
+        if not given[key] and key != "warmup_steps":
             raise UsageError(f"{phase}_epochs: less than one step of {images} images")
+        check_bounds(key, given[key], f"{phase}_epochs, in steps")
     return given
 
 
@@ -78,24 +78,11 @@ def _folder() -> Path:
     return Path(str(files("search.presets")))
 
 
-def _bounds(name: str, kind: Any) -> dict[str, Any]:
-    """What a number of this name may be."""
-    if kind is str:
-        return {}
-    bounds: dict[str, Any] = {"lt": _BELOW[name]} if name in _BELOW else {}
-    if kind is float:
-        return {"ge": 0, "allow_inf_nan": False, **bounds}
-    return {"ge": 0 if name in _MAY_BE_ZERO else 1, **bounds}
-
-
 def _file() -> type[Section]:
     """What a file of settings may say."""
     kinds: dict[str, Any] = {one.name: one.type for one in fields(SearchSettings)}
-    kinds |= {f"{phase}_epochs": float for phase in _BATCHES}
-    keys: dict[str, Any] = {
-        name: (Annotated[kind, Field(**_bounds(name, kind))] | None, None)
-        for name, kind in kinds.items()
-    }
+    kinds |= {f"{phase}_epochs": Epochs for phase in _BATCHES}
+    keys: dict[str, Any] = {name: (kind | None, None) for name, kind in kinds.items()}
     return create_model("_File", __base__=Section, **keys)
 
 

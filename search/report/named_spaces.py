@@ -15,10 +15,10 @@ def space_of(tag: str, batch: int = 1) -> SearchSpace | None:
     parts = _TAG.fullmatch(tag)
     if parts is None or parts[1] not in spaces.known():
         return None
-    options: dict[str, Any] = {"resolution": int(parts[3]), "batch": batch}
-    if parts[2]:
-        options["width"] = float(parts[2])
     try:
+        options: dict[str, Any] = {"resolution": int(parts[3]), "batch": batch}
+        if parts[2]:
+            options["width"] = float(parts[2])
         return spaces.shipped(parts[1], **options)
     except (LatError, TypeError, ValueError):
         return None

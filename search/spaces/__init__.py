@@ -1,7 +1,6 @@
 """The search spaces: shipped ones, each a Python file with a function `build` or a TOML file, and
 a user's own, from a file of either kind."""
 
-import math
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 from latency.errors import UsageError, unknown_name
 from search.space import SearchSpace
 from search.spaces import cifar_tree, mini, mini_tree, own, proxyless, staged
+from search.spaces.bounds import check_options
 
 
 def _mbv3(width: float = 1.0, **options: Any) -> SearchSpace:
@@ -36,7 +36,8 @@ def known() -> tuple[str, ...]:
 def shipped(name: str, **options: Any) -> SearchSpace:
     """The shipped space of this name; `options` are those of its `build`: `resolution`, `width`,
     `classes`, `batch`. Opens and executes no file of a user's. Raises `UsageError` for unknown
-    names."""
+    names, and for options that cannot be (`search.spaces.bounds`)."""
+    check_options(options)
     if name not in _SPACES:
         unknown = unknown_name("space", name, _SPACES)
         raise UsageError(f"{unknown}; a space of your own is a file: --space FILE.toml or FILE.py")
@@ -48,12 +49,10 @@ def load(name: str, **options: Any) -> SearchSpace:
     (`search.spaces.own`). A .py file is executed: what was read from a table or a result is for
     `shipped`.
 
-    `options` as of `shipped`. Raises `UsageError` for unknown names, broken files, and a width
-    that is no positive number.
+    `options` as of `shipped`. Raises `UsageError` for unknown names, broken files, and options that
+    cannot be.
     """
-    width = options.get("width", 1.0)
-    if not 0 < width < math.inf:
-        raise UsageError(f"--width {width:g}: a width multiplier is a positive number, 0.5 say")
+    check_options(options)
     if Path(name).suffix not in own.SUFFIXES:
         return shipped(name, **options)
     return replace(own.load(Path(name), **options), words=_words(name, options))

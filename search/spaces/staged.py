@@ -12,6 +12,7 @@ from latency.errors import unknown_name
 from latency.layers import ACTIVATIONS
 from latency.ops import OpSpec
 from search.space import SearchSpace
+from search.spaces.bounds import MOST_CLASSES, MOST_RESOLUTION
 from search.spaces.inverted import Candidates, Stage, divisible, final_size, searchable_blocks
 from search.toml_file import Section, read_toml
 
@@ -54,8 +55,8 @@ def _ascending(depth: tuple[int, int]) -> tuple[int, int]:
 Channels = Annotated[int, Field(ge=1, le=65536)]
 Kernel = Annotated[int, Field(ge=1, le=31), AfterValidator(_odd)]
 Stride = Annotated[int, Field(ge=1, le=8)]
-Expansion = Annotated[float, Field(gt=0, le=64)]
-Ratio = Annotated[float, Field(ge=0, le=1)]
+Expansion = Annotated[float, Field(gt=0, le=64, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Activation = Annotated[str, AfterValidator(_known_activation)]
 Kind = Literal["mbconv", "conv"]
 Several = Annotated[list[Value], Field(min_length=1), AfterValidator(_each_once)]
@@ -126,8 +127,8 @@ class HeadSection(Section):
 class StagedSpace(Section):
     """A whole file. `resolution` and `classes` are what the user of the space may say otherwise."""
 
-    resolution: Annotated[int, Field(ge=1, le=8192)]
-    classes: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    resolution: Annotated[int, Field(ge=1, le=MOST_RESOLUTION)]
+    classes: Annotated[int, Field(ge=1, le=MOST_CLASSES)] = 1000
     candidates: CandidateSection = CandidateSection()
     stem: StemSection
     stages: Annotated[list[StageSection], Field(min_length=1)]
@@ -153,7 +154,8 @@ class StagedSpace(Section):
         batch: int = 1,
     ) -> SearchSpace:
         """The space at a resolution, width multiplier, number of classes and batch size."""
-        resolution, classes = resolution or self.resolution, classes or self.classes
+        resolution = self.resolution if resolution is None else resolution
+        classes = self.classes if classes is None else classes
         stem = _stem(self.stem, resolution, width, batch)
         size, _, channels = stem[-1].out_shape
         stages = [section.stage(width) for section in self.stages]

@@ -1,6 +1,8 @@
 """A user's own space: what a file may say, what it is called, and each mistake in one line."""
 
 import json
+import math
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +184,36 @@ def test_a_mistake_in_a_file_names_the_file_the_key_and_what_is_allowed(written,
         "not toml", "not TOML"
     )
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["mini", "mbv3", "proxyless-cifar", "own"])
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("resolution", (0, -1, 8193, 10**30)),
+        ("classes", (0, -1, 10**7)),
+        ("batch", (0, -1, 10**6)),
+        ("width", (0.0, -1.0, math.nan, math.inf, 1e300)),
+    ],
+)
+def test_sizes_that_cannot_be_are_no_defaults(written, name, option, values):
+    space = written(SMALL) if name == "own" else name
+    for value in values:
+        with pytest.raises(UsageError, match=f"^--{option} .* a .*number"):
+            spaces.load(space, **{option: value})
+
+
+def test_files_of_a_space_that_never_end_or_are_too_deep_are_refused(written, tmp_path):
+    for suffix in ("toml", "py"):
+        (tmp_path / f"x.{suffix}").symlink_to("/dev/zero")
+        os.mkfifo(tmp_path / f"y.{suffix}")
+        for stem in "xy":
+            with pytest.raises(UsageError, match=rf"{stem}\.{suffix}: not a regular file"):
+                spaces.load(str(tmp_path / f"{stem}.{suffix}"))
+    for text in (f"resolution = {'[' * 9999}", f"resolution = {'9' * 5000}", "a." * 5000 + "b = 1"):
+        with pytest.raises(UsageError, match=r"small\.toml: ") as raised:
+            spaces.load(written(text, "small.toml"))
+        assert "\n" not in str(raised.value)
 
 
 PYTHON = (EXAMPLES / "own_space.py").read_text()

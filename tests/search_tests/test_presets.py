@@ -1,6 +1,7 @@
 """Settings from files: the paper's, and what is said of a file that cannot be."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -113,6 +114,21 @@ def test_every_shipped_file_is_settings(name):
         ("train_epochs = 0.0001", "train_epochs: less than one step of 1000 images"),
         ("train_epochs = 2\ntrain_steps = 5", "train_epochs: give these or train_steps, not both"),
         ("batch_size 3", "not TOML"),
+        ("workers = 10000", "workers: should be less than or equal to 256, not 10000"),
+        ("workers = -1", "workers: should be greater than or equal to 0, not -1"),
+        ("train_epochs = 1e300", "train_epochs: should be less than or equal to 1e+06"),
+        ("search_steps = 99999999999", "search_steps: should be less than or equal to 1e+09"),
+        ("arch_batch_size = 9999999", "arch_batch_size: should be less than or equal to 65536"),
+        ("arch_learning_rate = 1e300", "arch_learning_rate: should be less than or equal to 1e+30"),
+        ("momentum = nan", "momentum: should be"),
+        ("weight_decay = -1.0", "weight_decay: should be greater than or equal to 0, not -1.0"),
+        ("reinforce_networks = 10_000_000", "reinforce_networks: should be less than or equal to"),
+        ("evolution_children = 10_000_000", "evolution_children: should be less than or equal to"),
+        (f"batch_size = 0x{'f' * 5000}", "batch_size: "),
+        (f"batch_size = {'9' * 5000}", "not TOML"),
+        (f"batch_size = {'[' * 9999}", "not TOML"),
+        (f"a = {'{a = ' * 9999}", "not TOML"),
+        ("train_steps = 5" + " " * 1_000_000, "larger than 1000000 bytes"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_key(tmp_path, text, said):
@@ -121,6 +137,16 @@ def test_what_is_wrong_with_a_file_is_said_with_its_key(tmp_path, text, said):
     with pytest.raises(UsageError) as error:
         load_settings(str(path), images=1000)
     assert str(error.value).startswith(f"{path}: {said}")
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def test_epochs_are_bounded_by_the_steps_that_they_mean(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text("train_epochs = 1e5\n")
+    assert load_settings(str(path), images=64_000).train_steps == 10**8
+    with pytest.raises(UsageError, match=r"train_epochs, in steps: should be less than .* 1e\+09"):
+        load_settings(str(path), images=10**6)
 
 
 def test_settings_that_are_nowhere_are_named():
@@ -128,6 +154,14 @@ def test_settings_that_are_nowhere_are_named():
         load_settings("proxyless-imagnet", images=1000)
     with pytest.raises(UsageError, match=r"nowhere\.toml: No such file"):
         load_settings("nowhere.toml", images=1000)
+
+
+def test_a_pipe_or_a_device_is_no_file_of_settings(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        with pytest.raises(UsageError, match=f"{name}.toml: not a regular file"):
+            load_settings(str(tmp_path / f"{name}.toml"), images=1000)
 
 
 def test_a_search_on_images_of_ones_own_follows_the_file_and_counts_broken_images(

@@ -1,0 +1,24 @@
+"""What a space may be asked for with: bounds of its resolution, width, classes and batch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from latency.errors import UsageError
+
+MOST_RESOLUTION, MOST_CLASSES = 8192, 1_000_000
+_MOST = {"resolution": MOST_RESOLUTION, "classes": MOST_CLASSES, "batch": 2**16}
+_LARGEST_WIDTH = 100
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raises `UsageError` for a number that is out of its bounds; None is none that was given."""
+    width = options.get("width")
+    if width is not None and not 0 < width <= _LARGEST_WIDTH:
+        raise UsageError(
+            f"--width {width:g}: a width multiplier is a positive number, 0.5 say, and "
+            f"{_LARGEST_WIDTH} at most"
+        )
+    for name, most in _MOST.items():
+        value = options.get(name)
+        if value is not None and not 1 <= value <= most:
+            raise UsageError(f"--{name} {value}: a number from 1 to {most} is wanted")
