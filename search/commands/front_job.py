@@ -13,16 +13,19 @@ from rich.progress import Progress
 
 from devices.device import Workload
 from devices.measuring import measure
+from latency.errors import SpecError
 from latency.network import NetworkSpec
 from latency.whole_file import write_whole
 from search.batches import network_at
 from search.budget import Budget, macs_of_one
 from search.commands.certificate import budget_results
-from search.commands.console import following, progress_bar, version
+from search.commands.console import following, notice, progress_bar, version
 from search.commands.search_job import SearchJob
 from search.confirmation import AIM, Attempt, corrected_limits, predictions
 from search.derivation import fastest_within
 from search.evolution import Evolution
+from search.report.files import ResultFile, read_back
+from search.report.folders import FRONT, RESULT
 from search.result import BudgetResult
 
 _TOLERANCE = 1e-6
@@ -188,8 +191,13 @@ def _row(job: SearchJob, limit: float, attempt: Attempt, accuracy: float) -> dic
 def _keep(front: Front, networks: list[NetworkSpec], folder: Path) -> None:
     for network in networks:
         write_whole(folder / "pareto" / f"{network.name}.json", network.to_json())
-    write_whole(folder / "pareto.json", json.dumps(vars(front), indent=2) + "\n")
-    result = folder / "result.json"
+    write_whole(folder / FRONT, json.dumps(vars(front), indent=2) + "\n")
+    result = folder / RESULT
     if result.exists():
-        content = json.loads(result.read_text()) | {"pareto": front.networks}
+        try:
+            read_back(result, ResultFile, "a result")
+        except SpecError as error:
+            notice(f"the front is in {FRONT} alone: {error}")
+            return
+        content = json.loads(result.read_bytes()) | {"pareto": front.networks}
         write_whole(result, json.dumps(content, indent=2) + "\n")

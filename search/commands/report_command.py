@@ -69,11 +69,12 @@ def report_command(
 
 
 def write_or_notice(folder: Path) -> None:
-    """The report at the end of a search, which must not fail for the lack of one."""
+    """The report at the end of a search, whose result counts without one, whatever is wrong."""
     try:
         report.write_report(folder)
-    except LatError as error:
-        notice(f"no report: {error}")
+    except Exception as error:
+        said = str(error) if isinstance(error, LatError) else f"{type(error).__name__}: {error}"
+        notice(f"no report: {' '.join(said.split())}; to make it: lat-report {folder}")
 
 
 def _page(what: str, other: str | None) -> "Page":

@@ -1,6 +1,5 @@
 """The report of a front, networks from fastest to slowest out of one supernet, and of two."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from latency.errors import SpecError
 from latency.network import NetworkSpec
 from latency.units import format_ms
 from search.report.blocks import Drawing, blocks_figure, drawn
+from search.report.files import FrontFile, read_back
 from search.report.folders import FRONT
 from search.report.page import Grid, Page, Picture, Section
 from search.report.rivals import fronts_figure, rival_parts, rival_rows, took
@@ -30,20 +30,14 @@ class SavedFront:
         """Read the front in a folder; `SpecError` where its files are broken or it has no
         networks."""
         path = folder / FRONT
-        try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            networks = sorted(told["networks"], key=took)
-            drawings = [_drawn(folder, one) for one in networks]
-            front = cls(folder, told, networks, drawings)
-            _ = front.facts
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise SpecError(f"{path}: not a front of lat-search: {error!r}") from None
+        told = read_back(path, FrontFile, "a front")
+        networks = sorted(told["networks"], key=took)
         if not networks:
             raise SpecError(
                 f"{path}: the front has no networks; search for some: lat-search --pareto 8 ... "
                 f"--out {folder} --overwrite"
             )
-        return front
+        return cls(folder, told, networks, [_drawn(folder, one) for one in networks])
 
     @property
     def title(self) -> str:

@@ -186,7 +186,7 @@ def operators_figure(operators: Sequence[OpPrediction]) -> go.Figure:
     figure = go.Figure()
     names = [f"{place}. {short_name(part.op)}" for place, part in enumerate(operators, 1)]
     pairs = list(zip(names, operators, strict=True))
-    total_ms = sum(part.ms for part in operators)
+    total_ms = sum(part.ms for part in operators) or 1.0
     for is_predicted, label, colour in ((False, "measured", BLUE), (True, "predicted", ORANGE)):
         mine = [(name, part) for name, part in pairs if (part.source == PREDICTED) is is_predicted]
         if mine:

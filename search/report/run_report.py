@@ -62,7 +62,7 @@ def summary(run: SavedRun) -> list[tuple[str, str]]:
 
 def _with_ends(bound: Bound, what: str) -> str:
     value, ends = getattr(bound, what), getattr(bound, f"{what}_ends")
-    if value is None or not ends or ends[0] == ends[1]:
+    if not value or not ends or ends[0] == ends[1]:
         return bound.told(value)
     return f"{bound.told(value)} ± {100 * (ends[1] / value - 1):.1f} %"
 

@@ -1,6 +1,5 @@
 """`SavedRun`: a search's folder, read back, with whatever of it is still there."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from latency.ops import OpSpec
 from latency.regression import RegressionModel, fit
 from latency.table import LatencyTable
 from latency.units import format_bytes, format_count, format_ms
+from search.report.files import ResultFile, read_back
 from search.report.folders import RESULT, unfinished
 from search.report.named_spaces import space_of
 from search.result import operators_read
@@ -24,8 +24,6 @@ from search.result import operators_read
 NETWORK = "network.json"
 _FILES = "files"
 """Of the environment: what is told apart from the rest of it."""
-_NEEDED = ("target", "space", "predicted_ms", "settings", "seed", "table", "version")
-
 
 Ends = tuple[float, float]
 
@@ -70,18 +68,14 @@ class SavedRun:
         path = folder / RESULT
         if not path.is_file():
             raise unfinished(folder)
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            lacking = [name for name in _NEEDED if name not in result]
-        except (ValueError, TypeError) as error:
-            raise SpecError(f"{path}: not a result of lat-search: {error}") from None
-        if lacking:
-            raise SpecError(f"{path}: not a result of lat-search: {', '.join(lacking)} is absent")
+        result = read_back(path, ResultFile, "a result")
         run = cls(folder, result, NetworkSpec.load(folder / NETWORK))
         try:
-            _ = run.bounds, run.tried, run.blocks, run.snapshots, run.operators, run.files
+            _ = run.bounds, run.tried, run.operators, run.files
+            run._require_one_shape()
         except (KeyError, TypeError, ValueError, AttributeError, SpecError) as error:
-            raise SpecError(f"{path}: not a result of lat-search: {error!r}") from None
+            said = str(error) if isinstance(error, ValueError | SpecError) else repr(error)
+            raise SpecError(f"{path}: not a result of lat-search: {said}") from None
         return run
 
     @property
@@ -144,9 +138,28 @@ class SavedRun:
             return None
         return blocks if self._is_of(blocks) else None
 
+    @cached_property
+    def _shapes(self) -> set[tuple[int, ...]]:
+        """Candidates of each block, wherever probabilities are told of them."""
+        told = [rows for _, rows in self.snapshots]
+        if end := self.result.get("probabilities"):
+            told.append(end)
+        return {tuple(map(len, rows)) for rows in told}
+
+    def _require_one_shape(self) -> None:
+        """Raises `ValueError` where parts of the result are of different blocks."""
+        if len(self._shapes) > 1:
+            raise ValueError("its probabilities are of different blocks")
+        for one in self.result.get("pareto") or ():
+            if self.blocks and (choices := one.get("choices")):
+                pairs = zip(choices, self.blocks, strict=True)
+                if any(choice >= len(block) for choice, block in pairs):
+                    raise ValueError("a network of its front is of another space")
+
     def _is_of(self, blocks: Sequence[Block]) -> bool:
         """Whether the choices among the blocks make the network."""
-        if len(blocks) != len(self.choices):
+        shape = tuple(map(len, blocks))
+        if len(blocks) != len(self.choices) or not self._shapes <= {shape}:
             return False
         try:
             chosen = [block[i] for block, i in zip(blocks, self.choices, strict=True)]

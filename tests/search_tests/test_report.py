@@ -1,21 +1,26 @@
 """`lat-report`: what its files show, in a real browser, and each mistake as a line."""
 
 import json
+import math
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browsing import needs_chromium
-from saved_runs import OLDER, UNSTABLE, save_front, save_run, save_table
+from saved_runs import OLDER, OTHER, UNSTABLE, save_front, save_run, save_table
 
-from latency import LatencyTable, Measurement, NetworkSpec, OpSpec, Setting
+from latency import LatencyTable, LatError, Measurement, NetworkSpec, OpSpec, Setting
 from search import report, spaces
 from search.commands.report_command import main, write_or_notice
 from search.commands.search_command import main as lat_search
 from search.report.breakdown import breakdowns
+from search.report.front_report import SavedFront
 from search.report.look import log_axis
+from search.report.page import render
 from search.report.probabilities import candidate_looks
 from search.report.saved_run import SavedRun
 from search.report.table_facts import unstable_notes
@@ -336,6 +341,9 @@ def test_two_searches_have_their_budgets_on_one_axis(run_folder, tmp_path, mini_
     ]
 
 
+_OF_NOTHING = {"op": "x", "ms": 1.0, "low_ms": 0.9, "high_ms": 1.1, "source": "measured"}
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -349,18 +357,18 @@ def test_two_searches_have_their_budgets_on_one_axis(run_folder, tmp_path, mini_
         (["front", "run"], 2, "two fronts, or two searches, can be compared"),
         (["empty"], 1, "empty/pareto.json: the front has no networks"),
         (["empty", "front"], 1, "the front has no networks"),
-        (["kept"], 1, "kept/result.json: not a result of lat-search: SpecError"),
+        (["kept"], 1, "kept/result.json: not a result of lat-search: 'x' is no operator key"),
         (["run", "far-away.csv"], 2, "two of one kind can be compared"),
         (["run", "--out", "report.pdf"], 2, "ends in .html"),
         (["broken"], 1, "broken/result.json: not a result of lat-search: target, predicted_ms"),
-        (["damaged"], 1, "damaged/result.json: not a result of lat-search: KeyError('limit')"),
+        (["damaged"], 1, "damaged/result.json: not a result of lat-search: budgets.1.limit: is"),
         (["far-away.csv", "--out", "run/result.json/x.html"], 2, "run/result.json"),
     ],
 )
 def test_mistakes_are_one_line(invoke, run_folder, tmp_path, words, code, said):
     damaged = [{"name": "phone", "unit": "ms"}]
     save_run(tmp_path / "damaged", tmp_path / "far-away.csv", budgets=damaged)
-    save_run(tmp_path / "kept", tmp_path / "far-away.csv", operators={"phone": [{"op": "x"}]})
+    save_run(tmp_path / "kept", tmp_path / "far-away.csv", operators={"phone": [_OF_NOTHING]})
     save_front(tmp_path / "front")
     save_front(tmp_path / "empty", ())
     for name in ("broken", "begun/checkpoint", "trained"):
@@ -383,6 +391,106 @@ def test_without_plotly_the_command_names_the_extra_and_a_search_goes_on(
     write_or_notice(run_folder)
     assert "no report" in capsys.readouterr().err
     assert not (run_folder / "report.html").exists()
+
+
+def test_a_report_that_cannot_be_written_ends_no_search(run_folder, capsys):
+    (run_folder / "report.html").mkdir()
+    write_or_notice(run_folder)
+    said = capsys.readouterr().err
+    assert said.startswith("no report: ")
+    assert said.endswith(f"; to make it: lat-report {run_folder}\n")
+    assert said.count("\n") == 1
+
+
+_CANNOT_BE = (None, -1, 0, 1e300, math.nan, math.inf, 10**400, "x", [], {}, [[]], {"a": 1}, "a\0b")
+
+
+@pytest.mark.parametrize("file", ["result.json", "pareto.json"])
+def test_what_cannot_be_in_a_file_of_a_run_is_one_line_and_else_it_is_reported(
+    tmp_path, mini_csv, file
+):
+    """Each field, also of the first of a list, in turn; a traceback in none."""
+    folder = tmp_path / "run"
+    save_run(folder, mini_csv) if file == "result.json" else save_front(folder)
+    whole, said = json.loads((folder / file).read_text()), []
+    for path in _fields(whole):
+        for value in _CANNOT_BE:
+            (folder / file).write_text(json.dumps(_changed(whole, path, value)))
+            try:
+                SavedRun.load(folder) if file == "result.json" else SavedFront.load(folder)
+            except LatError as error:
+                said.append(str(error))
+            else:
+                assert not isinstance(value, float) or path[0] == "environment", (path, value)
+    assert len(said) > 100
+    assert not any("\n" in one for one in said)
+    for text in ("", "[]", "null", "[" * 99999, "\0", '{"target": "\\ud800"}', "é"):
+        (folder / file).write_bytes(text.encode("latin-1"))
+        with pytest.raises(LatError, match=f"{file}: not a (result|front) of lat-search: "):
+            report.run_page(folder)
+
+
+def _fields(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(content, dict | list) and content:
+        for key in [*content] if isinstance(content, dict) else [0]:
+            yield (*path, key)
+            yield from _fields(content[key], (*path, key))
+
+
+def _changed(content: Any, path: tuple[Any, ...], value: Any) -> Any:
+    first, *rest = path
+    copy = content.copy()
+    copy[first] = _changed(content[first], tuple(rest), value) if rest else value
+    return copy
+
+
+_BUDGET = {"name": "phone", "unit": "ms", "limit": 1.0, "predicted": 0.0, "measured": 0.0}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"probabilities": [[0.5, 0.5]]},
+        {"probabilities": [[0.5, 0.5]], "history": None},
+        {"choices": [0]},
+        {"choices": [99] * 9},
+        {"pareto": [{"budget_ms": 1.0, "choices": [0]}]},
+        {"pareto": [{"budget_ms": 1.0, "choices": [99] * 9}]},
+        {"pareto": [{"budget_ms": 1.0, "predicted_ms": 0}]},
+        {"candidates": [["conv-8x8x8-8-k3-s1"]]},
+        {"candidates": [["x"]]},
+        {"space": "mini@" + "9" * 5000},
+        {"space": "mini-w1.2.3@32"},
+        {"space": "mini@0"},
+        {"budgets": [{**_BUDGET, "limit": 1e-18, "predicted_low": 0.0, "predicted_high": 1.0}]},
+        {"budget_ms": None, "budgets": None},
+        {"operators": {"phone": [{**_OF_NOTHING, "op": OTHER.key, "ms": 0.0}]}},
+        {"operators": None, "budgets": [{**_BUDGET, "table": "/dev/zero"}]},
+        {"operators": None, "budgets": [{**_BUDGET, "table": "a\0b"}]},
+        {"target": "<script>alert(1)</script>", "strategy": "</html>"},
+    ],
+)
+def test_parts_of_a_result_that_do_not_fit_together_are_left_out_or_said(
+    tmp_path, mini_csv, changes
+):
+    folder = save_run(tmp_path / "run", mini_csv, **changes)
+    try:
+        text = render(report.run_page(folder))
+    except LatError as error:
+        text = str(error)
+        assert text.startswith(f"{folder / 'result.json'}: not a result of lat-search: ")
+        assert "\n" not in text
+    assert "<script>alert" not in text
+
+
+def test_a_front_is_read_from_its_folder_alone(tmp_path):
+    folder = save_front(tmp_path / "front")
+    told = json.loads((folder / "pareto.json").read_text())
+    for name in ("/etc/hostname", "../front/n.json", "a/../../front/n.json"):
+        told["networks"][0]["network"] = name
+        (folder / "pareto.json").write_text(json.dumps(told))
+        with pytest.raises(LatError, match=r"networks\.1\.network: leads out of the folder"):
+            SavedFront.load(folder)
 
 
 def test_no_browser_is_opened_where_there_is_no_desktop(invoke, run_folder, monkeypatch):
