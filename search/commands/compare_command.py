@@ -14,6 +14,7 @@ from search.commands.compare_job import Row, compare, contenders_of
 from search.commands.console import folded, following, notice, print_table, progress_bar, run
 from search.commands.target_names import known_targets
 from search.commands.targets import Target, resolve
+from search.spaces.bounds import MOST_RESOLUTION
 
 PUBLISHED_NETWORKS = tuple(f"zoo:{name}" for name in PUBLISHED)
 """MobileNetV2 and what ProxylessNAS published for several kinds of hardware."""
@@ -36,7 +37,11 @@ def compare_command(
     ] = PUBLISHED_NETWORKS[0],
     resolution: Annotated[
         int | None,
-        typer.Option(min=1, help="Of the published networks' images; their own where not given."),
+        typer.Option(
+            min=1,
+            max=MOST_RESOLUTION,
+            help="Of the published networks' images; their own where not given.",
+        ),
     ] = None,
     input_shape: Annotated[
         str | None, typer.Option(help="Of ONNX files that leave it open, as in 1x3x224x224.")

@@ -18,6 +18,7 @@ from search.compute import ON_CPU, Compute
 from search.confirmation import export
 from search.data import Dataset
 from search.settings import RESUMABLE, SearchSettings
+from search.spaces.bounds import check_options
 from search.training import accuracy
 
 
@@ -41,8 +42,10 @@ class Trained:
 def network_to_train(name: str, resolution: int | None, classes: int) -> NetworkSpec:
     """The network of a run's folder, a network.json or zoo:NAME, with a classifier of `classes`.
 
-    Raises `UsageError` for a network that is no chain of operators that ends in a classifier.
+    Raises `UsageError` for a resolution that cannot be, and for a network that is no chain of
+    operators that ends in a classifier.
     """
+    check_options({"resolution": resolution})
     if name.startswith("zoo:"):
         network = zoo.load(name.removeprefix("zoo:"), resolution)
     else:

@@ -10,6 +10,7 @@ from search.checkpoint import Checkpoint
 from search.commands.search_plan import SearchPlan
 from search.digests import digest
 from search.narrowing import kept_candidates, narrowed
+from search.regular_file import open_regular
 from search.settings import RESUMABLE
 from search.space import SearchSpace
 
@@ -66,6 +67,15 @@ class RunCheckpoints:
             ) from None
 
 
+def supernet_of(folder: Path) -> Path:
+    """The checkpoint of the supernet that the run in a folder trained; `UsageError` where there is
+    none."""
+    path = folder / "checkpoint" / "search.pt"
+    if not path.exists():
+        raise UsageError(f"{path}: no such checkpoint; name the folder of a search")
+    return path
+
+
 def _named(space: SearchSpace) -> str:
     """A space, and what tells its operators apart from those of another of its name, whose
     supernet has other weights; targets of different batches share one."""
@@ -78,5 +88,5 @@ def _content(trained: Path | None) -> str | None:
     """What tells a supernet that is taken over apart from others; None where none is."""
     if trained is None or not trained.exists():
         return None
-    with trained.open("rb") as file:
+    with open_regular(trained) as file:
         return file_digest(file, blake2b).hexdigest()[:8]

@@ -16,10 +16,13 @@ from search.commands.goals import parse_budgets
 from search.commands.orders import led
 from search.commands.printing import print_front, print_range, print_result, print_trained
 from search.commands.report_command import write_or_notice
-from search.commands.run_folder import run_folder
+from search.commands.run_folder import require_free, run_folder
 from search.commands.target_names import known_targets
 from search.presets import known as known_settings
 from search.result import BudgetResult
+from search.settings import MOST_SEED
+
+_MOST_NETWORKS, _MOST_SIGMAS = 1000, 100
 
 
 @led
@@ -62,7 +65,10 @@ def search_command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run that is in --out.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=MOST_SEED, metavar="<int>", help="Seed of everything random."),
+    ] = 0,
     settings_file: Annotated[
         str | None,
         typer.Option(
@@ -133,7 +139,7 @@ def search_command(
     sigmas: Annotated[
         float,
         typer.Option(
-            min=0, metavar="<float>", help="Hold budgets for mean + so many standard deviations."
+            metavar="<float>", help="Hold budgets for mean + so many standard deviations."
         ),
     ] = 2.0,
     largest: Annotated[
@@ -145,6 +151,7 @@ def search_command(
         typer.Option(
             "--baselines",
             min=0,
+            max=_MOST_NETWORKS,
             metavar="<int>",
             help="Train and measure MobileNetV2 and the best of so many random networks at the "
             "same latency, too; 0 for none.",
@@ -184,12 +191,19 @@ def search_command(
         budgets = parse_budgets(budget or _whole_range(pareto, only_range), target)
     if pareto is not None:
         _refuse(context, _OF_TRAINED, "--pareto trains no network that it finds")
-        if pareto < 2:
-            raise UsageError(f"--pareto {pareto}: a front has two networks or more")
+        if not 2 <= pareto <= _MOST_NETWORKS:
+            raise UsageError(
+                f"--pareto {pareto}: a front has two networks or more, {_MOST_NETWORKS} at most"
+            )
+    if not 0 <= sigmas <= _MOST_SIGMAS:
+        raise UsageError(f"--sigmas {sigmas:g}: a number from 0 to {_MOST_SIGMAS} is wanted")
+    if out is not None:
+        require_free(out, resume, overwrite, trained or retrained)
     with extra("train"):
         from search.commands.baseline_job import baselines
         from search.commands.front_job import find_front
         from search.commands.retrain_job import network_to_train, retrain, space_of
+        from search.commands.run_checkpoints import supernet_of
         from search.commands.search_job import SearchJob
         from search.commands.search_plan import Asked, SearchPlan, settings_for
         from search.compute import Compute
@@ -214,13 +228,15 @@ def search_command(
         settings = settings_for(settings_file, *suits, dataset, words)
         folder = out or Path("runs") / f"retrain-{network.name}"
         compute = Compute.on(train_on, settings, join())
-        with run_folder(folder, resume, overwrite):
-            done = retrain(network, dataset, settings, seed, folder, as_json, compute)
-            print_trained(done, folder, as_json)
+        require_free(folder, resume, overwrite, retrained)
+        with run_folder(folder, resume, overwrite) as place:
+            done = retrain(network, dataset, settings, seed, place, as_json, compute)
+        print_trained(done, folder, as_json)
         _tell_broken(dataset.broken)
         return
     measuring = predicted, measure_as_you_go, sigmas
     asked = Asked(budgets, space, settings_file, words, resolution, width, *measuring)
+    supernet = supernet_of(trained) if trained else None
     dataset = load_dataset(data)
     plan = SearchPlan.of(asked, dataset, as_json)
     if only_range:
@@ -228,11 +244,11 @@ def search_command(
         return
     plan.check()
     folder = out or _default_folder(plan.budgets[0], plan.space.name, pareto)
-    supernet = trained / "checkpoint" / "search.pt" if trained else None
+    require_free(folder, resume, overwrite, trained)
     compute = Compute.on(train_on, plan.settings, join())
-    job = SearchJob(plan, dataset, seed, folder, supernet, compute)
     certified: Sequence[BudgetResult]
-    with run_folder(folder, resume, overwrite):
+    with run_folder(folder, resume, overwrite) as place:
+        job = SearchJob(plan, dataset, seed, place, supernet, compute)
         if pareto is not None:
             front = find_front(job, pareto, as_json)
             certified, show = front.certified, partial(print_front, front)
@@ -240,7 +256,7 @@ def search_command(
             compare = partial(baselines, count=random_networks)
             result = job.run(started, as_json, largest, compare)
             certified, show = result.budgets, partial(print_result, result)
-        write_or_notice(folder)
+    write_or_notice(folder)
     if plan.as_you_go:
         plan.as_you_go.tell()
     _tell_broken(dataset.broken)

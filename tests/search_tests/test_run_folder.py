@@ -1,0 +1,137 @@
+"""The folder of a run: what a run that replaces another one leaves, however it ends."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from killed_replacement import contents, fill
+
+from latency import UsageError
+from search.commands.run_folder import require_free, run_folder
+from search.commands.search_command import main as lat_search
+
+SCRIPT = Path(__file__).with_name("killed_replacement.py")
+
+
+@pytest.fixture
+def occupied(tmp_path) -> Path:
+    fill(tmp_path / "run", "old")
+    (tmp_path / "run" / "checkpoint" / "search.pt").write_bytes(b"trained for hours")
+    return tmp_path / "run"
+
+
+def _fail(folder: Path, error: type[BaseException], left: str) -> None:
+    """A run in place of another one, which leaves something and ends with an error."""
+    with run_folder(folder, resume=False, overwrite=True) as place:
+        (place / left).mkdir()
+        (place / left / "x").write_text("new")
+        raise error
+
+
+def test_a_run_that_is_killed_leaves_the_old_one_whole_or_one_that_goes_on(tmp_path):
+    done = subprocess.run([sys.executable, SCRIPT, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    entered = [line.split() for line in done.stdout.splitlines()[::2]]
+    ended = [line.split()[1:] for line in done.stdout.splitlines()[1::2]]
+    assert len(entered) > 10
+    for (*found, worked_in_the_folder), after in zip(entered, ended, strict=True):
+        if worked_in_the_folder == "True":
+            assert found in (["old", "old"], ["new", "new"])
+            assert after == [found[0]]
+        else:
+            assert found[0] == "old"
+    assert ended[0] == ["old"]
+    assert ended[-1] == ["new"]
+
+
+def test_a_run_that_fails_leaves_the_one_that_it_was_to_replace(occupied):
+    with pytest.raises(ZeroDivisionError):
+        _fail(occupied, ZeroDivisionError, "tensorboard")
+    assert sorted(path.name for path in occupied.iterdir()) == [
+        *(".lock", "checkpoint", "network.json", "pareto", "result.json"),
+    ]
+    assert (occupied / "result.json").read_text() == "old"
+
+
+def test_a_run_that_fails_after_a_checkpoint_is_resumed_and_replaces_the_old_one(occupied, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        _fail(occupied, KeyboardInterrupt, "checkpoint")
+    assert (occupied / "checkpoint" / "x").read_text() == "old"
+    with run_folder(occupied, resume=True, overwrite=False) as place:
+        assert (place / "checkpoint" / "x").read_text() == "new"
+        (place / "result.json").write_text("new")
+    assert "resuming the run that is to replace the one there" in capsys.readouterr().err
+    assert (occupied / "result.json").read_text() == "new"
+    assert not (occupied / "checkpoint" / "search.pt").exists()
+    assert not (occupied / "network.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--from", "nowhere"], "no such checkpoint"),
+        (["--from", "run"], "run is read from the run in run, which --overwrite replaces"),
+        (["--from", "../{here}/run"], "which --overwrite replaces"),
+        (["--seed", "-1"], "Invalid value for '--seed'"),
+        (["--seed", str(2**64)], "Invalid value for '--seed'"),
+        (["--learning-rate", "1e300"], "--learning-rate: should be less than or equal to 1e+30"),
+        (["--learning-rate", "nan"], "--learning-rate nan: it is a number over 0"),
+        (["--steps", str(10**12)], "--steps: should be less than or equal to 1e+09, not 10"),
+        (["--train-steps", str(10**12)], "--train-steps: should be less than or equal to 1e+09"),
+        (["--batch-size", str(10**9)], "--batch-size: should be less than or equal to 65536"),
+        (["--norm-batch", str(10**9)], "--norm-batch: should be less than or equal to 65536"),
+        (["--baselines", str(10**9)], "Invalid value for '--baselines'"),
+        (["--sigmas", "nan"], "--sigmas nan: a number from 0 to 100"),
+        (["--sigmas", "1e300"], "--sigmas 1e+300: a number from 0 to 100"),
+        (["--width", "1e300"], "--width 1e+300: a width multiplier is a positive number"),
+        (["--resolution", "0"], "--resolution 0: a number from 1 to 8192 is wanted"),
+        (["--resolution", str(10**9)], "--resolution 1000000000: a number from 1 to 8192"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line_and_costs_no_run(
+    invoke, mini_csv, tmp_path, occupied, words, said
+):
+    before = {path: path.read_bytes() for path in occupied.rglob("*") if path.is_file()}
+    words = [word.format(here=tmp_path.name) for word in words]
+    words = [*words, "--target", mini_csv, "--space", "mini", "--budget", "400us"]
+    code, out, err = invoke(lat_search, *words, "--out", "run", "--overwrite")
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "Traceback" not in err
+    after = {path: path.read_bytes() for path in occupied.rglob("*") if path.is_file()}
+    assert {path: after.get(path) for path in before} == before
+
+
+@pytest.mark.parametrize("name", ["run", "run/network.json", "run/pareto/x"])
+def test_what_is_retrained_is_not_replaced(invoke, occupied, name):
+    code, _, err = invoke(lat_search, "--retrain", name, "--out", "run", "--overwrite")
+    assert code == 2
+    assert f"{name} is read from the run in run" in err
+    assert contents(occupied) == "old"
+    require_free(occupied, resume=False, overwrite=True, reads=occupied.parent / "other")
+    require_free(occupied, resume=True, overwrite=False, reads=occupied)
+
+
+def test_a_folder_that_is_taken_is_refused_before_anything_is_measured(invoke, mini_csv, occupied):
+    lacking = ["--resolution", "48"]  # what the table lacks is measured, or said, later
+    words = ["--target", mini_csv, "--space", "mini", *lacking, "--budget", "400us"]
+    code, _, err = invoke(lat_search, *words, "--out", "run")
+    assert code == 2
+    assert "run holds another run (checkpoint)" in err
+
+
+def test_the_lock_follows_no_link_and_waits_for_no_pipe(tmp_path):
+    (tmp_path / "dear.txt").write_text("dear")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / ".lock").symlink_to(tmp_path / "dear.txt")
+    with (
+        pytest.raises(UsageError, match="cannot be written to"),
+        run_folder(tmp_path / "a", resume=False, overwrite=False),
+    ):
+        pass
+    assert (tmp_path / "dear.txt").read_text() == "dear"
+    (tmp_path / "b" / ".lock").write_text("kept")
+    with run_folder(tmp_path / "b", resume=False, overwrite=False):
+        assert (tmp_path / "b" / ".lock").read_text() == "kept"
