@@ -24,10 +24,12 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from fuzzing.kinds import KINDS  # noqa: E402
 from fuzzing.target import Target  # noqa: E402
 from latency.errors import LatError  # noqa: E402
+from search.commands.console import notice, notices  # noqa: E402
 
 PRODUCT = tuple(f"{ROOT / room}{os.sep}" for room in ("latency", "devices", "search"))
 MOST_SECONDS = 10.0
 MOST_MIB = 2000.0
+MOST_CHARACTERS = 2000
 _SPARE = 4 << 30
 """Bytes of addresses over what the libraries take: the machine is others', too."""
 
@@ -81,9 +83,17 @@ def _end(error: BaseException | None) -> str:
     if isinstance(error, MemoryError):
         return MEMORY
     if isinstance(error, LatError) or (isinstance(error, OSError) and error.errno is not None):
-        text = str(error)
-        return REFUSED if text.isprintable() and len(text) < 2000 else UNCLEAR
+        return REFUSED if _is_one_line(error) else UNCLEAR
     return TRACEBACK
+
+
+def _is_one_line(error: Exception) -> bool:
+    """Whether a terminal shows an error as commands print it in one line, not too long, in
+    characters that do nothing to it."""
+    with notices.capture() as shown:
+        notice(str(error))
+    text = shown.get().removesuffix("\n")
+    return text.isprintable() and len(text) < MOST_CHARACTERS
 
 
 def said(error: BaseException) -> str:
