@@ -27,6 +27,8 @@ _USE = 0.925
 _ATTEMPTS = 8
 _PATIENCE = ((1, 1.0), (3, 4.0), (8, 4.0))
 """How many times as long the deployed model is measured, and the seconds between sittings."""
+_PAUSE_SECONDS = 1.0
+"""Between sittings of a derived network."""
 
 Choose = Callable[[Sequence[float]], tuple[int, ...]]
 """The best network whose costs are within these limits, one a budget, near to the first."""
@@ -156,7 +158,7 @@ def measure_on(
 
     def measure_network(network: NetworkSpec) -> Measurement:
         workload = Workload.of_network(network)
-        rule = _longer(measuring)
+        rule = _longer(measuring, 1, _PAUSE_SECONDS)
         return measure(device, [workload], rule, on_progress=on_progress, sleep=sleep)[network.name]
 
     return measure_network
@@ -191,7 +193,7 @@ def export(network: NetworkSpec, module: NetworkModule) -> bytes:
     return onnx_model(network.ops, module.folded, network.name)
 
 
-def _longer(measuring: Measuring, times: int = 1, pause_seconds: float = 1.0) -> Measuring:
+def _longer(measuring: Measuring, times: int, pause_seconds: float) -> Measuring:
     """To half a percent, over fresh processes some time apart: a shared machine is faster in one
     second than in the next."""
     longer = {

@@ -21,7 +21,17 @@ def own_data_folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def quick_cpu(tmp_path) -> str:
+def at_once(monkeypatch):
+    """A device is measured without pauses, a deployed model once, and a trace takes a moment."""
+    monkeypatch.setattr("search.confirmation._PATIENCE", ((1, 0.0),))
+    monkeypatch.setattr("search.confirmation._PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("search.confirmation._ATTEMPTS", 2)
+    monkeypatch.setattr("devices.tracing._BUDGET_MS", 20.0)
+    monkeypatch.setattr("devices.tracing._BURST_MS", 10.0)
+
+
+@pytest.fixture
+def quick_cpu(tmp_path, at_once) -> str:
     """The name of a card for this machine's CPU that is content with few bursts: a busy machine
     must not keep a test waiting for narrow intervals."""
     folder = tmp_path / "user-data" / "cards"

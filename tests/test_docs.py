@@ -18,11 +18,10 @@ DOCS = ROOT / "docs"
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch):
+def desk(tmp_path, monkeypatch, at_once):
     """A folder to work in, on a machine whose CPU answers from a table."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("search.confirmation._PATIENCE", ((1, 0.0),))
     pretend_cpu()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so few steps are not worth sharing on a busy machine

@@ -18,10 +18,9 @@ README = ROOT / "README.md"
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch):
+def desk(tmp_path, monkeypatch, at_once):
     """A folder to work in, on a machine whose devices answer from tables."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("search.confirmation._PATIENCE", ((1, 0.0),))
     variants = ({"batch": 8}, {"classes": 10}, {"batch": 8, "classes": 10})
     ops = {op for options in variants for op in spaces.load("proxyless", **options).operators}
     ops |= {*spaces.load("proxyless-cifar").operators}

@@ -35,11 +35,9 @@ done
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch):
-    """A folder to work in; deployed models are measured once."""
+def desk(tmp_path, monkeypatch, at_once):
+    """A folder to work in."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("search.confirmation._PATIENCE", ((1, 0.0),))
-    monkeypatch.setattr("search.confirmation._ATTEMPTS", 2)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield tmp_path

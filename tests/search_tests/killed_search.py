@@ -1,6 +1,6 @@
-"""A short search that is killed from outside and goes on: FOLDER."""
+"""A short search that is killed from outside and goes on."""
 
-import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from shared_search import small_search
@@ -8,12 +8,8 @@ from shared_search import small_search
 from search.checkpoint import Checkpoint
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
+def search(folder: Path, steps: Connection) -> None:
+    """Search with a checkpoint in a folder; the number of each step is sent when it is done."""
     training = small_search()
     checkpoint = Checkpoint(folder / "search.pt", {"seed": 0}, every_seconds=0)
-    training.run(checkpoint, lambda report: print(report.step, flush=True))
-
-
-if __name__ == "__main__":
-    main()
+    training.run(checkpoint, lambda report: steps.send(report.step))

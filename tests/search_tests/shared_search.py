@@ -1,6 +1,5 @@
-"""A short search, as one process of several runs it: FOLDER STRATEGY NORM_BATCH."""
+"""A short search, as one process alone or of several runs it."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,9 +51,10 @@ def exact_search(ranks: Ranks = ALONE, **words: Any) -> SupernetTraining:
     return training
 
 
-if __name__ == "__main__":
-    folder, ranks = Path(sys.argv[1]), join()
-    training = exact_search(ranks, strategy=sys.argv[2], norm_batch_size=int(sys.argv[3]))
+def share(folder: Path, strategy: str, norm_batch: int) -> None:
+    """Run the search as one process of several, and keep what it trained in `RANK.pt`."""
+    ranks = join()
+    training = exact_search(ranks, strategy=strategy, norm_batch_size=norm_batch)
     training.run(Checkpoint(folder / f"checkpoint-{ranks.rank}.pt", {}), lambda report: None)
     torch.save(training.supernet.state_dict(), folder / f"{ranks.rank}.pt")
     leave()

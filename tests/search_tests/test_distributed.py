@@ -4,19 +4,17 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
+import forked
 import pytest
 import torch
-from shared_search import exact_search
+from shared_search import exact_search, share
 from torch import distributed
 
 from latency import UsageError
 from search.checkpoint import Checkpoint
 from search.compute import Compute
 from search.distributed import Ranks, join
-
-SCRIPT = Path(__file__).parent / "shared_search.py"
 
 
 def free_port() -> int:
@@ -25,21 +23,24 @@ def free_port() -> int:
         return listening.getsockname()[1]
 
 
+def environments(world: int) -> list[dict[str, str]]:
+    """What torchrun says to each of so many processes."""
+    port = str(free_port())
+    shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
+
+
 def together(world: int, *words: str, **environment: str) -> list[subprocess.CompletedProcess[str]]:
     """Run a program in so many processes, as torchrun starts them."""
-    port = str(free_port())
-    own = os.environ | {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     started = [
         subprocess.Popen(
             [sys.executable, *words],
-            env=own
-            | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
-            | environment,
+            env=os.environ | own | {"OMP_NUM_THREADS": "1"} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in range(world)
+        for own in environments(world)
     ]
     try:
         said = [process.communicate(timeout=300) for process in started]
@@ -56,8 +57,13 @@ def together(world: int, *words: str, **environment: str) -> list[subprocess.Com
     ("strategy", "norm_batch"), [("proxyless-g", 0), ("proxyless-r", 0), ("proxyless-g", 4)]
 )
 def test_two_processes_find_the_architecture_that_one_does(tmp_path, strategy, norm_batch):
-    done = together(2, str(SCRIPT), str(tmp_path), strategy, str(norm_batch))
-    assert [process.returncode for process in done] == [0, 0], done[0].stderr + done[1].stderr
+    started = [
+        forked.start(share, tmp_path, strategy, norm_batch, environment=ours)
+        for ours in environments(2)
+    ]
+    for process in started:
+        process.join(300)
+    assert [process.exitcode for process in started] == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     training = exact_search(strategy=strategy, norm_batch_size=norm_batch)
     training.run(Checkpoint(tmp_path / "alone.pt", {}), lambda report: None)
@@ -99,7 +105,7 @@ def test_of_more_processes_than_gpus_each_starts_and_some_have_none(monkeypatch,
 
 def test_lat_search_started_as_two_processes_writes_one_run(tmp_path, mini_csv):
     out = tmp_path / "run"
-    words = ["--target", str(mini_csv), "--space", "mini", "--budget", "50%", "--steps", "6"]
+    words = ["--target", str(mini_csv), "--space", "mini", "--budget", "50%", "--steps", "4"]
     words += ["--train-steps", "2", "--baselines", "0", "--batch-size", "8", "--out", str(out)]
     command = ["-m", "search.commands.search_command", *words]
     first, second = together(2, *command, LAT_DATA=str(tmp_path / "data"))

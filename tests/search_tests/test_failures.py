@@ -1,11 +1,11 @@
 """What ends a training is said in one line, and leaves a checkpoint to go on from."""
 
 import random
-import subprocess
-import sys
+import signal
 import time
-from pathlib import Path
 
+import forked
+import killed_search
 import pytest
 import torch
 from shared_search import small_search
@@ -17,8 +17,6 @@ from search.commands.run_folder import run_folder
 from search.distributed import Ranks
 from search.failures import DivergedError, explained, fitting, is_out_of_memory
 from search.settings import RESUMABLE, SearchSettings
-
-SCRIPT = Path(__file__).parent / "killed_search.py"
 
 
 def run(folder, on_step=lambda report: None, **words):
@@ -52,18 +50,19 @@ def test_a_search_killed_again_and_again_ends_like_an_unbroken_one(tmp_path):
     """`kill -9` at random moments, also while a checkpoint is written."""
     whole = run(tmp_path / "whole")
     generator = random.Random(0)
-    command = [sys.executable, str(SCRIPT), str(tmp_path / "killed")]
-    kills, code = 0, None
-    while code != 0:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            if kills < 3:
-                for _ in range(2):  # so that it gets on
-                    process.stdout.readline()
-                time.sleep(generator.uniform(0, 0.1))
-                process.kill()
-                kills += 1
-            code = process.wait()
+    codes: list[int | None] = []
+    while 0 not in codes:
+        steps, told = forked.CONTEXT.Pipe(duplex=False)
+        process = forked.start(killed_search.search, tmp_path / "killed", told)
+        told.close()
+        if len(codes) < 3:
+            for _ in range(2):  # so that it gets on
+                steps.recv()
+            time.sleep(generator.uniform(0, 0.1))
+            process.kill()
+        process.join(120)
+        codes.append(process.exitcode)
+    assert codes == [-signal.SIGKILL] * 3 + [0]
     resumed = run(tmp_path / "killed")
     assert resumed.history == whole.history
     assert same(resumed, whole)

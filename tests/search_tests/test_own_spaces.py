@@ -274,10 +274,8 @@ def test_a_file_that_is_not_there_or_no_file_of_a_space_is_said_so(tmp_path):
         spaces.load("absent.yaml")
 
 
-def test_the_whole_way_with_the_example(invoke, quick_cpu, tmp_path, monkeypatch):
+def test_the_whole_way_with_the_example(invoke, quick_cpu, tmp_path):
     """Profiled on the real CPU, searched, and measured on it, with nothing else written."""
-    monkeypatch.setattr("search.confirmation._PATIENCE", ((1, 0.0),))
-    monkeypatch.setattr("search.confirmation._ATTEMPTS", 2)
     path = EXAMPLES / "own_space.toml"
     tag = spaces.load(str(path)).tag
     code, out, err = invoke(lat_profile, "--device", quick_cpu, "--space", path, "--json")

@@ -258,9 +258,8 @@ def test_of_random_networks_the_best_within_the_budgets_counts(
 
 
 def test_a_network_that_proves_over_a_budget_does_not_meet_it(
-    plan, digits, toy_space, toy_table, tmp_path, quick_cpu, monkeypatch
+    plan, digits, toy_space, toy_table, tmp_path, quick_cpu
 ):
-    monkeypatch.setattr("search.confirmation._PATIENCE", ((1, 0.0),))
     device = ReplayDevice(toy_table)
     (goal,) = plan.goals
     target = replace(goal.target, card=load_card(quick_cpu), devices=(device,))

@@ -217,9 +217,8 @@ def test_a_network_of_published_trees_trains_with_path_dropout():
 
 
 def test_its_operators_are_profiled_and_the_table_predicts_its_networks(
-    invoke, quick_cpu, tmp_path, monkeypatch
+    invoke, quick_cpu, tmp_path
 ):
-    monkeypatch.setenv("LAT_DATA", str(tmp_path / "user-data"))
     words = ["--device", quick_cpu, "--space", "mini-tree", "--width", "0.75", "--resolution", "16"]
     code, out, err = invoke(lat_profile, *words, "--out", tmp_path / "o", "--json")
     assert code == 0, err

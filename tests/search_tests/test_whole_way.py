@@ -18,7 +18,7 @@ QUICK = ("--steps", "6", "--train-steps", "3", "--baselines", "0")
 
 def test_kill_9_of_a_search_and_resume_end_like_an_unbroken_run(mini_csv, tmp_path):
     words = [sys.executable, "-c", "from search.commands.search_command import main; main()"]
-    words += ["--target", mini_csv, "--space", "mini", "--steps", "30", "--train-steps", "10"]
+    words += ["--target", mini_csv, "--space", "mini", "--steps", "12", "--train-steps", "4"]
     words += ["--budget", "400us", "--baselines", "0", "--json"]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     whole = subprocess.run([*words, "--out", tmp_path / "a"], **quiet, check=True)
@@ -39,10 +39,8 @@ def test_kill_9_of_a_search_and_resume_end_like_an_unbroken_run(mini_csv, tmp_pa
     assert files[0] == files[1]
 
 
-def test_the_whole_way_on_this_machine(invoke, quick_cpu, tmp_path, monkeypatch):
+def test_the_whole_way_on_this_machine(invoke, quick_cpu, tmp_path):
     """Profile the real CPU, search, train, export, and measure on the real CPU."""
-    monkeypatch.setattr("search.confirmation._PATIENCE", ((1, 0.0),))
-    monkeypatch.setattr("search.confirmation._ATTEMPTS", 2)
     words = ["--device", quick_cpu, "--space", "mini", "--out", tmp_path / "tables", "--json"]
     code, out, _ = invoke(lat_profile, *words)
     assert code == 0
@@ -64,7 +62,7 @@ def test_the_whole_way_on_this_machine(invoke, quick_cpu, tmp_path, monkeypatch)
     assert code == (0 if result["meets_budget"] else 1), err
 
 
-def test_a_target_without_a_table_is_profiled_first_with_a_notice(invoke, tmp_path):
+def test_a_target_without_a_table_is_profiled_first_with_a_notice(invoke, tmp_path, at_once):
     rules = "[measuring]\nsittings = 2\nmax_sittings = 2\nmax_bursts = 12\n"
     (tmp_path / "mine.toml").write_text("threads = 1\n" + rules)
     words = ["--target", "mine.toml", "--space", "mini", "--range", "--json"]
