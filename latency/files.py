@@ -1,0 +1,59 @@
+"""Files that a user names, read: regular ones, and only up to a size."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from latency.errors import LatError, UsageError
+
+_PIECE = 1 << 20
+
+
+class NotAFileError(OSError):
+    """What stands at a path is a pipe, a device or a socket."""
+
+
+def read_file(path: str | Path, most_bytes: int, error: type[LatError] = UsageError) -> bytes:
+    """What a file holds. Raises `error`, which names the file, where it is absent or no regular
+    file (a folder, a pipe, a device), cannot be read, or holds more than `most_bytes`."""
+    try:
+        with open(path, "rb", opener=_opened) as file:
+            pieces: list[bytes] = []
+            left = most_bytes + 1
+            while left > 0 and (piece := file.read(min(left, _PIECE))):
+                pieces.append(piece)
+                left -= len(piece)
+    except OSError as fault:
+        raise error(f"{path}: {fault.strerror or fault}") from None
+    except ValueError:  # of a name with a null in it
+        raise error(f"{path}: no file has such a name") from None
+    if left <= 0:
+        raise error(f"{path}: larger than {most_bytes / 1e6:g} MB, which is the most that is read")
+    return b"".join(pieces)
+
+
+def read_text(path: str | Path, most_bytes: int, error: type[LatError] = UsageError) -> str:
+    """The text of a file in UTF-8, without a byte-order mark; errors as in `read_file`."""
+    content = read_file(path, most_bytes, error)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        line = content.count(b"\n", 0, fault.start) + 1
+        raise error(f"{path}:{line}: not text in UTF-8: {fault.reason}") from None
+
+
+def _opened(path: str, flags: int) -> int:
+    """A file, opened without waiting for the other end of a pipe; refused if it is not regular."""
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not stat.S_ISREG(mode):
+            said = "not a regular file, but a pipe, a device or a socket"
+            raise NotAFileError(errno.EINVAL, said, path)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
