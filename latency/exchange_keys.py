@@ -20,7 +20,7 @@ FORMATS = ("proxylessnas", "ofa")
 Ops = tuple[OpSpec, ...]
 """An operator, or a pooling and the linear layer that one key stands for."""
 
-_SHAPE = re.compile(r"(?:([1-9]\d{0,5})x([1-9]\d{0,5})x)?([1-9]\d{0,5})")
+_SHAPE = re.compile(r"(?:([1-9]\d{0,5})x([1-9]\d{0,5})x)?([1-9]\d{0,5})", re.ASCII)
 _CONVOLUTIONS = {"Conv": 3, "Conv_1": 1, "Conv_2": 1}
 _FIELDS = {
     "proxylessnas": ("input", "output", "expand", "kernel", "stride", "idskip"),
@@ -144,7 +144,7 @@ def _shape(text: str) -> Shape:
 
 
 def _whole(text: str) -> int:
-    if re.fullmatch(r"\d{1,6}", text) is None:
+    if re.fullmatch(r"0|[1-9]\d{0,5}", text, re.ASCII) is None:
         raise SpecError(f"'{text[:40]}' is no whole number")
     return int(text)
 

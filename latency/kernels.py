@@ -46,10 +46,13 @@ class Fusion:
         try:
             found = dict(word.split("=") for word in text.split())
             block = int(found.pop("block", "1"))
-            kinds = {name: frozenset(listed.split(",")) for name, listed in found.items()}
-            return cls(**kinds, block=max(1, block))
+            kinds = {name: frozenset(listed.split(",")) - {""} for name, listed in found.items()}
+            rules = cls(**kinds, block=block)
         except (ValueError, TypeError):
-            raise SpecError(f"'{text}' are no rules of fusion") from None
+            rules = None
+        if rules is None or str(rules) != text or rules.block < 1:
+            raise SpecError(f"'{text[:200]}' are no rules of fusion")
+        return rules
 
 
 USUAL = Fusion(

@@ -10,7 +10,7 @@ from latency.errors import SpecError, unknown_name
 from latency.layers import ACTIVATIONS, KINDS, Layer, Shape, check, decompose
 from latency.trees import tree_parts
 
-_SIZES = re.compile(r"(\d+)x(\d+)x(\d+)")
+_SIZES = re.compile(r"([0-9]+)x([0-9]+)x([0-9]+)")
 _TAGS = {
     "k": ("kernel", int),
     "s": ("stride", int),
@@ -24,7 +24,7 @@ _SIZED = (
     *("height", "width", "in_channels", "out_channels", "kernel", "stride"),
     *("batch", "groups", "dilation"),
 )
-_TAG = re.compile(r"(se|[ksegdb])(\d.*)")
+_TAG = re.compile(r"(se|[ksegdb])([0-9].*)")
 _MOST = 1 << 34
 """No size is larger, and no ratio: what is computed of it stays a number that can be shown."""
 
@@ -108,8 +108,8 @@ class OpSpec:
 
     @classmethod
     def parse(cls, key: str) -> Self:
-        """The operator of a key as `key` writes it; `SpecError` for anything else."""
-        kind, *rest = key.strip().split("-")
+        """The operator of a key exactly as `key` writes it; `SpecError` for anything else."""
+        kind, *rest = key.split("-")
         sizes = _SIZES.fullmatch(rest[0]) if rest else None
         if sizes is None or len(rest) < 2 or not rest[1].isdecimal():
             raise SpecError(
@@ -126,7 +126,10 @@ class OpSpec:
         height, width, channels, outside = (
             _read(int, size, key) for size in (*sizes.groups(), rest[1])
         )
-        return cls(kind, height, width, channels, outside, **fields)
+        op = cls(kind, height, width, channels, outside, **fields)
+        if op.key != key:
+            raise SpecError(f"'{key[:100]}' is no operator key: it would be written {op.key}")
+        return op
 
     def __str__(self) -> str:
         return self.key

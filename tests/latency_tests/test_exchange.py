@@ -160,6 +160,9 @@ def test_what_a_format_cannot_tell_is_named_and_never_written(toy_table, tmp_pat
         (BLOCK.replace("kernel:5", "kernel:five"), "'five' is no whole number"),
         (BLOCK.replace("input:14x14x80", "input:14x14"), "is no shape such as 14x14x80"),
         (BLOCK.replace("expand:3", "expand:0"), "must be positive"),
+        (BLOCK.replace("expand:3", "expand:03"), "'03' is no whole number"),
+        (BLOCK.replace("kernel:5", "kernel:\uff15"), "'\uff15' is no whole number"),
+        (BLOCK.replace("input:14x14", "input:1\uff14x14"), "is no shape such as 14x14x80"),
         ("Logits-input:7x8x1280-output:1000", "only global pooling of a square"),
     ],
 )

@@ -380,7 +380,10 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 def test_rules_round_trip_and_broken_ones_are_refused():
     assert Fusion.parse(str(FUSING)) == FUSING
     assert Fusion.parse(str(USUAL)) == USUAL
-    for text in ("pairs", "block=x", "colour=red"):
+    for text in (
+        *("pairs", "block=x", "colour=red", "block=0", "block=\uff18", "block=08", "block=8 "),
+        *("pairs= block=1", "pairs=b,a block=1", "pairs=a,a block=1", "pairs=a", "block=1 pairs=a"),
+    ):
         with pytest.raises(SpecError, match="no rules of fusion"):
             Fusion.parse(text)
 

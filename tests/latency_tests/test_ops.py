@@ -185,6 +185,26 @@ def test_what_is_no_key_is_refused(key):
         OpSpec.parse(key)
 
 
+MBCONV, CONV, TREE = "mbconv-8x8x4-4-k3-s1", "conv-8x8x4-4-k3-s1", "tree-8x8x4-4-k3-s1"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(f"{MBCONV}-{tags}" for tags in ("E6-relu6", "e6.0-relu6", "e6-e6-relu6", "e3-e6-relu6")),
+        *(f"{MBCONV}-{tags}" for tags in ("relu6-e6", "relu-relu6", "relu6-se0", "", "e6-none")),
+        *(f"{CONV}{rest}" for rest in ("-g1", "-b1", "-", " ", "\n", "_0", "-x2", "-g2-b2-d2")),
+        *("conv-8x8x4-4-k03-s1", "conv-08x8x4-4-k3-s1", "conv-8x8x4-04-k3-s1", "conv-8x8x4-4-k3"),
+        *("conv-8x8x4-4-s1-k3", f" {CONV}", "conv-8x8x4-4--k3-s1"),
+        *(CONV.replace("8x8", "8x\uff18"), CONV.replace("4-4", "4-\uff14"), f"{CONV}-g\uff12"),
+        *(f"{TREE}-{trees}" for trees in ("(ii)-(ii)", "(ii)-relu", "(i i)")),
+    ],
+)
+def test_a_key_that_is_not_as_keys_are_written_is_refused(key):
+    with pytest.raises(SpecError, match=r"no operator key|unknown |is no tree"):
+        OpSpec.parse(key)
+
+
 def test_a_network_round_trips_through_json(toy_space):
     network = toy_space.network(toy_space.largest)
     assert NetworkSpec.from_json(network.to_json()) == network
