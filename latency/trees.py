@@ -34,7 +34,9 @@ IDENTITY = "i"
 _EDGES = {"s": ("sepconv", 1), "d": ("sepconv", 2), "m": ("max_pool", 1), "a": ("avg_pool", 1)}
 """First letter of an edge's code to the operator kind and its dilation; the kernel follows."""
 _WORD = re.compile(r"[()]|i|[sdma][3579]")
-_DEEPEST = 32
+_DEEPEST, _MOST_BRANCHES, _MOST_EDGES = 32, 10, 256
+"""Levels of a tree, branches of a node (the name of an edge has one digit for each node before it),
+and edges of a tree."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Tree:
         """The tree that `text` describes; `SpecError` where it is none."""
         written: list[list[Branch]] = []
         tree = None
+        edges = 0
         for word in _WORD.findall(text):
             if word == "(":
                 written.append([])
@@ -63,6 +66,9 @@ class Tree:
                 break
             elif word != ")":
                 written[-1].append(Branch(word))
+                edges += 1
+                if edges > _MOST_EDGES or len(written[-1]) > _MOST_BRANCHES:
+                    break
             else:
                 tree = cls(tuple(written.pop()))
                 if written and written[-1]:
@@ -71,7 +77,8 @@ class Tree:
             codes = ", ".join(f"{letter}3" for letter in _EDGES)
             raise SpecError(
                 f"'{text[:100]}' is no tree such as (i(s3m3)i(s5d7)), of edges i, {codes}, "
-                f"{_DEEPEST} levels deep at most"
+                f"{_DEEPEST} levels deep at most, with {_MOST_BRANCHES} branches of a node and "
+                f"{_MOST_EDGES} edges at most"
             )
         return tree
 

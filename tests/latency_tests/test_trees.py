@@ -27,6 +27,21 @@ def test_what_is_no_tree_is_refused(text):
         Tree.parse(text)
 
 
+WIDE = "(" + "".join(f"i({'s3' * 10})" for _ in range(10)) + ")"
+
+
+@pytest.mark.parametrize(
+    "text", [f"({'i' * 11})", f"({'s3' * 8000})", f"(ii{WIDE}i{WIDE}i{WIDE})", WIDE * 2]
+)
+def test_a_tree_with_more_branches_or_edges_than_are_read_is_refused_at_once(text):
+    with pytest.raises(SpecError, match=r"10 branches of a node and 256 edges at most"):
+        Tree.parse(text)
+
+
+def test_every_edge_of_a_wide_tree_has_a_name_of_its_own():
+    assert len(Tree.parse(WIDE).edges()) == 110
+
+
 def test_edges_are_named_by_the_branches_that_lead_to_them():
     edges = Tree.parse("(i(s3m3)i(s5d7))").edges()
     assert edges == {"0": "i", "00": "s3", "01": "m3", "1": "i", "10": "s5", "11": "d7"}
