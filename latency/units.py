@@ -7,12 +7,13 @@ from latency.errors import UsageError
 
 LEAST_MS = 1e-6
 MOST_MS = 1e9
-"""No latency is shorter than a nanosecond, or longer than eleven days."""
+"""A latency lies between a nanosecond and eleven days: what is beyond was not measured."""
 
 _TO_MS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 _TO_ONE = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 _TO_BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_QUANTITY = re.compile(r"\s*(nan|[+-]?inf|[^a-zµ\s]*)\s*([a-zµ]*)\s*", re.IGNORECASE)
+_QUANTITY = re.compile(r"\s*((?i:nan|[+-]?inf)|[^a-zA-Zµ\s]*)\s*([a-zA-Zµ]*)\s*")
+_GREEK_MU, _MICRO = "\u03bc", "\u00b5"
 
 
 def parse_ms(text: str) -> float:
@@ -45,13 +46,13 @@ def parse_bytes(text: str) -> float:
 
 
 def _parse(text: str, what: str, example: str, units: dict[str, float]) -> float:
-    parts = _QUANTITY.fullmatch(text)
+    parts = _QUANTITY.fullmatch(text.replace(_GREEK_MU, _MICRO))
     try:
-        number = float(parts[1]) if parts else math.nan
+        number = plain_number(parts[1]) if parts else math.nan
     except ValueError:
         raise UsageError(f"'{text}' has no number; write a {what} such as {example}") from None
     unit = parts[2].lower() if parts else ""
-    if math.isnan(number) or math.isinf(number):
+    if not math.isfinite(number * units.get(unit, 1.0)):
         raise UsageError(f"'{text}' is not a finite {what}; write one such as {example}")
     if not unit and "" not in units:
         raise UsageError(f"'{text}' has no unit; write {_with_unit(text, what)}")
@@ -67,6 +68,24 @@ def _with_unit(text: str, what: str) -> str:
     if what == "duration":
         return f"{text.strip()}ms for milliseconds"
     return f"{text.strip()}MB for megabytes"
+
+
+def plain_number(text: str) -> float:
+    """A number in ASCII digits; `ValueError` for all else that Python takes for one: digits of
+    other scripts, underscores, spaces around it."""
+    if not text.isascii() or "_" in text or text != text.strip():
+        raise ValueError(f"'{text[:40]}' is not a number")
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"'{text[:40]}' is not a number") from None
+
+
+def plain_whole(text: str) -> int:
+    """A whole number in ASCII digits, with no sign; `ValueError` as of `plain_number`."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise ValueError(f"'{text[:40]}' is not a whole number")
+    return int(text)
 
 
 def format_ms(ms: float) -> str:

@@ -21,7 +21,15 @@ from latency.units import format_ms, parse_ms
 
 @pytest.mark.parametrize(
     ("text", "ms"),
-    [("5ms", 5), (" 0.8 ms ", 0.8), ("750us", 0.75), ("20µs", 0.02), ("0.02s", 20), ("5MS", 5)],
+    [
+        ("5ms", 5),
+        (" 0.8 ms ", 0.8),
+        ("750us", 0.75),
+        ("20µs", 0.02),
+        ("0.02s", 20),
+        ("5MS", 5),
+        ("20\u03bcs", 0.02),
+    ],
 )
 def test_durations_are_read_in_any_unit(text, ms):
     assert parse_ms(text) == pytest.approx(ms)
@@ -39,6 +47,8 @@ def test_durations_are_read_in_any_unit(text, ms):
         ("nan ms", "not a finite duration"),
         ("inf ms", "not a finite duration"),
         ("", "no number"),
+        *(("\uff15ms", "no number"), ("1_000ms", "no number"), ("\u0665ms", "no number")),
+        *((f"{'9' * 308}s", "not a finite duration"), ("5m\u017f", "not a finite")),
     ],
 )
 def test_what_is_no_duration_is_refused_in_words(text, said):
