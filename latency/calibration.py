@@ -24,12 +24,15 @@ from numpy.typing import NDArray
 from latency.errors import SpecError
 from latency.ops import OpSpec
 from latency.stats import coverage_factor
+from latency.units import LEAST_MS, MOST_MS
 
 _RIDGES = np.geomspace(1e-4, 10, 41)
 """Standard deviation of networks' relative errors over that of what a coefficient changes an
 operator of average latency by, as a share."""
 _FLOOR = 0.05
 """An operator never costs less inside a network than this share of its cost alone."""
+_MOST_NETWORKS, _WORST = 10**9, 1e15
+"""Of a validation: networks, and relative error (that of a nanosecond taken for eleven days)."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,13 @@ class Calibration:
     per_weight_mb_ms: float = 0.0
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(value) for value in astuple(self)):
-            raise SpecError("a coefficient of a calibration is a finite number")
+        if not all(abs(value) <= MOST_MS for value in astuple(self)):
+            raise SpecError(f"a coefficient of a calibration is a finite number up to {MOST_MS:g}")
 
     def in_network_ms(self, op: OpSpec, latency_ms: float) -> float:
         """What an operator that takes `latency_ms` alone costs inside a network."""
         inside = float(_features(op, latency_ms) @ np.array(astuple(self)))
-        return max(inside, _FLOOR * latency_ms)
+        return max(inside, _FLOOR * latency_ms, LEAST_MS)
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,14 @@ class Validation:
     rms: float
 
     def __post_init__(self) -> None:
-        if not isinstance(self.networks, int) or self.networks < 1:
-            raise SpecError(f"networks is {self.networks}; a validation is of 1 at least")
-        if not all(0 <= error < math.inf for error in (self.mean, self.worst, self.rms)):
-            raise SpecError("an error of a validation is a finite number, and not negative")
+        if not isinstance(self.networks, int) or not 1 <= self.networks <= _MOST_NETWORKS:
+            raise SpecError(
+                f"networks is {self.networks}; a validation is of 1 to {_MOST_NETWORKS}"
+            )
+        if not all(0 <= error <= _WORST for error in (self.mean, self.worst, self.rms)):
+            raise SpecError(
+                f"an error of a validation is a finite number up to {_WORST:g}, and not negative"
+            )
 
     @property
     def relative_ci95(self) -> float:

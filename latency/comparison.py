@@ -13,6 +13,8 @@ from latency.table import LatencyTable
 LEVEL = 0.05
 _LEAST_RELATIVE = 1e-7
 """Tables keep seven decimals: a deviation below this is none that a table can tell."""
+_MOST_DEVIATION = 600 / Z95
+"""Of a logarithm: the ends of its interval stay numbers."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ def _ratio(a: LatencyTable, b: LatencyTable, op: OpSpec) -> tuple[float, float, 
     """Logarithm of b over a, its standard deviation, and the probability of it by chance."""
     log = math.log(b[op].median_ms / a[op].median_ms)
     deviation = math.hypot(a[op].relative_ci95, b[op].relative_ci95) / Z95
-    if math.isinf(deviation) or math.isnan(deviation):
-        return log, 700.0 / Z95, 1.0
+    if not deviation <= _MOST_DEVIATION:
+        return log, _MOST_DEVIATION, 1.0
     return log, deviation, math.erfc(abs(log) / max(deviation, _LEAST_RELATIVE) / math.sqrt(2))
 
 

@@ -12,12 +12,15 @@ from pathlib import Path
 
 from latency.errors import SpecError, TableError, unknown_name
 from latency.exchange_keys import FORMATS, Ops, key_of, ops_of
-from latency.formats import LEAST_MS, Setting
+from latency.formats import Setting
 from latency.measurement import Measurement
 from latency.ops import OpSpec
 from latency.plain_yaml import read_plain_yaml, write_plain_yaml
 from latency.stats import Z95
 from latency.table import LatencyTable
+from latency.units import LEAST_MS, MOST_MS
+
+_MOST_RUNS = 1e15
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,14 @@ class _Published:
         if spread is None or not {"count", "mean"} <= set(fields):
             raise TableError(f"{where} needs count, mean, and var or std")
         count, mean = fields["count"], fields["mean"]
-        if not (mean > 0 and count >= 1 and fields[spread] >= 0 and count.is_integer()):
+        std = fields[spread] if spread == "std" else math.sqrt(max(0.0, fields[spread]))
+        is_possible = LEAST_MS <= mean <= MOST_MS and fields[spread] >= 0 and std <= MOST_MS / Z95
+        if not (is_possible and 1 <= count <= _MOST_RUNS and count.is_integer()):
             raise TableError(
                 f"{where}: count {count:g}, mean {mean:g}, {spread} {fields[spread]:g}; expected "
-                "a positive latency over a whole number of runs"
+                f"a positive latency over a whole number of runs, within {LEAST_MS:g} and "
+                f"{MOST_MS:g} ms"
             )
-        std = fields[spread] if spread == "std" else math.sqrt(fields[spread])
         return cls(int(count), mean, std)
 
     @classmethod
@@ -76,8 +81,8 @@ def import_table(
     that they move; the sum stays.
 
     Raises `UsageError` for unknown formats, and `TableError` with file and key (or line) for
-    files over 8 MB, tags, anchors, aliases, nesting, broken values, latencies below the digits that
-    a table keeps, and keys that no `OpSpec` expresses.
+    files over 8 MB, tags, anchors, aliases, nesting, values that no measurement has, and keys that
+    no `OpSpec` expresses.
     """
     _check_format(format)
     path = Path(path)
@@ -99,12 +104,6 @@ def import_table(
     _divide(pooled, rows, path)
     if not rows:
         raise TableError(f"{path}: the table has no rows")
-    for op, row in rows.items():
-        if row.median_ms < LEAST_MS:
-            raise TableError(
-                f"{path}: {op.key} takes {row.median_ms:g} ms, which is zero in the digits of a "
-                "table (1e-07 ms); means are in milliseconds"
-            )
     setting = Setting(device, hardware or device, runtime=runtime, transport="import")
     told = {"imported": f"{path.name} ({format})", "statistic": "mean of single runs"}
     return LatencyTable(setting, rows, circumstances=told, source=str(path))
@@ -172,7 +171,7 @@ def _divide(
             pool_ms = share * published.mean
         linear_ms = published.mean - pool_ms
         known = rows[linear].median_ms if linear in rows else linear_ms
-        if min(pool_ms, linear_ms) <= 0 or abs(known - linear_ms) > 1e-6 * published.mean:
+        if min(pool_ms, linear_ms) < LEAST_MS or abs(known - linear_ms) > 1e-6 * published.mean:
             raise TableError(
                 f"{path}: the Logits of {pool.key} and {linear.key} are no sum of a pooling and "
                 "a linear layer that other keys agree with"

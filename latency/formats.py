@@ -12,22 +12,26 @@
 """
 
 import csv
-import math
+import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from latency.calibration import Calibration, Validation
-from latency.errors import SpecError, TableError
-from latency.headers import FORMAT_VERSION, Header
+from latency.errors import TableError
+from latency.files import read_file, read_text
+from latency.headers import FORMAT_VERSION, Header, comment_lines
+from latency.kernels import FUSION, Fusion
 from latency.machine import slug
 from latency.measurement import Measurement
 from latency.ops import OpSpec
-from latency.whole_file import whole_file
+from latency.rows import COLUMNS, read_rows, written_rows
+from latency.units import plain_whole
+from latency.whole_file import write_whole
 
-LEAST_MS = 5.1e-8
-"""Less than this is zero in the digits that a file keeps."""
+MOST_BYTES = 64_000_000
+"""Of a table's file; its rows have 150 bytes."""
 
 
 @dataclass(frozen=True)
@@ -84,33 +88,8 @@ class TableContent:
     circumstances: Mapping[str, str] = field(default_factory=dict)
 
 
-_OP_COLUMNS = {f.name: f.type for f in fields(OpSpec)}
-_MEASURED = (
-    "latency_ms",
-    "ci95_ms",
-    "runs",
-    "min_ms",
-    "in_network_ms",
-    "measured_at",
-    "sittings",
-    "converged",
-    "memory_bytes",
-    "temperature_c",
-    "frequency_mhz",
-    "note",
-    "traced_ms",
-)
-_YES_NO = {True: "yes", False: "no", None: ""}
-_LATER_COLUMNS = ("groups", "dilation", "tree")
-"""Columns that older tables lack."""
-_NEEDED = (
-    *(name for name in _OP_COLUMNS if name not in _LATER_COLUMNS),
-    *("latency_ms", "ci95_ms", "runs"),
-)
-
-
 def _one_or_more(text: str) -> int:
-    if int(text) < 1:
+    if plain_whole(text) < 1:
         raise ValueError(f"{text} is less than 1")
     return int(text)
 
@@ -123,19 +102,49 @@ _SETTING: dict[str, Callable[[str], Any]] = {
 
 def read_table(path: Path) -> TableContent:
     """Read a table. `TableError` names file and line of whatever is not as it should be."""
+    return _parse(read_text(path, MOST_BYTES, TableError), path)
+
+
+def write_table(table: TableContent, path: Path) -> None:
+    """Write a table whole or not at all; `TableError` where it could not be read again."""
+    text = io.StringIO()
+    for key, value in _header(table).items():
+        text.write(f"# {key}: {' '.join(str(value).split())}\n")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table_rows(table))
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: cannot be read as a table: {error}") from None
+        _parse(text.getvalue(), path)
+    except TableError as error:
+        raise TableError(f"not written, since it could not be read again: {error}") from None
+    write_whole(path, text.getvalue())
+
+
+def table_rows(table: TableContent) -> Iterator[dict[str, object]]:
+    """Each operator as a mapping from column to value, sorted by key."""
+    return written_rows(table.rows, table.in_network_ms)
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """The `# key: value` lines alone, without reading rows; {} where the file has none."""
+    header = {}
+    text = read_file(path, MOST_BYTES, TableError).decode("utf-8-sig", errors="replace")
+    for _, line in comment_lines(text.splitlines()):
+        key, _, value = line[1:].partition(":")
+        header[key.strip()] = value.strip()
+    return header
+
+
+def _parse(text: str, path: Path) -> TableContent:
+    lines = text.splitlines()
     if not any(line.strip() for line in lines):
         raise TableError(f"{path}: the table is empty; measure it again with lat-profile")
-    comments = {number: line for number, line in enumerate(lines, 1) if line.startswith("#")}
+    comments = dict(comment_lines(lines))
     header = Header.read(path, comments)
-    body = [(number, line) for number, line in enumerate(lines, 1) if number not in comments]
+    body = ((number, line) for number, line in enumerate(lines, 1) if number not in comments)
     rows: dict[OpSpec, Measurement] = {}
     in_network: dict[OpSpec, float] = {}
-    for number, row in _read_rows(path, body):
-        op, measurement, inside = _parse_row(f"{path}:{number}", row)
+    for number, (op, measurement, inside) in read_rows(path, body):
         if op in rows:
             raise TableError(f"{path}:{number}: operator {op.key} stands in the table twice")
         rows[op] = measurement
@@ -152,52 +161,9 @@ def read_table(path: Path) -> TableContent:
     calibrations = header.pop_per_space("calibration", Calibration)
     validations = header.pop_per_space("validation", Validation)
     header.check_transfers(validations)
+    header.check(FUSION, Fusion.parse)
     setting = _pop_setting(header)
     return TableContent(setting, rows, in_network, calibrations, validations, header.values)
-
-
-def write_table(table: TableContent, path: Path) -> None:
-    """Write to a temporary file beside `path`, then rename: whole or not at all."""
-    with whole_file(path) as file:
-        for key, value in _header(table).items():
-            file.write(f"# {key}: {' '.join(str(value).split())}\n")
-        writer = csv.DictWriter(file, (*_OP_COLUMNS, *_MEASURED), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table_rows(table))
-
-
-def table_rows(table: TableContent) -> Iterator[dict[str, object]]:
-    """Each operator as a mapping from column to value, sorted by key so that files diff well."""
-    for op in sorted(table.rows, key=lambda op: op.key):
-        measured = table.rows[op]
-        yield {
-            **asdict(op),
-            "latency_ms": round(measured.median_ms, 7),
-            "ci95_ms": round(measured.ci95_ms, 7),
-            "runs": measured.runs,
-            "min_ms": round(measured.min_ms, 7),
-            "in_network_ms": round(table.in_network_ms.get(op, measured.median_ms), 7),
-            "measured_at": measured.measured_at,
-            "sittings": measured.sittings,
-            "converged": _YES_NO[measured.converged],
-            "memory_bytes": measured.memory_bytes,
-            "temperature_c": measured.temperature_c,
-            "frequency_mhz": measured.frequency_mhz,
-            "note": measured.note.replace("#", "no."),
-            "traced_ms": None if measured.traced_ms is None else round(measured.traced_ms, 7),
-        }
-
-
-def read_header(path: Path) -> dict[str, str]:
-    """The `# key: value` lines alone, without reading rows; {} where the file has none."""
-    header = {}
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if not line.startswith("#"):
-                break
-            key, _, value = line[1:].partition(":")
-            header[key.strip()] = value.strip()
-    return header
 
 
 def _header(table: TableContent) -> dict[str, object]:
@@ -213,63 +179,12 @@ def _header(table: TableContent) -> dict[str, object]:
 
 def _per_space(what: str, values: Mapping[str, Any]) -> dict[str, str]:
     return {
-        f"{what} {space}": " ".join(f"{k}={v:.6g}" for k, v in asdict(value).items())
+        f"{what} {space}": " ".join(
+            f"{name}={number if isinstance(number, int) else format(number, '.6g')}"
+            for name, number in asdict(value).items()
+        )
         for space, value in sorted(values.items())
     }
-
-
-def _read_rows(path: Path, body: list[tuple[int, str]]) -> Iterator[tuple[int, dict[str, str]]]:
-    numbers = [number for number, line in body if line.strip()]
-    reader = csv.DictReader(line for _, line in body if line.strip())
-    try:
-        lacking = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
-        if lacking:
-            number = numbers[0] if numbers else len(body) + 1
-            raise TableError(f"{path}:{number}: the header row lacks {', '.join(lacking)}")
-        for row in reader:
-            number = numbers[reader.line_num - 1]
-            if None in row or None in row.values():
-                raise TableError(f"{path}:{number}: broken row: other columns than the header row")
-            yield number, row
-    except csv.Error as error:  # in the line behind those that were read
-        raise TableError(f"{path}:{numbers[reader.line_num]}: broken row: {error}") from None
-
-
-def _parse_row(where: str, row: dict[str, str]) -> tuple[OpSpec, Measurement, float | None]:
-    try:
-        op = OpSpec(**{name: kind(row[name]) for name, kind in _OP_COLUMNS.items() if name in row})  # type: ignore[operator]
-        measurement = Measurement(
-            float(row["latency_ms"]),
-            float(row["ci95_ms"]),
-            int(row["runs"]),
-            float(row.get("min_ms") or row["latency_ms"]),
-            row.get("measured_at") or "",
-            int(row.get("sittings") or 1),
-            {"yes": True, "no": False}.get(row.get("converged") or ""),
-            _optional(int, row.get("memory_bytes")),
-            _optional(float, row.get("temperature_c")),
-            _optional(float, row.get("frequency_mhz")),
-            row.get("note") or "",
-            _optional(float, row.get("traced_ms")),
-        )
-        inside = float(row["in_network_ms"]) if row.get("in_network_ms") else None
-    except (ValueError, SpecError) as error:
-        raise TableError(f"{where}: broken row: {error}") from None
-    for name, ms in (
-        ("latency_ms", measurement.median_ms),
-        ("min_ms", measurement.min_ms),
-        ("in_network_ms", 1.0 if inside is None else inside),
-        ("traced_ms", 1.0 if measurement.traced_ms is None else measurement.traced_ms),
-    ):
-        if not (math.isfinite(ms) and ms > 0):
-            raise TableError(f"{where}: {name} is {ms:g}; a latency is finite and positive")
-    if not measurement.ci95_ms >= 0 or measurement.runs < 1:
-        raise TableError(f"{where}: ci95_ms must not be negative, and runs at least 1")
-    return op, measurement, inside
-
-
-def _optional(kind: Callable[[str], Any], text: str | None) -> Any:
-    return kind(text) if text else None
 
 
 def _pop_setting(header: Header) -> Setting:

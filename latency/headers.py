@@ -1,15 +1,27 @@
 """The `# key: value` lines of a table's file, read one by one."""
 
-from collections.abc import Callable, Mapping
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from latency.errors import SpecError, TableError
+from latency.units import plain_number, plain_whole
 
 FORMAT_VERSION = "1"
 TRANSFER = "transferred"
 """Followed by a space, the key of the line that marks its rows as transferred."""
+
+
+def comment_lines(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """The lines that begin with "#", by their numbers; also as spreadsheets write them: in quotes
+    where they have a comma, and with as many commas behind as make all lines as wide."""
+    for number, line in enumerate(lines, 1):
+        if line.startswith("#"):
+            yield number, line.rstrip(", ")
+        elif line.startswith('"#'):
+            yield number, ",".join(next(csv.reader([line]))).rstrip(", ")
 
 
 @dataclass(frozen=True)
@@ -29,8 +41,11 @@ class Header:
         for number, line in comments.items():
             key, colon, value = line[1:].partition(":")
             if not colon:
-                raise TableError(f"{path}:{number}: expected '# key: value', found '{line}'")
-            values[key.strip()], lines[key.strip()] = value.strip(), number
+                raise TableError(f"{path}:{number}: expected '# key: value', found '{line[:100]}'")
+            key = key.strip()
+            if key in values:
+                raise TableError(f"{path}:{number}: '# {key}:' stands in the header twice")
+            values[key], lines[key] = value.strip(), number
         version = values.pop("format", None)
         if version != FORMAT_VERSION:
             found = f"format version {version}" if version else "no '# format:' line"
@@ -55,11 +70,10 @@ class Header:
         found = {}
         for key in [key for key in self.values if key.startswith(f"{what} ")]:
             try:
-                parts = dict(part.split("=") for part in self.values.pop(key).split())
-                numbers = {
-                    name: int(number) if number.isdecimal() else float(number)
-                    for name, number in parts.items()
-                }
+                parts = [part.split("=") for part in self.values.pop(key).split()]
+                numbers = {name: _number(text) for name, text in parts}
+                if len(numbers) < len(parts):
+                    raise ValueError("it has a name twice")
                 found[key.removeprefix(f"{what} ")] = kind(**numbers)
             except (ValueError, TypeError, SpecError) as error:
                 raise self._broken(key, error) from None
@@ -72,5 +86,16 @@ class Header:
             if space != key and space not in validations:
                 raise self._broken(key, f"no '# validation {space}:' says by how much it is off")
 
+    def check(self, key: str, read: Callable[[str], Any]) -> None:
+        """Raise `TableError` for a value of this key that `read` refuses by a `SpecError`."""
+        try:
+            read(self.values[key]) if key in self.values else None
+        except SpecError as error:
+            raise self._broken(key, error) from None
+
     def _broken(self, key: str, said: object) -> TableError:
         return TableError(f"{self.path}:{self.lines[key]}: broken header line '{key}': {said}")
+
+
+def _number(text: str) -> float:
+    return plain_whole(text) if text.isdecimal() else plain_number(text)

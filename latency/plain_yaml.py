@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from latency.errors import TableError
-from latency.whole_file import whole_file
+from latency.files import read_text
+from latency.units import plain_number
+from latency.whole_file import write_whole
 
 SIZE_LIMIT = 8_000_000
 """Bytes; published tables have ten to twenty thousand."""
@@ -22,14 +24,9 @@ def read_plain_yaml(path: Path) -> Numbers:
     """Names to fields to finite numbers, in the file's order; `TableError` names file and line."""
     import yaml  # type: ignore[import-untyped,unused-ignore]
 
+    text = read_text(path, SIZE_LIMIT, TableError)
     try:
-        with path.open("rb") as file:
-            text = file.read(SIZE_LIMIT + 1)
-        if len(text) > SIZE_LIMIT:
-            raise TableError(f"{path}: larger than {SIZE_LIMIT / 1e6:g} MB; that is no table")
-        return _collect(_plain_events(text.decode(), path), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: cannot be read as YAML: {error}") from None
+        return _collect(_plain_events(text, path), path)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -42,8 +39,7 @@ def write_plain_yaml(numbers: Mapping[str, Mapping[str, float]], path: Path) -> 
     import yaml  # type: ignore[import-untyped,unused-ignore]
 
     text = yaml.safe_dump({name: dict(fields) for name, fields in numbers.items()}, width=1000)
-    with whole_file(path) as file:
-        file.write(text)
+    write_whole(path, text)
 
 
 Event = tuple[str, str, int]
@@ -112,7 +108,7 @@ def _keys(events: Iterator[Event], path: Path) -> Iterator[tuple[str, int]]:
 
 def _number(text: str, where: str) -> float:
     try:
-        number = float(text)
+        number = plain_number(text)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):

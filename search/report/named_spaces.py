@@ -7,7 +7,7 @@ from latency.errors import LatError
 from search import spaces
 from search.space import SearchSpace
 
-_TAG = re.compile(r"(.+?)(?:-w([\d.]+))?@(\d+)")
+_TAG = re.compile(r"(.+?)(?:-w([\d.]{1,9}))?@(\d{1,6})", re.ASCII)
 
 
 def space_of(tag: str, batch: int = 1) -> SearchSpace | None:
@@ -19,6 +19,7 @@ def space_of(tag: str, batch: int = 1) -> SearchSpace | None:
         options: dict[str, Any] = {"resolution": int(parts[3]), "batch": batch}
         if parts[2]:
             options["width"] = float(parts[2])
-        return spaces.shipped(parts[1], **options)
+        space = spaces.shipped(parts[1], **options)
+        return space if space.tag == tag else None
     except (LatError, TypeError, ValueError):
         return None

@@ -8,6 +8,7 @@ import pytest
 
 from latency import Measurement
 from latency.comparison import diff
+from latency.units import LEAST_MS, MOST_MS
 
 
 def again(table, generator, factor=None, relative_ci95=0.01):
@@ -92,3 +93,10 @@ def test_an_interval_that_could_not_be_told_is_never_significant(toy_table):
 def test_what_differs_in_the_setting_is_told(toy_table):
     other = replace(toy_table, setting=replace(toy_table.setting, threads=4))
     assert diff(toy_table, other).settings == {"threads": (1, 4)}
+
+
+def test_rows_as_unsure_as_a_table_can_tell_differ_by_chance(toy_table):
+    rows = {op: Measurement(LEAST_MS, MOST_MS, 6, LEAST_MS) for op in toy_table}
+    found = diff(toy_table, replace(toy_table, rows=rows))
+    assert found.significant == ()
+    assert all(math.isfinite(one.high) for one in found.common)

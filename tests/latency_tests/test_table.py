@@ -1,5 +1,7 @@
 """Tables: round trip, prediction, and every broken file named by file and line."""
 
+import csv
+import io
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +20,14 @@ from latency import (
     Validation,
 )
 from latency.calibration import Calibration
+from latency.formats import read_header
+from latency.kernels import Fusion
 from latency.library import tables_of
 from latency.machine import hardware
+from latency.units import LEAST_MS, MOST_MS
 from latency.whole_file import naming, write_whole
+
+FUSION_RULES = Fusion(frozenset(f"conv+x{i}" for i in range(40)), block=8)
 
 
 @pytest.fixture
@@ -135,15 +142,118 @@ def test_a_truncated_file_is_refused(saved):
         LatencyTable.load(saved)
 
 
-@pytest.mark.parametrize("latency", ["nan", "0", "-1.5", "inf", "quick"])
-def test_a_latency_that_is_none_is_refused_with_its_line(saved, latency):
-    lines = saved.read_text().splitlines()
-    columns = next(line for line in lines if line.startswith("kind")).split(",")
-    cells = lines[-1].split(",")
-    cells[columns.index("latency_ms")] = latency
-    saved.write_text("\n".join([*lines[:-1], ",".join(cells)]) + "\n")
-    with pytest.raises(TableError, match=rf"toy\.csv:{len(lines)}: .*(latency_ms is|broken row)"):
+_NO_LATENCIES = ("nan", "0", "-1.5", "inf", "quick", "1e300", "1.1e9", "1e-300", "9e-7", "1_0")
+
+
+@pytest.mark.parametrize("column", ["latency_ms", "min_ms", "in_network_ms"])
+@pytest.mark.parametrize("latency", _NO_LATENCIES)
+def test_a_latency_that_is_none_is_refused_with_its_line(saved, column, latency):
+    number = _with_column(saved, column, latency)
+    with pytest.raises(TableError, match=rf"toy\.csv:{number}: .*({column} is|not a number)"):
         LatencyTable.load(saved)
+
+
+@pytest.mark.parametrize("column", ["latency_ms", "ci95_ms", "runs"])
+def test_a_row_without_a_number_that_it_needs_is_refused_with_its_line(saved, column):
+    number = _with_column(saved, column, "")
+    with pytest.raises(TableError, match=rf"toy\.csv:{number}: broken row: {column} is empty"):
+        LatencyTable.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *(("ci95_ms", value) for value in ("-0.1", "1e300", "nan", "-inf")),
+        *(("runs", value) for value in ("0", "1e16", "2.5", "-1", "\uff15", "1_0", "9" * 18)),
+        *(("sittings", value) for value in ("0", "10000000", "x")),
+        *(("memory_bytes", value) for value in ("-1", "9" * 18, "9" * 5000)),
+        *(("temperature_c", value) for value in ("-300", "1e9", "nan", "warm")),
+        *(("frequency_mhz", value) for value in ("-1", "1e300", "inf")),
+    ],
+)
+def test_what_no_measurement_has_is_refused_with_its_line(saved, column, value):
+    number = _with_column(saved, column, value)
+    with pytest.raises(TableError, match=rf"toy\.csv:{number}: broken row: .*(is|not a) "):
+        LatencyTable.load(saved)
+
+
+def test_the_bounds_of_what_is_measured_read_back(toy_table, tmp_path):
+    rows = [
+        Measurement(LEAST_MS, 0.0, 1, LEAST_MS, memory_bytes=0, temperature_c=-40.5),
+        Measurement(MOST_MS, math.inf, 10**15, LEAST_MS, sittings=10**6, frequency_mhz=2e3),
+    ]
+    table = replace(toy_table, rows=dict(zip(toy_table, rows, strict=False)))
+    table.save(tmp_path / "t.csv")
+    assert list(LatencyTable.load(tmp_path / "t.csv").rows.values()) == rows
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *(Measurement(ms, 0.1, 9, 1.0) for ms in (1e300, 1e-300, math.nan, math.inf, -1.0)),
+        *(Measurement(1.0, 0.1, 9, 1.0, traced_ms=1e300), Measurement(1.0, 0.1, 0, 1.0)),
+    ],
+)
+def test_a_table_that_could_not_be_read_again_is_not_written(toy_table, saved, row):
+    before = saved.read_text()
+    broken = replace(toy_table, rows={**toy_table.rows, next(iter(toy_table)): row})
+    with pytest.raises(TableError, match=r"not written, since .*toy\.csv:\d+: broken row"):
+        broken.save(saved)
+    named = replace(toy_table, setting=replace(toy_table.setting, device=""))
+    with pytest.raises(TableError, match=r"not written, since .*the header lacks device"):
+        named.save(saved)
+    assert saved.read_text() == before
+
+
+def test_whatever_is_told_of_a_table_reads_back_in_one_line(toy_table, tmp_path):
+    first = next(iter(toy_table))
+    note = 'two\r\nlines,\u2028and "quotes" # here\x1c'
+    table = replace(
+        toy_table,
+        rows={first: replace(toy_table[first], note=note)},
+        circumstances={"load": "one,\ntwo\x85three"},
+        validations={"toy@16": Validation(12345678, 0.1, 0.2, 0.1)},
+    )
+    table.save(tmp_path / "t.csv")
+    back = LatencyTable.load(tmp_path / "t.csv")
+    assert back[first].note == 'two lines, and "quotes" no. here'
+    assert back.circumstances == {"load": "one, two three"}
+    assert back.validations == table.validations
+
+
+def _as_a_spreadsheet_saves(text):
+    """Comma-separated cells as they are written again: a byte-order mark, Windows' line ends, all
+    lines as wide as the widest, and quotes where a cell has a comma or a quote."""
+    rows = list(csv.reader(text.splitlines()))
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows([*row, *[""] * (max(map(len, rows)) - len(row))] for row in rows)
+    return b"\xef\xbb\xbf" + file.getvalue().encode()
+
+
+@pytest.mark.parametrize("hardware", ["a board", "a board, 2 CPUs", 'a 19" board, 2 CPUs'])
+@pytest.mark.parametrize("is_one_cell", [True, False])
+def test_a_table_that_a_spreadsheet_saved_reads_as_before(
+    toy_table, tmp_path, hardware, is_one_cell
+):
+    table = replace(
+        toy_table,
+        setting=replace(toy_table.setting, hardware=hardware),
+        circumstances={"fusion": str(FUSION_RULES), "load": ""},
+        validations={"toy@16": Validation(12, 0.01, 0.02, 0.012)},
+    )
+    path = tmp_path / "t.csv"
+    table.save(path)
+    before = LatencyTable.load(path)
+    text = path.read_text()
+    if is_one_cell:
+        lines = (
+            f'"{one.replace(chr(34), 2 * chr(34))}"' if one[0] == "#" else one
+            for one in text.splitlines()
+        )
+        text = "\n".join(lines)
+    path.write_bytes(_as_a_spreadsheet_saves(text))
+    assert replace(LatencyTable.load(path), source=before.source) == before
+    assert read_header(path)["hardware"] == hardware
 
 
 def _with_column(path, column, value):
@@ -214,6 +324,14 @@ def test_a_quote_that_is_never_closed_is_refused_with_a_line(saved):
     [
         ("validation toy@16: networks=0 mean=0.1 worst=0.1 rms=0.1", "networks is 0"),
         ("validation toy@16: networks=1.5 mean=0.1 worst=0.1 rms=0.1", "networks is 1.5"),
+        ("validation toy@16: networks=10000000000 mean=0.1 worst=0.1 rms=0.1", "1 to 1000000000"),
+        (f"validation toy@16: networks={'9' * 30} mean=0.1 worst=0.1 rms=0.1", "whole number"),
+        ("validation toy@16: networks=\uff19 mean=0.1 worst=0.1 rms=0.1", "not a whole number"),
+        ("validation toy@16: networks=9 mean=0.1 worst=1e16 rms=0.1", "up to 1e\\+15"),
+        ("validation toy@16: networks=9 mean=0.1 mean=0.1 worst=0.1 rms=0.1", "a name twice"),
+        ("calibration toy@16: scale=1e300", "up to 1e\\+09"),
+        ("calibration toy@16: scale=1_0", "not a number"),
+        ("fusion: pairs=conv+add colour=red block=8", "no rules of fusion"),
         ("validation toy@16: networks=9 mean=nan worst=0.1 rms=0.1", "finite number"),
         ("validation toy@16: networks=9 mean=0.1 worst=0.1 rms=inf", "finite number"),
         ("validation toy@16: networks=9 mean=-0.1 worst=0.1 rms=0.1", "not negative"),
@@ -223,11 +341,12 @@ def test_a_quote_that_is_never_closed_is_refused_with_a_line(saved):
         ("transferred toy@16: from a; 3 networks measured", "no '# validation toy@16:'"),
         ("threads: 0", "0 is less than 1"),
         ("batch: 0", "0 is less than 1"),
-        ("batch: two", "invalid literal"),
+        *(("batch: two", "not a whole number"), ("batch: \uff12", "not a whole number")),
     ],
 )
 def test_a_header_that_cannot_be_is_refused_with_its_line(saved, line, said):
-    lines = saved.read_text().splitlines()
+    key = f"# {line.partition(':')[0]}:"
+    lines = [one for one in saved.read_text().splitlines() if not one.startswith(key)]
     at = next(number for number, one in enumerate(lines, 1) if not one.startswith("#"))
     saved.write_text("\n".join([*lines[: at - 1], f"# {line}", *lines[at - 1 :]]) + "\n")
     with pytest.raises(TableError, match=rf"toy\.csv:{at}: broken header line '.*{said}"):
@@ -255,11 +374,11 @@ def test_a_card_finds_the_table_of_this_hardware_only(toy_table, tmp_path, monke
 
 def test_a_failed_write_leaves_the_old_table(toy_table, saved, monkeypatch):
     before = saved.read_text()
-    broken = replace(toy_table, rows={next(iter(toy_table)): Measurement(math.nan, 0, 1, 1)})
+    other = replace(toy_table, rows={next(iter(toy_table)): Measurement(2.0, 0, 1, 1)})
     failing = lambda *_: (_ for _ in ()).throw(OSError())  # noqa: E731
     monkeypatch.setattr("latency.whole_file.os.replace", failing)
     with pytest.raises(OSError):  # noqa: PT011 (any)
-        broken.save(saved)
+        other.save(saved)
     assert saved.read_text() == before
     assert [path.name for path in saved.parent.glob("*.tmp")] == []
 
