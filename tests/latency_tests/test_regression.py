@@ -134,9 +134,11 @@ def test_channels_that_go_together_count_once():
     def octaves(wide, narrow):
         return float(Neighbours([OpSpec.parse(narrow)]).distances(OpSpec.parse(wide))[0])
 
-    assert octaves("concat-14x14x800-864-k1", "concat-14x14x200-216-k1") == pytest.approx(2.0)
-    assert octaves("layer_norm-7x7x768-768", "layer_norm-7x7x192-192") == pytest.approx(2.0)
-    assert octaves("conv-14x14x800-800-k3", "conv-14x14x200-200-k3") == pytest.approx(8**0.5)
+    assert octaves("concat-14x14x800-864-k1-s1", "concat-14x14x200-216-k1-s1") == pytest.approx(2.0)
+    assert octaves("layer_norm-7x7x768-768-k1-s1", "layer_norm-7x7x192-192-k1-s1") == pytest.approx(
+        2.0
+    )
+    assert octaves("conv-14x14x800-800-k3-s1", "conv-14x14x200-200-k3-s1") == pytest.approx(8**0.5)
 
 
 @pytest.mark.parametrize(

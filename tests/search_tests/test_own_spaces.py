@@ -259,6 +259,15 @@ def test_a_mistake_in_python_is_one_line_with_the_line_of_the_file(written, old,
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "tag", ["mini@\uff13\uff12", "mini@032", "mini-w1.0@32", f"mini@{'9' * 5000}", "mini@32 "]
+)
+def test_a_name_that_no_table_has_is_that_of_no_space(tag):
+    assert space_of("mini@32").tag == "mini@32"
+    assert space_of("mini-w0.5@32").tag == "mini-w0.5@32"
+    assert space_of(tag) is None
+
+
 def test_no_file_is_executed_that_a_table_or_a_result_names(written):
     path = written("raise AssertionError", "mine.py")
     assert space_of(f"{path}@32") is None
