@@ -14,7 +14,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +28,7 @@ from latency.formats import Setting
 from latency.locked_file import open_locked
 from latency.ops import OpSpec
 from latency.units import LEAST_MS, MOST_MS
-from latency.whole_file import naming
+from latency.whole_file import naming, sync_folder
 
 _SYNC_SECONDS = 1.0
 """What a power cut may lose: bursts come too fast for each to wait for the disk."""
@@ -112,7 +111,7 @@ class Journal:
         if os.fstat(self._file.fileno()).st_size == 0:
             self._write({"setting": self._setting})
             self._sync()
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
 
     def _read(self, lines: Iterator[bytes]) -> None:
         """Take over the bursts of these lines, as far as they are sound."""
@@ -244,13 +243,3 @@ def _message(error: ValueError) -> str:
     first = error.errors()[0]
     key = ".".join(map(str, first["loc"]))
     return f"{key}: {first['msg']}" if key else first["msg"]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the names of its files on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # not every file system can
-            os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -8,6 +8,7 @@ from pathlib import Path
 from latency.errors import LatError, UsageError
 
 _PIECE = 1 << 20
+NO_FILE = "not a regular file, but a pipe, a device or a socket"
 
 
 class NotAFileError(OSError):
@@ -51,8 +52,7 @@ def _opened(path: str, flags: int) -> int:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if not stat.S_ISREG(mode):
-            said = "not a regular file, but a pipe, a device or a socket"
-            raise NotAFileError(errno.EINVAL, said, path)
+            raise NotAFileError(errno.EINVAL, NO_FILE, path)
     except OSError:
         os.close(handle)
         raise

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from latency.errors import LatError, UsageError
-from latency.whole_file import naming
+from latency.whole_file import naming, sync_folder
 from search.regular_file import open_regular
 
 _REST = 20.0
@@ -85,6 +85,7 @@ class Checkpoint:
         """Make what is held the checkpoint; nothing where nothing is."""
         if self._is_held:
             os.replace(self._temporary, self.path)
+            sync_folder(self.path.parent)
             self._is_held = False
 
     @property

@@ -4,7 +4,6 @@ import csv
 import io
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pandas
 import pytest
@@ -25,7 +24,6 @@ from latency.kernels import Fusion
 from latency.library import tables_of
 from latency.machine import hardware
 from latency.units import LEAST_MS, MOST_MS
-from latency.whole_file import naming, write_whole
 
 FUSION_RULES = Fusion(frozenset(f"conv+x{i}" for i in range(40)), block=8)
 
@@ -381,35 +379,3 @@ def test_a_failed_write_leaves_the_old_table(toy_table, saved, monkeypatch):
         other.save(saved)
     assert saved.read_text() == before
     assert [path.name for path in saved.parent.glob("*.tmp")] == []
-
-
-def test_the_error_of_a_full_disk_names_the_file(tmp_path):
-    with pytest.raises(OSError, match="device: 'table'"):  # noqa: SIM117
-        with naming(Path("table")), open("/dev/full", "w") as file:
-            file.write("a row")
-
-
-@pytest.mark.parametrize(
-    ("place", "said"),
-    [
-        ("file/a.csv", "Not a directory"),
-        ("file/folder/a.csv", "Not a directory"),
-        ("folder.csv", "Is a directory"),
-        ("/proc/a.csv", "No such file or directory"),
-    ],
-)
-def test_a_place_that_cannot_be_written_to_is_named_as_it_was_given(tmp_path, place, said):
-    (tmp_path / "file").touch()
-    (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(OSError, match=said) as raised:
-        write_whole(tmp_path / place, "a row")
-    assert raised.value.filename == str(tmp_path / place)
-    assert raised.value.filename2 is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.csv"]
-
-
-@pytest.mark.parametrize("content", ["text\r\n", b"\0bytes\n"])
-def test_a_file_is_written_as_given(tmp_path, content):
-    write_whole(tmp_path / "file", content)
-    given = content if isinstance(content, bytes) else content.encode()
-    assert (tmp_path / "file").read_bytes() == given

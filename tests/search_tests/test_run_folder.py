@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from killed_replacement import contents, fill
 
-from latency import UsageError
+from latency import LatError
 from search.commands.run_folder import require_free, run_folder
 from search.commands.search_command import main as lat_search
 
@@ -127,7 +127,7 @@ def test_the_lock_follows_no_link_and_waits_for_no_pipe(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / "a" / ".lock").symlink_to(tmp_path / "dear.txt")
     with (
-        pytest.raises(UsageError, match="cannot be written to"),
+        pytest.raises(LatError, match="is a symbolic link"),
         run_folder(tmp_path / "a", resume=False, overwrite=False),
     ):
         pass
