@@ -112,20 +112,30 @@ class _Open:
     output: str
     area: int | None = None
     """Of a convolution's kernel that is not square, in pixels."""
+    number: int = 0
+
+
+_PADDED = frozenset(("Conv", "MaxPool", "AveragePool"))
+"""Kinds of steps that may take in a padding before them."""
 
 
 class _Splitter:
     def __init__(self, graph: Graph, fusion: Fusion) -> None:
         self.graph, self.fusion = graph, fusion
         self.steps = steps_of(graph)
-        self.kernels: list[_Open] = []
+        self.kernels: dict[int, _Open] = {}
+        """By their numbers, in order of execution."""
         self.writers: dict[str, _Open] = {}
         self.reads: dict[str, int] = {}
+        self.readers: dict[str, set[str]] = {}
+        """Kinds of the steps that read a tensor."""
         for step in self.steps:
             for name in set(step.inputs):
                 self.reads[name] = self.reads.get(name, 0) + 1
+                self.readers.setdefault(name, set()).add(step.kind)
         for name in graph.outputs:
             self.reads[name] = self.reads.get(name, 0) + 1
+        self.count = 0
         self.names: dict[str, str] = {}
         """A tensor that is computed on the way into the kernel that reads it: what it is read
         from."""
@@ -153,7 +163,7 @@ class _Splitter:
 
     def _fuse(self, step: Step) -> bool:
         """Put a step into the kernel before it, where the rules say so."""
-        if step.kind == "Pad" and self._is_read_by(step.output, ("Conv", "MaxPool", "AveragePool")):
+        if step.kind == "Pad" and self.readers.get(step.output, set()) <= _PADDED:
             if "pad+conv" in self.fusion.pairs:
                 source = step.inputs[0]
                 self.names[step.output] = source
@@ -187,16 +197,15 @@ class _Splitter:
         """A sum into the later one of the two convolutions before it."""
         if "conv+add" not in self.fusion.pairs or step.shapes[0] != step.shapes[1]:
             return False
-        for kernel in reversed(self.kernels):
-            if kernel.output not in step.inputs:
-                continue
+        before = {name: self.writers[name] for name in step.inputs if name in self.writers}
+        whole = [kernel for name, kernel in before.items() if kernel.output == name]
+        for kernel in sorted(whole, key=lambda kernel: -kernel.number):
             is_free = self.reads.get(kernel.output) == 1
             if kernel.op.kind == "conv" and kernel.op.activation == "none" and is_free:
                 kernel.op = replace(kernel.op, kind="conv_add")
                 kernel.inputs += [name for name in step.inputs if name != kernel.output]
                 self._take(kernel, step)
-                self.kernels.remove(kernel)
-                self.kernels.append(kernel)
+                self._append(self.kernels.pop(kernel.number))
                 return True
         return False
 
@@ -212,19 +221,22 @@ class _Splitter:
         except (SpecError, TypeError, ValueError, LookupError, ArithmeticError) as error:
             raise SpecError(f"node '{step.nodes[0]}' ({step.kind}): {error}") from None
         kernel = _Open(op, list(step.nodes), list(step.inputs), step.output, _oblong(step))
-        self.kernels.append(kernel)
+        self._append(kernel)
         self.writers[step.output] = kernel
 
-    def _is_read_by(self, name: str, kinds: Sequence[str]) -> bool:
-        return all(step.kind in kinds for step in self.steps if name in step.inputs)
+    def _append(self, kernel: _Open) -> None:
+        kernel.number = self.count
+        self.kernels[self.count] = kernel
+        self.count += 1
 
     def _with_reorders(self) -> Iterable[Kernel]:
         """The kernels, and the reorderings between those of different layouts."""
         is_blocked: dict[str, bool] = {}
-        shape_of = {kernel.output: kernel.op.out_shape for kernel in self.kernels}
-        batch_of = {kernel.output: kernel.op.batch for kernel in self.kernels}
+        kernels = self.kernels.values()
+        shape_of = {kernel.output: kernel.op.out_shape for kernel in kernels}
+        batch_of = {kernel.output: kernel.op.batch for kernel in kernels}
         done: set[tuple[str, bool]] = set()
-        for kernel in self.kernels:
+        for kernel in kernels:
             layouts = [is_blocked.get(name, False) for name in kernel.inputs]
             works_blocked, reads_blocked = self._layout(kernel.op, layouts)
             turns = kernel.op.kind == "transpose" and "reorder+transpose" in self.fusion.pairs

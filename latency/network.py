@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Self
 
 from latency.errors import SpecError
+from latency.files import read_text
 from latency.layers import Shape
 from latency.ops import OpSpec
+
+MOST_BYTES = 8_000_000
+"""Of a network's file; an operator has fifty."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,4 @@ class NetworkSpec:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a network file; `SpecError` where it is absent or not a network."""
-        try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"), str(path))
-        except OSError as error:
-            raise SpecError(f"{path}: {error.strerror or error}") from None
-        except UnicodeDecodeError as error:
-            raise SpecError(f"{path}: not a network in JSON: no text: {error}") from None
+        return cls.from_json(read_text(path, MOST_BYTES, SpecError), str(path))

@@ -14,6 +14,8 @@ def check_model(model: Any, where: str) -> None:
     """Raise `SpecError`, which names `where`, for a `ModelProto` whose latency no table can tell:
     of too many nodes, with control flow, functions of its own or sparse weights, or quantised."""
     graph = model.graph
+    if not _is_text(graph, model.functions):
+        raise SpecError(f"{where}: damaged: a name in it is not text in UTF-8")
     if len(graph.node) > MOST_NODES:
         raise SpecError(f"{where}: {len(graph.node)} nodes; at most {MOST_NODES} are read")
     for node in graph.node:
@@ -35,6 +37,23 @@ def check_model(model: Any, where: str) -> None:
             f"{where}: node '{quantised.name}' ({quantised.op_type}) computes in 8-bit integers, "
             "as no kernel of a table does; predict the network as it was before it was quantised"
         )
+
+
+def _is_text(graph: Any, functions: Any) -> bool:
+    """Whether all names are text; protobuf leaves others as bytes, or raises as they are read."""
+    named = (graph, *graph.input, *graph.output, *graph.value_info, *graph.initializer, *functions)
+    try:
+        if not all(isinstance(one.name, str) for one in named):
+            return False
+        for node in graph.node:
+            names = (node.op_type, node.domain, node.name, *node.input, *node.output)
+            if not all(isinstance(name, str) for name in names):
+                return False
+            if not all(isinstance(attribute.name, str) for attribute in node.attribute):
+                return False
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _quantised(graph: Any) -> Any | None:

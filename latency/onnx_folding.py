@@ -1,6 +1,7 @@
 """Shapes that an ONNX graph computes for itself, turned into constants.
 
-Exporters write `x.shape[1] // 2` as nodes; ONNX's own shape inference follows some of them.
+Exporters write `x.shape[1] // 2` as nodes; ONNX's own shape inference follows some of them. Nodes
+are gone through once, in order: what one computes of shapes is known to those behind it.
 """
 
 from collections.abc import Iterable
@@ -18,14 +19,15 @@ _MOST_NUMBERS = 64
 _LARGEST = 1 << 40
 
 
-def fold_shapes(graph: Any) -> bool:
-    """Replace nodes of a `GraphProto` that compute small integers from known shapes by constants,
+def fold_shapes(model: Any) -> bool:
+    """Replace nodes of a `ModelProto` that compute small integers from known shapes by constants,
     where a tensor's shape is still unknown; whether there was any to replace."""
-    known = _known_shapes(graph)
+    graph, opsets = model.graph, {one.domain: one.version for one in model.opset_import}
+    known = _known_types(graph)
     written = {name for node in graph.node for name in node.output if name}
     if written <= known.keys():
         return False
-    folding = _Folding(graph, known)
+    folding = _Folding(graph, known, opsets)
     kept = [node for node in graph.node if not folding.fold(node)]
     if len(kept) == len(graph.node):
         return False
@@ -34,12 +36,13 @@ def fold_shapes(graph: Any) -> bool:
 
 
 class _Folding:
-    """Values of small tensors, while the nodes that compute them are taken out."""
+    """Types of tensors whose shapes are known, and values of small ones, while the nodes that
+    compute these are taken out. `opsets`: versions of operators, by domain."""
 
-    def __init__(self, graph: Any, shapes: dict[str, tuple[int, ...]]) -> None:
+    def __init__(self, graph: Any, types: dict[str, Any], opsets: dict[str, int]) -> None:
         from onnx import numpy_helper
 
-        self.graph, self.shapes = graph, shapes
+        self.graph, self.types, self.opsets = graph, types, opsets
         self.outputs = {value.name for value in graph.output}
         self.new: dict[str, NDArray[Any]] = {}
         self.values: dict[str, NDArray[Any]] = {}
@@ -51,18 +54,46 @@ class _Folding:
                     continue
 
     def fold(self, node: Any) -> bool:
-        """Take a node in; False where its value is not known or no small integers."""
+        """Take a node in; False where its value is not known or no small integers: then the shapes
+        of its outputs are noted."""
+        value = self._small_integers(node)
+        if value is None:
+            self._note(node)
+            return False
+        name = node.output[0]
+        self.values[name] = self.new[name] = value
+        self.types[name] = _type_of(value)
+        return True
+
+    def _small_integers(self, node: Any) -> NDArray[Any] | None:
+        """What a node computes, where that may be a shape."""
         if node.op_type not in _FOLDED or len(node.output) != 1 or node.domain:
-            return False
+            return None
         if node.output[0] in self.outputs:
-            return False
+            return None
         value = self._value(node)
         if value is None or value.size > _MOST_NUMBERS or np.abs(value).max(initial=0) > _LARGEST:
-            return False
+            return None
         if value.dtype.kind not in "ib" and node.op_type != "Cast" and value.size > 1:
-            return False
-        self.values[node.output[0]] = self.new[node.output[0]] = value
-        return True
+            return None
+        return value
+
+    def _note(self, node: Any) -> None:
+        """The shapes of a node's outputs, by those of its inputs, where they are not known yet."""
+        from onnx import defs, numpy_helper, shape_inference
+
+        read, written = ([name for name in names if name] for names in (node.input, node.output))
+        if not self.types.keys() >= {*read} or self.types.keys() >= {*written}:
+            return
+        inputs = {name: self.types[name] for name in read}
+        values = {name: self.values[name] for name in inputs if name in self.values}
+        data = {name: numpy_helper.from_array(value, name) for name, value in values.items()}
+        try:
+            schema = defs.get_schema(node.op_type, self.opsets.get(node.domain, 1), node.domain)
+            found = shape_inference.infer_node_outputs(schema, node, inputs, data)
+        except Exception:  # no such operator, or one of ill-fitting inputs: its shape stays unknown
+            return
+        self.types.update({name: kind for name, kind in found.items() if _is_known(kind)})
 
     def store(self, kept: list[Any]) -> None:
         """Write the graph without the nodes that were taken in."""
@@ -84,9 +115,9 @@ class _Folding:
         from onnx.reference import ReferenceEvaluator
 
         if node.op_type == "Shape":
-            shape = self.shapes.get(node.input[0])
-            if shape is None:
+            if node.input[0] not in self.types:
                 return None
+            shape = tuple(dim.dim_value for dim in _dims(self.types[node.input[0]]))
             ends: dict[str, int] = {one.name: one.i for one in node.attribute}
             part = shape[ends.get("start", 0) : ends.get("end", len(shape))]
             return np.array(part, np.int64)
@@ -114,13 +145,31 @@ def _is_small(kind: str, inputs: Iterable[Any]) -> bool:
     return True
 
 
-def _known_shapes(graph: Any) -> dict[str, tuple[int, ...]]:
-    known = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+def _known_types(graph: Any) -> dict[str, Any]:
+    from onnx import helper
+
+    known = {
+        tensor.name: helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
+        for tensor in graph.initializer
+    }
     for value in (*graph.input, *graph.value_info, *graph.output):
-        kind = value.type.tensor_type
-        if kind.HasField("shape") and all(dim.dim_value > 0 for dim in kind.shape.dim):
-            known[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
+        if _is_known(value.type):
+            known[value.name] = value.type
     return known
+
+
+def _dims(kind: Any) -> Any:
+    return kind.tensor_type.shape.dim
+
+
+def _is_known(kind: Any) -> bool:
+    return kind.tensor_type.HasField("shape") and all(dim.dim_value > 0 for dim in _dims(kind))
+
+
+def _type_of(value: NDArray[Any]) -> Any:
+    from onnx import helper
+
+    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
 
 
 def _alone(node: Any, inputs: dict[str, Any]) -> Any:

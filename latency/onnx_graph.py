@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency.errors import SpecError
+from latency.files import read_file
 from latency.onnx_checks import check_model
 from latency.onnx_folding import fold_shapes
 
@@ -24,6 +25,8 @@ MOST_NUMBERS = 1 << 34
 """No tensor has more: a shape beyond it is a mistake, or an attack."""
 _SMALL = 64
 """Constants of at most so many numbers are kept: shapes, axes, scales, limits."""
+_MOST_ROUNDS = 8
+"""Of folding shapes, all of which are found in the first one or two."""
 _TELLS_SHAPES = ("Shape", "Size")
 _PRECISIONS = {
     **{"FLOAT": "float32", "FLOAT16": "float16", "BFLOAT16": "bfloat16", "DOUBLE": "float64"},
@@ -66,23 +69,23 @@ def read_graph(path: str | Path, input_shape: Sequence[int] | None = None, batch
     images), where the file leaves sizes open; an open first size alone is taken as `batch`.
     Raises `SpecError` for whatever is no static graph of tensors, saying what is wrong with it.
     """
-    path = Path(path)
-    try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise SpecError(f"{path}: {size >> 20} MiB; ONNX files end at {MOST_BYTES >> 20} MiB")
-        content = path.read_bytes()
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror or error}") from None
-    return parse_graph(content, str(path), input_shape, batch)
+    return _graph_of(read_model(path), str(path), input_shape, batch)
 
 
 def parse_graph(
     content: bytes, where: str, input_shape: Sequence[int] | None = None, batch: int = 1
 ) -> Graph:
     """As `read_graph`, of a file's content; errors name `where`."""
-    model = _parse(content, where)
-    check_model(model, where)
+    return _graph_of(_parse(content, where), where, input_shape, batch)
+
+
+def read_model(path: str | Path) -> Any:
+    """The `ModelProto` of an ONNX file, whose inputs may be open; `SpecError` for what is refused
+    whatever they are."""
+    return _parse(read_file(path, MOST_BYTES, SpecError), str(path))
+
+
+def _graph_of(model: Any, where: str, input_shape: Sequence[int] | None, batch: int) -> Graph:
     _fix_input(model.graph, where, input_shape, batch)
     model = _infer_shapes(model, where)
     try:
@@ -102,6 +105,7 @@ def _parse(content: bytes, where: str) -> Any:
         raise SpecError(f"{where}: not an ONNX file, or a damaged one") from None
     if not model.graph.node:
         raise SpecError(f"{where}: not an ONNX file, or one without a graph")
+    check_model(model, where)
     return model
 
 
@@ -164,7 +168,9 @@ def _infer_shapes(model: Any, where: str) -> Any:
     try:
         # ONNX's own propagation of values would allocate whatever a hostile file asks for.
         model = shape_inference.infer_shapes(model)
-        while fold_shapes(model.graph):
+        for _ in range(_MOST_ROUNDS):
+            if not fold_shapes(model):
+                break
             model = shape_inference.infer_shapes(model)
         return model
     except (shape_inference.InferenceError, Error, ValueError, RuntimeError, TypeError) as error:

@@ -52,6 +52,12 @@ def known() -> tuple[str, ...]:
     return (*_NETWORKS, *TREES, *NETWORKS)
 
 
+def check(name: str) -> None:
+    """Raise `UsageError`, which lists them, for the name of no published network."""
+    if name not in known():
+        raise unknown_name("network", name, known())
+
+
 def load(
     name: str, resolution: int | None = None, batch: int = 1, fusion: Fusion = USUAL
 ) -> NetworkSpec | KernelGraph:
@@ -63,13 +69,12 @@ def load(
     >>> load("mobilenet_v2").macs
     300774272
     """
+    check(name)
     if name in TREES:
         return tree_network(name, TREES[name], resolution or 32, batch)
     resolution = resolution or 224
     if name in NETWORKS:
         return graph(name, resolution, batch, fusion)
-    if name not in _NETWORKS:
-        raise unknown_name("network", name, known())
     return expand(name, _NETWORKS[name], resolution, batch)
 
 

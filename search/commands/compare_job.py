@@ -12,12 +12,13 @@ from devices.device import Device, Workload
 from devices.drift import Burst
 from devices.measuring import Kept, Measured, OnProgress, measure
 from latency import fit
-from latency.errors import CoverageError, UsageError
+from latency.errors import CoverageError, SpecError, UsageError
+from latency.files import read_file
 from latency.kernels import USUAL, KernelGraph
 from latency.measurement import Measurement
 from latency.model import Prediction
 from latency.network import NetworkSpec
-from latency.onnx_graph import read_graph
+from latency.onnx_graph import MOST_BYTES, parse_graph
 from latency.stats import clustered_median
 from latency.table import LatencyTable
 from latency.zoo import PUBLISHED
@@ -109,8 +110,9 @@ def _with_sizes(path: Path, input_shape: str | None, batch: int) -> bytes:
     """An ONNX file with the sizes of its inputs and outputs, where it leaves them open."""
     import onnx
 
-    shapes = read_graph(path, sizes_of(input_shape), batch).shapes
-    model = onnx.ModelProto.FromString(content := path.read_bytes())
+    content = read_file(path, MOST_BYTES, SpecError)
+    shapes = parse_graph(content, str(path), sizes_of(input_shape), batch).shapes
+    model = onnx.ModelProto.FromString(content)
     is_open = False
     for value in (*model.graph.input, *model.graph.output):
         dims = value.type.tensor_type.shape.dim

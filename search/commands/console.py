@@ -31,6 +31,7 @@ from rich.progress import (
 from rich.table import Table
 
 from latency.errors import LatError
+from latency.files import NotAFileError
 from latency.library import user_folder
 
 if TYPE_CHECKING:  # measuring loads onnx, which few commands need
@@ -45,7 +46,7 @@ notices = Console(stderr=True, highlight=False)
 _ROOMS = ("latency", "devices", "search")
 _INTERRUPTED = 130
 """What the argument parser returns when Ctrl-C ended the command."""
-_ABSENT = FileNotFoundError, IsADirectoryError, NotADirectoryError
+_ABSENT = FileNotFoundError, IsADirectoryError, NotADirectoryError, NotAFileError
 """What the system says of a file that is not there."""
 
 

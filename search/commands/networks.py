@@ -8,7 +8,7 @@ from latency import zoo
 from latency.errors import UsageError
 from latency.kernels import Fusion, KernelGraph, kernels_of
 from latency.network import NetworkSpec
-from latency.onnx_graph import MOST_NUMBERS, read_graph
+from latency.onnx_graph import MOST_NUMBERS, read_graph, read_model
 
 _WEIGHTS_OF = {"tf32": "float32"}
 """What the weights are where a precision is one of computing alone."""
@@ -42,6 +42,18 @@ def read_network(
     return replace(graph, warnings=(*graph.warnings, told))
 
 
+def check_network(name: str, input_shape: str | None = None) -> None:
+    """Raise what `read_network` would of the name, the file and the sizes, whatever the target:
+    before that is looked for."""
+    sizes_of(input_shape)
+    if name.startswith("zoo:"):
+        zoo.check(name.removeprefix("zoo:"))
+    elif Path(name).suffix == ".json":
+        NetworkSpec.load(name)
+    else:
+        read_model(name)
+
+
 def read_network_on(
     name: str, batch: int, fusion: Fusion, input_shape: str | None, precision: str
 ) -> NetworkSpec | KernelGraph:
@@ -73,7 +85,9 @@ def sizes_of(text: str | None) -> Sequence[int] | None:
     if text is None:
         return None
     words = text.lower().split("x")
-    sizes = [int(word) if word.isdecimal() and len(word) < 12 else 0 for word in words]
+    sizes = [
+        int(word) if word.isascii() and word.isdigit() and len(word) < 12 else 0 for word in words
+    ]
     if not all(0 < size <= MOST_NUMBERS for size in sizes):
         raise UsageError(f"--input-shape {text[:80]}: sizes such as 1x3x224x224 are wanted")
     return sizes

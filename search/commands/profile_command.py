@@ -127,6 +127,8 @@ def profile_command(
     options = {"resolution": resolution, "width": width, "classes": classes, "batch": card.batch}
     known = {key: value for key, value in options.items() if value is not None}
     chosen = [spaces.load(name, **known) for name in space or ["proxyless"]]
+    for name in source or ():
+        LatencyTable.load(name)  # what is wrong with it is said before a device is waited for
     devices = reachable(card)
     path = default_path(devices[0].setting, out)
     if len(devices) > 1 and (suite is not None or few_shot is not None):

@@ -58,13 +58,14 @@ class SearchPlan:
         """The plan for a data set. Settings are checked first; then operators that a table lacks
         are measured. Raises `LatError` for what cannot be."""
         names = [one.name for one in asked.budgets if one.name and one.name not in SIZES]
+        alone = _space(asked, 1, data.classes)
+        settings = settings_for(asked.settings, alone.name, alone.resolution, data, asked.choices)
         targets = {name: resolve(name) for name in names}
         memory = memory_limit(asked.budgets)
-        whole = _space(asked, max(target.batch for target in targets.values()), data.classes)
+        whole = space_at(alone, max(target.batch for target in targets.values()))
         within = whole if memory is None else within_memory(whole, memory)
         own = {name: space_at(within, target.batch) for name, target in targets.items()}
         space = own[names[0]]
-        settings = settings_for(asked.settings, space.name, space.resolution, data, asked.choices)
         as_you_go = AsYouGo(targets[names[0]], space, asked.sigmas) if asked.as_you_go else None
         words = asked.sigmas, asked.predicted, quiet
         goals = [

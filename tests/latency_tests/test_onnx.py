@@ -1,6 +1,7 @@
 """ONNX files: read as shapes, split into kernels, and refused in words where they are broken."""
 
 import random
+import sys
 from contextlib import suppress
 from dataclasses import replace
 
@@ -375,6 +376,64 @@ def test_weights_that_are_elsewhere_are_not_needed(tmp_path):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SpecError, match=r"absent\.onnx: No such file"):
         read_graph(tmp_path / "absent.onnx")
+
+
+@pytest.mark.parametrize("name", ["Relu", "Relu1", "Conv", "Conv0", "small", "w0", "strides"])
+def test_a_name_that_is_no_text_is_refused_in_one_line(name):
+    w = Writer()
+    content = w.model(w("Relu", w.conv("x"))).SerializeToString()
+    damaged = content.replace(name.encode(), name[:-1].encode() + b"\xff")
+    assert damaged != content
+    with pytest.raises(SpecError, match=r"^n\.onnx: damaged: a name in it is not text in UTF-8$"):
+        parse_graph(damaged, "n.onnx")
+
+
+def _reshaped(w, x, zero, rest):
+    """Reshaped by a shape that is computed from its own."""
+    first = w("Gather", w("Shape", x), zero, axis=0)
+    return w("Relu", w("Reshape", x, w("Concat", first, rest, axis=0)))
+
+
+def _long(kind, count):
+    """A network of as many repetitions of something that was once looked for all over again."""
+    w = Writer()
+    weight, none = w.constant(np.zeros((16, 16, 1, 1))), w.constant([0] * 8)
+    zero, rest = w.constant([0]), w.constant([-1])
+    y = "x"
+    for _ in range(count):
+        if kind == "reshapes":
+            y = _reshaped(w, y, zero, rest)
+        elif kind == "paddings":
+            y = w("Conv", w("Pad", y, none), weight)
+        elif kind == "residuals":
+            y = w("Add", y, w("Conv", y, weight))
+        else:
+            y = w("Add", y, w("Softmax", y))
+    return w.model(y).SerializeToString()
+
+
+@pytest.mark.parametrize("kind", ["reshapes", "paddings", "residuals", "sums"])
+def test_a_network_twice_as_long_takes_twice_the_steps(kind):
+    def steps(count):
+        content, done = _long(kind, count), 0
+
+        def counted(frame, event, argument):
+            nonlocal done
+            done += event == "line"
+            return counted
+
+        before = sys.gettrace()
+        sys.settrace(counted)
+        try:
+            graph = kernels_of(parse_graph(content, "x"), FUSING)
+        finally:
+            sys.settrace(before)
+        assert len(graph.ops) >= count
+        return done
+
+    few = 40 if kind == "reshapes" else 300
+    steps(1)  # what is loaded once is
+    assert steps(2 * few) < 2.2 * steps(few)
 
 
 def test_rules_round_trip_and_broken_ones_are_refused():

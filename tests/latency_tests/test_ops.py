@@ -227,7 +227,7 @@ def test_a_file_that_is_no_network_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"\xff\xfe\x00", "no text"),
+        (b"\xff\xfe\x00", "not text in UTF-8"),
         (b"[" * 100_000, "RecursionError"),
         (b'{"name": "x", "input_shape": [1, 1, 1], "ops": [' + b"9" * 5000 + b"]}", "ValueError"),
         (
@@ -241,5 +241,5 @@ def test_a_file_that_is_no_network_is_refused(tmp_path):
 def test_a_hostile_file_is_refused_in_words(tmp_path, content, said):
     path = tmp_path / "network.json"
     path.write_bytes(content)
-    with pytest.raises(SpecError, match=rf"network\.json: .*{said}"):
+    with pytest.raises(SpecError, match=rf"network\.json:.* .*{said}"):
         NetworkSpec.load(path)

@@ -19,10 +19,12 @@ from devices.measuring import Progress
 from latency import LatencyTable, candidate_latency
 from latency.errors import DeviceError
 from search import spaces
+from search.commands.compare_command import main as lat_compare
 from search.commands.console import following, run, version
 from search.commands.predict_command import main as lat_predict
 from search.commands.printing import print_range, print_result
 from search.commands.profile_command import main as lat_profile
+from search.commands.search_command import main as lat_search
 from search.commands.table_command import COMMANDS
 from search.commands.table_command import main as lat_table
 from search.result import BudgetResult, SearchResult
@@ -108,6 +110,40 @@ def test_a_file_that_is_not_there_is_the_users_word(invoke, name):
     code, out, err = invoke(lat_predict, name)
     assert (code, out) == (2, "")
     assert err.startswith(f"lat-predict: {name}: ")
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "said"),
+    [
+        (lat_predict, ["nothing.onnx"], "nothing.onnx: No such file"),
+        (lat_predict, ["broken.onnx"], "broken.onnx: not an ONNX file"),
+        (lat_predict, ["broken.json"], "broken.json: not a network in JSON"),
+        (lat_predict, ["pipe.onnx"], "pipe.onnx: not a regular file"),
+        (lat_predict, ["zoo:nothing"], "unknown network 'nothing'"),
+        (lat_predict, ["zoo:resnet18", "--input-shape", "x"], "--input-shape x: sizes"),
+        (lat_compare, ["zoo:resnet18", "nothing.onnx"], "nothing.onnx: No such file"),
+        (lat_compare, ["broken.onnx"], "broken.onnx: not an ONNX file"),
+        (lat_compare, ["--against", "broken.json"], "broken.json: not a network in JSON"),
+        (lat_search, ["--budget", "5ms", "--space", "nothing.toml"], "nothing.toml: No such"),
+        (lat_search, ["--budget", "5ms", "--settings", "nothing.toml"], "nothing.toml: No such"),
+        (lat_search, ["--budget", "5ms", "--from", "folder"], "folder/checkpoint/search.pt: no "),
+    ],
+)
+def test_the_users_file_is_read_before_the_target_is_looked_for(invoke, command, words, said):
+    Path("folder").mkdir()
+    Path("broken.onnx").write_text("nonsense")
+    Path("broken.json").write_text("nonsense")
+    os.mkfifo("pipe.onnx")
+    code, out, err = invoke(command, *words, "--target", "absent.csv")
+    assert (code, out) == (1 if "broken" in said else 2, "")
+    assert err.partition(": ")[2].startswith(said)
+    assert "absent.csv" not in err
+
+
+def test_a_table_to_predict_from_is_read_before_a_device_is_reached(invoke):
+    Path("far.toml").write_text("transport = 'ssh'\n[ssh]\nhost = 'nowhere.invalid'\n")
+    words = ["--device", "far.toml", "--few-shot", "5", "--from", "nothing.csv"]
+    assert invoke(lat_profile, *words) == (2, "", "lat-profile: nothing.csv: no such table file")
 
 
 def test_a_file_of_which_no_word_was_said_is_not_the_users(failing):
