@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
@@ -33,6 +32,7 @@ from rich.table import Table
 from latency.errors import LatError
 from latency.files import NotAFileError
 from latency.library import user_folder
+from search.commands.shown_text import PlainConsole, output_console, plain_output
 
 if TYPE_CHECKING:  # measuring loads onnx, which few commands need
     from devices.measuring import OnProgress
@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # measuring loads onnx, which few commands need
 
 Command = Callable[..., None]
 
-notices = Console(stderr=True, highlight=False)
+notices = PlainConsole(stderr=True)
 """For people: progress, notices and errors. Standard output is for results."""
 
 _ROOMS = ("latency", "devices", "search")
@@ -57,7 +57,7 @@ def version() -> str:
 
 def notice(text: str) -> None:
     """Tell the user something that is no result."""
-    notices.print(text, markup=False, soft_wrap=True)
+    notices.print(text, soft_wrap=True)
 
 
 def folded(text: str, indent: int = 2) -> str:
@@ -72,14 +72,14 @@ def print_table(table: Table) -> None:
     is too long goes on below."""
     for column in table.columns:
         column.overflow = "fold"
-    Console(highlight=False).print(table)
+    output_console().print(table)
 
 
 @contextmanager
 def progress_bar(quiet: bool = False) -> Iterator[Progress]:
     """A bar with time left on a terminal; nothing where there is none, or where asked for."""
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -215,7 +215,7 @@ def _with_common_options(command: Command, program: str) -> Command:
     @wraps(command)
     def with_options(verbose: bool, debug: bool, version: bool, **words: object) -> None:
         _log(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
-        with _errors_in_one_line(program, debug, words):
+        with _errors_in_one_line(program, debug, words), plain_output():
             command(**words)
 
     with_options.__signature__ = own.replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]
@@ -247,7 +247,7 @@ def _errors_in_one_line(program: str, debug: bool, words: Mapping[str, object]) 
     except (Exception, KeyboardInterrupt) as error:
         with suppress(OSError):  # where the terminal was closed
             if debug:
-                traceback.print_exc()
+                notice(traceback.format_exc().rstrip())
             notice(f"{program}: {_in_one_line(error, go_on)}")
         raise typer.Exit(_exit_code(error, words)) from None
 
@@ -265,7 +265,7 @@ def _exit_code(error: BaseException, words: Mapping[str, object]) -> int:
 
 def _in_one_line(error: BaseException, go_on: str) -> str:
     if isinstance(error, LatError):
-        return str(error)
+        return str(error).replace("\n", " ")
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted{f' by {error}' if str(error) else ''}{go_on}"
     if isinstance(error, OSError) and error.errno is not None:

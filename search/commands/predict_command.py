@@ -1,6 +1,7 @@
 """`lat-predict`: a network's latency on a target, with interval and operator by operator."""
 
 import json
+import math
 from typing import Annotated
 
 import typer
@@ -123,7 +124,7 @@ def _as_dict(prediction: Prediction) -> dict[str, object]:
             "key": part.op.key,
             "latency_ms": part.ms,
             "low_ms": part.low_ms,
-            "high_ms": part.high_ms,
+            "high_ms": _told(part.high_ms),
             "source": part.source,
         }
         for part in prediction.per_op
@@ -131,9 +132,14 @@ def _as_dict(prediction: Prediction) -> dict[str, object]:
     return {
         "latency_ms": prediction.ms,
         "low_ms": prediction.low_ms,
-        "high_ms": prediction.high_ms,
+        "high_ms": _told(prediction.high_ms),
         "ops": ops,
     }
+
+
+def _told(ms: float) -> float | None:
+    """None of what is open: JSON has no such number."""
+    return ms if math.isfinite(ms) else None
 
 
 def main() -> None:

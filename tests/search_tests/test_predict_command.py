@@ -1,6 +1,8 @@
 """`lat-predict`: network files and published networks, operator by operator."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,18 @@ from latency.kernels import FUSION, SUITE
 from latency.library import shipped_folder
 from search import spaces
 from search.commands.predict_command import main as lat_predict
+
+
+def test_an_interval_that_is_open_is_none_in_json(invoke, mini_csv, tmp_path):
+    table = LatencyTable.load(mini_csv)
+    rows = {op: replace(row, ci95_ms=math.inf) for op, row in table.rows.items()}
+    replace(table, rows=rows, validations={}).save(tmp_path / "open.csv")
+    space = spaces.load("mini")
+    (tmp_path / "n.json").write_text(space.network(space.largest).to_json())
+    code, out, _ = invoke(lat_predict, "n.json", "--target", "open.csv", "--json")
+    answer = json.loads(out, parse_constant=pytest.fail)
+    assert (code, answer["low_ms"], answer["high_ms"]) == (0, 0.0, None)
+    assert {op["high_ms"] for op in answer["ops"]} == {None}
 
 
 def test_a_network_file_is_predicted_operator_by_operator(invoke, mini_csv, tmp_path):

@@ -13,18 +13,28 @@ from pathlib import Path
 
 import pytest
 from rich.progress import Progress as Bar
+from rich.table import Table
 from saved_runs import save_run
 
 from devices.measuring import Progress
 from latency import LatencyTable, candidate_latency
 from latency.errors import DeviceError
 from search import spaces
+from search.commands import console
 from search.commands.compare_command import main as lat_compare
-from search.commands.console import following, run, version
+from search.commands.console import (
+    following,
+    notice,
+    print_table,
+    progress_bar,
+    run,
+    version,
+)
 from search.commands.predict_command import main as lat_predict
 from search.commands.printing import print_range, print_result
 from search.commands.profile_command import main as lat_profile
 from search.commands.search_command import main as lat_search
+from search.commands.shown_text import PlainConsole
 from search.commands.table_command import COMMANDS
 from search.commands.table_command import main as lat_table
 from search.result import BudgetResult, SearchResult
@@ -238,6 +248,54 @@ def test_the_shell_completes_commands_options_and_names(script, typed, offered):
         command_line(script), env={**os.environ, **asked}, capture_output=True, text=True
     )
     assert set(done.stdout.split()) == offered, done.stderr
+
+
+HOSTILE = "\x1b]0;title\x07\x1b[31m\x9b2J\u202e\udcff[red]bold[/] :smile: name"
+SHOWN = r"\x1b]0;title\x07\x1b[31m\x9b2J\u202e\udcff[red]bold[/] :smile: name"
+
+
+@pytest.mark.parametrize("printed", ["print", "cell", "title", "notice", "error", "progress"])
+def test_what_a_file_names_is_shown_and_never_obeyed(invoke, monkeypatch, printed):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "notices", PlainConsole(stderr=True, force_terminal=True))
+
+    def command() -> None:
+        table = Table("network", title=HOSTILE if printed == "title" else None)
+        table.add_row(HOSTILE if printed == "cell" else "x" * 120)
+        print_table(table)
+        if printed == "print":
+            print(HOSTILE)
+        elif printed == "notice":
+            notice(HOSTILE)
+        elif printed == "progress":
+            with progress_bar() as bar:
+                bar.add_task(HOSTILE, total=1)
+        elif printed == "error":
+            raise DeviceError(HOSTILE + "\nanother line")
+
+    _, out, err = invoke(lambda: run(command, "lat-hostile"))
+    said = out if printed in ("print", "cell", "title") else re.sub(r"\x1b\[[\d;?]*\w", "", err)
+    assert (SHOWN[:12] if printed == "progress" else SHOWN) in said
+    assert not re.search("[\x07\x9b\u202e]|\x1b\\]", out + err)
+    assert "\x1b" not in out
+    if printed == "error":
+        assert err.strip().count("\n") == 0
+
+
+def test_names_of_a_network_and_of_a_table_are_shown(invoke, mini_csv):
+    space = spaces.load("mini")
+    network = space.network(space.largest, HOSTILE)
+    Path("n.json").write_text(network.to_json())
+    code, out, err = invoke(lat_predict, "n.json", "--target", mini_csv)
+    assert code == 0, err
+    assert f"{SHOWN} on " in out
+    assert "\x1b" not in out
+    text = Path(mini_csv).read_text().replace("# hardware: ", f"# hardware: {HOSTILE[:19]}", 1)
+    Path("hostile.csv").write_text(text)
+    code, out, err = invoke(lat_table, "show", "hostile.csv")
+    assert code == 0, err
+    assert r"\x1b]0;title\x07" in out
+    assert "\x1b" not in out
 
 
 def test_the_list_of_cards_fits_80_columns(invoke, monkeypatch):
