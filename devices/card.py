@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from devices.card_names import known_cards
 from latency.errors import UsageError, unknown_name
+from latency.files import MOST_BYTES, read_text
 
 Precision = Literal["float32", "tf32", "float16", "bfloat16", "int8"]
 
@@ -244,10 +245,8 @@ def load_card(name: str) -> DeviceCard:
     if path is None:
         raise unknown_name("device card", name, known_cards())
     try:
-        written = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        written = tomllib.loads(read_text(path, MOST_BYTES))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: not a device card in TOML: {error}") from None
     for key in _NEVER_WRITTEN & written.keys():
         raise UsageError(f"{path}: {_unknown_key((key,))}")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from latency.errors import LatError, UsageError
 
+MOST_BYTES = 1_000_000
+"""Of a file that a person writes."""
 _PIECE = 1 << 20
 NO_FILE = "not a regular file, but a pipe, a device or a socket"
 

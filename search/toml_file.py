@@ -7,10 +7,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from latency.errors import UsageError, unknown_name
-from search.regular_file import read_regular
+from latency.files import MOST_BYTES, read_text
 from search.validation import in_words
-
-_MOST_BYTES = 1_000_000
 
 
 class Section(BaseModel):
@@ -36,9 +34,7 @@ def read_toml(path: Path, kind: type[Content]) -> Content:
     Raises `UsageError`, one line, that names the file, the key and what is allowed.
     """
     try:
-        return kind.model_validate(tomllib.loads(read_regular(path, _MOST_BYTES).decode()))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from None
+        return kind.model_validate(tomllib.loads(read_text(path, MOST_BYTES)))
     except ValidationError as error:
         raise UsageError(f"{path}: {in_words(error)}") from None
     except (ValueError, RecursionError) as error:

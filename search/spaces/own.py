@@ -18,13 +18,12 @@ from types import ModuleType
 from typing import Any
 
 from latency.errors import SpecError, UsageError
+from latency.files import MOST_BYTES, read_text
 from latency.layers import STANDS_ALONE, other_shape
 from latency.machine import slug
-from search.regular_file import read_regular
 from search.space import SearchSpace
 from search.spaces import staged
 
-_MOST_BYTES = 10_000_000
 SUFFIXES = (".toml", ".py")
 _BUILD = "build(resolution, width, classes, batch)"
 
@@ -79,10 +78,7 @@ def _executed(path: Path) -> ModuleType:
     """The file as a module of its own, executed afresh."""
     module = ModuleType(f"own_space_{hashlib.sha256(str(path).encode()).hexdigest()[:6]}")
     module.__file__ = str(path)
-    try:
-        text = read_regular(path, _MOST_BYTES).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    text = read_text(path, MOST_BYTES)
     sys.modules[module.__name__] = module  # where dataclasses of the file look their names up
     with _one_line(path):
         exec(compile(text, str(path), "exec"), vars(module))

@@ -1,16 +1,20 @@
 """Networks that commands take: on inputs of which sizes, and in which precision."""
 
 import json
+import os
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from devices.card import load_card
 from latency import UsageError, zoo
 from latency.kernels import USUAL
+from search import spaces
 from search.commands.networks import read_network, read_network_on
 from search.commands.predict_command import main as lat_predict
+from search.presets import load_settings
 
 
 def on(name, input_shape, batch=1):
@@ -37,7 +41,36 @@ def test_the_input_shape_of_a_network_file_is_its_own(tmp_path):
         on(path, "1x3x128x128")
 
 
-@pytest.mark.parametrize("shape", [f"{10**22}x3x96x96", "1" * 5000, "0x3x96x96", "1x-3", "1xx3"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_files_that_begin_with_a_byte_order_mark_are_read(tmp_path, mark):
+    def written(name, text):
+        (tmp_path / name).write_text(mark + text.replace("\n", "\r\n"), newline="")
+        return str(tmp_path / name)
+
+    network = zoo.load("mobilenet_v2", 96)
+    assert on(written("n.json", network.to_json()), None) == network
+    assert load_card(written("card.toml", "threads = 2\n")).threads == 2
+    assert load_settings(written("s.toml", "search_steps = 7\n"), 100).search_steps == 7
+    build = "from search.spaces.mini import build\n"
+    assert spaces.load(written("space.py", build)).resolution == 32
+
+
+@pytest.mark.parametrize(
+    ("read", "name"), [(load_card, "c.toml"), (spaces.load, "s.toml"), (spaces.load, "s.py")]
+)
+def test_a_file_that_people_write_is_a_regular_one_of_a_stated_size(tmp_path, read, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UsageError, match=f"{name}: not a regular file"):
+        read(str(tmp_path / name))
+    (tmp_path / name).unlink()
+    (tmp_path / name).write_text("#" * 1_000_001)
+    with pytest.raises(UsageError, match=f"{name}: larger than 1 MB"):
+        read(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "shape", [f"{10**22}x3x96x96", "\uff11x3x96x96", "1" * 5000, "0x3x96x96", "1x-3", "1xx3"]
+)
 def test_sizes_that_no_input_has_are_refused_in_words(shape):
     with pytest.raises(UsageError, match="sizes such as 1x3x224x224 are wanted"):
         on("model.onnx", shape)
