@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 
 from latency.errors import LatError, UsageError
@@ -17,11 +18,17 @@ class NotAFileError(OSError):
     """What stands at a path is a pipe, a device or a socket."""
 
 
+def open_file(path: str | Path) -> BufferedReader:
+    """A regular file, open to be read; `OSError` for any other: a pipe would be waited for, a
+    device has no end."""
+    return open(path, "rb", opener=_opened)
+
+
 def read_file(path: str | Path, most_bytes: int, error: type[LatError] = UsageError) -> bytes:
     """What a file holds. Raises `error`, which names the file, where it is absent or no regular
     file (a folder, a pipe, a device), cannot be read, or holds more than `most_bytes`."""
     try:
-        with open(path, "rb", opener=_opened) as file:
+        with open_file(path) as file:
             pieces: list[bytes] = []
             left = most_bytes + 1
             while left > 0 and (piece := file.read(min(left, _PIECE))):

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 from latency.errors import LatError, UsageError
+from latency.files import open_file
 from latency.whole_file import naming, sync_folder
-from search.regular_file import open_regular
 
 _REST = 20.0
 """At least so many times as long as the last save took, none is due."""
@@ -123,7 +123,7 @@ class Checkpoint:
 
     def _read(self) -> dict[str, Any]:
         try:
-            with open_regular(self.path) as file:
+            with open_file(self.path) as file:
                 whole = _checked(file.read())
             read = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
             if not all(isinstance(read[part], dict) for part in ("identity", "state")):

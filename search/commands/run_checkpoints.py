@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from latency.errors import UsageError
+from latency.files import open_file
 from search.batches import space_at
 from search.checkpoint import Checkpoint
 from search.commands.search_plan import SearchPlan
 from search.digests import digest
 from search.narrowing import kept_candidates, narrowed
-from search.regular_file import open_regular
 from search.settings import RESUMABLE
 from search.space import SearchSpace
 
@@ -88,5 +88,5 @@ def _content(trained: Path | None) -> str | None:
     """What tells a supernet that is taken over apart from others; None where none is."""
     if trained is None or not trained.exists():
         return None
-    with open_regular(trained) as file:
+    with open_file(trained) as file:
         return file_digest(file, blake2b).hexdigest()[:8]

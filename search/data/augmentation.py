@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from search.regular_file import open_regular
+from latency.files import open_file
 
 _SCALE = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
@@ -29,6 +29,8 @@ _TURNS = {
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM")
 """What is read, whatever a file is named: no other decoder of Pillow's is started, some of which
 run programs."""
+_MOST_PIXELS = 100_000_000
+"""Of an image as it is decoded: a few copies of it take more than a gigabyte."""
 BROKEN = (Exception,)
 """What reading a broken file raises: decoders raise whatever they stumble upon."""
 _SMALLEST = 2.0
@@ -42,11 +44,13 @@ def read_image(path: str, resolution: int) -> Image.Image:
     warns of is let pass."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with open_regular(path) as content, Image.open(content, formats=FORMATS) as file:
+        with open_file(path) as content, Image.open(content, formats=FORMATS) as file:
             if file.format == "JPEG" and file.mode in ("RGB", "L"):
                 least = math.ceil(_SMALLEST * _MARGIN * resolution)
                 if min(file.size) > least:
                     file.draft(file.mode, (least, least))
+            if file.width * file.height > _MOST_PIXELS:
+                raise ValueError(f"more than {_MOST_PIXELS} pixels")
             file.load()
             image = _upright(file)
             if image.mode.startswith("I"):

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from latency.errors import LatError, UsageError
+from latency.files import read_file
 from search.data.dataset import Batch, Dataset, Index, held_out
-from search.regular_file import read_regular
 
 _TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _TEST = "test_batch.bin"
@@ -82,7 +82,7 @@ def cifar10(folder: Path) -> Dataset:
 
 
 def _read(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    content = np.frombuffer(read_regular(path, _MOST_IMAGES * _ROW), np.uint8)
+    content = np.frombuffer(read_file(path, _MOST_IMAGES * _ROW, LatError), np.uint8)
     if not len(content) or len(content) % _ROW:
         raise LatError(
             f"{path}: {len(content)} bytes, which is no whole number of images of {_ROW} bytes"

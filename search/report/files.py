@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from latency.errors import SpecError
-from search.regular_file import read_regular
+from latency.files import read_file
 from search.settings import MOST_SEED
 from search.validation import in_words
 
@@ -173,10 +173,8 @@ def read_back(path: Path, kind: type[Kind], what: str) -> dict[str, Any]:
     """What a file says, without the fields that it lacks. `SpecError`, one line, where it is not
     `what` lat-search wrote."""
     try:
-        content = read_regular(path, _MOST_BYTES)
+        content = read_file(path, _MOST_BYTES, SpecError)
         return kind.model_validate_json(content).model_dump(exclude_unset=True)
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror or error}") from None
     except ValidationError as error:
         absent = [
             str(one["loc"][0])

@@ -321,8 +321,16 @@ def test_cifar_files_are_no_larger_than_they_are(cifar):
     path = cifar / "test_batch.bin"
     with path.open("r+b") as file:
         file.truncate(10_001 * 3073)
-    with pytest.raises(OSError, match=r"larger than 30730000 bytes: .*test_batch\.bin"):
+    with pytest.raises(LatError, match=r"test_batch\.bin: larger than 30\.73 MB"):
         load_dataset(f"cifar10:{cifar}")
+
+
+def test_an_image_of_more_pixels_than_fit_is_a_broken_image(folder):
+    path = folder / "val" / "dog" / "0.JPEG"
+    Image.new("1", (10_000, 10_001)).save(path, "PNG")
+    test = load_dataset(f"imagenet:{folder}").test
+    assert sum(len(labels) for _, labels in evaluation_batches(test, 9, 8)) == 8
+    assert test.broken == {str(path): "more than 100000000 pixels"}
 
 
 def test_a_pipe_or_a_device_among_the_images_is_a_broken_image(folder):

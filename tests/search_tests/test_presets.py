@@ -128,7 +128,7 @@ def test_every_shipped_file_is_settings(name):
         (f"batch_size = {'9' * 5000}", "not TOML"),
         (f"batch_size = {'[' * 9999}", "not TOML"),
         (f"a = {'{a = ' * 9999}", "not TOML"),
-        ("train_steps = 5" + " " * 1_000_000, "larger than 1000000 bytes"),
+        ("train_steps = 5" + " " * 1_000_000, "larger than 1 MB"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_key(tmp_path, text, said):
