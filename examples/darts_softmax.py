@@ -20,7 +20,7 @@ STEM = """conv-32x32x3-16-k3-s2-relu6 mbconv-16x16x16-24-k3-s1-e3-relu6
     mbconv-16x16x24-40-k3-s2-e3-relu6"""
 BLOCKS = [(8, 40, 80, 2), (4, 80, 80, 1), (4, 80, 80, 1)]
 HEAD = "conv-4x4x80-256-k1-s1-relu6 pool-4x4x256-256-k4-s1 linear-1x1x256-10-k1-s1"
-STEPS, BATCH, PENALTY_PER_MS = 40, 16, 100.0
+STEPS, BATCH, PENALTY_PER_MS = 20, 16, 100.0
 
 
 def candidates(size: int, inputs: int, outputs: int, stride: int) -> list[OpSpec | None]:

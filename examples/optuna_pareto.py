@@ -17,7 +17,7 @@ from latency import LatencyTable, NetworkSpec, OpSpec
 from latency.modules import NetworkModule
 
 TABLE = "amd-epyc-family-25-model-1-2-cpus-onnxruntime-1.32.0"  # or a path to your own CSV
-TRIALS, STEPS, BATCH, TRAIN = 10, 30, 16, 1500
+TRIALS, STEPS, BATCH, TRAIN = 8, 20, 16, 1500
 STEM = """conv-32x32x3-16-k3-s2-relu6 mbconv-16x16x16-24-k3-s1-e3-relu6
     mbconv-16x16x24-40-k3-s2-e3-relu6"""
 BLOCKS = [(8, 40, 80, 2), (4, 80, 80, 1), (4, 80, 80, 1)]

@@ -2,13 +2,19 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 
 import torch
 
+from search.commands.search_command import main as lat_search
+
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["search.searcher", "torch._dynamo", "sklearn.datasets"])
+CONTEXT.set_forkserver_preload(
+    ["search.commands.search_command", "torch._dynamo", "sklearn.datasets"]
+)
 
 
 def start(
@@ -18,6 +24,19 @@ def start(
     process = CONTEXT.Process(target=_alone, args=(target, arguments, dict(environment or {})))
     process.start()
     return process
+
+
+def start_search(
+    words: Sequence[object], out: Path, environment: Mapping[str, str] | None = None
+) -> ForkServerProcess:
+    """The command `lat-search` as a process; what it prints goes into a file."""
+    return start(_search, tuple(map(str, words)), out, environment=environment)
+
+
+def _search(words: tuple[str, ...], out: Path) -> None:
+    sys.argv = ["lat-search", *words]
+    with out.open("w") as sys.stdout:
+        lat_search()
 
 
 def _alone(target: Callable[..., None], arguments: tuple, environment: dict[str, str]) -> None:

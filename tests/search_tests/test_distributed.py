@@ -1,9 +1,7 @@
 """Several processes train as one does: the same architecture from the same global batches."""
 
-import os
 import socket
-import subprocess
-import sys
+from multiprocessing.context import ForkServerProcess
 
 import forked
 import pytest
@@ -30,27 +28,12 @@ def environments(world: int) -> list[dict[str, str]]:
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
 
 
-def together(world: int, *words: str, **environment: str) -> list[subprocess.CompletedProcess[str]]:
-    """Run a program in so many processes, as torchrun starts them."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, *words],
-            env=os.environ | own | {"OMP_NUM_THREADS": "1"} | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for own in environments(world)
-    ]
-    try:
-        said = [process.communicate(timeout=300) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    return [
-        subprocess.CompletedProcess(process.args, process.returncode, out, error)
-        for process, (out, error) in zip(started, said, strict=True)
-    ]
+def _codes(started: list[ForkServerProcess]) -> list[int | None]:
+    """How the processes end."""
+    for process in started:
+        process.join(300)
+        process.kill()
+    return [process.exitcode for process in started]
 
 
 @pytest.mark.parametrize(
@@ -61,9 +44,7 @@ def test_two_processes_find_the_architecture_that_one_does(tmp_path, strategy, n
         forked.start(share, tmp_path, strategy, norm_batch, environment=ours)
         for ours in environments(2)
     ]
-    for process in started:
-        process.join(300)
-    assert [process.exitcode for process in started] == [0, 0]
+    assert _codes(started) == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     training = exact_search(strategy=strategy, norm_batch_size=norm_batch)
     training.run(Checkpoint(tmp_path / "alone.pt", {}), lambda report: None)
@@ -107,10 +88,13 @@ def test_lat_search_started_as_two_processes_writes_one_run(tmp_path, mini_csv):
     out = tmp_path / "run"
     words = ["--target", str(mini_csv), "--space", "mini", "--budget", "50%", "--steps", "4"]
     words += ["--train-steps", "2", "--baselines", "0", "--batch-size", "8", "--out", str(out)]
-    command = ["-m", "search.commands.search_command", *words]
-    first, second = together(2, *command, LAT_DATA=str(tmp_path / "data"))
-    assert first.returncode == 0, first.stderr
-    assert second.returncode == 0, second.stderr
+    printed = [tmp_path / f"printed-{rank}" for rank in range(2)]
+    started = [
+        forked.start_search(words, file, ours | {"LAT_DATA": str(tmp_path / "data")})
+        for file, ours in zip(printed, environments(2), strict=True)
+    ]
+    assert _codes(started) == [0, 0]
     assert (out / "result.json").exists()
-    assert "valid" in first.stdout or "accuracy" in first.stdout
-    assert second.stdout == ""
+    first, second = (file.read_text() for file in printed)
+    assert "valid" in first or "accuracy" in first
+    assert second == ""

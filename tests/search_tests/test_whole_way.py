@@ -1,12 +1,9 @@
 """From a profile to a network that is measured, on this machine, also after a kill."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 
+import forked
 import pytest
 
 from latency import LatencyTable
@@ -17,22 +14,24 @@ QUICK = ("--steps", "6", "--train-steps", "3", "--baselines", "0")
 
 
 def test_kill_9_of_a_search_and_resume_end_like_an_unbroken_run(mini_csv, tmp_path):
-    words = [sys.executable, "-c", "from search.commands.search_command import main; main()"]
-    words += ["--target", mini_csv, "--space", "mini", "--steps", "12", "--train-steps", "4"]
+    words = ["--target", mini_csv, "--space", "mini", "--steps", "12", "--train-steps", "4"]
     words += ["--budget", "400us", "--baselines", "0", "--json"]
-    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    whole = subprocess.run([*words, "--out", tmp_path / "a"], **quiet, check=True)
-    broken = subprocess.Popen([*words, "--out", tmp_path / "b"], **quiet)
+    whole = forked.start_search([*words, "--out", tmp_path / "a"], tmp_path / "whole")
+    whole.join()
+    assert whole.exitcode == 0
+    broken = forked.start_search([*words, "--out", tmp_path / "b"], tmp_path / "broken")
     checkpoint = tmp_path / "b" / "checkpoint"
     deadline = time.monotonic() + 120
     while not (checkpoint / "search.pt").exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    os.kill(broken.pid, signal.SIGKILL)
-    broken.communicate()
+    broken.kill()
+    broken.join()
     assert not (tmp_path / "b" / "result.json").exists()
-    resumed = subprocess.run([*words, "--out", tmp_path / "b", "--resume"], **quiet, check=True)
-    one, other = json.loads(whole.stdout), json.loads(resumed.stdout)
+    words += ["--out", tmp_path / "b", "--resume"]
+    resumed = forked.start_search(words, tmp_path / "resumed")
+    resumed.join()
+    one, other = (json.loads((tmp_path / name).read_text()) for name in ("whole", "resumed"))
     for key in ("choices", "probabilities", "history", "valid_accuracy", "predicted_ms"):
         assert one[key] == other[key], key
     files = [(tmp_path / run / "model.onnx").read_bytes() for run in ("a", "b")]
