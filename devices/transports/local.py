@@ -23,7 +23,7 @@ class LocalTransport:
     label = "this machine"
 
     def __init__(self) -> None:
-        self._folder = OwnFolder("lat-models-")
+        self._folder = OwnFolder("lat-search-models-")
 
     def send(self, content: bytes, suffix: str) -> str:
         """Put a file on the device, once per content; returns its path there."""

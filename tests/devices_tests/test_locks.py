@@ -50,7 +50,7 @@ def temporary(tmp_path, monkeypatch):
 def test_models_of_a_killed_process_go_with_the_next_and_those_of_others_stay(temporary, tmp_path):
     precious = tmp_path / "precious"
     precious.mkdir()
-    (temporary / "lat-models-link").symlink_to(precious)
+    (temporary / "lat-search-models-link").symlink_to(precious)
     (precious / "file").touch()
     with process(SENDS) as (killed, left), process(SENDS) as (_, kept):
         killed.kill()

@@ -123,11 +123,15 @@ def test_ten_times_the_work_costs_more(device):
 
 
 def test_the_trace_is_about_what_the_network_takes(device):
+    """In most of five pairs: a busy machine may be at work on something else in one of two."""
     workload = Workload.of_network(LONG)
     with device.sit() as sitting:
-        whole_ms = median(sitting.run(sitting.load(workload), 20, 50).ms)
-        traced_ms = sum(sitting.trace(workload, 20, 50).values())
-    assert whole_ms / 3 < traced_ms < 3 * whole_ms
+        handle = sitting.load(workload)
+        ratios = [
+            sum(sitting.trace(workload, 20, 50).values()) / median(sitting.run(handle, 20, 50).ms)
+            for _ in range(5)
+        ]
+    assert 1 / 3 < median(ratios) < 3
 
 
 def test_a_trace_leaves_nothing_on_the_disk(device, monkeypatch, tmp_path):
