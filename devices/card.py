@@ -246,7 +246,7 @@ def load_card(name: str) -> DeviceCard:
         raise unknown_name("device card", name, known_cards())
     try:
         written = tomllib.loads(read_text(path, MOST_BYTES))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a device card in TOML: {error}") from None
     for key in _NEVER_WRITTEN & written.keys():
         raise UsageError(f"{path}: {_unknown_key((key,))}")

@@ -30,7 +30,7 @@ def read_file(path: str | Path, most_bytes: int, error: type[LatError] = UsageEr
     try:
         with open_file(path) as file:
             pieces: list[bytes] = []
-            left = most_bytes + 1
+            left = most_bytes + 1 if os.fstat(file.fileno()).st_size <= most_bytes else 0
             while left > 0 and (piece := file.read(min(left, _PIECE))):
                 pieces.append(piece)
                 left -= len(piece)

@@ -62,8 +62,8 @@ def test_an_attempt_damages_in_the_same_way_each_time(tmp_path, monkeypatch):
     [
         (LatError("x.csv:3: no number"), worker.REFUSED),
         (FileNotFoundError(2, "No such file", "x.csv"), worker.REFUSED),
-        (LatError("x.csv:3: no \x1b[2J number"), worker.UNCLEAR),
-        (LatError("two\nlines"), worker.UNCLEAR),
+        (LatError("x.csv:3: no \x1b[2J number"), worker.REFUSED),
+        (LatError("two\nlines"), worker.REFUSED),
         (KeyError("ms"), worker.TRACEBACK),
         (OSError("what a library says"), worker.TRACEBACK),
         (MemoryError(), worker.MEMORY),
@@ -73,13 +73,19 @@ def test_only_one_line_in_words_is_no_fault(error, end):
     assert _ends(_raising(error)) == end
 
 
+@pytest.mark.parametrize("text", ["two\nlines", "long" * 1000])
+def test_an_error_that_a_command_does_not_print_as_one_line_is_a_fault(monkeypatch, text):
+    monkeypatch.setattr(worker, "in_one_line", str)
+    assert _ends(_raising(LatError(text))) == worker.UNCLEAR
+
+
 def test_a_process_that_hangs_or_dies_is_seen_and_replaced(tmp_path, monkeypatch):
     script = tmp_path / "worker.py"
     script.write_text(
         "import faulthandler, json, os, sys, time\n"
         "for line in sys.stdin:\n"
         "    seed = int(line)\n"
-        "    faulthandler.dump_traceback_later(0.2, exit=True)\n"
+        "    faulthandler.dump_traceback_later(2, exit=True)\n"
         "    time.sleep(60 if seed == 1 else 0)\n"
         "    seed == 2 and os._exit(3)\n"
         "    faulthandler.cancel_dump_traceback_later()\n"

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from fuzzing.kinds import KINDS  # noqa: E402
 from fuzzing.target import Target  # noqa: E402
 from latency.errors import LatError  # noqa: E402
-from search.commands.console import notice, notices  # noqa: E402
+from search.commands.console import in_one_line, notice, notices  # noqa: E402
 
 PRODUCT = tuple(f"{ROOT / room}{os.sep}" for room in ("latency", "devices", "search"))
 MOST_SECONDS = 10.0
@@ -91,7 +91,7 @@ def _is_one_line(error: Exception) -> bool:
     """Whether a terminal shows an error as commands print it in one line, not too long, in
     characters that do nothing to it."""
     with notices.capture() as shown:
-        notice(str(error))
+        notice(in_one_line(error))
     text = shown.get().removesuffix("\n")
     return text.isprintable() and len(text) < MOST_CHARACTERS
 

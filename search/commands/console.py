@@ -46,6 +46,8 @@ notices = PlainConsole(stderr=True)
 _ROOMS = ("latency", "devices", "search")
 _INTERRUPTED = 130
 """What the argument parser returns when Ctrl-C ended the command."""
+_MOST_SHOWN = 1500
+"""Characters of an error: names of a file may be of any length."""
 _ABSENT = FileNotFoundError, IsADirectoryError, NotADirectoryError, NotAFileError
 """What the system says of a file that is not there."""
 
@@ -248,7 +250,7 @@ def _errors_in_one_line(program: str, debug: bool, words: Mapping[str, object]) 
         with suppress(OSError):  # where the terminal was closed
             if debug:
                 notice(traceback.format_exc().rstrip())
-            notice(f"{program}: {_in_one_line(error, go_on)}")
+            notice(f"{program}: {in_one_line(error, go_on)}")
         raise typer.Exit(_exit_code(error, words)) from None
 
 
@@ -263,9 +265,15 @@ def _exit_code(error: BaseException, words: Mapping[str, object]) -> int:
     return 2 if any(str(one.filename) in given for one in absent) else 1
 
 
-def _in_one_line(error: BaseException, go_on: str) -> str:
+def in_one_line(error: BaseException, go_on: str = "") -> str:
+    """What a command says of an error: its beginning and its end, where names in it are long."""
+    said = " ".join(_said(error, go_on).split())
+    return said if len(said) <= _MOST_SHOWN else f"{said[: _MOST_SHOWN // 2]} ... {said[-300:]}"
+
+
+def _said(error: BaseException, go_on: str) -> str:
     if isinstance(error, LatError):
-        return str(error).replace("\n", " ")
+        return str(error)
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted{f' by {error}' if str(error) else ''}{go_on}"
     if isinstance(error, OSError) and error.errno is not None:
@@ -274,7 +282,7 @@ def _in_one_line(error: BaseException, go_on: str) -> str:
         return f"{where}{error.strerror}{f': make room{go_on}' if full else ''}"
     said = f"a fault of lat-search itself: {type(error).__name__}: {error}"
     kept = user_folder() / "last-error.txt"
-    return " ".join(f"{said}; {_kept(kept)}".split())
+    return f"{said}; {_kept(kept)}"
 
 
 def _kept(path: Path) -> str:

@@ -15,6 +15,7 @@ import pytest
 from devices import agent
 from devices.transports.local import LocalTransport
 
+pytestmark = pytest.mark.identity
 FAULTY = """
 import sys
 from devices import agent

@@ -51,6 +51,7 @@ def test_a_duration_is_a_finite_number(card, key, value):
         ("batch = 1000000000", "batch: input should be less than or equal to 65536"),
         ("affinity = [1000000000]", "affinity.0: input should be less than or equal to 65535"),
         ("measuring = 5", "measuring: it is a section"),
+        (f"batch = {'9' * 5000}", "not a device card in TOML: "),
         (f"x = {'[' * 5000}{']' * 5000}", "not a device card in TOML: "),
         ('"a\\nb" = 1', r"unknown key 'a\\nb' \(known: "),
         (f"{HOST}port = 99999", "ssh.port: input should be less than or equal to 65535, not 99999"),

@@ -15,6 +15,7 @@ from devices.transports.local import LocalTransport
 from latency import OpSpec
 from latency.errors import ConnectionLostError, DeviceError
 
+pytestmark = pytest.mark.identity
 QUICK = Measuring(sittings=1, max_sittings=1, min_bursts=6, max_bursts=6)
 HELLO = {"runtime": "r 1", "facts": {"cpus": 4, "machine": "m"}, "traces": True}
 FIRST, SECOND = (Workload.of_op(OpSpec("conv", 8, 8, 3, 8 * c, 3)) for c in (1, 2))

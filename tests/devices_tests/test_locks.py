@@ -10,6 +10,7 @@ from devices.locks import Claim
 from devices.transports.local import LocalTransport
 from latency.errors import DeviceError
 
+pytestmark = pytest.mark.identity
 SENDS = """
 import sys
 from devices.transports.local import LocalTransport

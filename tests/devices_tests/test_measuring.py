@@ -24,6 +24,7 @@ from devices.replay import ReplayDevice
 from latency import LatencyTable, Measurement, OpSpec
 from latency.errors import ConnectionLostError, DeviceError, UsageError
 
+pytestmark = pytest.mark.identity
 QUICK = Measuring(sittings=2, min_bursts=6, max_bursts=12)
 
 

@@ -16,6 +16,7 @@ from devices.runtimes.torch_eager import TorchEager
 from latency import OpSpec, SpecError
 from latency.modules import NetworkModule
 
+pytestmark = pytest.mark.identity
 needs_gpu = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),

@@ -24,6 +24,7 @@ from devices.tracing import trace_layers, trace_ops
 from latency import LatencyTable, NetworkSpec, OpSpec
 from latency.errors import ConnectionLostError, DeviceError, WorkloadError
 
+pytestmark = pytest.mark.identity
 SMALL = OpSpec("conv", 28, 28, 16, 16, 3, activation="relu6")
 LARGE = OpSpec("conv", 28, 28, 16, 160, 3, activation="relu6")
 LONG = NetworkSpec.of("long", (SMALL, SMALL, LARGE))

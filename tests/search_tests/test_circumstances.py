@@ -17,6 +17,7 @@ from search.compute import Compute
 from search.distributed import Ranks
 from search.result import operators_read
 
+pytestmark = pytest.mark.identity
 SPACE = """
 resolution = 32
 classes = 10

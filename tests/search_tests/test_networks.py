@@ -16,6 +16,8 @@ from search.commands.networks import read_network, read_network_on
 from search.commands.predict_command import main as lat_predict
 from search.presets import load_settings
 
+pytestmark = pytest.mark.identity
+
 
 def on(name, input_shape, batch=1):
     return read_network_on(str(name), batch, USUAL, input_shape, "float32")

@@ -14,6 +14,8 @@ from latency.library import shipped_folder
 from search import spaces
 from search.commands.predict_command import main as lat_predict
 
+pytestmark = pytest.mark.identity
+
 
 def test_an_interval_that_is_open_is_none_in_json(invoke, mini_csv, tmp_path):
     table = LatencyTable.load(mini_csv)

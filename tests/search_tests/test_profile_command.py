@@ -19,6 +19,8 @@ from search.commands.profile_command import main as lat_profile
 from search.commands.profile_job import measure_missing
 from search.commands.search_command import main as lat_search
 
+pytestmark = pytest.mark.identity
+
 
 @pytest.fixture
 def replay_card(tmp_path, mini_csv):

@@ -18,12 +18,13 @@ from saved_runs import save_run
 
 from devices.measuring import Progress
 from latency import LatencyTable, candidate_latency
-from latency.errors import DeviceError
+from latency.errors import DeviceError, LatError
 from search import spaces
 from search.commands import console
 from search.commands.compare_command import main as lat_compare
 from search.commands.console import (
     following,
+    in_one_line,
     notice,
     print_table,
     progress_bar,
@@ -39,6 +40,7 @@ from search.commands.table_command import COMMANDS
 from search.commands.table_command import main as lat_table
 from search.result import BudgetResult, SearchResult
 
+pytestmark = pytest.mark.identity
 SCRIPTS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
     "scripts"
 ]
@@ -217,6 +219,14 @@ def test_colour_is_for_terminals_and_NO_COLOR_is_respected():  # noqa: N802
     assert COLOUR.search(on_a_terminal(command, NO_COLOR=""))
     assert not COLOUR.search(on_a_terminal(command, NO_COLOR="1"))
     assert "\x1b" not in subprocess.run(command, capture_output=True, text=True).stdout
+
+
+def test_an_error_is_one_line_whose_beginning_and_end_are_shown():
+    assert in_one_line(LatError("a.csv:3:\n  no\tnumber")) == "a.csv:3: no number"
+    said = in_one_line(LatError(f"a.onnx: node {'x' * 99_999}: write another"))
+    assert said.startswith("a.onnx: node xxx")
+    assert said.endswith("xxx: write another")
+    assert len(said) < 1500
 
 
 def test_a_reader_that_goes_away_is_no_error(mini_csv):
