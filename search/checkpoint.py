@@ -9,6 +9,7 @@ last good one.
 """
 
 import io
+import json
 import os
 import time
 import zipfile
@@ -73,7 +74,7 @@ class Checkpoint:
         content = io.BytesIO()  # torch does not tell of a full disk what it is
         torch.save({"identity": self.identity, "state": state}, content)
         with naming(self.path), self._temporary.open("wb") as file:
-            file.write(_first_line(content.getbuffer()))
+            file.write(first_line(content.getbuffer()))
             file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
@@ -124,10 +125,13 @@ class Checkpoint:
     def _read(self) -> dict[str, Any]:
         try:
             with open_file(self.path) as file:
-                whole = _checked(file.read())
+                whole = checked(file.read())
             read = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
-            if not all(isinstance(read[part], dict) for part in ("identity", "state")):
+            identity, state = read["identity"], read["state"]
+            if not (isinstance(identity, dict) and isinstance(state, dict)):
                 raise ValueError("its identity or its state is of another form")
+            if json.loads(json.dumps(identity)).keys() != identity.keys():
+                raise ValueError("its identity is not of names and plain values")
         except Exception as error:  # torch raises whatever it stumbles upon
             raise self._broken(error) from None
         return read
@@ -152,16 +156,17 @@ class Checkpoint:
             )
 
 
-def _first_line(content: bytes | memoryview) -> bytes:
+def first_line(content: bytes | memoryview) -> bytes:
+    """The digest of what torch wrote, as a file begins with it."""
     return _FIRST + blake2b(content).hexdigest().encode() + b"\n"
 
 
-def _checked(content: bytes) -> memoryview:
+def checked(content: bytes) -> memoryview:
     """What a file holds as torch wrote it; `ValueError` where it is not as it was written."""
     if content.startswith(_FIRST):
         line, rest = content[: content.find(b"\n") + 1], memoryview(content)
         rest = rest[len(line) :]
-        is_whole = line == _first_line(rest)
+        is_whole = line == first_line(rest)
     else:
         rest = memoryview(content)
         is_whole = content.startswith(_WITHOUT_DIGEST) and _has_its_checksums(content)

@@ -15,7 +15,7 @@ from fuzzing.target import Target
 from latency import Measurement
 from search import spaces
 from search.budget import Budget, size_costs
-from search.checkpoint import Checkpoint
+from search.checkpoint import Checkpoint, checked, first_line
 from search.commands.attempts import keep_attempts, kept_attempts
 from search.confirmation import Attempt
 from search.data import load_dataset
@@ -66,7 +66,7 @@ def checkpoint(folder: Path) -> Target:
         make().run(whole, lambda report: None)
     readers: dict[Path, Callable[[], object]] = {
         begun.path: lambda: _one_step(search(), begun),
-        done.path: lambda: search().take_over(done.load_of("space", "data")),
+        done.path: lambda: _taken_over(search(), done),
         train.path: lambda: _one_step(training(), train),
         trained.path: lambda: _one_step(training(), trained),
         attempts.path: lambda: kept_attempts(attempts, space, [budget]),
@@ -82,13 +82,18 @@ def checkpoint(folder: Path) -> Target:
     def damage(generator: Random) -> None:
         path = generator.choice([*contents])
         chosen[:] = [path]
-        put(path, damaged(contents[path], generator, (_restated, _restated, _repacked)), generator)
+        put(path, damaged(contents[path], generator, (_signed,)), generator)
 
     def read(generator: Random) -> None:
         for path in chosen:
             readers[path]()
 
     return Target(restore, damage, read)
+
+
+def _taken_over(training: Any, checkpoint: Checkpoint) -> None:
+    with checkpoint.restoring():
+        training.take_over(checkpoint.load_of("space", "data"))
 
 
 def _until(training: Any, checkpoint: Checkpoint, step: int) -> None:
@@ -110,6 +115,13 @@ def _one_step(training: Any, checkpoint: Checkpoint) -> None:
 
     with suppress(_EnoughError):
         training.run(Checkpoint(checkpoint.path, _IDENTITY), on_step)
+
+
+def _signed(content: bytes, generator: Random) -> bytes:
+    """A file whose digest is right and whose content is not."""
+    change = generator.choice((_restated, _restated, _repacked))
+    inside = change(bytes(checked(content)), generator)
+    return first_line(inside) + inside
 
 
 def _restated(content: bytes, generator: Random) -> bytes:

@@ -65,6 +65,8 @@ def _saved(content):
         _saved({"identity": {}}),
         _saved({"identity": [], "state": {}}),
         _saved({"identity": {}, "state": 5}),
+        _saved({"identity": {1: "a", "b": 2}, "state": {}}),
+        _saved({"identity": {"seed": torch.zeros(2)}, "state": {}}),
     ],
 )
 def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path, content):
