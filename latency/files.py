@@ -10,7 +10,6 @@ from latency.errors import LatError, UsageError
 
 MOST_BYTES = 1_000_000
 """Of a file that a person writes."""
-_PIECE = 1 << 20
 NO_FILE = "not a regular file, but a pipe, a device or a socket"
 
 
@@ -29,18 +28,15 @@ def read_file(path: str | Path, most_bytes: int, error: type[LatError] = UsageEr
     file (a folder, a pipe, a device), cannot be read, or holds more than `most_bytes`."""
     try:
         with open_file(path) as file:
-            pieces: list[bytes] = []
-            left = most_bytes + 1 if os.fstat(file.fileno()).st_size <= most_bytes else 0
-            while left > 0 and (piece := file.read(min(left, _PIECE))):
-                pieces.append(piece)
-                left -= len(piece)
+            is_larger = os.fstat(file.fileno()).st_size > most_bytes
+            content = b"" if is_larger else file.read()
     except OSError as fault:
         raise error(f"{path}: {fault.strerror or fault}") from None
     except ValueError:  # of a name with a null in it
         raise error(f"{path}: no file has such a name") from None
-    if left <= 0:
+    if is_larger or len(content) > most_bytes:
         raise error(f"{path}: larger than {most_bytes / 1e6:g} MB, which is the most that is read")
-    return b"".join(pieces)
+    return content
 
 
 def read_text(path: str | Path, most_bytes: int, error: type[LatError] = UsageError) -> str:

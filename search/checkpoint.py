@@ -22,12 +22,13 @@ from typing import Any
 import torch
 
 from latency.errors import LatError, UsageError
-from latency.files import open_file
+from latency.files import read_file
 from latency.whole_file import naming, sync_folder
 
 _REST = 20.0
 """At least so many times as long as the last save took, none is due."""
 
+_MOST_BYTES = 1 << 31
 _FIRST = b"lat-search checkpoint, blake2b "
 _WITHOUT_DIGEST = b"PK"
 """How files of earlier versions begin."""
@@ -124,8 +125,7 @@ class Checkpoint:
 
     def _read(self) -> dict[str, Any]:
         try:
-            with open_file(self.path) as file:
-                whole = checked(file.read())
+            whole = checked(read_file(self.path, _MOST_BYTES))
             read = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
             identity, state = read["identity"], read["state"]
             if not (isinstance(identity, dict) and isinstance(state, dict)):

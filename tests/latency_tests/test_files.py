@@ -16,6 +16,9 @@ def test_a_file_is_read_up_to_the_size_that_is_stated(tmp_path):
     assert read_file(path, 8) == b"12345678"
     with pytest.raises(SpecError, match=r"file: larger than 7e-06 MB"):
         read_file(path, 7, SpecError)
+    os.truncate(path, 1 << 40)  # more than any memory holds
+    with pytest.raises(SpecError, match=r"file: larger than 8e-06 MB"):
+        read_file(path, 8, SpecError)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,11 @@ CONTEXT.set_forkserver_preload(
 def start(
     target: Callable[..., None], *arguments: object, environment: Mapping[str, str] | None = None
 ) -> ForkServerProcess:
-    """A process that runs a function with these arguments and one thread."""
-    process = CONTEXT.Process(target=_alone, args=(target, arguments, dict(environment or {})))
+    """A process that runs a function with these arguments, and with as many threads as this one
+    computes with, which may show in the last digits."""
+    process = CONTEXT.Process(
+        target=_alone, args=(target, arguments, dict(environment or {}), torch.get_num_threads())
+    )
     process.start()
     return process
 
@@ -39,7 +42,9 @@ def _search(words: tuple[str, ...], out: Path) -> None:
         lat_search()
 
 
-def _alone(target: Callable[..., None], arguments: tuple, environment: dict[str, str]) -> None:
+def _alone(
+    target: Callable[..., None], arguments: tuple, environment: dict[str, str], threads: int
+) -> None:
     os.environ.update(environment)
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     target(*arguments)
