@@ -32,6 +32,8 @@ from latency.whole_file import naming, sync_folder
 
 _SYNC_SECONDS = 1.0
 """What a power cut may lose: bursts come too fast for each to wait for the disk."""
+_MOST_FILE_BYTES = 1 << 30
+"""No journal is larger: a burst takes some hundred bytes."""
 _MOST_BYTES = 1 << 20
 """No burst's line is longer."""
 _LEAST_BYTES = 50
@@ -93,6 +95,8 @@ class Journal:
 
     def _begin(self, resume: bool) -> None:
         """Go on with what the file holds, or set it aside; a new one begins with the setting."""
+        if os.fstat(self._file.fileno()).st_size > _MOST_FILE_BYTES:
+            self._put_aside(f"{self.path}: larger than any journal; it")
         lines = _whole_lines(self._file)
         first = next(lines, None)
         if first is None or (not resume and next(lines, None) is None):

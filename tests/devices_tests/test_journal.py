@@ -150,6 +150,15 @@ def test_a_journal_whose_first_line_is_broken_is_set_aside(path, setting):
     assert resumed(path, setting) == ([], [])
 
 
+def test_a_journal_that_is_too_large_is_set_aside_unread(path, setting):
+    write(path, setting, bursts_of(0))
+    os.truncate(path, 1 << 40)  # zeros that nobody could read to their end
+    bursts, notes = resumed(path, setting)
+    assert bursts == []
+    assert notes[0].startswith(f"{path}: larger than any journal; it is set aside as")
+    assert resumed(path, setting) == ([], [])
+
+
 @pytest.mark.parametrize("name", ["t.journal", "t.old"])
 def test_what_a_link_leads_to_stays_as_it_is(path, setting, tmp_path, name):
     others = tmp_path / "diary.txt"
