@@ -24,7 +24,6 @@ from devices.replay import ReplayDevice
 from latency import LatencyTable, Measurement, OpSpec
 from latency.errors import ConnectionLostError, DeviceError, UsageError
 
-pytestmark = pytest.mark.identity
 QUICK = Measuring(sittings=2, min_bursts=6, max_bursts=12)
 
 
@@ -212,6 +211,7 @@ def cpu():
     return connect(load_card("cpu"))
 
 
+@pytest.mark.identity
 def test_the_real_cpu_takes_longer_for_more_work(cpu):
     small = OpSpec("mbconv", 14, 14, 24, 24, 3, 1, 3, "relu6")
     large = OpSpec("mbconv", 28, 28, 96, 96, 7, 1, 6, "relu6")
@@ -222,6 +222,7 @@ def test_the_real_cpu_takes_longer_for_more_work(cpu):
     assert cpu.setting.threads == 1
 
 
+@pytest.mark.identity
 def test_an_agent_that_dies_is_an_error_that_says_why(cpu):
     workload = Workload("not a model", (OpSpec("conv", 8, 8, 3, 8, 3),), b"no onnx")
     measured = measure(cpu, [workload], QUICK)
@@ -349,6 +350,7 @@ def test_each_host_of_a_card_is_a_device_once(tmp_path, section, labels):
     assert load_card("cpu").words == "cpu"
 
 
+@pytest.mark.identity
 def test_cpus_that_a_card_names_are_of_the_setting():
     free = sorted(os.sched_getaffinity(0))
     usual = connect(load_card("cpu")).setting
