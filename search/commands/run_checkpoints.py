@@ -60,7 +60,7 @@ class RunCheckpoints:
         except UsageError as error:
             if not trained.exists():
                 raise
-            said = str(error).partition(";")[0]
+            said = str(error).rpartition(";")[0]
             raise UsageError(
                 f"{said}; a supernet serves the same --data, --space, --resolution and --width; "
                 "one trained within a memory budget lacks the candidates that the budget took out"

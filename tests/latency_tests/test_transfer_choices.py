@@ -1,0 +1,37 @@
+"""What the transfer to a new device rests on: its settings, its labels, and what its rows say."""
+
+import numpy as np
+import pytest
+
+from latency import LatencyTable, Measurement, Setting
+from latency.transfer import _drawn, _pulled_in
+from latency.transferred import transfer
+from search.commands.few_shot_job import pool_of
+
+
+def test_every_setting_counts_on_sources_as_measured_or_as_far_as_explained():
+    """In each third of them one of the two kinds is at least as much as `least`, or both are."""
+    sources = ("source first", "source", "smooth first", "smooth")
+    weights, _ = _drawn((*sources, *(f"other {i}" for i in range(60))))
+    measured, explained = (weights[:, columns].all(1) for columns in ([0, 1], [2, 3]))
+    assert (measured | explained).all()
+    for share in (measured & ~explained, explained & ~measured, measured & explained):
+        assert 0.2 < share.mean() < 0.5
+
+
+def test_a_network_far_outside_the_middle_half_is_pulled_in_by_its_width():
+    logs = np.array([-90.0, 0.0, 1.0, 2.0, 90.0])
+    expected = [0 - 3 * 2, 0, 1, 2, 2 + 4 * 2]
+    assert _pulled_in(np.exp(logs), 0.1) == pytest.approx(expected)
+
+
+def test_rows_of_a_transfer_rest_on_all_runs_and_the_most_sittings(toy_space, toy_table):
+    source = LatencyTable(Setting("other", "other hardware"), toy_table.rows)
+    pool = pool_of(toy_space, (source,), 20)
+    measured = {
+        i: Measurement(source.predict(pool.networks[i]).ms, 0.001, 10, 0.001, f"day {i}", 2 + i)
+        for i in range(3)
+    }
+    table = transfer(pool, measured, toy_table.setting, "toy")
+    told = {(row.runs, row.sittings, row.measured_at) for row in table.rows.values()}
+    assert told == {(30, 4, "day 2")}

@@ -1,0 +1,66 @@
+"""What a run's checkpoints belong to, and where their tensors go."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from latency import UsageError
+from search.checkpoint import Checkpoint
+from search.commands.run_checkpoints import RunCheckpoints
+from search.commands.search_plan import SearchPlan
+from search.settings import SearchSettings
+
+
+@pytest.fixture
+def plan(toy_space):
+    return SearchPlan((), (), toy_space, SearchSettings())
+
+
+def test_what_was_released_is_not_released_again(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "x.pt", {})
+    checkpoint.release()
+    checkpoint.save({"step": 1})
+    checkpoint.release()
+    assert checkpoint.load() == {"step": 1}
+
+
+def test_tensors_of_an_accelerator_are_read_without_one(tmp_path, monkeypatch):
+    checkpoint = Checkpoint(tmp_path / "x.pt", {})
+    with monkeypatch.context() as patched:
+        patched.setattr("torch.serialization.location_tag", lambda storage: "cuda:0")
+        checkpoint.save({"weights": torch.ones(3)})
+    weights = checkpoint.load()["weights"]
+    assert weights.device.type == "cpu"
+    assert weights.tolist() == [1, 1, 1]
+
+
+def test_a_run_is_not_resumed_with_another_seed(plan, tmp_path):
+    RunCheckpoints(tmp_path, plan, "digits", 1).of("search").save({"step": 1})
+    path = tmp_path / "search.pt"
+    with pytest.raises(UsageError) as caught:
+        RunCheckpoints(tmp_path, plan, "digits", 2).of("search").load()
+    assert str(caught.value) == (
+        f"{path} belongs to a run with another seed (1 there, 2 here); "
+        "give the same words with --resume, or another --out"
+    )
+
+
+def test_a_supernet_of_other_data_is_refused_by_the_whole_name_of_its_file(plan, tmp_path):
+    folder = tmp_path / "a;b"
+    RunCheckpoints(folder, plan, "digits", 1).of("search").save({"step": 1})
+    path = folder / "search.pt"
+    with pytest.raises(UsageError) as caught:
+        RunCheckpoints(tmp_path / "new", plan, "letters", 1, path).taken_over(path)
+    assert str(caught.value) == (
+        f"{path} belongs to a run with another data (digits there, letters here); a supernet "
+        "serves the same --data, --space, --resolution and --width; one trained within a memory "
+        "budget lacks the candidates that the budget took out"
+    )
+
+
+def test_a_supernet_of_another_seed_is_taken_over(plan, tmp_path):
+    other = replace(plan, settings=replace(plan.settings, search_steps=7))
+    RunCheckpoints(tmp_path, other, "digits", 1).of("search").save({"step": 1})
+    path = tmp_path / "search.pt"
+    assert RunCheckpoints(tmp_path, plan, "digits", 2, path).taken_over(path) == {"step": 1}
