@@ -1,0 +1,196 @@
+"""What stands in a table's file and in other projects' tables, field by field."""
+
+import csv
+from dataclasses import replace
+
+import pytest
+
+from latency import LatencyTable, Measurement, OpSpec, Setting, SpecError, TableError
+from latency.exchange import export_table, import_table
+from latency.exchange_keys import key_of, ops_of
+from latency.headers import Header
+from latency.transferred import transfer
+from latency.trees import Tree
+from search.commands.few_shot_job import pool_of
+
+BLOCK = "expanded_conv-input:14x14x80-output:14x14x80-expand:3-kernel:5-stride:1-idskip:1"
+VALUE = {"count": 100, "mean": 2.5, "var": 0.04}
+OP = OpSpec("conv", 8, 8, 3, 8, 3)
+
+
+def saved(tmp_path, row, inside_ms=None):
+    inside = {} if inside_ms is None else {OP: inside_ms}
+    path = tmp_path / "t.csv"
+    LatencyTable(Setting("toy", "toy hardware", runtime="toyruntime 1"), {OP: row}, inside).save(
+        path
+    )
+    return path
+
+
+@pytest.mark.parametrize("converged", [True, False, None])
+def test_all_that_is_known_of_a_row_reads_back(tmp_path, converged):
+    row = Measurement(
+        *(1.25, 0.01, 50, 1.2, "2026-01-01T00:00:00Z", 4, converged, 4096, 41.5, 1800.0),
+        *("unstable", 1.125),
+    )
+    table = LatencyTable.load(saved(tmp_path, row, 1.1875))
+    assert table.rows == {OP: row}
+    assert table.in_network_ms == {OP: 1.1875}
+
+
+def test_latencies_are_written_with_seven_digits_behind_the_point(tmp_path):
+    third = 1 / 3
+    row = Measurement(third, third / 10, 50, third / 2, traced_ms=third / 4)
+    with saved(tmp_path, row, third / 5).open() as file:
+        (written,) = csv.DictReader(line for line in file if not line.startswith("#"))
+    names = ("latency_ms", "ci95_ms", "min_ms", "traced_ms", "in_network_ms")
+    assert [written[name] for name in names] == [
+        *("0.3333333", "0.0333333", "0.1666667", "0.0833333", "0.0666667"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("comments", "said"),
+    [
+        ({1: "# device: x"}, "no '# format:' line; this version of the tool reads format 1"),
+        ({1: "# format: 9"}, "format version 9; this version of the tool reads format 1"),
+    ],
+)
+def test_another_format_is_told_from_none(tmp_path, comments, said):
+    with pytest.raises(TableError) as caught:
+        Header.read(tmp_path / "t.csv", comments)
+    assert str(caught.value) == f"{tmp_path / 't.csv'}:1: {said}"
+
+
+def test_an_imported_table_says_where_it_is_from(tmp_path):
+    path = tmp_path / "theirs.yaml"
+    path.write_text(f"{BLOCK}: {VALUE}\n")
+    table = import_table(path, "proxylessnas", "phone")
+    assert table.circumstances == {
+        "imported": "theirs.yaml (proxylessnas)",
+        "statistic": "mean of single runs",
+    }
+    assert (table.setting.hardware, table.source) == ("phone", str(path))
+
+
+@pytest.mark.parametrize(
+    ("format", "said"),
+    [
+        ("proxylessnas", "(it knows batch 1, relu6); export"),
+        ("ofa", "(it knows batch 1, relu and h_swish); export"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("count", "more"), [(1, ""), (3, ""), (4, " and 1 more"), (9, " and 6 mo")]
+)
+def test_operators_without_a_key_are_named_up_to_three(tmp_path, format, said, count, more):
+    ops = [OpSpec("conv", 8, 8, 3, 8 * (i + 1), 3, activation="gelu") for i in range(count)]
+    rows = dict.fromkeys(ops, Measurement(1, 0.1, 9, 1))
+    table = LatencyTable(Setting("toy", "toy hardware"), rows, source="toy.csv")
+    with pytest.raises(TableError) as caught:
+        export_table(table, format, tmp_path / "out.yaml")
+    named = ", ".join(op.key for op in ops[:3])
+    assert str(caught.value).startswith(f"toy.csv: {format} has no keys for {named}{more}")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: {b: {c: 1}}", ":1: nested deeper than keys, fields and numbers"),
+        ("? {a: 1}\n: 2\n", ":1: a key that is no plain text"),
+        ("a:\n  ? {b: 1}\n  : 2\n", ":2: nested deeper than keys, fields and numbers"),
+        (f"{BLOCK}:\n  count:\n    deep: 1\n", ":3: nested deeper than keys, fields and numbers"),
+    ],
+)
+def test_yaml_that_is_no_table_is_told_by_its_line(tmp_path, text, said):
+    path = tmp_path / "theirs.yaml"
+    path.write_text(text)
+    with pytest.raises(TableError) as caught:
+        import_table(path, "proxylessnas", "phone")
+    assert str(caught.value).startswith(f"{path}{said}")
+
+
+OFA = (
+    "expanded_conv-input:56x56x24-output:28x28x40-expand:{}-kernel:7-stride:2-idskip:0-se:{}-hs:{}"
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "format", "op"),
+    [
+        (OFA.format(72, 1, 1), "ofa", ("mbconv", 56, 56, 24, 40, 7, 2, 3, "h_swish", 24 / 72)),
+        (OFA.format(72, 0, 0), "ofa", ("mbconv", 56, 56, 24, 40, 7, 2, 3, "relu", 0.0)),
+        (OFA.format(24, 1, 0), "ofa", ("mbconv", 56, 56, 24, 40, 7, 2, 1, "relu", 8 / 24)),
+        (OFA.format(144, 1, 0), "ofa", ("mbconv", 56, 56, 24, 40, 7, 2, 6, "relu", 40 / 144)),
+        (
+            "Conv-input:224x112x3-output:112x56x16",
+            *("ofa", ("conv", 224, 112, 3, 16, 3, 2, 1, "h_swish")),
+        ),
+        (
+            "Conv_1-input:7x14x160-output:7x14x960",
+            *("proxylessnas", ("conv", 7, 14, 160, 960, 1, 1, 1, "relu6")),
+        ),
+        (
+            "Conv_2-input:1x1x960-output:1x1x1280",
+            "ofa",
+            ("conv", 1, 1, 960, 1280, 1, 1, 1, "h_swish"),
+        ),
+        ("AvgPool2D-input:7x7x960-output:1x1x960", "ofa", ("pool", 7, 7, 960, 960, 7)),
+        ("Logits-input:1x1x1280-output:1000", "ofa", ("linear", 1, 1, 1280, 1000)),
+    ],
+)
+def test_a_key_is_an_operator_and_back(key, format, op):
+    assert ops_of(key, format) == (OpSpec(*op),)
+    assert key_of((OpSpec(*op),), format) == key
+
+
+def test_a_transferred_row_is_over_as_many_processes_as_its_networks(toy_space):
+    def table(cost, name):
+        rows = {op: Measurement(cost(op), 0.001, 50, cost(op)) for op in toy_space.operators}
+        return LatencyTable(Setting(name, name), rows, source=f"{name}.csv")
+
+    sources = (table(lambda op: 0.01 + op.macs * 1e-7, "a"), table(lambda op: op.bytes * 1e-7, "b"))
+    pool = pool_of(toy_space, sources, 60)
+    measured = {
+        i: Measurement(sources[0].predict(pool.networks[i]).ms, 0.001, 10, 0.1, f"2026-0{i + 1}", i)
+        for i in (1, 5, 3, 2)
+    }
+    found = transfer(pool, measured, Setting("new", "new"), "toy@16")
+    assert {(row.sittings, row.runs, row.measured_at) for row in found.rows.values()} == {
+        (5, 40, "2026-06")
+    }
+    assert {(row.converged, row.min_ms == row.median_ms) for row in found.rows.values()} == {
+        (None, True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("expansion", "squeeze_excite", "is_valid"),
+    [(1, 1, True), (1, 0, True), (1, 1.01, False), (1, -0.1, False), (0, 0, False)],
+)
+def test_a_squeeze_is_to_a_share_of_the_channels(expansion, squeeze_excite, is_valid):
+    sizes = ("mbconv", 8, 8, 16, 16, 3, 1, expansion, "relu", squeeze_excite)
+    if is_valid:
+        assert OpSpec(*sizes).squeeze_excite == squeeze_excite
+    else:
+        with pytest.raises(SpecError, match=r"must be positive, .* within 0 and 1"):
+            OpSpec(*sizes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stride", "kernel", "outside"),
+    [("pool", 1, 8, 16), ("max_pool", 2, 3, 16), ("conv", 1, 3, 8), ("norm", 1, 1, 16)],
+)
+def test_the_last_layer_has_the_activation(kind, stride, kernel, outside):
+    op = OpSpec(kind, 8, 8, 16, outside, kernel, stride, activation="relu6")
+    assert [layer.activation for layer in op.layers if layer.activation != "none"] == ["relu6"]
+    plain = replace(op, activation="none")
+    assert {layer.activation for layer in plain.layers} == {"none"}
+
+
+def test_path_dropout_may_leave_out_either_of_the_first_two_branches_and_each_further_one():
+    tree = Tree.parse("(s3s5s7)")
+    op = OpSpec("tree", 8, 8, 16, 32, 3, 1, 0.25, "relu", groups=2, tree=str(tree))
+    sums = [layer for layer in op.layers if layer.name.startswith("sum")]
+    assert [layer.droppable for layer in sums] == [2, 1]
