@@ -134,3 +134,18 @@ def test_processes_that_differ_are_told_from_a_device_that_jumps(workloads):
     record.end_round()
     note = record.measurement(workloads[0]).note
     assert note == "bimodal: 1 ms or 1.5 ms; its processes differ: more sittings"
+
+
+def test_networks_may_have_wider_intervals_than_operators(workloads):
+    """Six bursts between 0.97 and 1.03 ms: an interval of 3 %."""
+    network = Workload("net", (*workloads[0].ops, *workloads[1].ops))
+    record = Record([workloads[0], network], Measuring(min_bursts=6, ci95=0.01, network_ci95=0.04))
+    for number, ms in enumerate([0.97, 0.98, 1.0, 1.0, 1.02, 1.03]):
+        for workload in record.workloads:
+            record.add(Burst(number, 0, workload.name, Timing((ms,), 1)))
+        record.end_round()
+    assert [record.is_finished(workload) for workload in record.workloads] == [False, True]
+    assert record.unfinished() == [workloads[0]]
+    found = [record.measurement(workload) for workload in record.workloads]
+    assert [row.converged for row in found] == [False, True]
+    assert [bool(row.note) for row in found] == [True, False]

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from devices.card import Measuring
 from devices.device import Condition, Timing, Workload
+from devices.measuring import measure
 from devices.patience import PatientSitting
 from latency import OpSpec
 from latency.errors import ConnectionLostError
@@ -115,3 +117,17 @@ def test_processes_are_counted_one_by_one():
         assert sitting.process == 3
         sitting.burst(WORKLOAD, 10.0, 1.0)
         assert sitting.process == 4
+
+
+def test_how_often_cooling_was_given_up_is_counted():
+    device = Steady(lambda done: 1.0)
+    device.condition = lambda: Condition(60.0, None)
+    now = [0.0]
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    rule = Measuring(min_bursts=6, max_bursts=6, sittings=1, cool_below_c=45.0, cool_seconds=2.0)
+    measured = measure(device, [WORKLOAD], rule, clock=lambda: now[0], sleep=sleep)
+    assert measured.circumstances["cooling"] == "given up 6 times"
+    assert now[0] == 6 * 3.0

@@ -173,3 +173,17 @@ def test_a_source_that_is_left_out_leaves_the_others_as_they_are():
     some = known.rows(np.array([4, 2]))
     assert some.smooth == pytest.approx(known.smooth[[4, 2]])
     assert some.totals == pytest.approx(known.totals[[4, 2]])
+
+
+def test_pairs_of_choices_explain_a_source_where_networks_abound():
+    """Of 32 networks a pair of two choices may be told, of 16 it may not."""
+    choices = np.repeat(np.array([[0, 0], [0, 1], [1, 0], [1, 1]], float), 8, axis=0)
+    ms = np.exp(choices[:, 0] * choices[:, 1])[:, None]
+    known = read(ms, choices)
+    plain = read(ms[::2], choices[::2])
+    both = known.smooth[choices.all(1)][0, 0] - known.smooth[~choices.any(1)][0, 0]
+    alone = known.smooth[8, 0] - known.smooth[0, 0]
+    assert both > 2 * alone + 0.3
+    assert plain.smooth[-1, 0] - plain.smooth[0, 0] == pytest.approx(
+        2 * (plain.smooth[4, 0] - plain.smooth[0, 0])
+    )

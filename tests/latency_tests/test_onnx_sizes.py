@@ -231,3 +231,27 @@ def test_a_cast_to_another_type_is_a_kernel():
     w = Writer((1, 16, 14, 14), TensorProto.UINT8)
     y = w("Relu", w("Cast", "x", to=TensorProto.FLOAT))
     assert kinds(kernels_of(read(w, y), USUAL)) == ["slice", "activation"]
+
+
+def test_an_upsampling_of_old_files_is_a_resize():
+    w = Writer()
+    y = w("Upsample", "x", w.constant(np.array([1, 1, 2.0, 2.0])), mode="nearest")
+    content = w.model(y, opset=9).SerializeToString()
+    assert keys(kernels_of(parse_graph(content, "old.onnx"), USUAL)) == ["resize-14x14x16-16-k1-s2"]
+
+
+def test_a_broken_file_is_named(tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    with pytest.raises(SpecError, match=r"broken\.onnx: not an ONNX file"):
+        read_graph(tmp_path / "broken.onnx")
+    with pytest.raises(SpecError, match=r"none\.onnx: No such file"):
+        read_graph(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize(("count", "is_kept"), [(64, True), (65, False)])
+def test_values_of_at_most_64_numbers_are_kept(count, is_kept):
+    w = Writer()
+    name = w.constant(np.arange(float(count)))
+    graph = read(w, w("Relu", "x"))
+    assert (graph.constants[name] is not None) == is_kept
+    assert graph.shapes[name] == (count,)

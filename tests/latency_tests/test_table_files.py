@@ -5,10 +5,22 @@ from dataclasses import replace
 
 import pytest
 
-from latency import LatencyTable, Measurement, OpSpec, Setting, SpecError, TableError
+from latency import (
+    CoverageError,
+    LatencyTable,
+    Measurement,
+    OpSpec,
+    Setting,
+    SpecError,
+    TableError,
+    validate,
+    zoo,
+)
 from latency.exchange import export_table, import_table
 from latency.exchange_keys import key_of, ops_of
 from latency.headers import Header
+from latency.library import user_folder
+from latency.stats import coverage_factor, student_t
 from latency.transferred import transfer
 from latency.trees import Tree
 from search.commands.few_shot_job import pool_of
@@ -194,3 +206,101 @@ def test_path_dropout_may_leave_out_either_of_the_first_two_branches_and_each_fu
     op = OpSpec("tree", 8, 8, 16, 32, 3, 1, 0.25, "relu", groups=2, tree=str(tree))
     sums = [layer for layer in op.layers if layer.name.startswith("sum")]
     assert [layer.droppable for layer in sums] == [2, 1]
+
+
+def test_a_table_of_single_runs_is_one_and_of_none_is_not(tmp_path):
+    assert LatencyTable.load(saved(tmp_path, Measurement(1.0, 0.0, 1, 1.0)))[OP].runs == 1
+    path = saved(tmp_path, Measurement(1.0, 0.0, 0, 1.0))
+    with pytest.raises(TableError, match="runs at least 1"):
+        LatencyTable.load(path)
+
+
+def test_an_operators_interval_is_its_rows_or_that_of_the_tables_error(tmp_path):
+    table = LatencyTable(Setting("toy", "toy hardware"), {OP: Measurement(2.0, 0.1, 50, 1.9)})
+    found = table.predict_op(OP)
+    assert (found.low_ms, found.ms, found.high_ms) == pytest.approx((1.9, 2.0, 2.1))
+    inside = replace(table, in_network_ms={OP: 4.0})
+    found = inside.predict_op(OP)
+    assert (found.low_ms, found.ms, found.high_ms) == pytest.approx((3.8, 4.0, 4.2))
+    validated = replace(table, validations={"toy@8": validate([1.1, 0.9] * 50, [1.0] * 100)})
+    share = 0.1 * coverage_factor(100)
+    found = validated.predict_op(OP)
+    assert (found.low_ms, found.high_ms) == pytest.approx((2 - 2 * share, 2 + 2 * share))
+
+
+def test_factors_of_an_interval_are_those_of_students_t():
+    """Quantiles as published: Student's t of 8, 10, 30 degrees of freedom."""
+    factors = [coverage_factor(count) for count in (8, 10, 30)]
+    assert factors == pytest.approx([2.306, 2.228, 2.042], abs=6e-3)
+    assert [student_t(freedom) for freedom in (1, 7)] == [12.706, 2.365]
+    assert student_t(8) == coverage_factor(8)
+
+
+@pytest.mark.parametrize(
+    ("count", "named"),
+    [
+        (1, "1 operator(s): a; "),
+        (3, "3 operator(s): a, b, c; "),
+        (5, "5 operator(s): a, b, c and 2 more; "),
+    ],
+)
+def test_operators_that_are_missing_are_named_up_to_three(count, named):
+    error = CoverageError("abcde"[:count], "the table", "measure them")
+    assert str(error) == f"the table lacks {named}measure them"
+    assert error.missing == tuple("abcde"[:count])
+
+
+def test_the_users_tables_are_in_the_platforms_data_folder(monkeypatch, tmp_path):
+    assert user_folder() == tmp_path / "user-data"
+    monkeypatch.delenv("LAT_DATA")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert user_folder() == tmp_path / "data" / "lat-search"
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_folder() == tmp_path / ".local" / "share" / "lat-search"
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        (Measurement(2.0, 2.0, 50, 1.8), "2.00 ms ± 100.0 %"),
+        (Measurement(0.5, 0.001, 50, 0.4), "500 µs ± 0.2 %"),
+    ],
+)
+def test_a_row_is_printed_with_its_interval_as_a_share(row, text):
+    assert str(row) == text
+
+
+@pytest.mark.parametrize(
+    ("op", "numbers"),
+    [
+        (OpSpec("concat", 8, 8, 4, 16), 2 * 8 * 8 * 16),
+        (OpSpec("slice", 8, 8, 16, 4), 2 * 8 * 8 * 4),
+        (OpSpec("add", 8, 8, 16, 16), 3 * 8 * 8 * 16),
+        (OpSpec("conv", 8, 8, 3, 16, 3, 2), 8 * 8 * 3 + 4 * 4 * 16),
+    ],
+)
+def test_a_layer_reads_its_inputs_and_writes_its_output_once(op, numbers):
+    assert sum(layer.activations for layer in op.layers) == numbers
+
+
+@pytest.mark.parametrize(
+    ("stride", "outside", "names"),
+    [
+        (1, 16, set()),
+        (1, 32, {"padded"}),
+        (2, 16, {"shortcut"}),
+        (2, 32, {"shortcut", "padded"}),
+    ],
+)
+def test_the_residual_of_a_tree_is_pooled_and_padded_where_shapes_differ(stride, outside, names):
+    op = OpSpec("tree", 8, 8, 16, outside, 3, stride, 0.25, "relu", groups=2, tree="(s3i)")
+    layers = {layer.name: layer for layer in op.layers}
+    assert layers.keys() & {"shortcut", "padded"} == names
+    assert layers["add"].out_shape == (8 // stride, 8 // stride, outside)
+
+
+def test_a_published_network_of_trees_is_of_the_batch():
+    network = zoo.load("proxyless_cifar", batch=4)
+    assert {op.batch for op in network.ops} == {4}
+    assert {op.batch for op in zoo.load("proxyless_cifar").ops} == {1}

@@ -127,3 +127,10 @@ def test_an_activation_that_is_computed_by_itself_reads_the_output_again():
 )
 def test_channels_of_a_kernel_miss_whole_vectors_by_so_many_octaves(op, octaves):
     assert tuple(place(op)[-2:]) == octaves
+
+
+def test_convolutions_and_other_kernels_are_told_apart_where_an_activation_costs():
+    conv = OpSpec("conv_add", 8, 8, 16, 32, 1, activation="silu")
+    assert physical_terms(conv)["smooth", "bytes"] == pytest.approx(8 * 8 * 32 * 4e-6)
+    activation = OpSpec("activation", 8, 8, 16, 16, activation="silu")
+    assert ("smooth", "bytes") not in physical_terms(activation)
