@@ -123,6 +123,18 @@ def test_yaml_that_is_no_table_is_told_by_its_line(tmp_path, text, said):
     assert str(caught.value).startswith(f"{path}{said}")
 
 
+def test_the_problem_of_broken_yaml_is_told_once_and_in_one_line(tmp_path):
+    path = tmp_path / "theirs.yaml"
+    path.write_text(f"{BLOCK}:\n  count: }}\n")
+    with pytest.raises(TableError) as caught:
+        import_table(path, "proxylessnas", "phone")
+    where, _, problem = str(caught.value).partition(": broken YAML: ")
+    assert where == f"{path}:2"
+    assert problem
+    assert "line" not in problem
+    assert "\n" not in problem
+
+
 OFA = (
     "expanded_conv-input:56x56x24-output:28x28x40-expand:{}-kernel:7-stride:2-idskip:0-se:{}-hs:{}"
 )

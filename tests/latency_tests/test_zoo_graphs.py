@@ -3,7 +3,7 @@
 import pytest
 
 from latency.errors import SpecError
-from latency.features import LAUNCH, physical_terms, place
+from latency.features import LAUNCH, kernel_family, physical_terms, place
 from latency.footprint import peak_bytes
 from latency.kernels import USUAL, Fusion
 from latency.ops import OpSpec
@@ -134,3 +134,18 @@ def test_convolutions_and_other_kernels_are_told_apart_where_an_activation_costs
     assert physical_terms(conv)["smooth", "bytes"] == pytest.approx(8 * 8 * 32 * 4e-6)
     activation = OpSpec("activation", 8, 8, 16, 16, activation="silu")
     assert ("smooth", "bytes") not in physical_terms(activation)
+
+
+@pytest.mark.parametrize("kind", ["conv", "conv_add"])
+@pytest.mark.parametrize(
+    ("sizes", "groups", "name"),
+    [
+        ((8, 8, 16, 16, 1), 1, "pointwise"),
+        ((1, 1, 16, 16, 1), 1, "vector"),
+        ((8, 8, 16, 16, 3), 1, "dense"),
+        ((8, 8, 16, 16, 3), 4, "grouped"),
+        ((8, 8, 16, 16, 3), 16, "depthwise"),
+    ],
+)
+def test_convolutions_are_of_a_family_by_what_executes_them(kind, sizes, groups, name):
+    assert kernel_family(OpSpec(kind, *sizes, groups=groups)) == name
