@@ -1,11 +1,17 @@
 """The record of a measurement: drift, what a round is worth, and what is told of a workload."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from doubles import Memory
 
 from devices.card import Measuring
 from devices.device import Condition, Timing, Workload
 from devices.drift import LEAST_TOGETHER, Burst, Record, median_polish
+from devices.measuring import measure
+from devices.replay import ReplayDevice
+from latency import Measurement, OpSpec
 
 RULE = Measuring(min_bursts=6, max_bursts=50, drift=0.05)
 
@@ -149,3 +155,64 @@ def test_networks_may_have_wider_intervals_than_operators(workloads):
     found = [record.measurement(workload) for workload in record.workloads]
     assert [row.converged for row in found] == [False, True]
     assert [bool(row.note) for row in found] == [True, False]
+
+
+def test_where_no_round_is_steady_all_are_corrected(workloads):
+    found = record_of(workloads, [1.2, 0.8] * 4).measurement(workloads[0])
+    usual = 2 * (1.2 * 0.8) ** 0.5
+    assert (found.median_ms, found.min_ms) == pytest.approx((usual, usual))
+    assert found.relative_ci95 == pytest.approx(0, abs=1e-12)
+    assert found.runs == 24
+
+
+def test_a_round_under_way_has_no_drift_yet(workloads):
+    record = record_of(workloads, [1] * 6)
+    record.add(Burst(6, 3, workloads[0].name, Timing((1.0,), 1)))
+    found = record.measurement(workloads[0])
+    assert (found.median_ms, found.min_ms, found.runs) == (2.0, 1.0, 19)
+
+
+def _rounds(journal):
+    rounds = {}
+    for burst in journal.bursts:
+        rounds.setdefault(burst.round, []).append(burst.workload)
+    return [rounds[number] for number in sorted(rounds)]
+
+
+NOISY = OpSpec("conv", 4, 4, 8, 8, 3)
+
+
+def _with_a_noisy_one(table):
+    rows = {op: replace(row, ci95_ms=1e-6 * row.median_ms) for op, row in table.rows.items()}
+    return replace(table, rows={NOISY: Measurement(1.0, 0.4, 50, 0.9), **rows})
+
+
+@pytest.mark.parametrize(("count", "beside"), [(20, 16), (16, 16), (9, 9), (8, 8), (7, 1), (1, 1)])
+def test_what_is_measured_on_has_finished_ones_beside_it_that_tell_drift(toy_table, count, beside):
+    table = _with_a_noisy_one(toy_table)
+    workloads = [Workload.of_op(op) for op in table][:count]
+    assert len(workloads) == count
+    journal = Memory()
+    rule = Measuring(sittings=2, min_bursts=6, max_bursts=14)
+    measured = measure(ReplayDevice(table), workloads, rule, journal)
+    rounds = _rounds(journal)
+    assert {len(names) for names in rounds[:6]} == {count}
+    assert {len(names) for names in rounds[6:]} == {beside}
+    assert all(NOISY.key in names for names in rounds)
+    assert all(len(set(names)) == len(names) for names in rounds)
+    told = measured.circumstances["drift"]
+    assert told.startswith(f"0 of {len(rounds) * 2} rounds by over 2 %, worst ")
+
+
+def test_networks_and_operators_are_not_beside_each_other(toy_table, toy_space):
+    table = _with_a_noisy_one(toy_table)
+    operators = [Workload.of_op(op) for op in table][:9]
+    choices = toy_space.random_choices(9, np.random.default_rng(0))
+    networks = [Workload.of_network(toy_space.network(row)) for row in choices]
+    journal = Memory()
+    rule = Measuring(sittings=2, min_bursts=6, max_bursts=14)
+    measure(ReplayDevice(table), [*operators, *networks], rule, journal)
+    rounds = _rounds(journal)
+    assert {len(names) for names in rounds[:6]} == {18}
+    assert rounds[6:]
+    assert {frozenset(names) for names in rounds[6:]} == {frozenset(w.name for w in operators)}

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latency import LatencyTable, Measurement, OpSpec, Setting
+from latency import LatencyTable, Measurement, OpSpec, Setting, gaussian_process
 from latency.calibration import Calibration
-from latency.gaussian_process import Kernel, log_likelihood
+from latency.gaussian_process import log_likelihood
+from latency.kernels import Kernel, KernelGraph
 from latency.regression import fit
 from latency.roofline import Roofline
 from latency.transfer import few_shot, few_shot_error
@@ -98,7 +99,7 @@ def test_a_likelihood_has_a_slope_for_each_length(lengths):
     places, noise = generator.uniform(0, 8, (20, len(lengths))), np.full(20, 1e-3)
     values = np.sin(places[:, 0])
     bounds = ((1e-4, 10.0), (0.3, 100.0), (1e-5, 0.5))
-    kernel = Kernel.of(0.3, np.array(lengths), 2e-3, bounds)
+    kernel = gaussian_process.Kernel.of(0.3, np.array(lengths), 2e-3, bounds)
     slope = log_likelihood(kernel, places, values, noise)[1]
     for i in range(len(kernel.theta)):
         step = 1e-5 * (np.arange(len(kernel.theta)) == i)
@@ -187,3 +188,24 @@ def test_pairs_of_choices_explain_a_source_where_networks_abound():
     assert plain.smooth[-1, 0] - plain.smooth[0, 0] == pytest.approx(
         2 * (plain.smooth[4, 0] - plain.smooth[0, 0])
     )
+
+
+def test_errors_of_predicted_operators_add_up_but_for_what_is_their_own():
+    """Two families, whose errors have a tenth in common; twice the same operator, all of it."""
+    many = [OpSpec("conv", 8, 8, 8 * i, 8 * j, 1) for i in range(1, 7) for j in range(1, 8)]
+    dense = [replace(op, kernel=3) for op in many]
+    model = fit(_table(many + dense))
+    one, other = OpSpec("conv", 8, 8, 20, 20, 1), OpSpec("conv", 8, 8, 20, 20, 3)
+    first, second = model.predict_op(one), model.predict_op(other)
+    halves = [(part.high_ms - part.low_ms) / 2 for part in (first, second)]
+
+    def half_of(*ops):
+        kernels_ = KernelGraph("net", tuple(Kernel(op, ()) for op in ops))
+        found = model.predict(kernels_)
+        assert found.ms == pytest.approx(sum(model.predict_op(op).ms for op in ops))
+        return found.high_ms - found.ms
+
+    assert half_of(one) == pytest.approx(halves[0])
+    assert half_of(one, one) == pytest.approx(2 * halves[0])
+    together = sum(half**2 for half in halves) + 2 * 0.1 * halves[0] * halves[1]
+    assert half_of(one, other) == pytest.approx(together**0.5)

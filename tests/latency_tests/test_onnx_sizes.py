@@ -255,3 +255,40 @@ def test_values_of_at_most_64_numbers_are_kept(count, is_kept):
     graph = read(w, w("Relu", "x"))
     assert (graph.constants[name] is not None) == is_kept
     assert graph.shapes[name] == (count,)
+
+
+def test_a_quantised_convolution_with_a_bias_in_floats_is_one():
+    w = Writer()
+    packed = w.constant(np.zeros((16, 16, 3, 3)), np.uint8)
+    weight = w("DequantizeLinear", packed, *w.scale())
+    with pytest.raises(SpecError, match="computes in 8-bit integers"):
+        read(w, w("Conv", w.quantised("x"), weight, w.constant(np.zeros(16))))
+
+
+def test_channels_that_were_moved_to_the_end_are_channels():
+    w = Writer()
+    last = w("Transpose", "x", perm=[0, 2, 3, 1])
+    assert keys(kernels_of(read(w, w("Softplus", last)), USUAL)) == [
+        "transpose-14x14x16-16-k1-s1",
+        "activation-14x14x16-16-k1-s1-sigmoid",
+    ]
+    w = Writer()
+    other = w("Transpose", "x", perm=[0, 2, 1, 3])
+    (_, activation) = kernels_of(read(w, w("Softplus", other)), USUAL).ops
+    assert (activation.height, activation.width, activation.in_channels) == (16, 14, 14)
+
+
+def test_sizes_that_are_not_square_are_told():
+    w = Writer()
+    y = w("MaxPool", "x", kernel_shape=[2, 8], strides=[1, 4])
+    found = kernels_of(read(w, y), USUAL)
+    assert keys(found) == ["max_pool-14x14x16-16-k4-s2"]
+    assert found.warnings == ("a window of 2x8 is taken as 4x4", "a stride of 1x4 is taken as 2x2")
+
+
+def test_a_convolution_of_one_dimension_is_told():
+    w = Writer((1, 16, 14))
+    y = w("Conv", "x", w.constant(np.zeros((8, 16, 3))), pads=[1, 1], kernel_shape=[3])
+    found = kernels_of(read(w, y), USUAL)
+    assert found.warnings == ("Conv of 1 dimensions is taken as one of two",)
+    assert (found.ops[0].in_channels, found.ops[0].out_channels) == (16, 8)

@@ -316,3 +316,30 @@ def test_a_published_network_of_trees_is_of_the_batch():
     network = zoo.load("proxyless_cifar", batch=4)
     assert {op.batch for op in network.ops} == {4}
     assert {op.batch for op in zoo.load("proxyless_cifar").ops} == {1}
+
+
+@pytest.mark.parametrize(
+    ("ci95_ms", "converged", "note", "is_unstable"),
+    [
+        (0.02, None, "", False),
+        (0.021, None, "", True),
+        (0.021, True, "", True),
+        (0.001, False, "", True),
+        (0.001, True, "", False),
+        (0.5, False, "inside random networks", False),
+    ],
+)
+def test_a_row_is_unstable_that_is_wide_or_did_not_settle(ci95_ms, converged, note, is_unstable):
+    row = Measurement(1.0, ci95_ms, 50, 0.9, converged=converged, note=note)
+    assert row.is_unstable is is_unstable
+
+
+def test_a_convolution_is_one_layer_and_one_that_adds_is_two():
+    sizes = (8, 8, 16, 32, 3, 2)
+    op = OpSpec("conv", *sizes, activation="relu", groups=4, dilation=2)
+    (conv,) = op.layers
+    assert (conv.kind, conv.kernel, conv.stride) == ("conv", (3, 3), 2)
+    assert (conv.groups, conv.dilation, conv.activation) == (4, 2, "relu")
+    conv, add = replace(op, kind="conv_add").layers
+    assert (conv.groups, conv.dilation, conv.stride, conv.activation) == (4, 2, 2, "none")
+    assert (add.kind, add.inputs, add.activation) == ("add", ("conv", "other"), "relu")

@@ -71,6 +71,7 @@ def test_published_networks_have_their_published_size(name, gmacs, kernels):
     found = graph(name)
     assert found.macs / 1e9 == pytest.approx(gmacs, abs=6e-4)
     assert len(found.ops) == kernels
+    assert {op.batch for op in found.ops} == {1}
 
 
 def test_blocks_of_a_pyramid_widen_step_by_step_and_halve_at_each_stage():
