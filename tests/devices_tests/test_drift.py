@@ -88,8 +88,8 @@ def test_the_caps_on_bursts_are_of_operators_and_of_networks(workloads):
 
 
 def test_a_resumed_record_counts_rounds_and_processes_on(workloads):
-    names = [(4, 2, workloads[0].name), (7, 1, "gone")]
-    earlier = [Burst(*name, Timing((1.0,), 1)) for name in names]
+    known = Burst(4, 2, "any name", Timing((1.0,), 1), digest=workloads[0].digest)
+    earlier = [known, Burst(7, 1, workloads[1].name, Timing((1.0,), 1), digest="of another")]
     record = Record(workloads, RULE, earlier)
     assert (record.rounds, record.sittings) == (8, 3)
     assert [record.count(workload) for workload in workloads[:2]] == [1, 0]

@@ -51,7 +51,11 @@ def test_a_state_is_on_the_disk_before_it_takes_the_place_of_the_last(tmp_path, 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", replaced)
     Checkpoint(tmp_path / "x.pt", {}).save({"step": 1})
-    assert events == [("fsync", "x.tmp", True), ("replace", "x.tmp", "x.pt")]
+    assert events == [
+        ("fsync", "x.tmp", True),
+        ("replace", "x.tmp", "x.pt"),
+        ("fsync", tmp_path.name, True),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +101,7 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
 @pytest.mark.parametrize("content", [{"weight": torch.zeros(2)}, [1, 2], 3])
 def test_another_file_of_torch_is_no_checkpoint(tmp_path, content):
     torch.save(content, tmp_path / "x.pt")
-    with pytest.raises(LatError, match=r"x\.pt is not a checkpoint of a search"):
+    with pytest.raises(LatError, match=r"x\.pt is not a checkpoint that can be read"):
         Checkpoint(tmp_path / "x.pt", {}).load()
 
 
@@ -143,3 +147,9 @@ def test_a_run_from_another_supernet_is_another_run(plan, tmp_path):
     }
     assert len(identities) == 3
     assert None in identities
+
+
+def test_a_run_of_another_seed_is_refused_by_that_name(plan, tmp_path):
+    RunCheckpoints(tmp_path, plan, "digits", 0).of("search").save({"step": 1})
+    with pytest.raises(UsageError, match=r"another seed \(0 there, 1 here\)"):
+        RunCheckpoints(tmp_path, plan, "digits", 1).of("search").load()
