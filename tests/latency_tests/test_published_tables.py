@@ -1,5 +1,7 @@
 """Published tables, key by key and line by line."""
 
+import re
+
 import pytest
 
 from latency import LatencyTable, Measurement, OpSpec, Setting, TableError
@@ -49,8 +51,8 @@ def test_what_a_format_has_no_key_for_is_named_with_what_it_knows(tmp_path, form
     ("text", "said"),
     [
         ("a: {b: 1}\n? {c: 1}\n: {b: 2}\n", ":2: a key that is no plain text"),
-        ("a: {b: 1}\nc: {b: 2]\n", ":2: broken YAML: did not find expected ',' or '}'"),
-        ("a: {b: \x07}\n", ": broken YAML: "),
+        ("a: {b: 1}\nc: {b: 2]\n", r":2: broken YAML: [^\"]*expected ',' or '}'[^\"]*"),
+        ("a: {b: \x07}\n", ": broken YAML: .*characters are not allowed.*"),
     ],
 )
 def test_yaml_that_is_broken_is_refused_by_file_line_and_fault(tmp_path, text, said):
@@ -58,4 +60,4 @@ def test_yaml_that_is_broken_is_refused_by_file_line_and_fault(tmp_path, text, s
     path.write_text(text)
     with pytest.raises(TableError) as caught:
         read_plain_yaml(path)
-    assert str(caught.value).startswith(f"{path}{said}")
+    assert re.fullmatch(re.escape(str(path)) + said, str(caught.value))

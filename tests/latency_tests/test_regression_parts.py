@@ -38,6 +38,16 @@ def test_the_intervals_of_a_family_do_not_depend_on_the_unit_of_time():
     assert in_us.deviations == pytest.approx(in_ms.deviations, rel=1e-3)
 
 
+def test_rows_that_nothing_else_covers_do_not_keep_others_from_telling_how_wide_intervals_are():
+    loners = [replace(convolution(16), batch=batch) for batch in range(2, 8)]
+    near = [convolution(channels) for channels in (12, 14, 16, 18, 20, 22)]
+    ops = [*loners, *near]
+    ms = np.array([by_macs(op) for op in ops])
+    nothing_known = 4.0
+    assert fit_family(loners, ms[:6], np.full(6, 1e-4)).deviations == nothing_known
+    assert fit_family(ops, ms, np.full(12, 1e-4)).deviations < nothing_known
+
+
 @pytest.mark.parametrize("lengths", [[1.5], [1.5, 0.7], [1.5, 0.7, 2.0]])
 def test_the_slope_of_a_likelihood_is_that_of_its_values(generator, lengths):
     kernel = Kernel.of(0.5, np.array(lengths), 1e-3, BOUNDS)

@@ -10,7 +10,6 @@ from search.commands.few_shot_job import pool_of
 
 
 def test_every_setting_counts_on_sources_as_measured_or_as_far_as_explained():
-    """In each third of them one of the two kinds is at least as much as `least`, or both are."""
     sources = ("source first", "source", "smooth first", "smooth")
     weights, _ = _drawn((*sources, *(f"other {i}" for i in range(60))))
     measured, explained = (weights[:, columns].all(1) for columns in ([0, 1], [2, 3]))
@@ -20,8 +19,8 @@ def test_every_setting_counts_on_sources_as_measured_or_as_far_as_explained():
 
 
 def test_a_network_far_outside_the_middle_half_is_pulled_in_by_its_width():
-    logs = np.array([-90.0, 0.0, 1.0, 2.0, 90.0])
-    expected = [0 - 3 * 2, 0, 1, 2, 2 + 4 * 2]
+    logs = np.array([-90.0, 1.0, 2.0, 3.0, 90.0])
+    expected = [1 - 3 * 2, 1, 2, 3, 3 + 4 * 2]
     assert _pulled_in(np.exp(logs), 0.1) == pytest.approx(expected)
 
 
