@@ -44,7 +44,7 @@ KILLS = 100
 OPS = [OpSpec("conv", 16, 16, 4 * c, 16, 3, activation="relu6") for c in range(1, 17)]
 BURSTS = 240
 RULE = Measuring(
-    sittings=3, max_sittings=3, min_bursts=BURSTS, max_bursts=BURSTS, drift=1e9, seconds=1e9
+    sittings=3, max_sittings=3, min_bursts=BURSTS, max_bursts=BURSTS, drift=1e9, seconds=1e6
 )
 
 
