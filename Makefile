@@ -48,7 +48,7 @@ compare: $(READY)  ## MobileNetV2 and the published networks of ProxylessNAS sid
 	$(BIN)/lat-compare --target $(TARGET)
 
 test: lint system  ## install what is needed, then lint, types, and all tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 	HOME=$$(mktemp -d) PYTHONPATH=$(CURDIR)/tests/invented_machine OMP_NUM_THREADS=1 \
 	  $(BIN)/pytest -m identity
 
