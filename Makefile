@@ -49,7 +49,8 @@ compare: $(READY)  ## MobileNetV2 and the published networks of ProxylessNAS sid
 
 test: lint system  ## install what is needed, then lint, types, and all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
-	HOME=$$(mktemp -d) PYTHONPATH=$(CURDIR)/tests/invented_machine OMP_NUM_THREADS=1 \
+	home=$$(mktemp -d); trap 'rm -rf "$$home"' EXIT; \
+	HOME=$$home PYTHONPATH=$(CURDIR)/tests/invented_machine OMP_NUM_THREADS=1 \
 	  $(BIN)/pytest -m identity
 
 lint: $(READY)  ## format, lint, types, and who may import whom

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from devices.channel import shown
 from latency.errors import DeviceError
 
 _MOST_BYTES = 200
@@ -67,8 +68,8 @@ def _this_process() -> bytes:
 
 def _holder(handle: int) -> str:
     """What the process that holds a file wrote of itself."""
-    said = os.pread(handle, _MOST_BYTES, 0).decode(errors="replace").strip()
-    return "".join(c for c in said if c.isprintable()) or "another process"
+    said = os.pread(handle, _MOST_BYTES, 0).decode(errors="replace")
+    return shown(said) or "another process"
 
 
 class OwnFolder:

@@ -58,7 +58,9 @@ def require_free(
 
 
 @contextmanager
-def run_folder(folder: Path, resume: bool, overwrite: bool) -> Iterator[Path]:
+def run_folder(
+    folder: Path, resume: bool, overwrite: bool, reads: Path | str | None = None
+) -> Iterator[Path]:
     """Claim the folder for one run at a time; yields where the run is to keep its files, which
     take the place of another run's once it has ended well. `UsageError` where the folder is taken
     (`require_free`)."""
@@ -70,7 +72,7 @@ def run_folder(folder: Path, resume: bool, overwrite: bool) -> Iterator[Path]:
         raise UsageError(f"{folder}: cannot be written to: {error.strerror}") from None
     try:
         _recover(folder)
-        require_free(folder, resume, overwrite)
+        require_free(folder, resume, overwrite, reads)
         if not _is_beside(folder, resume, overwrite):
             yield folder
             return

@@ -228,8 +228,7 @@ def search_command(
         settings = settings_for(settings_file, *suits, dataset, words)
         folder = out or Path("runs") / f"retrain-{network.name}"
         compute = Compute.on(train_on, settings, join())
-        require_free(folder, resume, overwrite, retrained)
-        with run_folder(folder, resume, overwrite) as place:
+        with run_folder(folder, resume, overwrite, retrained) as place:
             done = retrain(network, dataset, settings, seed, place, as_json, compute)
         print_trained(done, folder, as_json)
         _tell_broken(dataset.broken)
@@ -244,10 +243,9 @@ def search_command(
         return
     plan.check()
     folder = out or _default_folder(plan.budgets[0], plan.space.name, pareto)
-    require_free(folder, resume, overwrite, trained)
     compute = Compute.on(train_on, plan.settings, join())
     certified: Sequence[BudgetResult]
-    with run_folder(folder, resume, overwrite) as place:
+    with run_folder(folder, resume, overwrite, trained) as place:
         job = SearchJob(plan, dataset, seed, place, supernet, compute)
         if pareto is not None:
             front = find_front(job, pareto, as_json)
