@@ -13,16 +13,17 @@ from devices.export import Weights, random_weights
 from latency import machine
 from latency.errors import DeviceError, SpecError, WorkloadError
 from latency.formats import Setting
+from latency.measurement import BOUNDS
 from latency.network import NetworkSpec
 from latency.units import LEAST_MS, MOST_MS
 
 _NS_IN_MS = 1e6
 _LEAST_NS, _MOST_NS = LEAST_MS * _NS_IN_MS, MOST_MS * _NS_IN_MS
 _MOST_CPUS = 4096
-_MOST_RUNS, _MOST_BYTES = 1 << 30, 1 << 50
+_MOST_RUNS = 1 << 30
 _MOST_OF_A_NAME = 4000
 """Characters: names that are longer are no node's."""
-_PLAUSIBLE = {"temperature_c": (-100.0, 1000.0), "frequency_mhz": (0.0, 1e6)}
+_PLAUSIBLE = {"temperature_c": (-100.0, 1000.0), "frequency_mhz": BOUNDS["frequency_mhz"]}
 """What sensors say, in the order of `Condition`; one that says anything else cannot be read."""
 _log = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ class AgentSitting:
         count = _number(answer.get("runs", len(ms)), "the number of runs", 1, _MOST_RUNS)
         memory = answer.get("memory_bytes")
         if memory is not None:
-            memory = int(_number(memory, "the bytes of a run", 0, _MOST_BYTES))
+            memory = int(_number(memory, "the bytes of a run", *BOUNDS["memory_bytes"]))
         return Timing(ms, int(count), memory)
 
     def trace(self, workload: Workload, warmup: int, runs: int) -> Mapping[str, float]:

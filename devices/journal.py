@@ -26,8 +26,8 @@ from devices.drift import Burst
 from latency.errors import DeviceError, SpecError
 from latency.formats import Setting
 from latency.locked_file import open_locked
+from latency.measurement import BOUNDS
 from latency.ops import OpSpec
-from latency.units import LEAST_MS, MOST_MS
 from latency.whole_file import naming, sync_folder
 
 _SYNC_SECONDS = 1.0
@@ -171,6 +171,12 @@ class Journal:
             self._sync()
 
 
+def _within(name: str) -> Any:
+    """A field of a number that a row of a table has, too."""
+    least, most = BOUNDS[name]
+    return Field(ge=least, le=most)
+
+
 class _Line(BaseModel):
     """A burst as it is written down."""
 
@@ -178,11 +184,11 @@ class _Line(BaseModel):
     round: int = Field(ge=0)
     sitting: int = Field(ge=0, lt=1 << 31)
     workload: str
-    ms: tuple[Annotated[float, Field(ge=LEAST_MS, le=MOST_MS)], ...] = Field(min_length=1)
-    runs: int | None = Field(None, ge=1, lt=1 << 31)
-    memory_bytes: int | None = Field(None, ge=0, lt=1 << 63)
-    temperature_c: float | None = None
-    frequency_mhz: float | None = None
+    ms: tuple[Annotated[float, _within("latency_ms")], ...] = Field(min_length=1)
+    runs: Annotated[int, _within("runs"), Field(lt=1 << 31)] | None = None
+    memory_bytes: Annotated[int, _within("memory_bytes")] | None = None
+    temperature_c: Annotated[float, _within("temperature_c")] | None = None
+    frequency_mhz: Annotated[float, _within("frequency_mhz")] | None = None
     digest: str | None = None
 
 

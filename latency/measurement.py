@@ -1,11 +1,11 @@
 """`Measurement`: how long one operator or network took on a device."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from latency.stats import clustered_median, median_interval
-from latency.units import format_ms
+from latency.units import LEAST_MS, MOST_MS, format_ms
 
 TRANSFERRED = "transferred"
 """Note of a row that was not measured, but follows from other devices (`latency.transferred`)."""
@@ -15,6 +15,17 @@ INSIDE_NETWORKS = "inside random networks"
 
 SUITE_ALONE = "alone, of the kernel suite"
 """Note of a row that was drawn by the kernel suite, and measured alone."""
+
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(("latency_ms", "min_ms", "in_network_ms", "traced_ms"), (LEAST_MS, MOST_MS)),
+    "ci95_ms": (0, MOST_MS),
+    "runs": (1, 10**15),
+    "sittings": (1, 10**6),
+    "memory_bytes": (0, 10**15),
+    "temperature_c": (-273.15, 1e4),
+    "frequency_mhz": (0, 1e6),
+}
+"""From where to where each number of a row may lie, whoever says it: table, journal or device."""
 
 _SETTLED = 0.02
 """A measurement whose 95 % interval is wider than this share of its median is called unstable."""

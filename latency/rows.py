@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from latency.errors import SpecError, TableError
-from latency.measurement import Measurement
+from latency.measurement import BOUNDS, Measurement
 from latency.ops import OpSpec
-from latency.units import LEAST_MS, MOST_MS, plain_number, plain_whole
+from latency.units import plain_number, plain_whole
 
 Row = tuple[OpSpec, Measurement, float | None]
 """An operator, its measurement alone, and what it costs inside a network where that is told."""
@@ -26,18 +26,7 @@ _MEASURED = (
 COLUMNS = (*_OP, *_MEASURED)
 _NEEDED = (*(name for name in _OP if name not in _LATER), "latency_ms", "ci95_ms", "runs")
 _YES_NO = {True: "yes", False: "no", None: ""}
-_BOUNDS: dict[str, tuple[type, float, float]] = {
-    **dict.fromkeys(
-        ("latency_ms", "min_ms", "in_network_ms", "traced_ms"), (float, LEAST_MS, MOST_MS)
-    ),
-    "ci95_ms": (float, 0, MOST_MS),
-    "runs": (int, 1, 1e15),
-    "sittings": (int, 1, 1e6),
-    "memory_bytes": (int, 0, 1e15),
-    "temperature_c": (float, -273.15, 1e4),
-    "frequency_mhz": (float, 0, 1e6),
-}
-"""Of each number of a measurement: what it is, and from where to where it may lie."""
+_WHOLE = ("runs", "sittings", "memory_bytes")
 
 
 def read_rows(path: Path, body: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Row]]:
@@ -111,7 +100,7 @@ def _row(where: str, names: list[str], cells: list[str]) -> Row:
 
 
 def _measurement(row: Mapping[str, str]) -> tuple[Measurement, float | None]:
-    numbers = {name: _bounded(name, row[name]) for name in _BOUNDS if row.get(name)}
+    numbers = {name: _bounded(name, row[name]) for name in BOUNDS if row.get(name)}
     for name in ("latency_ms", "ci95_ms", "runs"):
         if name not in numbers:
             raise ValueError(f"{name} is empty")
@@ -128,8 +117,8 @@ def _measurement(row: Mapping[str, str]) -> tuple[Measurement, float | None]:
 
 
 def _bounded(name: str, text: str) -> float:
-    kind, least, most = _BOUNDS[name]
-    number = plain_whole(text) if kind is int else plain_number(text)
+    least, most = BOUNDS[name]
+    number = plain_whole(text) if name in _WHOLE else plain_number(text)
     is_open = name == "ci95_ms" and number == math.inf  # of less than six samples
     if not (least <= number <= most or is_open):
         raise ValueError(f"{name} is {number:g}, which is not within {least:g} and {most:g}")

@@ -90,6 +90,7 @@ TIMES = [
     ({"ns": [2e6], "runs": -3}, "the number of runs came back as -3, "),
     ({"ns": [2e6], "runs": HUGE}, "the number of runs came back as 1000"),
     ({"ns": [2e6], "memory_bytes": -1}, "the bytes of a run came back as -1, "),
+    ({"ns": [2e6], "memory_bytes": 10**15 + 1}, "the bytes of a run came back as 1000"),
     ({"ns": [2e6], "memory_bytes": HUGE}, "the bytes of a run came back as 1000"),
     ({"error": "\x1b[2J\r\nno\tmodel \ud800"}, "could not run the model: [2J no model"),
     (b'{"id": ID, "ns": ' + DEEP.encode() + b"}", "the ns of a run came back as [[["),

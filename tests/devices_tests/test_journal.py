@@ -122,9 +122,12 @@ GOOD = '{"round": 0, "sitting": 0, "workload": "w", "ms": [1.0], "digest": "d"}'
         (GOOD.replace('"round": 0', '"round": 1000000000').encode(), "round: "),
         (GOOD.replace('"sitting": 0', '"sitting": -1').encode(), "sitting: "),
         (GOOD.replace('"d"', '"d", "runs": 0').encode(), "runs: "),
+        (GOOD.replace('"d"', '"d", "memory_bytes": 2000000000000000').encode(), "memory_bytes: "),
+        (GOOD.replace('"d"', '"d", "temperature_c": 1e300').encode(), "temperature_c: "),
+        (GOOD.replace('"d"', '"d", "frequency_mhz": -1').encode(), "frequency_mhz: "),
         (GOOD.replace('"w"', f'"{"w" * (1 << 21)}"').encode(), "Invalid JSON"),
     ],
-    ids=range(18),
+    ids=range(21),
 )
 def test_a_broken_line_is_named_and_costs_no_other(path, setting, line, said):
     write(path, setting, bursts_of(0, 1, 2))
