@@ -69,14 +69,14 @@ def read_graph(path: str | Path, input_shape: Sequence[int] | None = None, batch
     images), where the file leaves sizes open; an open first size alone is taken as `batch`.
     Raises `SpecError` for whatever is no static graph of tensors, saying what is wrong with it.
     """
-    return _graph_of(read_model(path), str(path), input_shape, batch)
+    return graph_of(read_model(path), str(path), input_shape, batch)
 
 
 def parse_graph(
     content: bytes, where: str, input_shape: Sequence[int] | None = None, batch: int = 1
 ) -> Graph:
     """As `read_graph`, of a file's content; errors name `where`."""
-    return _graph_of(_parse(content, where), where, input_shape, batch)
+    return graph_of(_parse(content, where), where, input_shape, batch)
 
 
 def read_model(path: str | Path) -> Any:
@@ -85,7 +85,8 @@ def read_model(path: str | Path) -> Any:
     return _parse(read_file(path, MOST_BYTES, SpecError), str(path))
 
 
-def _graph_of(model: Any, where: str, input_shape: Sequence[int] | None, batch: int) -> Graph:
+def graph_of(model: Any, where: str, input_shape: Sequence[int] | None, batch: int) -> Graph:
+    """As `read_graph`, of what `read_model` reads, whose inputs are closed; errors name `where`."""
     _fix_input(model.graph, where, input_shape, batch)
     model = _infer_shapes(model, where)
     try:

@@ -12,7 +12,7 @@ from latency.units import format_ms
 from latency.zoo import PUBLISHED
 from search.commands.compare_job import Row, compare, contenders_of
 from search.commands.console import folded, following, notice, print_table, progress_bar, run
-from search.commands.networks import check_network
+from search.commands.networks import open_network
 from search.commands.target_names import known_targets
 from search.commands.targets import Target, resolve
 from search.spaces.bounds import MOST_RESOLUTION
@@ -69,10 +69,9 @@ def compare_command(
       lat-compare a.onnx b.onnx --against a.onnx --target gpu
     """
     words = [against, *(networks or PUBLISHED_NETWORKS)]
-    for word in dict.fromkeys(words):
-        check_network(word, input_shape)
+    opened = {word: open_network(word, input_shape) for word in words}
     goal = resolve(target)
-    contenders = contenders_of(words, goal, resolution, input_shape)
+    contenders = contenders_of(opened, goal, resolution, input_shape)
     if goal.device is None:
         notice(f"{target} is not at hand: predicted from its table, nothing is measured")
     elif goal.table is None:

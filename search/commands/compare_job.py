@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,16 +85,16 @@ class Row:
 
 
 def contenders_of(
-    words: Iterable[str], target: Target, resolution: int | None, input_shape: str | None
+    opened: Mapping[str, Any], target: Target, resolution: int | None, input_shape: str | None
 ) -> list[Contender]:
-    """The networks that the words name, each once.
+    """The networks of these names, each with what `open_network` has read of it.
 
     Raises `UsageError` where one computes another batch than the target.
     """
     fusion = target.table.fusion if target.table else USUAL
     found = []
-    for word in dict.fromkeys(words):
-        spec = read_network(word, target.batch, fusion, input_shape, resolution)
+    for word, content in opened.items():
+        spec = read_network(word, target.batch, fusion, input_shape, resolution, opened=content)
         batch = spec.ops[0].batch
         if batch != target.batch:
             raise UsageError(

@@ -3,15 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from latency import zoo
 from latency.errors import UsageError
 from latency.kernels import Fusion, KernelGraph, kernels_of
 from latency.network import NetworkSpec
-from latency.onnx_graph import MOST_NUMBERS, read_graph, read_model
+from latency.onnx_graph import MOST_NUMBERS, graph_of, read_model
 
 _WEIGHTS_OF = {"tf32": "float32"}
 """What the weights are where a precision is one of computing alone."""
+
+
+def open_network(name: str, input_shape: str | None = None) -> Any:
+    """What is in the file of this name, which is read before a target is looked for: a
+    `NetworkSpec`, or an ONNX file's `ModelProto`; None for a published network.
+
+    Raises `UsageError` for unknown names and sizes, and `SpecError` for broken files.
+    """
+    sizes_of(input_shape)
+    if name.startswith("zoo:"):
+        zoo.check(name.removeprefix("zoo:"))
+        return None
+    return NetworkSpec.load(name) if Path(name).suffix == ".json" else read_model(name)
 
 
 def read_network(
@@ -21,19 +35,22 @@ def read_network(
     input_shape: str | None = None,
     resolution: int | None = None,
     precision: str | None = None,
+    opened: Any = None,
 ) -> NetworkSpec | KernelGraph:
     """The published network "zoo:NAME" on images of this resolution (its own where that is None), a
     network.json, or an ONNX file, split into kernels by the rules of a runtime.
 
     `input_shape`: "1x3x224x224", of an ONNX file that leaves it open. `precision`: in which it is
-    to be predicted; a file of weights of another one is told among its warnings. Raises
-    `UsageError` for unknown names and `SpecError` for broken files.
+    to be predicted; a file of weights of another one is told among its warnings. `opened`: what
+    `open_network` has read of the name already. Raises as it does.
     """
-    if name.startswith("zoo:"):
+    if opened is None:
+        opened = open_network(name, input_shape)
+    if opened is None:
         return zoo.load(name.removeprefix("zoo:"), resolution, batch, fusion)
-    if Path(name).suffix == ".json":
-        return NetworkSpec.load(name)
-    file = read_graph(name, sizes_of(input_shape), batch)
+    if isinstance(opened, NetworkSpec):
+        return opened
+    file = graph_of(opened, name, sizes_of(input_shape), batch)
     graph = kernels_of(file, fusion)
     wanted = _WEIGHTS_OF.get(precision or "", precision)
     if wanted in (None, file.precision) or not file.precision:
@@ -42,41 +59,33 @@ def read_network(
     return replace(graph, warnings=(*graph.warnings, told))
 
 
-def check_network(name: str, input_shape: str | None = None) -> None:
-    """Raise what `read_network` would of the name, the file and the sizes, whatever the target:
-    before that is looked for."""
-    sizes_of(input_shape)
-    if name.startswith("zoo:"):
-        zoo.check(name.removeprefix("zoo:"))
-    elif Path(name).suffix == ".json":
-        NetworkSpec.load(name)
-    else:
-        read_model(name)
-
-
 def read_network_on(
-    name: str, batch: int, fusion: Fusion, input_shape: str | None, precision: str
+    name: str,
+    batch: int,
+    fusion: Fusion,
+    input_shape: str | None,
+    precision: str,
+    opened: Any = None,
 ) -> NetworkSpec | KernelGraph:
     """As `read_network`, on inputs of `input_shape` whatever the network is; `UsageError` where it
     cannot be: published networks take square RGB images, a network.json those that it says."""
-    sizes = sizes_of(input_shape)
-    if sizes is None or not (name.startswith("zoo:") or Path(name).suffix == ".json"):
-        return read_network(name, batch, fusion, input_shape, precision=precision)
-    if name.startswith("zoo:"):
+    sizes, resolution = sizes_of(input_shape), None
+    if sizes is not None and name.startswith("zoo:"):
         if sizes != [batch, 3, sizes[-1], sizes[-1]]:
             raise UsageError(
                 f"--input-shape {input_shape}: {name} takes square images of 3 channels, "
                 f"{batch} at once as the table does: {batch}x3x224x224"
             )
-        return read_network(name, batch, fusion, resolution=sizes[-1])
-    network = NetworkSpec.load(name)
-    height, width, channels = network.input_shape
-    own = [network.batch, channels, height, width]
-    if sizes != own:
-        raise UsageError(
-            f"--input-shape {input_shape}: {name} is of {'x'.join(map(str, own))}, which is fixed; "
-            "leave --input-shape out"
-        )
+        resolution = sizes[-1]
+    network = read_network(name, batch, fusion, input_shape, resolution, precision, opened)
+    if sizes is not None and isinstance(network, NetworkSpec) and not name.startswith("zoo:"):
+        height, width, channels = network.input_shape
+        own = [network.batch, channels, height, width]
+        if sizes != own:
+            raise UsageError(
+                f"--input-shape {input_shape}: {name} is of {'x'.join(map(str, own))}, which is "
+                "fixed; leave --input-shape out"
+            )
     return network
 
 

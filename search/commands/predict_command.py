@@ -16,7 +16,7 @@ from latency.network_graph import network_kernels
 from latency.table import LatencyTable
 from latency.units import format_ms
 from search.commands.console import print_table, run
-from search.commands.networks import check_network, read_network_on
+from search.commands.networks import open_network, read_network_on
 from search.commands.target_names import is_table, known_targets
 
 
@@ -58,10 +58,12 @@ def predict_command(
 
       lat-predict model.onnx --target cpu --input-shape 1x3x224x224
     """
-    check_network(network, input_shape)
+    opened = open_network(network, input_shape)
     table = _table(target)
     setting = table.setting
-    asked = read_network_on(network, setting.batch, table.fusion, input_shape, setting.precision)
+    asked = read_network_on(
+        network, setting.batch, table.fusion, input_shape, setting.precision, opened
+    )
     spec = _in_reach(asked, table)
     model = fit(table, extrapolate=extrapolate)
     try:

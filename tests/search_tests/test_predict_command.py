@@ -9,6 +9,7 @@ import pytest
 
 from devices.export import onnx_model, random_weights
 from latency import LatencyTable, zoo
+from latency.files import read_file
 from latency.kernels import FUSION, SUITE
 from latency.library import shipped_folder
 from search import spaces
@@ -42,6 +43,21 @@ def test_a_network_file_is_predicted_operator_by_operator(invoke, mini_csv, tmp_
     assert code == 0
     assert "mbconv-16x16x24-24-k7-s1-e6-relu6" in out
     assert invoke(lat_predict, "absent.json", "--target", mini_csv)[0] == 2
+
+
+def test_a_file_is_read_once(invoke, kernels_csv, tmp_path, monkeypatch):
+    network = zoo.load("proxyless_mobile")
+    model = onnx_model(network.ops, random_weights(), network.name)
+    (tmp_path / "n.onnx").write_bytes(model)
+    read = []
+
+    def counted(path, *arguments):
+        read.append(str(path))
+        return read_file(path, *arguments)
+
+    monkeypatch.setattr("latency.onnx_graph.read_file", counted)
+    assert invoke(lat_predict, "n.onnx", "--target", kernels_csv)[0] == 0
+    assert read == ["n.onnx"]
 
 
 def test_operators_that_the_table_lacks_are_predicted_and_said_to_be(invoke, mini_csv, tmp_path):
