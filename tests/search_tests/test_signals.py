@@ -96,10 +96,10 @@ def test_signals_that_come_while_a_command_ends_do_not_keep_it_from_cleaning_up(
 
     def command() -> None:
         try:
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
         finally:
-            os.kill(os.getpid(), signal.SIGHUP)
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGTERM)
             cleaned_up.append(True)
 
     assert invoke(lambda: run(command, "lat-long")) == (1, "", "lat-long: interrupted by SIGHUP")
@@ -116,7 +116,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
         "import os, signal\n"
         "from search.commands.console import run\n"
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "def command(): os.kill(os.getpid(), signal.SIGHUP); print('goes on')\n"
+        "def command(): signal.raise_signal(signal.SIGHUP); print('goes on')\n"
         "run(command, 'lat-long')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
