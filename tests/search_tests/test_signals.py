@@ -83,8 +83,10 @@ def test_a_terminal_that_is_closed_leaves_no_process_and_no_file(started, tmp_pa
 
 @pytest.fixture
 def own_handlers():
-    """What a command leaves of signals is put back."""
+    """Signals end a process, also where the tests were started by nohup; put back afterwards."""
     before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+    for one in before:
+        signal.signal(one, signal.SIG_DFL)
     yield
     for one, handler in before.items():
         signal.signal(one, handler)
