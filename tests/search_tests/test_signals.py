@@ -12,7 +12,9 @@ import pytest
 
 from search.commands.console import run
 
-PROFILE = "from search.commands.profile_command import main; main()"
+# Nobody knows whether the tests were started by nohup.
+DEFAULT_SIGNALS = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+PROFILE = DEFAULT_SIGNALS + "from search.commands.profile_command import main; main()"
 OF_A_TERMINAL = "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
 
 
