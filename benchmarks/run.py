@@ -30,6 +30,7 @@ import unseen
 import worth
 from command import answer
 from figure import Figure
+from memory import saved_bytes
 from rich.console import Console
 from rich.table import Table
 
@@ -40,7 +41,6 @@ from devices.measuring import measure
 from latency import LatencyTable, machine, validate
 from latency.modules import NetworkModule
 from search import spaces
-from search.memory import saved_bytes
 from search.settings import preset
 from search.supernet import SuperNet
 from search.training import Cosines, WeightOptimizer

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from command import answer
 from figure import Figure
+from memory import saved_bytes
 from torch import nn
 from unread import train
 
@@ -22,7 +23,6 @@ from search import spaces
 from search.budget import Budget, size_costs
 from search.data import load_dataset
 from search.fitness import supernet_fitness
-from search.memory import saved_bytes
 from search.searcher import SupernetTraining
 from search.settings import MINI, SearchSettings
 from search.space import SearchSpace

@@ -20,6 +20,10 @@ class UsageError(LatError):
     exit_code = 2
 
 
+class InfeasibleError(UsageError):
+    """No network of the space is within the budget."""
+
+
 class SpecError(LatError):
     """An operator or network whose description is not valid."""
 

@@ -1,11 +1,11 @@
-"""YAML of the plainest kind: names to fields to numbers, from people one need not trust.
+"""YAML of tables: names to fields to numbers, of other people's files.
 
-Events of PyYAML's safe loader are read one by one; no object is ever constructed. Refused: files
-over 8 MB, tags, anchors, aliases, lists, nesting, several documents, names that stand twice.
+Scalars are read as text and no object is ever constructed. Refused: files over 8 MB, aliases, tags,
+lists, several documents, names that stand twice.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,19 @@ def read_plain_yaml(path: Path) -> Numbers:
 
     text = read_text(path, SIZE_LIMIT, TableError)
     try:
-        return _collect(_plain_events(text, path), path)
+        table = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except RecursionError:
+        raise TableError(f"{path}: nested deeper than names, fields and numbers") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
         raise TableError(f"{path}{line}: broken YAML: {problem}") from None
+    seen: set[int] = set()
+    return {
+        name: {field: _number(value, path, field) for field, value in _items(fields, path, seen)}
+        for name, fields in _items(table, path, seen)
+    }
 
 
 def write_plain_yaml(numbers: Mapping[str, Mapping[str, float]], path: Path) -> None:
@@ -42,75 +49,32 @@ def write_plain_yaml(numbers: Mapping[str, Mapping[str, float]], path: Path) -> 
     write_whole(path, text)
 
 
-Event = tuple[str, str, int]
-"""("begin", "end" or "text", the text, the line)"""
+def _items(mapping: Any, path: Path, seen: set[int]) -> list[tuple[str, Any]]:
+    """Keys and value nodes of a mapping. `seen`: the nodes that were read before, to which an alias
+    would lead again."""
+    if mapping is None or mapping.tag != "tag:yaml.org,2002:map":
+        line = f":{mapping.start_mark.line + 1}" if mapping is not None else ""
+        raise TableError(f"{path}{line}: not a mapping of names to fields to numbers")
+    found: dict[str, Any] = {}
+    for key, value in mapping.value:
+        where = f"{path}:{key.start_mark.line + 1}"
+        if not isinstance(key.value, str):
+            raise TableError(f"{where}: a key that is not plain text")
+        if key.value in found:
+            raise TableError(f"{where}: '{key.value}' stands in the table twice")
+        if id(value) in seen:
+            raise TableError(f"{where}: aliases are refused in tables")
+        seen.add(id(value))
+        found[key.value] = value
+    return list(found.items())
 
 
-def _plain_events(text: str, path: Path) -> Iterator[Event]:
-    """The mappings and scalars of one document; `TableError` for all else that YAML can hold."""
-    import yaml  # type: ignore[import-untyped,unused-ignore]
-
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    documents = depth = 0
-    for event in yaml.parse(text, Loader=loader):
-        line = event.start_mark.line + 1
-        where = f"{path}:{line}"
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise TableError(f"{where}: anchors and aliases are refused in tables")
-        if getattr(event, "tag", None):
-            raise TableError(f"{where}: tags ({event.tag}) are refused in tables")
-        if isinstance(event, yaml.SequenceStartEvent):
-            raise TableError(f"{where}: a list; a table maps keys to fields to numbers")
-        documents += isinstance(event, yaml.DocumentStartEvent)
-        if documents > 1:
-            raise TableError(f"{where}: a second document; a table is one")
-        if isinstance(event, yaml.MappingStartEvent):
-            depth += 1
-            if depth > 2:
-                raise TableError(f"{where}: nested deeper than keys, fields and numbers")
-            yield "begin", "", line
-        elif isinstance(event, yaml.MappingEndEvent):
-            depth -= 1
-            yield "end", "", line
-        elif isinstance(event, yaml.ScalarEvent):
-            yield "text", event.value, line
-
-
-def _collect(events: Iterator[Event], path: Path) -> Numbers:
-    found: Numbers = {}
-    if next(events, ("end", "", 0))[0] != "begin":
-        raise TableError(f"{path}: no table: it maps no keys to fields")
-    for name, line in _keys(events, path):
-        if name in found:
-            raise TableError(f"{path}:{line}: '{name}' stands in the table twice")
-        found[name] = {}
-        if next(events)[0] != "begin":
-            raise TableError(f"{path}:{line}: '{name}' has no fields such as count and mean")
-        for field, line in _keys(events, path):
-            kind, text, _ = next(events)
-            if field in found[name]:
-                raise TableError(f"{path}:{line}: '{name}' has two fields {field}")
-            found[name][field] = _number(text if kind == "text" else "", f"{path}:{line}: {field}")
-    for _ in events:
-        pass  # what may follow is refused as it is read
-    return found
-
-
-def _keys(events: Iterator[Event], path: Path) -> Iterator[tuple[str, int]]:
-    """The keys of a mapping, up to its end; the caller takes each one's value in between."""
-    for kind, text, line in events:
-        if kind == "end":
-            return
-        if kind != "text":
-            raise TableError(f"{path}:{line}: a key that is no plain text")
-        yield text, line
-
-
-def _number(text: str, where: str) -> float:
+def _number(node: Any, path: Path, field: str) -> float:
+    where = f"{path}:{node.start_mark.line + 1}: {field}"
     try:
-        number = plain_number(text)
+        number = plain_number(node.value if isinstance(node.value, str) else "")
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise TableError(f"{where} is '{text[:40]}'; expected a finite number")
+        raise TableError(f"{where} is '{str(node.value)[:40]}'; expected a finite number")
     return number

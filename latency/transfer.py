@@ -26,21 +26,6 @@ _SHAPE = 1.5
 
 
 @dataclass(frozen=True)
-class TransferError:
-    """How far predictions are from measurements that they were not fitted on.
-
-    `median`, `mean` and `worst` are of absolute relative errors; `spearman` is the rank
-    correlation, NaN where either side is constant.
-    """
-
-    median: float
-    mean: float
-    worst: float
-    spearman: float
-    networks: int
-
-
-@dataclass(frozen=True)
 class _Settings:
     weights: Array
     """(settings, kernels), each row adding up to one."""
@@ -102,42 +87,6 @@ def few_shot(
     for name, coefficients in zip(space.names, fitted.coefficients, strict=True):
         logs += space.between(name, slice(None), rows) @ coefficients
     return np.exp(logs)
-
-
-def few_shot_error(
-    sources_ms: ArrayLike,
-    index: ArrayLike,
-    target_ms_at_index: ArrayLike,
-    features: ArrayLike | None = None,
-) -> TransferError:
-    """An honest error of `few_shot` with the same arguments, by cross-validation over `index`.
-
-    Each of the n measured networks is predicted from the others (from nine tenths of the others
-    where there are more than ten). For a table, to be marked as transferred. Ten chosen networks
-    lie far apart and nine are fitted on, so that `mean` is above the mean error of all networks
-    more often than not (24 of 28 published and simulated cases); far apart, they are also easier
-    to rank: `spearman` is no bound. Needs three networks at least; raises as `few_shot` does.
-    """
-    known = read(sources_ms, features)
-    rows, target = _labels(index, target_ms_at_index, len(known.logs), fewest=3)
-    space = kernels(known)
-    settings = _settings(space, _prior(known, space.names))
-    covariances = space.stacked(rows)
-    predicted = np.empty(len(rows))
-    for fold in range(min(10, len(rows))):
-        out = np.arange(len(rows)) % 10 == fold
-        fitted = _fit(covariances[:, ~out][:, :, ~out], target[~out], space, settings)
-        cross = covariances[:, out][:, :, ~out]
-        predicted[out] = np.exp(fitted.mean + np.einsum("jab,jb->a", cross, fitted.coefficients))
-    errors = np.abs(predicted / target - 1)
-    rank_correlation = _spearman(predicted, target)
-    return TransferError(
-        float(np.median(errors)),
-        float(errors.mean()),
-        float(errors.max()),
-        rank_correlation,
-        len(rows),
-    )
 
 
 @dataclass(frozen=True)
@@ -260,29 +209,15 @@ def _probabilities(logs: Array) -> Array:
     return likely / likely.sum()
 
 
-def _spearman(left: Array, right: Array) -> float:
-    """Spearman's rank correlation; ties share their mean rank."""
-    if np.ptp(left) == 0 or np.ptp(right) == 0:
-        return float("nan")
-    return float(np.corrcoef(_ranks(left), _ranks(right))[0, 1])
-
-
-def _ranks(values: Array) -> Array:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-
-
-def _labels(
-    index: ArrayLike, target_ms: ArrayLike, count: int, fewest: int = 2
-) -> tuple[NDArray[np.intp], Array]:
+def _labels(index: ArrayLike, target_ms: ArrayLike, count: int) -> tuple[NDArray[np.intp], Array]:
     rows, target = np.asarray(index), numbers(target_ms, "target_ms_at_index", 1)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or rows.shape != target.shape:
         raise SpecError(
             f"index {rows.shape} and target_ms_at_index {target.shape} must be as long as each "
             "other, index of whole numbers: pass target_ms[index]"
         )
-    if len(rows) < fewest or len(set(rows.tolist())) < len(rows):
-        raise UsageError(f"index must name {fewest} networks or more, each once")
+    if len(rows) < 2 or len(set(rows.tolist())) < len(rows):
+        raise UsageError("index must name 2 networks or more, each once")
     if rows.min() < 0 or rows.max() >= count:
         raise UsageError(f"index must be between 0 and {count - 1}, the last network")
     if target.min() < 0 or target.max() == 0:

@@ -1,7 +1,6 @@
 """What a search is held against, at the same latency: random networks of the space, and
 MobileNetV2 at whatever width fits."""
 
-import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,17 +12,17 @@ from numpy.typing import NDArray
 
 from latency import zoo
 from latency.candidates import CandidateLatency
-from latency.errors import UsageError
+from latency.errors import InfeasibleError
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
 from latency.units import format_ms
 from search.space import SearchSpace
 from search.spaces.inverted import divisible
 
-_BINS = 50
-"""Latencies are counted in bins; the budget is this many of them for each block."""
-_DRAWS, _PATIENCE = 4096, 16
+_DRAWS, _TURNS = 4096, 16
 """Networks drawn at a time, and how many times before a band is taken for empty."""
+_STEEPEST, _BISECTIONS = 1e4, 100
+"""Largest tilt, in units of one over the largest difference within a block; steps of its search."""
 _WIDTHS = [percent / 100 for percent in range(5, 401)]
 _SMALL = 64
 """Pixels of images that are small."""
@@ -41,88 +40,74 @@ def random_within(
 
     Independent draws, each uniform among all choices of the space whose predicted latency lies
     between (1 - band) and 1 of the budget. Where none does, the band is doubled downwards until
-    one does. Raises `UsageError` where no network is within the budget.
+    one does. Raises `InfeasibleError` where no network is within the budget.
     """
     if costs.fastest_ms > budget_ms:
-        raise UsageError(
+        raise InfeasibleError(
             f"no network of {space.tag} within {format_ms(budget_ms)}: the space reaches from "
             f"{format_ms(costs.fastest_ms)} to {format_ms(costs.slowest_ms)}"
         )
     while band < 1:
-        drawn = _Sampler(costs, (1 - band) * budget_ms, budget_ms, generator).draw(count)
+        drawn = _within(costs, (1 - band) * budget_ms, budget_ms, count, generator)
         if len(drawn):
             return drawn
         band *= 2
     return np.tile(np.nanargmin(costs.matrix, axis=1), (count, 1))
 
 
-class _Sampler:
-    """Uniform draws among the choices whose latency lies between two bounds.
+def _within(
+    costs: CandidateLatency,
+    low_ms: float,
+    high_ms: float,
+    count: int,
+    generator: np.random.Generator,
+) -> NDArray[np.int64]:
+    """`count` independent uniform draws among the choices of a latency between two bounds; none
+    where none was found.
 
-    Each candidate's latency above its block's fastest is rounded to bins, up or down at random so
-    that it is right on average, and the choices that add up to each bin are counted block by block
-    (sampling knapsack solutions by dynamic programming: Dyer, Approximate counting by dynamic
-    programming, STOC 2003). Drawn in proportion to the counts, choices are uniform among all whose
-    bins may hold latencies between the bounds; to reject those outside the bounds themselves
-    leaves them so. Of more than nine blocks, less than one choice in ten million is off by more
-    than three bins times the root of their number (Hoeffding, JASA 1963), and never drawn.
+    Each block draws its candidates in proportion to exp(-tilt x ms), the tilt such that the
+    expected latency lies between the bounds (exponential tilting, as in importance sampling of rare
+    events: Siegmund, Annals of Statistics 1976). A draw between the bounds is accepted in
+    proportion to exp(tilt x ms), so that what is accepted is uniform.
     """
-
-    def __init__(
-        self,
-        costs: CandidateLatency,
-        low_ms: float,
-        high_ms: float,
-        generator: np.random.Generator,
-    ) -> None:
-        self._costs, self._low_ms, self._high_ms = costs, low_ms, high_ms
-        self._generator = generator
-        rows = [row[:n] for row, n in zip(costs.matrix, costs.counts, strict=True)]
-        bin_ms = high_ms / (_BINS * len(rows))
-        exact = [(row - row.min()) / bin_ms for row in rows]
-        self._bins = [np.floor(row + generator.random(len(row))).astype(int) for row in exact]
-        error = math.ceil(min(len(rows), 3 * math.sqrt(len(rows))))
-        first = int((low_ms - costs.fastest_ms) / bin_ms) - error - 1
-        last = int((min(high_ms, costs.slowest_ms) - costs.fastest_ms) / bin_ms) + error + 1
-        ways = np.zeros(last + 1)
-        ways[max(0, first) :] = 1.0
-        self._ways = [ways]
-        """By block, and one past the last: in how many ways the blocks from it on reach a bin
-        between the first and the last one, by the bin that those before it reach; as shares of
-        the most, as the number itself may be too large for a float."""
-        reached = np.cumsum([0, *(steps.max() for steps in self._bins)])
-        for steps, most in zip(reversed(self._bins), reached[-2::-1], strict=True):
-            ways = sum((_shifted(self._ways[0], step) for step in steps), np.zeros(last + 1))
-            ways[most + 1 :] = 0.0  # what is in reach of the blocks before alone decides the scale
-            self._ways.insert(0, ways / (ways.max() or 1.0))
-
-    def draw(self, count: int) -> NDArray[np.int64]:
-        """`count` choices; none where none was found between the bounds."""
-        kept = np.empty((0, len(self._bins)), np.int64)
-        turns = 0
-        while len(kept) < count and self._ways[0][0] and (len(kept) or turns < _PATIENCE):
-            drawn = self._draw_bins()
-            ms = self._costs.predict(drawn)
-            kept = np.concatenate([kept, drawn[(ms >= self._low_ms) & (ms <= self._high_ms)]])
-            turns += 1
-        return kept[:count]
-
-    def _draw_bins(self) -> NDArray[np.int64]:
-        """Choices whose bins add up to one between the first and the last, uniformly."""
-        reached = np.zeros(_DRAWS, np.int64)
-        choices = np.empty((_DRAWS, len(self._bins)), np.int64)
-        for block, steps in enumerate(self._bins):
-            follow = np.stack([_shifted(self._ways[block + 1], step) for step in steps])
-            cumulative = follow.cumsum(axis=0)[:, reached]
-            drawn = self._generator.random(_DRAWS) * cumulative[-1]
-            choices[:, block] = (cumulative <= drawn).sum(axis=0)
-            reached += steps[choices[:, block]]
-        return choices
+    ms = costs.matrix - np.nanmin(costs.matrix, axis=1, keepdims=True)
+    tilt = _tilt(ms, (low_ms + min(high_ms, costs.slowest_ms)) / 2 - costs.fastest_ms)
+    cumulative = np.cumsum(_tilted(ms, tilt), axis=1)
+    kept = np.empty((0, len(ms)), np.int64)
+    turns = 0
+    while len(kept) < count and (len(kept) or turns < _TURNS):
+        points = generator.random((_DRAWS, len(ms), 1))
+        drawn = (cumulative[None, :, :-1] < points).sum(axis=2)
+        # Rounded shares may add up to less than 1.
+        drawn = np.minimum(drawn, np.asarray(costs.counts) - 1)
+        drawn_ms = costs.predict(drawn)
+        to_bound = tilt * (drawn_ms - (high_ms if tilt > 0 else low_ms))
+        accepted = generator.random(_DRAWS) < np.exp(np.minimum(to_bound, 0.0))
+        inside = (drawn_ms >= low_ms) & (drawn_ms <= high_ms)
+        kept = np.concatenate([kept, drawn[accepted & inside]])
+        turns += 1
+    return kept[:count]
 
 
-def _shifted(ways: NDArray[np.float64], step: int) -> NDArray[np.float64]:
-    """`ways` read `step` bins further on; none beyond the last bin."""
-    return np.append(ways[step:], np.zeros(min(step, len(ways))))
+def _tilted(ms: NDArray[np.float64], tilt: float) -> NDArray[np.float64]:
+    """Probabilities (blocks, candidates) in proportion to exp(-tilt x ms)."""
+    logs = np.where(np.isnan(ms), -np.inf, -tilt * ms)
+    weights = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _tilt(ms: NDArray[np.float64], wanted_ms: float) -> float:
+    """The tilt of this expected latency; the steepest one where none is."""
+    steepest = _STEEPEST / max(float(np.nanmax(ms)), 1e-300)
+
+    def excess(tilt: float) -> float:
+        return float(np.nansum(_tilted(ms, tilt) * np.nan_to_num(ms)) - wanted_ms)
+
+    low, high = -steepest, steepest
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    return (low + high) / 2
 
 
 def mobilenet_v2_within(
@@ -137,7 +122,7 @@ def mobilenet_v2_within(
 
     `latency_of`: of a network in ms, predicted or measured. On images of up to 64 pixels the
     first two strides are 1, as is usual on CIFAR; where even the thinnest such network is over
-    the budget, the first alone, and then none. Raises `UsageError` where nothing fits.
+    the budget, the first alone, and then none. Raises `InfeasibleError` where nothing fits.
     """
 
     def network(width: float, unstrided: int) -> NetworkSpec:
@@ -150,7 +135,7 @@ def mobilenet_v2_within(
         fitting = bisect_right(_WIDTHS, budget_ms, key=partial(ms, unstrided=unstrided))
         if fitting:
             return network(_WIDTHS[fitting - 1], unstrided)
-    raise UsageError(
+    raise InfeasibleError(
         f"no MobileNetV2 on {resolution}x{resolution} images within {format_ms(budget_ms)}: "
         f"the thinnest takes {format_ms(ms(_WIDTHS[0], 0))}"
     )

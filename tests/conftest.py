@@ -11,7 +11,7 @@ import pytest
 
 from latency import LatencyTable, Measurement, OpSpec, Setting
 from search.space import SearchSpace
-from search.spaces.inverted import Stage, final_size, head, searchable_blocks, stem
+from search.spaces.staged import StagedSpace
 
 
 @pytest.fixture(autouse=True)
@@ -44,15 +44,17 @@ def quick_cpu(tmp_path, at_once) -> str:
 @pytest.fixture
 def toy_space() -> SearchSpace:
     """Four searchable blocks on 16x16 inputs."""
-    stages = (Stage(8, 2, 1), Stage(16, 2, 2))
-    return SearchSpace(
-        "toy",
-        16,
-        10,
-        stem(16, 2, 8, 8, 1),
-        tuple(searchable_blocks(stages, 8, 8, 1)),
-        head(final_size(stages, 8), 16, 32, 10, 1),
-    )
+    described = {
+        "resolution": 16,
+        "classes": 10,
+        "stem": {"channels": 8, "blocks": [{"channels": 8}]},
+        "stages": [
+            {"channels": 8, "depth": [1, 2]},
+            {"channels": 16, "depth": [1, 2], "stride": 2},
+        ],
+        "head": {"features": 32},
+    }
+    return StagedSpace.model_validate(described).build("toy")
 
 
 def made_up_ms(op: OpSpec) -> float:

@@ -1,5 +1,5 @@
-"""The search spaces: shipped ones, each a Python file with a function `build` or a TOML file, and
-a user's own, from a file of either kind."""
+"""The search spaces: shipped ones, most of them TOML files, and a user's own, from a TOML or
+a Python file."""
 
 import shlex
 from collections.abc import Callable
@@ -10,21 +10,27 @@ from typing import Any
 
 from latency.errors import UsageError, unknown_name
 from search.space import SearchSpace
-from search.spaces import cifar_tree, mini, mini_tree, own, proxyless, staged
+from search.spaces import cifar_tree, own, staged
 from search.spaces.bounds import check_options
 
 
-def _mbv3(width: float = 1.0, **options: Any) -> SearchSpace:
-    described = staged.read(Path(str(files("search.spaces"))) / "mbv3.toml")
-    return described.build("mbv3" if width == 1 else f"mbv3-w{width:g}", width=width, **options)
+def _staged(name: str) -> Callable[..., SearchSpace]:
+    """The shipped space of the file NAME.toml."""
+
+    def build(width: float = 1.0, **options: Any) -> SearchSpace:
+        described = staged.read(Path(str(files("search.spaces"))) / f"{name}.toml")
+        full_name = name if width == 1 else f"{name}-w{width:g}"
+        return described.build(full_name, width=width, **options)
+
+    return build
 
 
 _SPACES: dict[str, Callable[..., SearchSpace]] = {
-    "mini": mini.build,
-    "proxyless": proxyless.build,
-    "mbv3": _mbv3,
+    "mini": _staged("mini"),
+    "proxyless": _staged("proxyless"),
+    "mbv3": _staged("mbv3"),
     "proxyless-cifar": cifar_tree.build,
-    "mini-tree": mini_tree.build,
+    "mini-tree": cifar_tree.build_mini,
 }
 
 

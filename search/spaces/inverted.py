@@ -73,23 +73,6 @@ def searchable_blocks(stages: Sequence[Stage], size: int, channels: int, batch: 
     return blocks
 
 
-def stem(size: int, stride: int, first: int, second: int, batch: int) -> tuple[OpSpec, ...]:
-    """A 3x3 convolution to `first` channels and a block of expansion 1 to `second`."""
-    conv = OpSpec("conv", size, size, 3, first, 3, stride, activation="relu6", batch=batch)
-    height, width, _ = conv.out_shape
-    block = OpSpec("mbconv", height, width, first, second, 3, 1, 1, "relu6", batch=batch)
-    return conv, block
-
-
-def head(size: int, channels: int, features: int, classes: int, batch: int) -> tuple[OpSpec, ...]:
-    """A 1x1 convolution to `features` channels, global average pooling, and the classifier."""
-    return (
-        OpSpec("conv", size, size, channels, features, 1, 1, activation="relu6", batch=batch),
-        OpSpec("pool", size, size, features, features, size, batch=batch),
-        OpSpec("linear", 1, 1, features, classes, batch=batch),
-    )
-
-
 def final_size(stages: Sequence[Stage], size: int) -> int:
     """Height and width after all stages."""
     for stage in stages:

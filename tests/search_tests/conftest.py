@@ -1,6 +1,7 @@
 """What tests of the search and of its commands share."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,10 @@ from devices.journal import Journal
 from latency import LatencyTable, Measurement, Setting, candidate_latency
 from search import spaces
 from search.data import load_dataset
+
+sys.path.append(
+    str(Path(__file__).parents[2] / "benchmarks")
+)  # what is measured there is tested here
 
 
 @pytest.fixture

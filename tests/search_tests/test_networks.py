@@ -53,7 +53,7 @@ def test_files_that_begin_with_a_byte_order_mark_are_read(tmp_path, mark):
     assert on(written("n.json", network.to_json()), None) == network
     assert load_card(written("card.toml", "threads = 2\n")).threads == 2
     assert load_settings(written("s.toml", "search_steps = 7\n"), 100).search_steps == 7
-    build = "from search.spaces.mini import build\n"
+    build = "from search.spaces.cifar_tree import build\n"
     assert spaces.load(written("space.py", build)).resolution == 32
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from memory import saved_bytes
 from torch.nn import functional
 
 from latency import candidate_latency
 from latency.modules import NetworkModule
 from search.budget import Budget
 from search.hardware import HardwareTerm
-from search.memory import saved_bytes
 from search.strategies.proxyless_g import ProxylessG
 from search.supernet import SuperNet
 

@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from memory import saved_bytes
 from torch.nn import functional
 
 from devices.export import onnx_model
@@ -21,7 +22,6 @@ from search.budget import Budget
 from search.commands.profile_command import main as lat_profile
 from search.derivation import derive
 from search.hardware import HardwareTerm
-from search.memory import saved_bytes
 from search.path_dropout import path_dropout
 from search.settings import SearchSettings
 from search.space import Cell, SearchSpace
