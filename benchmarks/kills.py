@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from devices.agent_archive import SUFFIX
 from devices.agent_device import AgentDevice
 from devices.card import Measuring, load_card
 from devices.connection import connect
@@ -158,7 +159,7 @@ Running = tuple[Device, Callable[[], object]]
 def _local() -> Iterator[Running]:
     def kill() -> None:
         for pid in descendants(os.getpid()):
-            if b"agent.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if f"{SUFFIX}\0".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
 
     yield connect(load_card("cpu")), kill

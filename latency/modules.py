@@ -1,27 +1,23 @@
-"""Layers to torch: the module that is trained, and its weights with batch norm folded."""
+"""Layers to torch: the module that is trained, its weights with batch norm folded, and the layer as
+a runtime executes it. One table says how torch computes each kind of layer."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from latency.errors import SpecError
 from latency.layers import CHANNELS_LAST, INPUT, OTHER, Layer, other_shape
 from latency.ops import OpSpec
 
-_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "none": nn.Identity,
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
-    "h_swish": nn.Hardswish,
-    "h_sigmoid": nn.Hardsigmoid,
-    "silu": nn.SiLU,
-    "sigmoid": nn.Sigmoid,
-    "gelu": nn.GELU,
-}
+Compute = Callable[..., Tensor]
+"""(weight, bias, input, ...) -> output, without activation; weight and bias are None where the
+layer has none. Of `norm`: (mean, variance, weight, bias, input) -> output."""
 
 _WEIGHTED = nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.LayerNorm
 
@@ -36,33 +32,19 @@ class LayerModule(nn.Module):
         self.layer = layer
         self.core: nn.Module = _core(layer)
         self.norm = nn.BatchNorm2d(layer.out_shape[2]) if layer.norm else nn.Identity()
-        self.activation = _ACTIVATIONS[layer.activation]()
-        if isinstance(self.activation, nn.ReLU | nn.ReLU6):
-            self.activation.inplace = layer.kind not in _VIEWS
+        self._compute = _compute(layer)
+        self._activate = _activation(layer.activation, in_place=layer.kind not in _VIEWS)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return self.activation(self.norm(self._computed(*inputs)))
+        core = self.core
+        if isinstance(core, nn.BatchNorm2d):
+            return self._activate(core(*inputs))
+        weight, bias = getattr(core, "weight", None), getattr(core, "bias", None)
+        return self._activate(self.norm(self._compute(weight, bias, *inputs)))
 
-    def _computed(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        kind = self.layer.kind
-        if other is not None:
-            return _JOINS[kind](x, other)
-        if kind == "linear":
-            return self.core(x.flatten(1))
-        if kind in CHANNELS_LAST:
-            return self.core(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        if kind == "transpose":
-            return x.permute(0, 2, 3, 1)
-        if kind == "slice":
-            return x[:, self.layer.start : self.layer.start + self.layer.out_shape[2]]
-        if kind == "pad":
-            return nn.functional.pad(x, (0, 0, 0, 0, 0, self.layer.out_shape[2] - x.shape[1]))
-        if kind == "shuffle":
-            return x.unflatten(1, (self.layer.groups, -1)).transpose(1, 2).flatten(1, 2)
-        if kind == "conv" and not _is_even(self.layer.padding):
-            top, left, bottom, right = self.layer.padding
-            x = nn.functional.pad(x, (left, right, top, bottom))
-        return self.core(x)
+    def extra_repr(self) -> str:
+        layer = self.layer
+        return f"{layer.kind}, kernel={layer.kernel}, stride={layer.stride}, {layer.activation}"
 
     def folded(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weight and bias of the layer as deployed: batch norm in evaluation mode multiplied
@@ -90,58 +72,183 @@ def _with_norm(
 
 
 _VIEWS = ("identity", "slice", "transpose", "pad", "shuffle")
-"""Layers without a module of their own, which may return their input, or a part of it: no place
-for another one's output."""
-
-_JOINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "add": torch.add,
-    "multiply": torch.mul,
-    "concat": lambda x, other: torch.cat((x, other), 1),
-}
-
-
-def _is_even(padding: tuple[int, int, int, int]) -> bool:
-    return padding[:2] == padding[2:]
+"""Layers that may return their input, or a part of it: no place for another one's output."""
 
 
 def _core(layer: Layer) -> nn.Module:
+    """What holds the parameters of a layer."""
     inside, outside = layer.in_shape[2], layer.out_shape[2]
     if layer.kind == "conv":
-        return nn.Conv2d(
-            inside,
-            outside,
-            layer.kernel,
-            layer.stride,
-            layer.padding[:2] if _is_even(layer.padding) else 0,
-            layer.dilation,
-            layer.groups,
-            bias=layer.bias and not layer.norm,
-        )
+        bias = layer.bias and not layer.norm
+        return nn.Conv2d(inside, outside, layer.kernel, groups=layer.groups, bias=bias)
     if layer.kind == "conv_transpose":
-        before, after = layer.trimming
-        return nn.ConvTranspose2d(
-            inside, outside, layer.kernel, layer.stride, before, before - after
-        )
+        return nn.ConvTranspose2d(inside, outside, layer.kernel)
     if layer.kind in ("linear", "matmul"):
         return nn.Linear(inside, outside)
-    if layer.kind == "pool":
-        return nn.AvgPool2d(layer.kernel, layer.stride)
-    if layer.kind == "max_pool":
-        return nn.MaxPool2d(layer.kernel, layer.stride, (layer.kernel[0] - 1) // 2)
-    if layer.kind == "avg_pool":
-        padding = layer.padding[:2]
-        return nn.AvgPool2d(layer.kernel, layer.stride, padding, count_include_pad=False)
     if layer.kind == "norm":
         return nn.BatchNorm2d(outside)
     if layer.kind == "layer_norm":
         return nn.LayerNorm(outside)
-    if layer.kind == "resize":
-        return nn.Upsample(scale_factor=layer.stride)
-    if layer.kind == "softmax":
-        return nn.Softmax(-1)
-    if layer.kind in (*_JOINS, *_VIEWS):
-        return nn.Identity()
-    raise SpecError(f"layer {layer.name}: a '{layer.kind}' exists in runtimes only")
+    return nn.Identity()
+
+
+def deployed(
+    layer: Layer,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> Compute:
+    """The layer as a runtime executes it: a function of its inputs that keeps them as they are.
+
+    `weight`, `bias`: with batch norm folded, as `LayerModule.folded` returns them; None where the
+    layer has none. A slice is copied into `layout`, and a transposition is carried out. Raises
+    `SpecError` where torch has no such layer.
+    """
+    parameters: tuple[Tensor | None, ...] = (weight, bias)
+    if layer.kind == "norm":
+        assert bias is not None
+        parameters = (torch.zeros_like(bias), torch.ones_like(bias), *parameters)
+    compute: Compute = partial(_compute(layer), *parameters)
+    if layer.kind == "slice":
+        compute = _copied(compute, layout)
+    if layer.kind == "transpose":
+        compute = _copied(compute, torch.contiguous_format)
+    if layer.activation == "none":
+        return compute
+    activate = _activation(layer.activation, in_place=layer.kind != "identity")
+    return lambda *inputs: activate(compute(*inputs))
+
+
+def _copied(view: Compute, layout: torch.memory_format) -> Compute:
+    return lambda x: view(x).clone(memory_format=layout)
+
+
+def _activation(name: str, in_place: bool) -> Callable[[Tensor], Tensor]:
+    """An activation, which may overwrite its input where it is `in_place`."""
+    if name == "relu6":
+        clamp = functional.hardtanh_ if in_place else functional.hardtanh
+        return lambda x: clamp(x, 0.0, 6.0)
+    if name == "relu" and in_place:
+        return torch.relu_
+    return _ACTIVATIONS[name]
+
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "relu": torch.relu,
+    "h_swish": functional.hardswish,
+    "h_sigmoid": functional.hardsigmoid,
+    "silu": functional.silu,
+    "sigmoid": torch.sigmoid,
+    "gelu": functional.gelu,
+}
+
+
+def _compute(layer: Layer) -> Compute:
+    """How torch computes a layer before its activation."""
+    if layer.kind not in _KINDS:
+        raise SpecError(f"layer {layer.name}: a '{layer.kind}' exists in runtimes only")
+    compute = _KINDS[layer.kind](layer)
+    if layer.kind in CHANNELS_LAST:
+        return lambda weight, bias, x: compute(weight, bias, x.permute(0, 2, 3, 1)).permute(
+            0, 3, 1, 2
+        )
+    return compute
+
+
+def _conv(layer: Layer) -> Compute:
+    top, left, bottom, right = layer.padding
+    stride, dilation, groups = layer.stride, layer.dilation, layer.groups
+    if (top, left) == (bottom, right):
+        padding = (top, left)
+        return lambda weight, bias, x: torch.conv2d(
+            x, weight, bias, stride, padding, dilation, groups
+        )
+    around = (left, right, top, bottom)
+    return lambda weight, bias, x: torch.conv2d(
+        functional.pad(x, around), weight, bias, stride, 0, dilation, groups
+    )
+
+
+def _conv_transpose(layer: Layer) -> Compute:
+    before, after = layer.trimming
+    stride, added = layer.stride, before - after
+    return lambda weight, bias, x: torch.conv_transpose2d(x, weight, bias, stride, before, added)
+
+
+def _pool(layer: Layer) -> Compute:
+    kernel, stride = layer.kernel, layer.stride
+    return lambda weight, bias, x: functional.avg_pool2d(x, kernel, stride)
+
+
+def _max_pool(layer: Layer) -> Compute:
+    kernel, stride, padding = layer.kernel, layer.stride, (layer.kernel[0] - 1) // 2
+    return lambda weight, bias, x: functional.max_pool2d(x, kernel, stride, padding)
+
+
+def _avg_pool(layer: Layer) -> Compute:
+    kernel, stride, padding = layer.kernel, layer.stride, layer.padding[:2]
+    return lambda weight, bias, x: functional.avg_pool2d(
+        x, kernel, stride, padding, count_include_pad=False
+    )
+
+
+def _layer_norm(layer: Layer) -> Compute:
+    shape = (layer.out_shape[2],)
+    return lambda weight, bias, x: functional.layer_norm(x, shape, weight, bias)
+
+
+def _slice(layer: Layer) -> Compute:
+    start, end = layer.start, layer.start + layer.out_shape[2]
+    return lambda weight, bias, x: x[:, start:end]
+
+
+def _pad(layer: Layer) -> Compute:
+    around = (0, 0, 0, 0, 0, layer.out_shape[2] - layer.in_shape[2])
+    return lambda weight, bias, x: functional.pad(x, around)
+
+
+def _shuffle(layer: Layer) -> Compute:
+    groups = layer.groups
+    return lambda weight, bias, x: torch.channel_shuffle(x, groups)
+
+
+def _resize(layer: Layer) -> Compute:
+    scale = layer.stride
+    return lambda weight, bias, x: functional.interpolate(x, scale_factor=scale)
+
+
+def _always(compute: Compute) -> Callable[[Layer], Compute]:
+    """For a kind of layer that is computed alike whatever its sizes."""
+    return lambda layer: compute
+
+
+_KINDS: dict[str, Callable[[Layer], Compute]] = {
+    "conv": _conv,
+    "conv_transpose": _conv_transpose,
+    "linear": _always(lambda weight, bias, x: functional.linear(x.flatten(1), weight, bias)),
+    "matmul": _always(lambda weight, bias, x: functional.linear(x, weight, bias)),
+    "pool": _pool,
+    "max_pool": _max_pool,
+    "avg_pool": _avg_pool,
+    "norm": _always(
+        lambda mean, variance, weight, bias, x: functional.batch_norm(
+            x, mean, variance, weight, bias, eps=0.0
+        )
+    ),
+    "layer_norm": _layer_norm,
+    "softmax": _always(lambda weight, bias, x: torch.softmax(x, -1)),
+    "add": _always(lambda weight, bias, x, other: torch.add(x, other)),
+    "multiply": _always(lambda weight, bias, x, other: torch.mul(x, other)),
+    "concat": _always(lambda weight, bias, x, other: torch.cat((x, other), 1)),
+    "slice": _slice,
+    "pad": _pad,
+    "shuffle": _shuffle,
+    "transpose": _always(lambda weight, bias, x: x.permute(0, 2, 3, 1)),
+    "resize": _resize,
+    "identity": _always(lambda weight, bias, x: x),
+}
+"""Kind of a layer to how torch computes it."""
 
 
 class OperatorModule(nn.Module):

@@ -9,7 +9,7 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from devices import agent
+from devices.agent_archive import SUFFIX, agent_archive
 from devices.channel import AgentChannel
 from devices.locks import OwnFolder
 
@@ -17,8 +17,8 @@ _CLOSE_SECONDS = 5
 
 
 class LocalTransport:
-    """Keeps model files, and what agents write besides, in a temporary folder, which goes when the
-    transport goes."""
+    """Keeps the agent, model files, and what agents write besides, in a temporary folder, which is
+    deleted with the transport."""
 
     label = "this machine"
 
@@ -34,21 +34,23 @@ class LocalTransport:
 
     def start(self) -> AgentChannel:
         """Start an agent."""
-        return AgentChannel(_ProcessPipe(self._folder.path), self.label)
+        path = self.send(agent_archive(), SUFFIX)
+        return AgentChannel(_ProcessPipe(path, self._folder.path), self.label)
 
     def close(self) -> None:
-        """Delete the model files."""
+        """Delete the files."""
         self._folder.remove()
 
 
 class _ProcessPipe:
-    """The standard streams of an agent in a child process, with a folder for what it writes."""
+    """The standard streams of an agent, an archive at `path`, in a child process, with a folder for
+    what it writes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, path: str, folder: Path) -> None:
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         # A session of its own: Ctrl-C is for the host, which closes the agent in good order.
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(agent.__file__))],
+            [sys.executable, path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

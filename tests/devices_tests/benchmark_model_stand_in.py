@@ -12,7 +12,7 @@ import time
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from devices.agent import LiteRt
+from devices.agent.lite_rt import LiteRt
 
 INITIALISATION = """
 ============================== Run Order ==============================

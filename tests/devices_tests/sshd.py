@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from devices.agent_archive import SUFFIX
 from devices.card import DeviceCard, Ssh
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -132,8 +133,8 @@ class Sshd:
         return [] if self._process is None else descendants(self._process.pid)
 
     def agents(self) -> list[int]:
-        """The processes of its sessions that run Python with a file."""
-        return [pid for pid in self.descendants() if _runs_a_file(pid)]
+        """The processes of its sessions that run Python with an agent."""
+        return [pid for pid in self.descendants() if _runs_an_agent(pid)]
 
     def kill_sessions(self) -> None:
         """Kill the processes that serve its connections, but not what runs in them."""
@@ -195,8 +196,8 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def _runs_a_file(pid: int) -> bool:
-    return any(word.endswith(".py") for word in _command_line(pid)[1:2])
+def _runs_an_agent(pid: int) -> bool:
+    return any(word.endswith(SUFFIX) for word in _command_line(pid)[1:2])
 
 
 def _command_line(pid: int) -> list[str]:

@@ -3,7 +3,6 @@
 import gc
 import json
 import os
-import shutil
 import subprocess
 import sys
 import weakref
@@ -12,13 +11,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from devices import agent
+from devices.agent import torch_eager
+from devices.agent.machine import nvidia_name, nvml_gpu, nvml_state, pin
+from devices.agent.main import is_fatal
+from devices.agent.onnx_runtime import OnnxRuntime, providers
+from devices.agent.timing import UnableError
 from devices.transports.local import LocalTransport
 
 pytestmark = pytest.mark.identity
 FAULTY = """
 import sys
-from devices import agent
+from devices.agent import main
 
 class Faulty:
     version, build, accelerator, traces = "faulty 1", "", None, False
@@ -27,8 +30,8 @@ class Faulty:
     def load(self, path):
         raise RuntimeError(path)
 
-agent.RUNTIMES["faulty"] = Faulty
-agent.main()
+main.RUNTIMES["faulty"] = main.RuntimeSource("__main__", "Faulty", "faulty")
+main.main()
 """
 
 
@@ -62,14 +65,14 @@ def test_an_error_of_a_model_is_answered_and_one_of_the_gpu_ends_the_process():
     ],
 )
 def test_what_a_fresh_process_may_do_better_is_fatal(said, fatal):
-    assert agent.is_fatal(said) is fatal
+    assert is_fatal(said) is fatal
 
 
-def runtime_found():
-    """The runtime that an agent on this machine finds, as it says itself."""
+def runtime_found(transport_kind=LocalTransport):
+    """The runtime that an agent on this machine finds, as it reports itself."""
     hello = {"do": "hello", "runtime": "onnxruntime", "threads": 1, "affinity": None}
     hello |= {"graph_optimization": "all", "provider": "cpu", "half": False}
-    transport = LocalTransport()
+    transport = transport_kind()
     channel = transport.start()
     try:
         return channel.ask(hello)["runtime"]
@@ -95,10 +98,15 @@ def test_packages_that_a_user_has_installed_for_themselves_are_found(tmp_path, m
 
 
 def test_what_lies_beside_the_agent_is_never_taken_for_a_package(tmp_path, monkeypatch):
-    shutil.copy(agent.__file__, tmp_path / "agent.py")
-    (tmp_path / "numpy.py").write_text("raise SystemExit('not this one')")
-    monkeypatch.setattr(agent, "__file__", str(tmp_path / "agent.py"))
-    assert runtime_found().startswith("onnxruntime 1.")
+    class Cluttered(LocalTransport):
+        def send(self, content, suffix):
+            path = Path(super().send(content, suffix))
+            path.with_name("numpy.py").write_text("raise SystemExit('not this one')")
+            return str(path)
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "onnxruntime.py").write_text("raise SystemExit('not this one')")
+    assert runtime_found(Cluttered).startswith("onnxruntime 1.")
 
 
 @pytest.mark.parametrize(
@@ -117,8 +125,8 @@ def test_float32_on_a_gpu_is_no_tf32_in_any_library(monkeypatch, provider, half,
             return lambda: []
 
     monkeypatch.setitem(sys.modules, "onnxruntime", Library())
-    with pytest.raises(agent.UnableError):
-        agent.OnnxRuntime(1, "all", provider, half)
+    with pytest.raises(UnableError):
+        OnnxRuntime(1, "all", provider, half)
     assert set(seen) == {said}
 
 
@@ -126,8 +134,8 @@ def test_float32_on_a_gpu_is_no_tf32_in_any_library(monkeypatch, provider, half,
 def test_cpus_that_are_not_there_are_named_with_those_that_are(cpus):
     before = os.sched_getaffinity(0)
     try:
-        with pytest.raises(agent.UnableError, match=r"affinity: .*9999; there are .*\d"):
-            agent.pin(cpus, 1)
+        with pytest.raises(UnableError, match=r"affinity: .*9999; there are .*\d"):
+            pin(cpus, 1)
     finally:
         os.sched_setaffinity(0, before)
 
@@ -138,7 +146,7 @@ def test_a_captured_graph_keeps_what_it_reads_and_writes():
 
     weights, runs = Weights(), []
     kept = weakref.ref(weights)
-    replay = agent.Replay(SimpleNamespace(replay=lambda: runs.append(1)), (weights,))
+    replay = torch_eager.Replay(SimpleNamespace(replay=lambda: runs.append(1)), (weights,))
     del weights
     gc.collect()
     replay()
@@ -147,13 +155,13 @@ def test_a_captured_graph_keeps_what_it_reads_and_writes():
 
 
 def test_float32_is_float32_and_tensorrt_builds_half_where_it_is_asked_for():
-    (name, options), cpu = agent.onnx_runtime_providers("cuda", half=False)
+    (name, options), cpu = providers("cuda", half=False)
     assert (name, options) == ("CUDAExecutionProvider", {"use_tf32": "0"})
     assert cpu == ("CPUExecutionProvider", {})
-    first, *rest = agent.onnx_runtime_providers("tensorrt", half=True)
+    first, *rest = providers("tensorrt", half=True)
     assert first == ("TensorrtExecutionProvider", {"trt_fp16_enable": "1"})
     assert [name for name, _ in rest] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    assert agent.onnx_runtime_providers("cpu", half=False) == [("CPUExecutionProvider", {})]
+    assert providers("cpu", half=False) == [("CPUExecutionProvider", {})]
 
 
 @pytest.mark.parametrize(
@@ -175,6 +183,6 @@ def test_the_gpu_that_is_watched_is_the_one_that_is_seen_first(monkeypatch, visi
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert agent.nvml_gpu() == (nvml, gpu)
-    assert agent.nvidia_name() == f"GPU {gpu}"
-    assert agent.nvml_state() == {"temperature_c": 40, "frequency_mhz": 1000}
+    assert nvml_gpu() == (nvml, gpu)
+    assert nvidia_name() == f"GPU {gpu}"
+    assert nvml_state() == {"temperature_c": 40, "frequency_mhz": 1000}

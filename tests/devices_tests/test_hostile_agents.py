@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from devices import agent
 from devices.agent_device import AgentDevice
 from devices.card import DeviceCard, Measuring
 from devices.channel import AgentChannel
@@ -160,10 +159,9 @@ def test_what_a_device_says_of_itself_is_fit_for_a_table():
     assert setting.system == "a b"
 
 
-def test_an_agent_that_dies_with_words_in_no_encoding_is_lost_in_one_line(monkeypatch, tmp_path):
-    broken = tmp_path / "agent.py"
-    broken.write_text(r"import os; os.write(2, b'out of \xff\x1b memory\n'); os._exit(1)")
-    monkeypatch.setattr(agent, "__file__", str(broken))
+def test_an_agent_that_dies_with_words_in_no_encoding_is_lost_in_one_line(monkeypatch):
+    broken = rb"import os; os.write(2, b'out of \xff\x1b memory\n'); os._exit(1)"
+    monkeypatch.setattr("devices.transports.local.agent_archive", lambda: broken)
     transport = LocalTransport()
     channel = transport.start()
     with pytest.raises(ConnectionLostError, match=r"out of .* memory") as caught:

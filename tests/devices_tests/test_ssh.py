@@ -110,7 +110,7 @@ def test_a_file_is_sent_once_and_whole(server, transport_to):
     assert path.read_bytes() == b"model"
     again.start().close()
     sent = sorted(file.suffix for file in path.parent.iterdir())
-    assert sent == [".onnx", ".py"]
+    assert sent == [".onnx", ".pyz"]
 
 
 def test_what_killed_transfers_left_goes_with_a_later_one(server, transport_to):

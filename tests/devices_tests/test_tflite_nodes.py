@@ -2,7 +2,7 @@
 
 import pytest
 
-from devices.agent import node_times
+from devices.agent.lite_rt import node_times
 from devices.tflite_nodes import named_nodes
 from latency.errors import DeviceError
 from latency.ops import OpSpec

@@ -7,7 +7,7 @@ import pytest
 import torch
 from operators import KERNELS, OPERATORS, computed, random_inputs, trained_looking
 
-from devices import agent
+from devices.agent.torch_eager import Torch
 from devices.card import DeviceCard
 from devices.connection import connect
 from devices.device import Workload
@@ -37,7 +37,7 @@ def _executed(card: DeviceCard, module: NetworkModule, ops, tmp_path, inputs):
     path = tmp_path / "model.npz"
     path.write_bytes(runtime.build(ops, module.folded, "n"))
     settings = {k: v for k, v in runtime.greeting.items() if k != "runtime"}
-    executor = agent.Torch(**settings)
+    executor = Torch(**settings)
     with torch.inference_mode():
         network, drawn = executor.network(str(path))
         assert list(drawn) == list(inputs)
@@ -85,11 +85,11 @@ def test_what_torch_does_not_execute_is_refused_in_words(ops, said):
 
 def test_the_model_file_is_read_without_unpickling(tmp_path):
     path = tmp_path / "evil.npz"
-    np.savez(path, layers=np.array([{"not": "bytes"}], object))
+    np.savez(path, network=np.array([{"not": "bytes"}], object))
     card = DeviceCard(name="x", runtime="torch")
     settings = {k: v for k, v in TorchEager(card).greeting.items() if k != "runtime"}
     with pytest.raises(ValueError, match="allow_pickle=False"):
-        agent.Torch(**settings).network(str(path))
+        Torch(**settings).network(str(path))
 
 
 def test_the_card_says_how_models_are_launched():

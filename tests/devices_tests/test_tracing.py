@@ -13,7 +13,10 @@ import pytest
 import torch
 from doubles import ShakyDevice
 
-from devices import agent
+from devices.agent.lite_rt import LiteRt, LiteRtProfiler
+from devices.agent.main import Agent
+from devices.agent.onnx_runtime import traced_nodes
+from devices.agent.timing import UnableError
 from devices.card import DeviceCard, Measuring
 from devices.channel import AgentChannel
 from devices.connection import connect
@@ -212,24 +215,24 @@ def test_devices_without_a_profiler_give_nothing(toy_table, network):
 
 
 def test_an_old_litert_has_no_profiler(tmp_path):
-    litert = agent.LiteRt(1)
+    litert = LiteRt(1)
     assert litert.traces
     module = sys.modules[litert.interpreter.__module__]
     for version in ("ai-edge-litert 2.2.0", "tflite-runtime 2.14.0"):
-        assert agent.LiteRtProfiler.of(version, module) is None
+        assert LiteRtProfiler.of(version, module) is None
     empty = SimpleNamespace(__file__=str(tmp_path / "interpreter.py"))
-    assert agent.LiteRtProfiler.of("ai-edge-litert 3.0.1", empty) is None
-    one = agent.Agent()
+    assert LiteRtProfiler.of("ai-edge-litert 3.0.1", empty) is None
+    one = Agent()
     one.runtime = SimpleNamespace(version="tflite-runtime 2.14.0", traces=False)
-    with pytest.raises(agent.UnableError, match="offers no per-operator profile"):
+    with pytest.raises(UnableError, match="offers no per-operator profile"):
         one.trace("x", 1, 1)
 
 
 def test_a_profiler_of_litert_that_fails_says_where(tmp_path):
-    profiler = agent.LiteRt(1).profiler
+    profiler = LiteRt(1).profiler
     (tmp_path / "broken.tflite").write_bytes(b"no model")
     for name in ("absent", "broken"):
-        with pytest.raises(agent.UnableError, match="LiteRtCreateModelFromFile says"):
+        with pytest.raises(UnableError, match="LiteRtCreateModelFromFile says"):
             profiler.profile(str(tmp_path / f"{name}.tflite"), 1, 1, 1)
 
 
@@ -254,12 +257,12 @@ def test_onnx_runtimes_profile_is_read_run_by_run():
     for conv, pool in runs:
         events += [event("0.conv", conv), event("1.pool", pool), event("0.conv", 1)]
         events += [{"cat": "Node", "name": "0.conv_fence_before", "dur": 7}]
-    found = agent.traced_nodes(events, 1, 4)
+    found = traced_nodes(events, 1, 4)
     assert list(found) == ["0.conv", "1.pool"]
     assert found["0.conv"] == pytest.approx(1e3 * (11.5 + 1 + 2 * 0.5))
     assert found["1.pool"] == pytest.approx(1e3 * (3.5 + 0.5))
     with pytest.raises(ValueError, match="left 15 nodes"):
-        agent.traced_nodes(events, 1, 3)
+        traced_nodes(events, 1, 3)
 
 
 def test_a_profile_has_what_operators_take_inside_networks(toy_space, tmp_path):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from devices.agent import node_times
+from devices.agent.lite_rt import node_times
 from devices.transports.adb.facts import PhoneFacts, read_state
 from devices.transports.adb.output import Report, read_report
 from devices.transports.adb.phone import Phone, Said

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from devices import agent
+from devices.agent_archive import SUFFIX, agent_archive
 from devices.card import Ssh
 from devices.channel import AgentChannel
 from devices.transports.ssh.host import LOSSES, Host, lost
@@ -49,7 +48,7 @@ class SshTransport:
 
     def _start(self) -> AgentChannel:
         with self._on_the_host("starting the agent") as host:
-            path = host.put(Path(agent.__file__).read_bytes(), ".py")
+            path = host.put(agent_archive(), SUFFIX)
             return AgentChannel(host.run(path), str(host))
 
     @contextmanager

@@ -1,0 +1,163 @@
+"""Answers requests from standard input until it ends."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol
+
+from devices.agent.machine import cpu_state, facts, nvml_state, pin
+from devices.agent.timing import LoadedModel, UnableError
+
+FATAL = (
+    "CUDA error",
+    "CUDA failure",
+    "CUDNN failure",
+    "CUBLAS failure",
+    "Failed to allocate memory for requested buffer",
+    "Available memory",
+)
+"""How PyTorch and ONNX Runtime begin to say that a GPU failed, or has no memory left."""
+
+
+class Runtime(Protocol):
+    """What executes models; `trace` only where it `traces`."""
+
+    version: str
+    build: str
+    accelerator: str | None
+    traces: bool
+
+    def load(self, path: str) -> LoadedModel: ...
+
+    def trace(self, path: str, warmup: int, runs: int) -> dict[str, float]: ...
+
+
+class RuntimeSource(NamedTuple):
+    """The module and the class of a runtime, which are imported when it is asked for, the package
+    to install where it is absent, and the oldest Python that it runs on."""
+
+    module: str
+    name: str
+    package: str
+    oldest_python: tuple[int, int] = (3, 9)
+
+
+RUNTIMES = {
+    "onnxruntime": RuntimeSource("devices.agent.onnx_runtime", "OnnxRuntime", "onnxruntime"),
+    "litert": RuntimeSource("devices.agent.lite_rt", "LiteRt", "ai-edge-litert"),
+    "torch": RuntimeSource("devices.agent.torch_eager", "Torch", "torch", (3, 11)),
+}
+
+
+def start_runtime(name: str, threads: int, settings: dict[str, Any]) -> Runtime:
+    """Start one of `RUNTIMES`. Raises `UnableError` where Python is too old or a package is
+    missing."""
+    source = RUNTIMES[name]
+    here = f"{sys.executable} (Python {platform.python_version()})"
+    if sys.version_info < source.oldest_python:
+        oldest = ".".join(map(str, source.oldest_python))
+        raise UnableError(
+            f"the runtime {name} needs Python {oldest} or newer, this is {here}; "
+            "set `python` on the card to a newer one"
+        )
+    try:
+        import numpy  # noqa: F401
+
+        return getattr(import_module(source.module), source.name)(threads=threads, **settings)
+    except ImportError as error:
+        package = "numpy" if error.name == "numpy" else source.package
+        raise UnableError(
+            f"{error} for {here}; install it there: {sys.executable} -m pip install {package}"
+        ) from None
+
+
+class Agent:
+    """Answers requests; holds the runtime and the loaded models."""
+
+    def __init__(self) -> None:
+        self.runtime: Any = None
+        self.cpus: list[int] = []
+        self.models: list[LoadedModel] = []
+
+    def hello(
+        self, runtime: str, affinity: Sequence[int] | None, threads: int, **settings: Any
+    ) -> dict[str, Any]:
+        """Pin the process and start the runtime; what both are."""
+        self.cpus = pin(affinity, threads)
+        self.runtime = start_runtime(runtime, threads, settings)
+        known = facts()
+        if self.runtime.accelerator:
+            known["accelerator"] = self.runtime.accelerator
+        return {
+            "runtime": self.runtime.version,
+            "build": self.runtime.build,
+            "cpus": self.cpus,
+            "traces": self.runtime.traces,
+            "facts": known,
+        }
+
+    def load(self, path: str) -> dict[str, Any]:
+        """Load a model; the handle that `run` takes."""
+        self.models.append(self.runtime.load(path))
+        return {"handle": len(self.models) - 1}
+
+    def run(self, handle: int, warmup: int, runs: int) -> dict[str, Any]:
+        """Time a loaded model."""
+        model = self.models[handle]
+        answer: dict[str, Any] = {"ns": model.time_runs(warmup, runs)}
+        if model.memory_bytes is not None:
+            answer["memory_bytes"] = model.memory_bytes
+        return answer
+
+    def trace(self, path: str, warmup: int, runs: int) -> dict[str, Any]:
+        """Time the nodes of a model."""
+        if not self.runtime.traces:
+            raise UnableError(f"{self.runtime.version} offers no per-operator profile here")
+        return {"ns": self.runtime.trace(path, warmup, runs)}
+
+    def state(self) -> dict[str, Any]:
+        """Temperature and clock, of the accelerator where the runtime has one."""
+        if self.runtime and self.runtime.accelerator:
+            return nvml_state()
+        return cpu_state(self.cpus)
+
+
+def is_fatal(message: str) -> bool:
+    """Whether an error may be the process's and not the model's, which a fresh process will tell:
+    after a fault of a GPU nothing runs in it any more, and its memory is full of other models."""
+    return message.startswith("OutOfMemoryError") or any(words in message for words in FATAL)
+
+
+def main() -> None:
+    """Answer every line of standard input with one of standard output."""
+    # Only answers go to standard output: whatever a library prints goes to standard error.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    gc.disable()  # a collection in the middle of a timed run is not the model's
+    agent = Agent()
+    verbs: dict[str, Callable[..., dict[str, Any]]] = {
+        "hello": agent.hello,
+        "load": agent.load,
+        "run": agent.run,
+        "trace": agent.trace,
+        "state": agent.state,
+    }
+    for line in sys.stdin:
+        request = json.loads(line)
+        number, verb = request.pop("id"), request.pop("do")
+        try:
+            answer = verbs[verb](**request)
+        except UnableError as error:
+            answer = {"error": str(error)}
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+            if is_fatal(message):
+                sys.exit(message)
+            answer = {"error": message}
+        answers.write(json.dumps(dict(answer, id=number)) + "\n")

@@ -1,0 +1,228 @@
+"""PyTorch on the device, its layers as `latency.modules` has them: executed one by one, or on CUDA
+captured into a graph."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+from collections.abc import Callable, Mapping
+from time import perf_counter_ns
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from devices.agent.timing import LoadedModel, TimeRuns, UnableError, timed, typical
+from latency.layers import INPUT, OTHER, other_shape
+from latency.modules import deployed
+from latency.ops import OpSpec
+
+Inputs = Mapping[str, Tensor]
+"""A model's inputs by name."""
+
+
+class Step(NamedTuple):
+    """A layer, with the names of what it reads and of what it computes."""
+
+    inputs: tuple[str, ...]
+    name: str
+    execute: Callable[..., Tensor]
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what is freed, as the allocators do that PyTorch's tuning guide
+    names: else each large activation is mapped anew by the system, page by page, in every run."""
+    most = 1 << 30
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for threshold in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+            mallopt(threshold, most)
+
+
+class Torch:
+    """PyTorch: the layers of a model file executed one by one, as an eager module executes
+    them; on CUDA captured into a graph and replayed, where asked for."""
+
+    SPIN_CYCLES_PER_RUN = 40000
+    """So long (in cycles, about 20 us) the GPU is kept waiting for each run that is queued behind,
+    so that the gaps between launches are not timed."""
+    WARM_MS = 50.0
+    traces = True
+
+    def __init__(
+        self, threads: int, provider: str, precision: str, channels_last: bool, cuda_graph: bool
+    ) -> None:
+        self.version = "torch " + torch.__version__
+        self.build = f"cuda {torch.version.cuda} cudnn {torch.backends.cudnn.version()}"
+        if provider == "cpu":
+            self.build = "mkldnn" if torch.backends.mkldnn.is_available() else "native"
+        keep_freed_memory()
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        self.on_cuda = provider == "cuda"
+        if self.on_cuda and not torch.cuda.is_available():
+            raise UnableError("torch sees no CUDA device: is there a GPU, and a CUDA build of it?")
+        self.device = "cuda" if self.on_cuda else "cpu"
+        self.accelerator = torch.cuda.get_device_name() if self.on_cuda else None
+        self.cuda_graph = cuda_graph and self.on_cuda
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        self.kind: torch.dtype = getattr(torch, "float32" if precision == "tf32" else precision)
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.busy_at = 0
+
+    def load(self, path: str) -> LoadedModel:
+        """Load a model. Raises `SpecError` for an operator that is not valid."""
+        before = torch.cuda.memory_allocated() if self.on_cuda else 0
+        with torch.inference_mode():
+            network, x = self.network(path)
+            if not self.on_cuda:
+                return LoadedModel(timed(torch.inference_mode()(lambda: network(x))))
+            execute = self.on_stream(network, x)
+            torch.cuda.synchronize()
+        used = torch.cuda.max_memory_allocated() - before
+        return LoadedModel(self.timed_by_events(execute), used)
+
+    def trace(self, path: str, warmup: int, runs: int) -> dict[str, float]:
+        """ns of each layer, launched one by one also where the model is measured as a graph."""
+        with torch.inference_mode():
+            steps, x = self.steps(path)
+            if self.on_cuda:
+                self.warm_clocks(lambda: self.marked(steps, x, lambda: None))
+            times = [self.timed_steps(steps, x) for _ in range(warmup + runs)][warmup:]
+        return {step.name: typical([run[at] for run in times]) for at, step in enumerate(steps)}
+
+    def timed_steps(self, steps: list[Step], x: Inputs) -> list[float]:
+        """ns of each step of one run; each begins where the one before it ends."""
+        if not self.on_cuda:
+            marks = self.marked(steps, x, perf_counter_ns)
+            return [marks[at + 1] - marks[at] for at in range(len(steps))]
+
+        def mark() -> torch.cuda.Event:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            return event
+
+        torch.cuda._sleep(self.SPIN_CYCLES_PER_RUN * (len(steps) + 1))
+        marks = self.marked(steps, x, mark)
+        torch.cuda.synchronize()
+        return [marks[at].elapsed_time(marks[at + 1]) * 1e6 for at in range(len(steps))]
+
+    def marked(self, steps: list[Step], x: Inputs, mark: Callable[[], Any]) -> list[Any]:
+        """Run the model once, with a mark before the first step and after each."""
+        values, marks = dict(x), [mark()]
+        for inputs, name, execute in steps:
+            values[name] = execute(*[values[source] for source in inputs])
+            marks.append(mark())
+        return marks
+
+    def network(self, path: str) -> tuple[Callable[[Inputs], Tensor], Inputs]:
+        """The model as a function, and its inputs by name."""
+        steps, x = self.steps(path)
+
+        def run(x: Inputs) -> Tensor:
+            values = dict(x)
+            for inputs, name, execute in steps:
+                values[name] = execute(*[values[source] for source in inputs])
+            return values[name]
+
+        return run, x
+
+    def steps(self, path: str) -> tuple[list[Step], Inputs]:
+        """The model's layers in order of execution, and random inputs."""
+        with np.load(path, allow_pickle=False) as file:
+            header = json.loads(bytes(file["network"]))
+            weights = {name: torch.from_numpy(file[name]) for name in file.files if "." in name}
+        ops = [OpSpec.parse(key) for key in header["operators"]]
+        place: dict[str, Any] = {"device": self.device, "dtype": self.kind}
+        weights = {
+            name: value.to(**place, memory_format=self.layout)
+            if value.dim() == 4
+            else value.to(**place)
+            for name, value in weights.items()
+        }
+        layout = torch.channels_last if header["channels_last"] else self.layout
+        first = ops[0]
+        shapes = {INPUT: (first.height, first.width, first.in_channels), OTHER: other_shape(first)}
+        x = {
+            name: torch.randn(first.batch, shape[2], *shape[:2]).to(**place, memory_format=layout)
+            for name, shape in shapes.items()
+            if shape is not None
+        }
+        return self.chained(ops, weights), x
+
+    def chained(self, ops: list[OpSpec], weights: Mapping[str, Tensor]) -> list[Step]:
+        """The layers of a chain of operators, named "position.layer"."""
+        steps, current = [], INPUT
+        for position, op in enumerate(ops):
+            names = {INPUT: current, OTHER: OTHER}
+            for layer in op.layers:
+                current = names[layer.name] = f"{position}.{layer.name}"
+                weight, bias = weights.get(current + ".weight"), weights.get(current + ".bias")
+                inputs = tuple(names[source] for source in layer.inputs)
+                steps.append(Step(inputs, current, deployed(layer, weight, bias, self.layout)))
+        return steps
+
+    def on_stream(self, network: Callable[[Inputs], Tensor], x: Inputs) -> Callable[[], object]:
+        """A function that queues one run on the GPU: the replay of a graph, or the launches."""
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                network(x)
+        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.reset_peak_memory_stats()  # trying algorithms took more than a run does
+        if not self.cuda_graph:
+            network(x)
+            return lambda: network(x)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            output = network(x)
+        return Replay(graph, (network, x, output))
+
+    def timed_by_events(self, execute: Callable[[], object]) -> TimeRuns:
+        """As `timed`, by CUDA events. The runs are queued behind a kernel that waits, so that the
+        GPU goes from one to the next without waiting for the host."""
+
+        def event() -> torch.cuda.Event:
+            return torch.cuda.Event(enable_timing=True)
+
+        @torch.inference_mode()
+        def time_runs(warmup: int, runs: int) -> list[int]:
+            self.warm_clocks(execute)
+            for _ in range(warmup):
+                execute()
+            pairs = [(event(), event()) for _ in range(runs)]
+            torch.cuda.synchronize()
+            torch.cuda._sleep(self.SPIN_CYCLES_PER_RUN * runs)
+            for start, end in pairs:
+                start.record()
+                execute()
+                end.record()
+            torch.cuda.synchronize()
+            return [round(start.elapsed_time(end) * 1e6) for start, end in pairs]
+
+        return time_runs
+
+    def warm_clocks(self, execute: Callable[[], object]) -> None:
+        """Keep the GPU busy until its clocks are up, where it was idle."""
+        if perf_counter_ns() - self.busy_at > 20e6:
+            start = perf_counter_ns()
+            while perf_counter_ns() - start < self.WARM_MS * 1e6:
+                execute()
+                torch.cuda.synchronize()
+        self.busy_at = perf_counter_ns()
+
+
+class Replay:
+    """A captured graph, and what it reads and writes, which it does not keep alive itself."""
+
+    def __init__(self, graph: Any, kept: object) -> None:
+        self.graph = graph
+        self.kept = kept
+
+    def __call__(self) -> None:
+        self.graph.replay()
