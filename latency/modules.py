@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from latency.errors import SpecError
-from latency.layers import CHANNELS_LAST, INPUT, OTHER, Layer, other_shape
+from latency.layers import INPUT, OTHER, Layer, other_shape
 from latency.ops import OpSpec
 
 Compute = Callable[..., Tensor]
-"""(weight, bias, input, ...) -> output, without activation; weight and bias are None where the
-layer has none. Of `norm`: (mean, variance, weight, bias, input) -> output."""
+"""(input, ...) -> output, without activation. Of a layer with a weight: (weight, bias, input) ->
+output, where a convolution's bias may be None; of `norm`: (mean, variance, weight, bias, input)."""
 
 _WEIGHTED = nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.LayerNorm
 
@@ -39,8 +39,9 @@ class LayerModule(nn.Module):
         core = self.core
         if isinstance(core, nn.BatchNorm2d):
             return self._activate(core(*inputs))
-        weight, bias = getattr(core, "weight", None), getattr(core, "bias", None)
-        return self._activate(self.norm(self._compute(weight, bias, *inputs)))
+        if isinstance(core, _WEIGHTED):
+            return self._activate(self.norm(self._compute(core.weight, core.bias, *inputs)))
+        return self._activate(self.norm(self._compute(*inputs)))
 
     def extra_repr(self) -> str:
         layer = self.layer
@@ -104,11 +105,12 @@ def deployed(
     layer has none. A slice is copied into `layout`, and a transposition is carried out. Raises
     `SpecError` where torch has no such layer.
     """
-    parameters: tuple[Tensor | None, ...] = (weight, bias)
+    compute = _compute(layer)
     if layer.kind == "norm":
         assert bias is not None
-        parameters = (torch.zeros_like(bias), torch.ones_like(bias), *parameters)
-    compute: Compute = partial(_compute(layer), *parameters)
+        compute = partial(compute, torch.zeros_like(bias), torch.ones_like(bias))
+    if layer.weight_shape:
+        compute = partial(compute, weight, bias)
     if layer.kind == "slice":
         compute = _copied(compute, layout)
     if layer.kind == "transpose":
@@ -148,12 +150,7 @@ def _compute(layer: Layer) -> Compute:
     """How torch computes a layer before its activation."""
     if layer.kind not in _KINDS:
         raise SpecError(f"layer {layer.name}: a '{layer.kind}' exists in runtimes only")
-    compute = _KINDS[layer.kind](layer)
-    if layer.kind in CHANNELS_LAST:
-        return lambda weight, bias, x: compute(weight, bias, x.permute(0, 2, 3, 1)).permute(
-            0, 3, 1, 2
-        )
-    return compute
+    return _KINDS[layer.kind](layer)
 
 
 def _conv(layer: Layer) -> Compute:
@@ -178,75 +175,74 @@ def _conv_transpose(layer: Layer) -> Compute:
 
 def _pool(layer: Layer) -> Compute:
     kernel, stride = layer.kernel, layer.stride
-    return lambda weight, bias, x: functional.avg_pool2d(x, kernel, stride)
+    return lambda x: functional.avg_pool2d(x, kernel, stride)
 
 
 def _max_pool(layer: Layer) -> Compute:
     kernel, stride, padding = layer.kernel, layer.stride, (layer.kernel[0] - 1) // 2
-    return lambda weight, bias, x: functional.max_pool2d(x, kernel, stride, padding)
+    return lambda x: functional.max_pool2d(x, kernel, stride, padding)
 
 
 def _avg_pool(layer: Layer) -> Compute:
     kernel, stride, padding = layer.kernel, layer.stride, layer.padding[:2]
-    return lambda weight, bias, x: functional.avg_pool2d(
-        x, kernel, stride, padding, count_include_pad=False
-    )
+    return lambda x: functional.avg_pool2d(x, kernel, stride, padding, count_include_pad=False)
 
 
 def _layer_norm(layer: Layer) -> Compute:
     shape = (layer.out_shape[2],)
-    return lambda weight, bias, x: functional.layer_norm(x, shape, weight, bias)
+    return lambda weight, bias, x: functional.layer_norm(
+        x.permute(0, 2, 3, 1), shape, weight, bias
+    ).permute(0, 3, 1, 2)
 
 
 def _slice(layer: Layer) -> Compute:
     start, end = layer.start, layer.start + layer.out_shape[2]
-    return lambda weight, bias, x: x[:, start:end]
+    return lambda x: x[:, start:end]
 
 
 def _pad(layer: Layer) -> Compute:
     around = (0, 0, 0, 0, 0, layer.out_shape[2] - layer.in_shape[2])
-    return lambda weight, bias, x: functional.pad(x, around)
+    return lambda x: functional.pad(x, around)
 
 
 def _shuffle(layer: Layer) -> Compute:
     groups = layer.groups
-    return lambda weight, bias, x: torch.channel_shuffle(x, groups)
+    return lambda x: torch.channel_shuffle(x, groups)
 
 
 def _resize(layer: Layer) -> Compute:
     scale = layer.stride
-    return lambda weight, bias, x: functional.interpolate(x, scale_factor=scale)
+    return lambda x: functional.interpolate(x, scale_factor=scale)
 
 
-def _always(compute: Compute) -> Callable[[Layer], Compute]:
-    """For a kind of layer that is computed alike whatever its sizes."""
-    return lambda layer: compute
+def _matmul(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    return functional.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
+
+
+def _norm(mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    return functional.batch_norm(x, mean, variance, weight, bias, eps=0.0)
 
 
 _KINDS: dict[str, Callable[[Layer], Compute]] = {
     "conv": _conv,
     "conv_transpose": _conv_transpose,
-    "linear": _always(lambda weight, bias, x: functional.linear(x.flatten(1), weight, bias)),
-    "matmul": _always(lambda weight, bias, x: functional.linear(x, weight, bias)),
+    "linear": lambda _: lambda weight, bias, x: functional.linear(x.flatten(1), weight, bias),
+    "matmul": lambda _: _matmul,
     "pool": _pool,
     "max_pool": _max_pool,
     "avg_pool": _avg_pool,
-    "norm": _always(
-        lambda mean, variance, weight, bias, x: functional.batch_norm(
-            x, mean, variance, weight, bias, eps=0.0
-        )
-    ),
+    "norm": lambda _: _norm,
     "layer_norm": _layer_norm,
-    "softmax": _always(lambda weight, bias, x: torch.softmax(x, -1)),
-    "add": _always(lambda weight, bias, x, other: torch.add(x, other)),
-    "multiply": _always(lambda weight, bias, x, other: torch.mul(x, other)),
-    "concat": _always(lambda weight, bias, x, other: torch.cat((x, other), 1)),
+    "softmax": lambda _: lambda x: x.permute(0, 2, 3, 1).softmax(-1).permute(0, 3, 1, 2),
+    "add": lambda _: torch.add,
+    "multiply": lambda _: torch.mul,
+    "concat": lambda _: lambda x, other: torch.cat((x, other), 1),
     "slice": _slice,
     "pad": _pad,
     "shuffle": _shuffle,
-    "transpose": _always(lambda weight, bias, x: x.permute(0, 2, 3, 1)),
+    "transpose": lambda _: lambda x: x.permute(0, 2, 3, 1),
     "resize": _resize,
-    "identity": _always(lambda weight, bias, x: x),
+    "identity": lambda _: lambda x: x,
 }
 """Kind of a layer to how torch computes it."""
 
