@@ -122,11 +122,13 @@ def _conv_add(writer: CnnWriter, x: str) -> str:
 
 def _pad(writer: CnnWriter, x: str) -> str:
     channels, side = writer.shapes[x]
-    return writer.node("Pad", [x, writer.integers(0, 0, 1, 1, 0, 0, 1, 1)], (channels, side + 2))
+    return writer.node(
+        "Pad", [x, writer.constant([0, 0, 1, 1, 0, 0, 1, 1])], shape=(channels, side + 2)
+    )
 
 
 def _to_last(writer: CnnWriter, x: str) -> str:
-    return writer.node("Transpose", [x], perm=[0, 2, 3, 1])
+    return writer.channels_last(x)
 
 
 def _layer_norm(writer: CnnWriter, x: str) -> str:
@@ -135,8 +137,7 @@ def _layer_norm(writer: CnnWriter, x: str) -> str:
 
 
 def _flat(writer: CnnWriter, x: str) -> str:
-    pooled = writer.node("GlobalAveragePool", [x], (writer.shapes[x][0], 1))
-    return writer.node("Flatten", [pooled])
+    return writer.node("Flatten", [writer.pooled(x)])
 
 
 def _linear(writer: CnnWriter, x: str) -> str:
@@ -144,7 +145,7 @@ def _linear(writer: CnnWriter, x: str) -> str:
 
 
 def _matmul(writer: CnnWriter, x: str) -> str:
-    return writer.matmul(x, writer.shapes[x][0], _CHANNELS, 1)
+    return writer.project(x, writer.shapes[x][0], _CHANNELS, 1)
 
 
 def _following(activation: str) -> Piece:
@@ -157,8 +158,7 @@ def _following(activation: str) -> Piece:
 
 
 def _squeeze(writer: CnnWriter, x: str) -> str:
-    pooled = writer.node("GlobalAveragePool", [x], (writer.shapes[x][0], 1))
-    return writer.node("Mul", [x, pooled])
+    return writer.node("Mul", [x, writer.pooled(x)])
 
 
 _BASES: dict[str, Piece] = {
@@ -178,9 +178,9 @@ _OTHERS: dict[str, Piece] = {
     "multiply": lambda writer, x: writer.node("Mul", [x, writer.max_pool(x, 3, 1)]),
     "scale": _squeeze,
     "concat": lambda writer, x: writer.concat([x, writer.max_pool(x, 3, 1)]),
-    "slice": lambda writer, x: writer.split(x)[0],
+    "slice": lambda writer, x: writer.halves(x)[0],
     "softmax": lambda writer, x: writer.node("Softmax", [x], axis=1),
-    "resize": lambda writer, x: writer.resize(x),
+    "resize": lambda writer, x: writer.double(x),
     "conv_transpose": lambda writer, x: writer.conv_transpose(x, _CHANNELS),
 }
 

@@ -103,8 +103,7 @@ class _RandomCnn(CnnWriter):
             if self.generator.random() < 0.5:
                 channels = self._width(self.generator.uniform(1, 4) * channels)
                 x = self.conv(x, channels, 1)
-            x = self.node("GlobalAveragePool", [x])
-            x, inside = self.node("Flatten", [x]), channels
+            x, inside = self.node("Flatten", [self.pooled(x)]), channels
         if self.generator.random() < 0.4:
             hidden = int(self.generator.choice([512, 1024, 1280, 2048, 4096]))
             x = self.node("Relu", [self.linear(x, inside, hidden)])
@@ -192,7 +191,7 @@ class _RandomCnn(CnnWriter):
         side = self.conv(x, inside, 3, 2, inside, "none")
         x = self.shuffled([self.conv(side, half, 1), self.conv(main, half, 1)])
         for _ in range(depth):
-            kept, rest = self.split(x)
+            kept, rest = self.halves(x)
             y = self.conv(self.conv(rest, half, 1), half, 3, 1, half, "none")
             x = self.shuffled([kept, self.conv(y, half, 1)])
         return x
@@ -203,13 +202,10 @@ class _RandomCnn(CnnWriter):
         for _ in range(depth):
             side = self.shapes[x][1]
             y = self.conv(x, width, 7, 1, width, "none")
-            y = self.node("Transpose", [y], perm=[0, 2, 3, 1])
-            y = self.layer_norm(y, width)
-            y = self.matmul(y, width, 4 * width, side)
-            y = self.gelu(y)
-            y = self.matmul(y, 4 * width, width, side)
-            y = self.node("Mul", [y, self.constant(np.ones(width))])
-            y = self.node("Transpose", [y], perm=[0, 3, 1, 2])
+            y = self.layer_norm(self.channels_last(y), width)
+            y = self.gelu(self.project(y, width, 4 * width, side))
+            y = self.project(y, 4 * width, width, side)
+            y = self.channels_first(self.node("Mul", [y, self.constant(np.ones(width))]))
             x = self.node("Add", [x, y], shape=(width, side))
         return x
 

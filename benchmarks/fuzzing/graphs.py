@@ -47,11 +47,11 @@ def _plain() -> bytes:
 def _quantised() -> bytes:
     """One tensor goes through 8-bit integers, and one weight is kept in them."""
     writer = CnnWriter(16, 8)
-    scale = [writer.constant(np.array(0.1)), writer.constant(np.array(0), np.uint8)]
+    scale = [writer.constant(0.1), writer.constant(0, dtype=np.uint8)]
     x = writer.node("QuantizeLinear", [writer.conv("input", 8, 3), *scale])
     x = writer.node("DequantizeLinear", [x, *scale])
     x = writer.conv(x, 8, 3)
-    weight = writer.constant(np.zeros((8, 8, 1, 1)), np.uint8)
+    weight = writer.constant(np.zeros((8, 8, 1, 1)), dtype=np.uint8)
     weight = writer.node("DequantizeLinear", [weight, *scale])
     return _finished(writer, writer.node("Conv", [x, weight], shape=(8, 16)))
 
@@ -82,7 +82,7 @@ def _finished(writer: CnnWriter, x: str) -> bytes:
     """The model that goes on from a tensor of 8 channels, and has most of what there is."""
     x = writer.squeeze_excite(writer.conv(x, 16, 3, 2), 4, "silu", "sigmoid")
     x = writer.shuffled([x, writer.max_pool(writer.conv(x, 16, 1), 3, 1)])
-    x = writer.node("Flatten", [writer.node("GlobalAveragePool", [writer.gelu(x)])])
+    x = writer.node("Flatten", [writer.pooled(writer.gelu(x))])
     return writer.model("fuzz", writer.linear(x, 32, 10))
 
 

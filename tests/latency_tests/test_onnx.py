@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
+from devices.graph_writer import OPSET, GraphWriter
 from latency.errors import LatError, SpecError
 from latency.kernels import USUAL, Fusion, kernels_of
 from latency.onnx_graph import parse_graph, read_graph
@@ -27,24 +28,17 @@ FUSING = Fusion(
 )
 
 
-class Writer:
+class Writer(GraphWriter):
     """A small ONNX model, node by node."""
 
     def __init__(self, shape=(1, 16, 14, 14), kind=TensorProto.FLOAT):
-        self.shape, self.kind, self.nodes, self.weights = shape, kind, [], []
+        super().__init__()
+        self.shape, self.kind = shape, kind
 
     def __call__(self, kind, *inputs, outputs=1, **attributes):
-        name = f"{kind}{len(self.nodes)}"
-        names = [name, *(f"{name}.{i}" for i in range(1, outputs))]
-        self.nodes.append(helper.make_node(kind, inputs, names, name=name, **attributes))
-        return name if outputs == 1 else names
-
-    def constant(self, value, kind=None):
-        name = f"w{len(self.weights)}"
-        value = np.asarray(value)
-        value = value.astype(kind or (np.int64 if value.dtype.kind == "i" else np.float32))
-        self.weights.append(numpy_helper.from_array(value, name))
-        return name
+        if outputs > 1:
+            return self.outputs(kind, inputs, outputs, **attributes)
+        return self.node(kind, inputs, **attributes)
 
     def conv(self, x, inside=16, outside=16, kernel=3, stride=1, group=1, **attributes):
         weight = self.constant(np.zeros((outside, inside // group, kernel, kernel)))
@@ -52,22 +46,16 @@ class Writer:
         return self("Conv", x, weight, pads=[kernel // 2] * 4, **sizes, **attributes)
 
     def scale(self):
-        return self.constant(0.1), self.constant(0, np.uint8)
+        return self.constant(0.1), self.constant(0, dtype=np.uint8)
 
     def quantised(self, x):
         """Through 8-bit integers and back."""
         return self("DequantizeLinear", self("QuantizeLinear", x, *self.scale()), *self.scale())
 
-    def model(self, *results, opset=17):
-        graph = helper.make_graph(
-            self.nodes,
-            "small",
-            [helper.make_tensor_value_info("x", self.kind, self.shape)],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in results],
-            self.weights,
-        )
-        opsets = [helper.make_opsetid("", opset)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    def model(self, *results, opset=OPSET):
+        model = self.proto("small", {"x": self.shape}, dict.fromkeys(results), opset)
+        model.graph.input[0].type.tensor_type.elem_type = self.kind
+        return model
 
     def kernels(self, *results, fusion=FUSING):
         graph = parse_graph(self.model(*results).SerializeToString(), "small.onnx")
@@ -240,16 +228,16 @@ def test_shapes_that_values_decide_are_refused():
 
 
 def _dequantised_convolution(w):
-    weight = w("DequantizeLinear", w.constant(np.zeros((16, 16, 3, 3)), np.uint8), *w.scale())
+    weight = w("DequantizeLinear", w.constant(np.zeros((16, 16, 3, 3)), dtype=np.uint8), *w.scale())
     return w("Conv", w.quantised("x"), weight)
 
 
 def _integer_convolution(w):
-    return w("ConvInteger", "x", w.constant(np.zeros((16, 16, 3, 3)), np.uint8))
+    return w("ConvInteger", "x", w.constant(np.zeros((16, 16, 3, 3)), dtype=np.uint8))
 
 
 def _quantised_convolution(w):
-    weight = w.constant(np.zeros((16, 16, 3, 3)), np.uint8)
+    weight = w.constant(np.zeros((16, 16, 3, 3)), dtype=np.uint8)
     return w("QLinearConv", "x", *w.scale(), weight, *w.scale(), *w.scale())
 
 
@@ -264,7 +252,7 @@ def test_a_quantised_network_is_refused_in_words(convolution):
 
 def test_weights_that_alone_are_quantised_are_weights():
     w = Writer()
-    packed = w.constant(np.zeros((32, 16, 3, 3)), np.uint8)
+    packed = w.constant(np.zeros((32, 16, 3, 3)), dtype=np.uint8)
     y = w("Conv", "x", w("DequantizeLinear", packed, *w.scale()))
     assert keys(w.kernels(y, fusion=USUAL)) == ["conv-12x12x16-32-k3-s1"]
 
@@ -272,7 +260,7 @@ def test_weights_that_alone_are_quantised_are_weights():
 @pytest.mark.parametrize("kind", ["float16", "float32", "uint8"])
 def test_the_precision_is_that_of_most_weights(kind):
     w = Writer()
-    w.constant(np.zeros((16, 16, 3, 3)), kind)
+    w.constant(np.zeros((16, 16, 3, 3)), dtype=kind)
     w.constant(np.zeros(4))
     content = w.model(w("Relu", "x")).SerializeToString()
     assert parse_graph(content, "x").precision == kind
@@ -378,7 +366,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         read_graph(tmp_path / "absent.onnx")
 
 
-@pytest.mark.parametrize("name", ["Relu", "Relu1", "Conv", "Conv0", "small", "w0", "strides"])
+@pytest.mark.parametrize("name", ["Relu", "Relu_1", "Conv", "Conv_0", "small", "w0", "strides"])
 def test_a_name_that_is_no_text_is_refused_in_one_line(name):
     w = Writer()
     content = w.model(w("Relu", w.conv("x"))).SerializeToString()

@@ -201,7 +201,7 @@ def test_a_range_is_as_long_as_from_its_start_to_its_limit():
 
 
 def _convolution_of(w, x):
-    packed = w.constant(np.zeros((16, 16, 3, 3)), np.uint8)
+    packed = w.constant(np.zeros((16, 16, 3, 3)), dtype=np.uint8)
     return read(w, w("Conv", x, w("DequantizeLinear", packed, *w.scale())))
 
 
@@ -259,7 +259,7 @@ def test_values_of_at_most_64_numbers_are_kept(count, is_kept):
 
 def test_a_quantised_convolution_with_a_bias_in_floats_is_one():
     w = Writer()
-    packed = w.constant(np.zeros((16, 16, 3, 3)), np.uint8)
+    packed = w.constant(np.zeros((16, 16, 3, 3)), dtype=np.uint8)
     weight = w("DequantizeLinear", packed, *w.scale())
     with pytest.raises(SpecError, match="computes in 8-bit integers"):
         read(w, w("Conv", w.quantised("x"), weight, w.constant(np.zeros(16))))

@@ -6,9 +6,9 @@ import os
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from devices.card import load_card
+from devices.graph_writer import GraphWriter
 from latency import UsageError, zoo
 from latency.kernels import USUAL
 from search import spaces
@@ -90,13 +90,9 @@ def file_of(tmp_path):
     """A convolution with weights of a precision, as an ONNX file."""
 
     def write(kind):
-        weight = numpy_helper.from_array(np.zeros((16, 16, 3, 3), kind), "w")
-        tensor = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
-        x = helper.make_tensor_value_info("x", tensor, (1, 16, 14, 14))
-        y = helper.make_tensor_value_info("y", TensorProto.UNDEFINED, None)
-        node = helper.make_node("Conv", ["x", "w"], ["y"], name="conv")
-        graph = helper.make_graph([node], "small", [x], [y], [weight])
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        writer = GraphWriter(np.dtype(kind).type)
+        y = writer.node("Conv", ["x", writer.constant(np.zeros((16, 16, 3, 3)))])
+        model = writer.proto("small", {"x": (1, 16, 14, 14)}, {y: None})
         path = tmp_path / f"{kind}.onnx"
         onnx.save(model, path)
         return str(path)
