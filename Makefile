@@ -22,7 +22,7 @@ help:  ## list the targets
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=...") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[convert,dev,docs,examples,gpu,mobile,pandas,report,ssh,train]'
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,docs,examples,gpu,mobile,pandas,report,ssh,train]'
 	@touch $@
 
 install: $(READY)  ## make .venv and install the project in it

@@ -4,8 +4,8 @@
 
 What was built stays in DIST (dist/ where not given). Each check ends the process with what was
 wrong. The core is installed without extras: commands must say which extra they lack. Then the extra
-`train` is all that a search takes, and other extras bring what our files import; `mobile` and
-`convert`, of hundreds of megabytes each, are left out.
+`train` is all that a search takes, and other extras bring what our files import; `mobile`, of
+hundreds of megabytes, is left out.
 """
 
 import os

@@ -1,6 +1,5 @@
 """What is written to a .tflite file computes what the torch module computes, in the real LiteRT."""
 
-import sys
 from dataclasses import replace
 from math import prod
 
@@ -13,12 +12,10 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from operators import KERNELS, OPERATORS, computed, random_inputs, trained_looking, transposes
 
-from devices.conversion import tflite_of_module
 from devices.export import Weights, is_channels_last, onnx_model, random_weights
 from devices.tflite import tflite_model
 from devices.tflite_int8 import tflite_int8_model
 from latency import OpSpec, SpecError, UsageError
-from latency.errors import DeviceError
 from latency.layers import INPUT, KINDS, Layer
 
 INT8_STEPS = {"conv": 4, "mbconv": 2.5, "pool": 1.5, "linear": 6}
@@ -366,33 +363,3 @@ def test_there_are_as_many_calibration_inputs_of_the_second_kind():
     op, x = OpSpec("add", 4, 4, 3, 3), np.zeros((1, 4, 4, 3), np.float32)
     with pytest.raises(UsageError, match="2 calibration inputs, but 1 of the second input"):
         tflite_int8_model([op], random_weights(), calibration=[x, x], others=[x])
-
-
-@pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")
-def test_our_file_and_the_converted_module_agree(capfd):
-    pytest.importorskip("litert_torch")
-    ops = [OpSpec("mbconv", 8, 8, 6, 8, 3, 2, 2, "h_swish", 0.5), OpSpec("pool", 4, 4, 8, 8, 4)]
-    module, x = trained_looking(*ops), _input(ops[0])
-    ours = _channels_first(_lite_rt_output(tflite_model(ops, module.folded), x))
-    example = torch.from_numpy(_channels_first(x))
-    converted = _lite_rt_output(tflite_of_module(module.train(), (example,)), example.numpy())
-    np.testing.assert_allclose(converted, ours, rtol=1e-5, atol=1e-5)
-    assert module.training
-    assert capfd.readouterr().out == ""
-
-
-def test_a_module_that_cannot_be_converted_is_named():
-    pytest.importorskip("litert_torch")
-
-    class Branching(torch.nn.Module):
-        def forward(self, x):
-            return x if x.sum() > 0 else -x
-
-    with pytest.raises(DeviceError, match="cannot convert Branching"):
-        tflite_of_module(Branching(), (torch.ones(2),))
-
-
-def test_conversion_without_litert_torch_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "litert_torch", None)
-    with pytest.raises(DeviceError, match=r"pip install 'lat-search\[convert\]'"):
-        tflite_of_module(torch.nn.ReLU(), (torch.ones(2),))
