@@ -60,6 +60,29 @@ def is_flat(ops: Sequence[OpSpec]) -> bool:
     return [op.kind for op in ops if op.kind != "activation"][-1:] == ["linear"]
 
 
+def input_shapes(op: OpSpec) -> dict[str, Shape]:
+    """The (height, width, channels) of an operator's inputs, by their names in a graph."""
+    other = other_shape(op)
+    first = {INPUT: (op.height, op.width, op.in_channels)}
+    return first if other is None else {**first, OTHER: other}
+
+
+def write_chain(ops: Sequence[OpSpec], write: Callable[[str, Layer, tuple[str, ...]], str]) -> str:
+    """Have all layers of a chain of operators written, in order; returns the output of the last.
+
+    `write` takes a layer's name in the network ("3.expand"), the layer and the tensors that it
+    reads, and returns the one that it computes.
+    """
+    current = INPUT
+    for position, op in enumerate(ops):
+        outputs = {INPUT: current, OTHER: OTHER}
+        for layer in op.layers:
+            inputs = tuple(outputs[source] for source in layer.inputs)
+            outputs[layer.name] = write(f"{position}.{layer.name}", layer, inputs)
+        current = outputs[op.layers[-1].name]
+    return current
+
+
 def onnx_model(
     ops: Sequence[OpSpec], weights: Weights, name: str = "network", half: bool = False
 ) -> bytes:
@@ -73,16 +96,12 @@ def onnx_model(
     """
     check_alone(ops)
     writer = _LayerWriter(weights, np.float16 if half else np.float32, is_channels_last(ops))
-    current = INPUT
-    for position, op in enumerate(ops):
-        current = writer.add_operator(str(position), op, current)
-    writer.node("Identity", [current], "output")
+    output = write_chain(ops, writer.layer)
+    writer.node("Identity", [output], "output")
     first, last = ops[0], ops[-1]
-    shapes = {INPUT: (first.height, first.width, first.in_channels), OTHER: other_shape(first)}
     inputs = {
         name: _axes(first.batch, shape, writer.is_channels_last)
-        for name, shape in shapes.items()
-        if shape is not None
+        for name, shape in input_shapes(first).items()
     }
     axes = _axes(first.batch, last.out_shape, writer.is_channels_last or last.kind == "transpose")
     model = writer.proto(name, inputs, {"output": axes[:2] if is_flat(ops) else axes})
@@ -105,21 +124,15 @@ class _LayerWriter(GraphWriter):
         self.weights = weights
         self.is_channels_last = is_channels_last
 
-    def add_operator(self, prefix: str, op: OpSpec, input_name: str) -> str:
-        """Append the operator's layers; returns the name of its output."""
-        outputs = {INPUT: input_name, OTHER: OTHER}
-        for layer in op.layers:
-            name = f"{prefix}.{layer.name}"
-            inputs = [outputs[source] for source in layer.inputs]
-            output = self._layer(name, layer, inputs)
-            outputs[layer.name] = self.activate(output, layer.activation, name)
-        return outputs[op.layers[-1].name]
+    def layer(self, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+        """Append a layer and its activation; returns the name of its output."""
+        return self.activate(self._layer(name, layer, inputs), layer.activation, name)
 
-    def _parameters(self, name: str, layer: Layer) -> list[str]:
+    def _parameters(self, name: str, layer: Layer) -> tuple[str, str]:
         weight, bias = self.weights(name, layer)
-        return [self.constant(weight, f"{name}.weight"), self.constant(bias, f"{name}.bias")]
+        return self.constant(weight, f"{name}.weight"), self.constant(bias, f"{name}.bias")
 
-    def _layer(self, name: str, layer: Layer, inputs: list[str]) -> str:
+    def _layer(self, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
         """Append the layer, without its activation; returns the name of its output."""
         if layer.kind in CHANNELS_LAST:
             return self._along_channels(name, layer, inputs[0])
@@ -130,16 +143,16 @@ class _LayerWriter(GraphWriter):
             return self.node("Gemm", [flat, *self._parameters(name, layer)], name, transB=1)
         if layer.kind == "norm":
             rest = {"mean": np.zeros(layer.out_shape[2]), "var": np.ones(layer.out_shape[2])}
-            inputs = inputs + self._parameters(name, layer)
-            inputs += [self.constant(value, f"{name}.{key}") for key, value in rest.items()]
-            return self.node("BatchNormalization", inputs, name, epsilon=0.0)
+            numbers = [*inputs, *self._parameters(name, layer)]
+            numbers += [self.constant(value, f"{name}.{key}") for key, value in rest.items()]
+            return self.node("BatchNormalization", numbers, name, epsilon=0.0)
         if layer.kind == "concat":
             return self.node("Concat", inputs, name, axis=1)
         if layer.kind == "slice":
             end = layer.start + layer.out_shape[2]
             bounds = {"starts": layer.start, "ends": end, "axes": 1}
-            inputs = inputs + [self.constant([n], f"{name}.{key}") for key, n in bounds.items()]
-            return self.node("Slice", inputs, name)
+            ends = [self.constant([value], f"{name}.{key}") for key, value in bounds.items()]
+            return self.node("Slice", [*inputs, *ends], name)
         if layer.kind == "pad":
             more = [0, 0, 0, 0, 0, layer.out_shape[2] - layer.in_shape[2], 0, 0]
             return self.node("Pad", [*inputs, self.constant(more, f"{name}.more")], name)
@@ -155,7 +168,7 @@ class _LayerWriter(GraphWriter):
             return self.node({"add": "Add", "multiply": "Mul"}[layer.kind], inputs, name)
         raise SpecError(f"layer {name}: a '{layer.kind}' exists in runtimes only")
 
-    def _windows(self, name: str, layer: Layer, inputs: list[str]) -> str:
+    def _windows(self, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
         """What slides a window over its input."""
         if layer.kind == "pool" and layer.kernel == layer.in_shape[:2]:
             return self.node("GlobalAveragePool", inputs, name)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from devices.export import Weights, check_alone, is_flat
+from devices.export import Weights, check_alone, input_shapes, is_flat, write_chain
 from devices.tflite_graph import OUTPUT, Graph, serialise
 from devices.tflite_writer import Writer
 from latency.errors import SpecError
-from latency.layers import INPUT, OTHER, other_shape
+from latency.layers import INPUT
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
 
@@ -40,15 +40,13 @@ def network_graph(
     """
     _check_chain(ops, name)
     first = ops[0]
-    shape, other = (first.height, first.width, first.in_channels), other_shape(first)
+    shapes = input_shapes(first)
     if first.kind == "transpose":
-        shape = (first.in_channels, first.height, first.width)
+        shapes[INPUT] = (first.in_channels, first.height, first.width)
     writer = Writer(Graph(name), weights, first.batch, integer)
-    current = writer.tensor(INPUT, shape)
-    if other is not None:
-        writer.tensor(OTHER, other)
-    for position, op in enumerate(ops):
-        current = writer.add_operator(str(position), op, current)
+    for tensor, shape in shapes.items():
+        writer.tensor(tensor, shape)
+    current = write_chain(ops, writer.layer)
     return _with_output(writer.graph, current)
 
 

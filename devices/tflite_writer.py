@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from devices.export import Weights
 from devices.tflite_graph import Code, Graph, Node, Tensor
 from latency.errors import SpecError
-from latency.layers import INPUT, OTHER, Layer
-from latency.ops import OpSpec
+from latency.layers import Layer
 
 _FUSED = {
     "none": schema.ActivationFunctionType.NONE,
@@ -34,14 +33,9 @@ class Writer:
         self.batch = batch
         self.integer = integer
 
-    def add_operator(self, prefix: str, op: OpSpec, input_name: str) -> str:
-        """Append the operator's layers; returns the name of its output."""
-        outputs = {INPUT: input_name, OTHER: OTHER}
-        for layer in op.layers:
-            name = f"{prefix}.{layer.name}"
-            inputs = tuple(outputs[source] for source in layer.inputs)
-            outputs[layer.name] = self._activation(name, layer, self._layer(name, layer, inputs))
-        return outputs[op.layers[-1].name]
+    def layer(self, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+        """Append a layer and its activation; returns the name of its output."""
+        return self._activation(name, layer, self._layer(name, layer, inputs))
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> str:
         """Declare what a node will compute; its shape without the batch. Returns the name."""

@@ -6,12 +6,10 @@ networks of which it is none.
 """
 
 import math
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import numpy as np
 
@@ -19,40 +17,30 @@ from devices.adaptive import expected_errors
 from devices.card import Measuring
 from devices.device import Condition, Device, Timing, Workload
 from devices.drift import Burst
+from devices.kernel_rows import SENTINEL, by_kernel, is_whole, kernel_table, network_ms
 from devices.measuring import Keeper, OnProgress, Progress, cooled, last_condition, span
 from devices.patience import PatientSitting
 from devices.random_cnns import RandomNetwork, draw_networks
-from devices.tracing import unprofiled
+from devices.tracing import TraceTimes, trace_model
 from latency.calibration import Validation, validate
 from latency.errors import DeviceError, WorkloadError
-from latency.formats import Setting
-from latency.kernels import FUSION, SUITE, Fusion, Kernel
-from latency.measurement import INSIDE_NETWORKS, Measurement
-from latency.ops import OpSpec
+from latency.kernels import FUSION, SUITE, Fusion
 from latency.regression import fit
-from latency.stats import student_t
 from latency.table import LatencyTable
 from latency.units import LEAST_MS
 
 _SITTINGS = 3
 """Processes in which each network is traced: what differs between them is in the interval."""
-_WARM_UP = 3
-_SENTINEL, _SENTINEL_MS = "sentinel", 60.0
+_SENTINEL_MS = 60.0
 _SLOWER, _WAIT_S, _MOST_WAITS = 1.06, 2.0, 150
 """A device that is slower than at its fastest by this factor is waited for, for five minutes in
 all."""
-_WHOLE_MS, _TRACED_MS, _RUNS = 120.0, 250.0, (6, 40)
-"""For so long a network is timed, and traced, in each process, within the bounds on the number of
-traced runs."""
+_TIMES = TraceTimes(traced_ms=250.0, whole_ms=120.0, runs=(6, 40), warm_up=3)
 _EVEN, _CANDIDATES = 0.6, 2
 """The share of the networks that are drawn evenly, and from how many times as many as are needed
 the others are chosen."""
 _FOLDS = 8
 """Of the cross-validation."""
-_FILE_NAME = re.compile(r"[A-Za-z]+_\d+")
-"""Names of nodes as `devices.cnn_writer` writes them."""
-_INSERTED = {"Reorder": "reorder", "Gelu": "activation"}
-"""What the runtime's own names of nodes begin with, and the kind of kernel that they are."""
 
 
 def trace_kernels(
@@ -75,13 +63,13 @@ def trace_kernels(
     )
     bursts = rounds.trace(networks)
     if count > first:
-        table = _table_of(device.setting, networks, bursts)
+        table = kernel_table(device.setting, networks, bursts)
         drawn = draw_networks(_CANDIDATES * (count - first), fusion, first, batch)
         errors = expected_errors(table, [network.graph for network in drawn])
         order = np.argsort([-sum(each.values()) for each in errors], kind="stable")
         networks += [drawn[i] for i in order[: count - first]]
         bursts = rounds.trace(networks)
-    table = _table_of(device.setting, networks, bursts)
+    table = kernel_table(device.setting, networks, bursts)
     conditions = [*(burst.condition for burst in bursts), rounds.at_last]
     how = (
         f"{len(table)} kernels inside {len(networks)} random networks, by the runtime's "
@@ -118,7 +106,7 @@ class _Tracing:
         self._quiet = Quiet(sentinel, on_wait=lambda: self._tell("waiting for a device at rest"))
         self._total = total
         self.at_last = Condition()
-        self._done = {(b.sitting, b.digest) for b in journal.bursts if _is_whole(b)}
+        self._done = {(b.sitting, b.digest) for b in journal.bursts if is_whole(b)}
         self._generator = np.random.default_rng(0)
 
     def trace(self, networks: Sequence[RandomNetwork]) -> list[Burst]:
@@ -147,18 +135,11 @@ class _Tracing:
 
     def _keep(self, burst: Burst, network: Workload) -> None:
         """Journal a burst of a network, or of the sentinel beside it."""
-        ran = self._sentinel if burst.workload == _SENTINEL else network
+        ran = self._sentinel if burst.workload == SENTINEL else network
         self._journal.append(replace(burst, digest=ran.digest))
 
     def _tell(self, doing: str) -> None:
         self._on_progress(Progress(len(self._done), self._total, doing))
-
-
-def _table_of(
-    setting: Setting, networks: Sequence[RandomNetwork], bursts: Sequence[Burst]
-) -> LatencyTable:
-    """The rows of the networks that could be run."""
-    return LatencyTable(setting, _rows(networks, bursts, _levels(bursts)))
 
 
 def _cross_validated(
@@ -166,7 +147,7 @@ def _cross_validated(
 ) -> Validation:
     """How far the first networks are off that the runtime could run, each predicted by the table
     of the others without its fold."""
-    levels = _levels(bursts)
+    levels = network_ms(bursts)
     known = [network for network in networks[:first] if network.graph.name in levels]
     if len(known) < 2 or not table.rows:
         raise DeviceError("too few of the random networks could be run for a table of kernels")
@@ -174,7 +155,7 @@ def _cross_validated(
     for fold in range(min(_FOLDS, len(known))):
         unseen = known[fold::_FOLDS]
         others = [network for network in networks if network not in unseen]
-        model = fit(_table_of(table.setting, others, bursts), extrapolate=True)
+        model = fit(kernel_table(table.setting, others, bursts), extrapolate=True)
         predicted += [model.predict(network.graph).ms for network in unseen]
         actual += [levels[network.graph.name] for network in unseen]
     return validate(predicted, actual)
@@ -185,7 +166,7 @@ def _sentinel(networks: Sequence[RandomNetwork]) -> Workload:
     size."""
     ordered = sorted(networks, key=lambda network: (network.graph.macs, network.graph.name))
     chosen = ordered[len(ordered) // 4].workload
-    return replace(chosen, name=_SENTINEL)
+    return replace(chosen, name=SENTINEL)
 
 
 class Quiet:
@@ -219,116 +200,11 @@ def _trace(
 ) -> Iterator[Burst]:
     """The sentinel, the kernels of a network, and last the whole, which says that all are there."""
     workload = network.workload
-    yield Burst(sitting, sitting, _SENTINEL, quiet.wait(patient))
-    before = patient.burst(workload, _WHOLE_MS, None)
-    runs = int(np.clip(_TRACED_MS / float(np.median(before.ms)), *_RUNS))
-    nodes = patient.trace(workload, _WARM_UP, runs)
-    after = patient.burst(workload, _WHOLE_MS, float(np.median(before.ms)))
-    whole = Timing(before.ms + after.ms, before.runs + after.runs)
-    whole_ms = float(np.median(whole.ms))
-    if not nodes:
-        raise DeviceError(f"{workload.name}: the runtime tells nothing of its nodes")
-    nodes = unprofiled(nodes, whole_ms)
-    for position, ms in sorted(by_kernel(network.graph.kernels, nodes).items()):
+    yield Burst(sitting, sitting, SENTINEL, quiet.wait(patient))
+    trace = trace_model(patient, workload, _TIMES)
+    for position, ms in sorted(by_kernel(network.graph.kernels, trace.nodes).items()):
         if ms >= LEAST_MS:
             key = network.graph.kernels[position].op.key
-            yield Burst(sitting, sitting, f"{workload.name}/{position}/{key}", Timing((ms,), runs))
-    yield Burst(sitting, sitting, workload.name, whole)
-
-
-def by_kernel(kernels: Sequence[Kernel], nodes: Mapping[str, float]) -> dict[int, float]:
-    """Position of a kernel -> ms of it, of the ms of the nodes that a runtime executed.
-
-    Nodes have the names of the file's, with words of the runtime's own around them. What the
-    runtime inserted goes to the kernels of its kind: changes of layout to all of them by their
-    bytes, others one by one; and what is of no kind, or of one without kernels, to the kernel
-    before it.
-    """
-    position_of = {name: i for i, kernel in enumerate(kernels) for name in kernel.nodes}
-    found: dict[int, float] = {}
-    inserted: dict[str, list[tuple[int, float]]] = {}
-    last = 0
-    for name, ms in nodes.items():
-        own = (position_of[part] for part in _FILE_NAME.findall(name) if part in position_of)
-        position = next(own, None)
-        begin = next((b for b in _INSERTED if name.startswith(b)), None)
-        if position is None and begin is not None:
-            inserted.setdefault(_INSERTED[begin], []).append((last, ms))
-            continue
-        last = last if position is None else position
-        found[last] = found.get(last, 0.0) + ms
-    for kind, places in inserted.items():
-        times = [ms for _, ms in places]
-        open_ = [i for i, k in enumerate(kernels) if k.op.kind == kind and i not in found]
-        if len(open_) == len(times) and kind != "reorder":
-            found |= dict(zip(open_, times, strict=True))
-        elif open_:
-            sizes = np.array([kernels[i].op.border_bytes for i in open_], float)
-            shares = sum(times) * sizes / sizes.sum()
-            found |= dict(zip(open_, shares.tolist(), strict=True))
-        else:
-            for before, ms in places:
-                found[before] = found.get(before, 0.0) + ms
-    return found
-
-
-def _is_whole(burst: Burst) -> bool:
-    """Whether it is of a whole network: no kernel's, and not the sentinel's."""
-    return "/" not in burst.workload and burst.workload != _SENTINEL
-
-
-def _levels(bursts: Sequence[Burst]) -> dict[str, float]:
-    """ms of each whole network: the median of its processes, at the device's usual speed. The
-    sentinel beside it tells how fast the device was meanwhile."""
-    usual = float(np.median([burst.ms for burst in bursts if burst.workload == _SENTINEL]))
-    found: dict[str, list[float]] = {}
-    now = usual
-    for burst in bursts:
-        if burst.workload == _SENTINEL:
-            now = burst.ms
-        elif _is_whole(burst):
-            found.setdefault(burst.workload, []).append(burst.ms * usual / now)
-    return {name: float(np.median(times)) for name, times in found.items()}
-
-
-def _rows(
-    networks: Sequence[RandomNetwork], bursts: Iterable[Burst], levels: Mapping[str, float]
-) -> dict[OpSpec, Measurement]:
-    """A row for each kernel. Its share of a process's whole network is steadier than its time:
-    the share is brought to the level of the network over all processes."""
-    names = {network.graph.name for network in networks}
-    bursts = list(bursts)
-    wholes = {(b.sitting, b.workload): b.ms for b in bursts if _is_whole(b)}
-    samples: dict[OpSpec, dict[int, list[float]]] = {}
-    runs: dict[OpSpec, int] = {}
-    for burst in bursts:
-        name, _, rest = burst.workload.partition("/")
-        if not rest or name not in names or (burst.sitting, name) not in wholes:
-            continue
-        op = OpSpec.parse(rest.partition("/")[2])
-        ms = burst.ms * levels[name] / wholes[burst.sitting, name]
-        samples.setdefault(op, {}).setdefault(burst.sitting, []).append(ms)
-        runs[op] = runs.get(op, 0) + burst.timing.runs
-    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    rows = {}
-    for op, by_sitting in samples.items():
-        middles = [float(np.median(times)) for times in by_sitting.values()]
-        middle = float(np.median(middles))
-        count = len(middles)
-        half = (
-            student_t(count - 1) * float(np.std(middles, ddof=1)) / count**0.5
-            if count > 1
-            else middle
-        )
-        least = min(min(times) for times in by_sitting.values())
-        rows[op] = Measurement(
-            middle,
-            half,
-            runs[op],
-            least,
-            stamp,
-            count,
-            note=INSIDE_NETWORKS,
-            traced_ms=middle,
-        )
-    return rows
+            name = f"{workload.name}/{position}/{key}"
+            yield Burst(sitting, sitting, name, Timing((ms,), trace.runs))
+    yield Burst(sitting, sitting, workload.name, trace.whole)

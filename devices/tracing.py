@@ -5,11 +5,12 @@ and caches are those of the network, and the operators add up to it.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
 
-from devices.device import Device, Workload
+from devices.device import Device, Timing, Workload
 from devices.measuring import OnProgress, Progress
 from devices.patience import PatientSitting
 from latency.errors import DeviceError, WorkloadError
@@ -17,11 +18,6 @@ from latency.network import NetworkSpec
 from latency.ops import OpSpec
 from latency.units import LEAST_MS
 
-_WARM_UP = 5
-_BUDGET_MS, _BURST_MS = 500.0, 250.0
-"""For so long a network is traced, within the bounds on the number of runs, and runs without the
-profiler, just before and just after."""
-_RUNS = (8, 60)
 _FLOOR = 0.1
 """A node never takes less than this share of what the profiler says."""
 
@@ -32,6 +28,36 @@ _OUTPUT = "output"
 """Of a model, by which a runtime names its last node where that is fused with others."""
 Place = tuple[int, str]
 """Position of an operator in a network, and name of one of its layers."""
+
+
+@dataclass(frozen=True)
+class TraceTimes:
+    """For how long a model is traced, within bounds on the number of `runs`, after `warm_up` runs;
+    and for how long it runs without the profiler, just before and just after."""
+
+    traced_ms: float
+    whole_ms: float
+    runs: tuple[int, int]
+    warm_up: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    """ms of each node that the runtime executes of a model, in order of execution, without what
+    profiling adds to them: they add up to the median of `whole`, the runs without the profiler.
+    `runs`: how many were traced."""
+
+    nodes: Mapping[str, float]
+    whole: Timing
+    runs: int
+
+    @property
+    def ms(self) -> float:
+        """What the whole model takes."""
+        return median(self.whole.ms)
+
+
+_TIMES = TraceTimes(traced_ms=500.0, whole_ms=250.0, runs=(8, 60), warm_up=5)
 
 
 def trace_layers(
@@ -82,15 +108,25 @@ def trace_ops(
 def _trace(
     patient: PatientSitting, network: NetworkSpec, whole_ms: float | None
 ) -> dict[Place, float]:
-    workload = Workload.of_network(network)
-    before = patient.burst(workload, _BURST_MS, None)
-    runs = int(np.clip(_BUDGET_MS / median(before.ms), *_RUNS))
-    nodes = patient.trace(workload, _WARM_UP, runs)
-    after = patient.burst(workload, _BURST_MS, median(before.ms))
-    run_ms = median(before.ms + after.ms)
-    nodes = unprofiled(nodes, run_ms)
-    scale = (whole_ms or run_ms) / run_ms
-    return {place: scale * ms for place, ms in _by_layer(network, nodes).items()}
+    trace = trace_model(patient, Workload.of_network(network), _TIMES)
+    scale = (whole_ms or trace.ms) / trace.ms
+    return {place: scale * ms for place, ms in _by_layer(network, trace.nodes).items()}
+
+
+def trace_model(patient: PatientSitting, workload: Workload, times: TraceTimes) -> Trace:
+    """Run a model without the profiler, with it, and without it again.
+
+    Raises `DeviceError` where the runtime names no nodes, `WorkloadError` where these are far too
+    little to be all that the model does.
+    """
+    before = patient.burst(workload, times.whole_ms, None)
+    runs = int(np.clip(times.traced_ms / median(before.ms), *times.runs))
+    nodes = patient.trace(workload, times.warm_up, runs)
+    after = patient.burst(workload, times.whole_ms, median(before.ms))
+    if not nodes:
+        raise DeviceError(f"{workload.name}: the runtime tells nothing of its nodes")
+    whole = Timing(before.ms + after.ms, before.runs + after.runs)
+    return Trace(unprofiled(nodes, median(whole.ms)), whole, runs)
 
 
 def unprofiled(nodes: Mapping[str, float], whole_ms: float) -> dict[str, float]:

@@ -11,11 +11,12 @@ from devices.card import Measuring, load_card
 from devices.connection import connect
 from devices.device import Timing
 from devices.fusion import traced_fusion
+from devices.kernel_rows import by_kernel
 from devices.kernel_suite import profile_kernels
 from devices.random_blocks import random_blocks
 from devices.random_cnns import draw_networks, random_cnn
 from devices.replay import ReplayDevice
-from devices.traced_kernels import by_kernel
+from devices.tracing import TraceTimes
 from latency import LatencyTable, Measurement, fit
 from latency.kernels import FUSION, SUITE, USUAL, Kernel
 from latency.measurement import INSIDE_NETWORKS, SUITE_ALONE
@@ -98,8 +99,7 @@ def test_nodes_that_the_runtime_inserts_go_to_the_kernels_of_their_kind():
 def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, tmp_path):
     monkeypatch.setattr(traced_kernels, "_SITTINGS", 2)
     monkeypatch.setattr(traced_kernels, "_MOST_WAITS", 2)
-    monkeypatch.setattr(traced_kernels, "_WHOLE_MS", 20.0)
-    monkeypatch.setattr(traced_kernels, "_TRACED_MS", 40.0)
+    monkeypatch.setattr(traced_kernels, "_TIMES", TraceTimes(40.0, 20.0, (6, 40), 3))
     monkeypatch.setattr(adaptive, "_FOLDS", 2)
     fitted = []
 
