@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from devices.cnn_writer import CnnWriter
 from devices.device import Device, Tracer, Workload, tracer
 from latency.errors import WorkloadError
-from latency.kernels import Fusion
+from latency.fusion import Fusion
 from latency.ops import OpSpec
 
 _CHANNELS, _SIDE = 32, 14

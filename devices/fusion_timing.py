@@ -8,7 +8,7 @@ from dataclasses import replace
 from devices.card import Measuring
 from devices.device import Device, Workload
 from devices.measuring import Keeper, measure
-from latency.kernels import USUAL, Fusion
+from latency.fusion import USUAL, Fusion
 from latency.layers import ACTIVATIONS
 from latency.ops import OpSpec
 

@@ -18,7 +18,8 @@ from devices.random_cnns import RandomNetwork
 from latency.calibration import calibrate, validate
 from latency.errors import DeviceError
 from latency.features import kernel_families
-from latency.kernels import FUSION, SUITE, Fusion, KernelGraph
+from latency.fusion import FUSION, SUITE, Fusion
+from latency.kernels import KernelGraph
 from latency.measurement import SUITE_ALONE
 from latency.network_graph import network_kernels
 from latency.ops import OpSpec

@@ -11,7 +11,8 @@ import numpy as np
 
 from devices.cnn_writer import CnnWriter
 from devices.device import Workload
-from latency.kernels import Fusion, KernelGraph, kernels_of
+from latency.fusion import Fusion
+from latency.kernels import KernelGraph, kernels_of
 from latency.onnx_graph import parse_graph
 
 _RESOLUTIONS = (96, 112, 128, 144, 160, 192, 224, 224, 224, 256)

@@ -24,7 +24,7 @@ from devices.random_cnns import RandomNetwork, draw_networks
 from devices.tracing import TraceTimes, trace_model
 from latency.calibration import Validation, validate
 from latency.errors import DeviceError, WorkloadError
-from latency.kernels import FUSION, SUITE, Fusion
+from latency.fusion import FUSION, SUITE, Fusion
 from latency.regression import fit
 from latency.table import LatencyTable
 from latency.units import LEAST_MS

@@ -21,8 +21,8 @@ from typing import Any
 from latency.calibration import Calibration, Validation
 from latency.errors import TableError
 from latency.files import read_file, read_text
+from latency.fusion import FUSION, Fusion
 from latency.headers import FORMAT_VERSION, Header, comment_lines
-from latency.kernels import FUSION, Fusion
 from latency.machine import slug
 from latency.measurement import Measurement
 from latency.ops import OpSpec

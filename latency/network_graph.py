@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency.errors import SpecError
-from latency.kernels import USUAL, Fusion, KernelGraph, kernels_of
+from latency.fusion import USUAL, Fusion
+from latency.kernels import KernelGraph, kernels_of
 from latency.layers import INPUT, Layer, Shape
 from latency.network import NetworkSpec
 from latency.onnx_graph import Graph, Node, Sizes

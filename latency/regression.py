@@ -18,7 +18,8 @@ from latency.calibration import Calibration
 from latency.errors import CoverageError, TableError
 from latency.families import REACH, Family, Floats, fit_family
 from latency.features import Neighbours, kernel_family
-from latency.kernels import SUITE, KernelGraph
+from latency.fusion import SUITE
+from latency.kernels import KernelGraph
 from latency.model import PREDICTED, OpPrediction, Prediction
 from latency.network import NetworkSpec
 from latency.oblong import DOUBT, Between

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 from latency.errors import CoverageError, TableError, extra
 from latency.formats import Setting, TableContent, read_table, table_rows, write_table
+from latency.fusion import FUSION, SUITE, USUAL, Fusion
 from latency.headers import TRANSFER
-from latency.kernels import FUSION, SUITE, USUAL, Fusion
 from latency.library import find_table
 from latency.measurement import Measurement
 from latency.model import MEASURED, PREDICTED, OpPrediction, Prediction

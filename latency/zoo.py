@@ -8,7 +8,8 @@ and `*n` for n of them (the stride of the first alone), and the channels of the 
 import re
 
 from latency.errors import SpecError, unknown_name
-from latency.kernels import USUAL, Fusion, KernelGraph
+from latency.fusion import USUAL, Fusion
+from latency.kernels import KernelGraph
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
 from latency.zoo_graphs import NETWORKS, graph

@@ -12,7 +12,8 @@ They are written as words, each a step on the tensor before it:
 from dataclasses import replace
 
 from latency.errors import SpecError
-from latency.kernels import USUAL, Fusion, Kernel, KernelGraph
+from latency.fusion import USUAL, Fusion
+from latency.kernels import Kernel, KernelGraph
 from latency.layers import Shape
 from latency.ops import OpSpec
 

@@ -25,7 +25,7 @@ from io import StringIO
 from pathlib import Path
 
 from latency import LatencyTable, Measurement, OpSpec
-from latency.kernels import SUITE
+from latency.fusion import SUITE
 from latency.library import shipped_folder, user_folder
 from search import spaces
 from search.commands.inspection import PROBE

@@ -15,7 +15,8 @@ from devices.measuring import Kept, Measured, OnProgress, measure
 from latency import fit
 from latency.errors import CoverageError, SpecError, UsageError
 from latency.files import read_file
-from latency.kernels import USUAL, KernelGraph
+from latency.fusion import USUAL
+from latency.kernels import KernelGraph
 from latency.measurement import Measurement
 from latency.model import Prediction
 from latency.network import NetworkSpec

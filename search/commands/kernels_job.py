@@ -6,7 +6,7 @@ from pathlib import Path
 from devices.card import DeviceCard
 from devices.device import Device
 from devices.kernel_suite import profile_kernels
-from latency.kernels import SUITE
+from latency.fusion import SUITE
 from latency.locked_file import locked
 from latency.table import LatencyTable
 from search.commands.console import following, progress_bar

@@ -7,7 +7,8 @@ from typing import Any
 
 from latency import zoo
 from latency.errors import UsageError
-from latency.kernels import Fusion, KernelGraph, kernels_of
+from latency.fusion import Fusion
+from latency.kernels import KernelGraph, kernels_of
 from latency.network import NetworkSpec
 from latency.onnx_graph import MOST_NUMBERS, graph_of, read_model
 

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from latency import fit
 from latency.errors import CoverageError, UsageError
-from latency.kernels import FUSION, SUITE, KernelGraph
+from latency.fusion import FUSION, SUITE
+from latency.kernels import KernelGraph
 from latency.model import Prediction
 from latency.network import NetworkSpec
 from latency.network_graph import network_kernels

@@ -11,7 +11,7 @@ import typer
 from devices.card import load_card
 from devices.card_names import known_cards
 from latency.errors import UsageError, unknown_name
-from latency.kernels import SUITE
+from latency.fusion import SUITE
 from latency.library import user_folder
 from latency.table import LatencyTable
 from search import spaces

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from latency.kernels import FUSION
+from latency.fusion import FUSION
 from latency.ops import OpSpec
 from latency.table import LatencyTable
 from latency.units import format_ms

@@ -9,7 +9,8 @@ import pytest
 from devices.graph_writer import IR_VERSION, OPSET, GraphWriter
 from devices.random_cnns import random_cnn
 from latency import SpecError
-from latency.kernels import USUAL, kernels_of
+from latency.fusion import USUAL
+from latency.kernels import kernels_of
 from latency.layers import ACTIVATIONS
 from latency.onnx_graph import parse_graph
 

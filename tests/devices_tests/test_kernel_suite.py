@@ -18,7 +18,8 @@ from devices.random_cnns import draw_networks, random_cnn
 from devices.replay import ReplayDevice
 from devices.tracing import TraceTimes
 from latency import LatencyTable, Measurement, fit
-from latency.kernels import FUSION, SUITE, USUAL, Kernel
+from latency.fusion import FUSION, SUITE, USUAL
+from latency.kernels import Kernel
 from latency.measurement import INSIDE_NETWORKS, SUITE_ALONE
 from latency.network_graph import network_kernels
 from latency.ops import OpSpec

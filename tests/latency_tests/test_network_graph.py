@@ -4,7 +4,8 @@ import pytest
 
 from devices.export import onnx_model, random_weights
 from latency import NetworkSpec, OpSpec, SpecError, zoo
-from latency.kernels import USUAL, Fusion, kernels_of
+from latency.fusion import USUAL, Fusion
+from latency.kernels import kernels_of
 from latency.network_graph import network_kernels
 from latency.onnx_graph import parse_graph
 

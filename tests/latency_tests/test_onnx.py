@@ -12,7 +12,8 @@ from onnx import TensorProto
 
 from devices.graph_writer import OPSET, GraphWriter
 from latency.errors import LatError, SpecError
-from latency.kernels import USUAL, Fusion, kernels_of
+from latency.fusion import USUAL, Fusion
+from latency.kernels import kernels_of
 from latency.onnx_graph import parse_graph, read_graph
 
 FUSING = Fusion(

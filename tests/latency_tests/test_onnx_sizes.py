@@ -6,7 +6,8 @@ from onnx import TensorProto
 from test_onnx import Writer, keys, kinds, open_model
 
 from latency.errors import SpecError
-from latency.kernels import USUAL, kernels_of
+from latency.fusion import USUAL
+from latency.kernels import kernels_of
 from latency.onnx_graph import parse_graph, read_graph
 
 

@@ -20,7 +20,7 @@ from latency import (
 )
 from latency.calibration import Calibration
 from latency.formats import read_header
-from latency.kernels import Fusion
+from latency.fusion import Fusion
 from latency.library import tables_of
 from latency.machine import hardware
 from latency.units import LEAST_MS, MOST_MS

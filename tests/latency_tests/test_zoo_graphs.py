@@ -5,7 +5,7 @@ import pytest
 from latency.errors import SpecError
 from latency.features import LAUNCH, kernel_family, physical_terms, place
 from latency.footprint import peak_bytes
-from latency.kernels import USUAL, Fusion
+from latency.fusion import USUAL, Fusion
 from latency.ops import OpSpec
 from latency.pyramid import head, hidden_widths, tree_blocks
 from latency.zoo_graphs import expand_graph, graph

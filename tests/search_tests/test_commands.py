@@ -11,7 +11,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from latency import LatencyTable, Measurement, NetworkSpec, Setting, candidate_latency, fit
-from latency.kernels import USUAL
+from latency.fusion import USUAL
 from latency.units import format_bytes
 from search import spaces
 from search.budget import memory_of

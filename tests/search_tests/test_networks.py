@@ -10,7 +10,7 @@ import pytest
 from devices.card import load_card
 from devices.graph_writer import GraphWriter
 from latency import UsageError, zoo
-from latency.kernels import USUAL
+from latency.fusion import USUAL
 from search import spaces
 from search.commands.networks import read_network, read_network_on
 from search.commands.predict_command import main as lat_predict

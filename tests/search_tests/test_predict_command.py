@@ -10,7 +10,7 @@ import pytest
 from devices.export import onnx_model, random_weights
 from latency import LatencyTable, zoo
 from latency.files import read_file
-from latency.kernels import FUSION, SUITE
+from latency.fusion import FUSION, SUITE
 from latency.library import shipped_folder
 from search import spaces
 from search.commands.predict_command import main as lat_predict

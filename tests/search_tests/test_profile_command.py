@@ -11,7 +11,7 @@ from devices.replay import ReplayDevice
 from latency import LatencyTable, Measurement, OpSpec, Setting, machine
 from latency.calibration import Calibration, Validation
 from latency.errors import DeviceError
-from latency.kernels import SUITE
+from latency.fusion import SUITE
 from latency.measurement import INSIDE_NETWORKS
 from search import spaces
 from search.commands import targets
