@@ -15,13 +15,15 @@ from latency.oblong import Between, between
 from latency.onnx_graph import Graph, Sizes
 from latency.onnx_patterns import Step, steps_of
 from latency.ops import OpSpec
-from latency.step_operators import StepReader, oblong_area
+from latency.step_operators import StepReader
+from latency.step_shapes import area_of, reduced_axes, works_on_plain
 
 
 @dataclass(frozen=True)
 class Kernel:
     """What a runtime executes as one: an operator, and the nodes of the file that it stands for.
-    `between`: of a convolution that is not square, where it is from the operator, which is."""
+    `between`: of a kernel or a pooled map that is not square, where it is from the operator, which
+    is."""
 
     op: OpSpec
     nodes: tuple[str, ...]
@@ -64,11 +66,12 @@ class _Open:
     """A kernel that may still take in what follows."""
 
     op: OpSpec
+    start: Step
+    """The first step of it."""
     nodes: list[str]
     inputs: list[str]
     output: str
-    area: int | None = None
-    """Of a convolution's kernel that is not square, in pixels."""
+    out_shape: Sizes
     number: int = 0
 
 
@@ -129,15 +132,14 @@ class _Splitter:
             return False
         if not step.may_fuse:
             return False
-        is_bias = step.kind == "Add" and len(step.inputs) == 1
         follower = "norm" if step.kind == "BatchNormalization" else step.activation
         if step.kind == "Add" and len(step.inputs) == 2:
             return self._fuse_sum(step)
         before = self.writers.get(step.inputs[0])
         if before is None or self.reads.get(step.inputs[0]) != 1 or len(step.inputs) != 1:
             return False
-        if is_bias:
-            if before.op.kind not in ("conv", "linear", "matmul", "conv_transpose"):
+        if step.kind == "Add":
+            if not _is_bias(before, step):
                 return False
         elif (
             follower == "none"
@@ -168,16 +170,18 @@ class _Splitter:
 
     def _take(self, kernel: _Open, step: Step) -> None:
         kernel.nodes += step.nodes
-        kernel.output = step.output
+        kernel.output, kernel.out_shape = step.output, step.out_shape
         self.writers[step.output] = kernel
 
     def _start(self, step: Step) -> None:
         try:
             is_last = self.channels_last.issuperset(step.inputs)
-            op = StepReader(self.warnings).op_of(_channels_first(step) if is_last else step)
+            start = _channels_first(step) if is_last else step
+            op = StepReader(self.warnings).op_of(start)
         except (SpecError, TypeError, ValueError, LookupError, ArithmeticError) as error:
             raise SpecError(f"node '{step.nodes[0]}' ({step.kind}): {error}") from None
-        kernel = _Open(op, list(step.nodes), list(step.inputs), step.output, oblong_area(step))
+        nodes, inputs = list(step.nodes), list(step.inputs)
+        kernel = _Open(op, start, nodes, inputs, step.output, step.out_shape)
         self._append(kernel)
         self.writers[step.output] = kernel
 
@@ -195,7 +199,7 @@ class _Splitter:
         done: set[tuple[str, bool]] = set()
         for kernel in kernels:
             layouts = [is_blocked.get(name, False) for name in kernel.inputs]
-            works_blocked, reads_blocked = self._layout(kernel.op, layouts)
+            works_blocked, reads_blocked = self._layout(kernel, layouts)
             turns = kernel.op.kind == "transpose" and "reorder+transpose" in self.fusion.pairs
             for name, layout in zip(kernel.inputs, layouts, strict=True):
                 if layout == reads_blocked or (name, reads_blocked) in done:
@@ -213,7 +217,8 @@ class _Splitter:
             is_blocked[kernel.output] = works_blocked
             if turns and all(layouts):
                 continue
-            place = between(kernel.op, kernel.area) if kernel.area else None
+            area = area_of(kernel.start)
+            place = between(kernel.op, area) if area else None
             yield Kernel(kernel.op, tuple(kernel.nodes), place)
         for name in self.graph.outputs:
             if is_blocked.get(name):
@@ -222,9 +227,11 @@ class _Splitter:
                     sizes = (height, width, channels, channels)
                     yield Kernel(OpSpec("reorder", *sizes, batch=batch_of[name]), ())
 
-    def _layout(self, op: OpSpec, inputs: Sequence[bool]) -> tuple[bool, bool]:
+    def _layout(self, kernel: _Open, inputs: Sequence[bool]) -> tuple[bool, bool]:
         """Whether a kernel writes, and whether it reads, the runtime's own layout."""
-        block = self.fusion.block
+        op, block = kernel.op, self.fusion.block
+        if works_on_plain(kernel.start):
+            return False, False
         if op.kind in self.fusion.either:
             aligned = op.kind != "concat" or not (op.in_channels % block or op.out_channels % block)
             both = all(inputs) and aligned
@@ -245,11 +252,31 @@ class _Splitter:
         return True, True
 
 
+def _is_bias(before: _Open, step: Step) -> bool:
+    """Whether the constant that a step adds becomes the bias of the product before it, as ONNX
+    Runtime folds it: one number per channel, added before any activation."""
+    (constant,) = step.weights or [()]
+    sizes, start = before.out_shape, before.start
+    if before.op.activation != "none" or step.shapes[0] != sizes:
+        return False
+    if before.op.kind == "conv":
+        per_channel = (sizes[1], *[1] * (len(sizes) - 2))
+        return 1 in step.constants and constant in (per_channel, (1, *per_channel))
+    if start.kind != "MatMul" or not start.weights or before.nodes != [*start.nodes]:
+        return False
+    shapes = [sizes[-1:]] if len(sizes) != 2 else [sizes[-1:], (1, sizes[-1]), sizes]
+    return constant in shapes
+
+
 def _channels_first(step: Step) -> Step:
-    """A step on tensors with channels last as one on tensors with channels first; matrix products
-    and norms over channels are read with channels last."""
-    if step.kind in ("MatMul", "Gemm", "LayerNormalization"):
+    """A step on tensors with channels last as one on tensors with channels first; matrix products,
+    norms over channels and transpositions are read as they are."""
+    if step.kind in ("MatMul", "Gemm", "LayerNormalization", "Transpose"):
         return step
+    if axes := reduced_axes(step):
+        turns = {1: 2, 2: 3, 3: 1} if len(step.shapes[0]) == 4 else {}
+        turned_axes = [turns.get(axis, axis) for axis in axes]
+        step = replace(step, attributes={**step.attributes, "axes": turned_axes}, constants={})
 
     def turned(shape: Sizes) -> Sizes:
         return (shape[0], shape[-1], *shape[1:-1]) if len(shape) == 4 else shape

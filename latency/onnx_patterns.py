@@ -5,8 +5,7 @@
     gelu      x * (1 + erf(x / sqrt 2)) / 2
     relu6     clip(x, 0, 6)
 
-Steps that cost nothing (reshapes, identities) are left out; a constant added after a product is its
-bias.
+Steps that cost nothing (reshapes, identities) are left out.
 """
 
 from collections import Counter
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latency.onnx_graph import Graph, Node, Sizes
 
@@ -50,7 +50,8 @@ _ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow")
 @dataclass(frozen=True)
 class Step:
     """What is done to tensors: `kind` is "activation" or ONNX's name. `nodes`: those that it stands
-    for. `shapes`: of the inputs that depend on the network's input; `weights`: of the others."""
+    for. `shapes`: of the inputs that depend on the network's input; `weights`: of the others.
+    `constants`: by position, values of the others; None of large ones."""
 
     kind: str
     nodes: tuple[str, ...]
@@ -62,6 +63,7 @@ class Step:
     activation: str = "none"
     attributes: Mapping[str, Any] = field(default_factory=dict)
     may_fuse: bool = True
+    constants: Mapping[int, NDArray[Any] | None] = field(default_factory=dict)
 
 
 def steps_of(graph: Graph) -> tuple[Step, ...]:
@@ -123,6 +125,11 @@ class _Simplifier:
         shapes = self.graph.shapes
         inputs = tuple(inputs)
         weights = [n for n in last.inputs if n in self.graph.constants and n in shapes]
+        constants = {
+            position: self.graph.constants[name]
+            for position, name in enumerate(last.inputs)
+            if name in self.graph.constants
+        }
         return Step(
             kind,
             tuple(node.name for node in nodes),
@@ -133,6 +140,7 @@ class _Simplifier:
             tuple(shapes[name] for name in weights),
             activation,
             last.attributes,
+            constants=constants,
         )
 
     def _data(self, node: Node) -> tuple[str, ...]:

@@ -5,14 +5,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from latency.errors import SpecError
-from latency.oblong import nearest_side
-from latency.onnx_graph import Sizes
+from latency.oblong import nearest_map, nearest_side
 from latency.onnx_patterns import Step
 from latency.ops import OpSpec
+from latency.step_shapes import (
+    REDUCTIONS,
+    area_of,
+    changed_axes,
+    channels_first,
+    channels_last,
+    padded_sides,
+    reduced_axes,
+)
 
 
 class StepReader:
-    """Steps to operators."""
+    """Steps to operators: the same ones, or others of as many bytes, which a warning names; a
+    `SpecError` says of what no operator stands for."""
 
     def __init__(self, warnings: dict[str, None]) -> None:
         self.warnings = warnings
@@ -28,13 +37,15 @@ class StepReader:
             "AveragePool": self._pool,
             "GlobalAveragePool": self._global_pool,
             "GlobalMaxPool": self._global_pool,
-            "ReduceMean": self._reduce,
-            "ReduceSum": self._reduce,
-            "ReduceMax": self._reduce,
+            **dict.fromkeys(REDUCTIONS, self._reduce),
             "Concat": self._concat,
             "Resize": self._resize,
             "Upsample": self._resize,
-            "Transpose": self._like("transpose"),
+            "Transpose": self._transpose,
+            "Slice": self._slice,
+            "Split": self._split,
+            "Pad": self._pad,
+            **dict.fromkeys(("Gather", "Expand", "Tile"), self._copied),
             "Softmax": self._like("softmax"),
             "LogSoftmax": self._like("softmax"),
             "BatchNormalization": self._like("norm"),
@@ -43,7 +54,6 @@ class StepReader:
             "LRN": self._like("layer_norm"),
             "LayerNormalization": self._channels_last("layer_norm"),
             "activation": self._activation,
-            **dict.fromkeys(("Slice", "Split", "Pad", "Gather", "Expand", "Tile"), self._move),
             **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min"), self._arithmetic),
             **dict.fromkeys(("Sqrt", "Neg", "Abs", "Reciprocal", "Floor", "Log"), self._unary),
         }.get(step.kind)
@@ -53,9 +63,18 @@ class StepReader:
 
     def _unknown(self, step: Step) -> OpSpec:
         """What moves as many bytes as the largest tensor that is read or written."""
-        self._warn(f"{step.kind} is estimated from its bytes")
         largest = max((step.out_shape, *step.shapes), key=math.prod)
-        return self._move(replace(step, out_shape=largest))
+        return self._estimated(replace(step, out_shape=largest), step.kind)
+
+    def _copied(self, step: Step) -> OpSpec:
+        return self._estimated(step, step.kind)
+
+    def _estimated(self, step: Step, what: str) -> OpSpec:
+        """What moves as many bytes as a step writes, as a slice of channels from a tensor of more;
+        `what` is said to be estimated."""
+        self._warn(f"{what} is estimated from its bytes")
+        batch, channels, height, width = channels_first(step.out_shape)
+        return OpSpec("slice", height, width, 2 * channels, channels, batch=batch)
 
     def _warn(self, said: str) -> None:
         self.warnings[said] = None
@@ -67,9 +86,9 @@ class StepReader:
                 f"{step.kind} of {len(step.out_shape) - 2} dimensions is taken as one of two"
             )
         attributes = step.attributes
-        batch, inside, _, _ = _four(step.shapes[0])
-        _, outside, height, width = _four(step.out_shape)
-        if area := oblong_area(step):
+        batch, inside, _, _ = channels_first(step.shapes[0])
+        _, outside, height, width = channels_first(step.out_shape)
+        if area := area_of(step):
             kernel = nearest_side(area)
             self._warn(f"a kernel of {weight[2]}x{weight[3]} is estimated from square ones")
         else:
@@ -82,18 +101,36 @@ class StepReader:
                 f"its shapes contradict each other: weights for {weight[1] * groups} channels, "
                 f"input of {inside}"
             )
-        sizes = _side(step.shapes[0][2:], step.out_shape[2:], stride) or (height, width)
+        sizes = padded_sides(step.shapes[0][2:], step.out_shape[2:], stride) or (height, width)
         return OpSpec(
             "conv", *sizes, inside, outside, kernel, stride,
             batch=batch, groups=groups, dilation=dilation,
         )  # fmt: skip
 
     def _conv_transpose(self, step: Step) -> OpSpec:
-        batch, inside, height, width = _four(step.shapes[0])
-        _, outside, out_height, _ = _four(step.out_shape)
-        kernel = self._square("kernel", step.weights[0][2:])
-        stride = max(1, round(out_height / height))
-        sizes = (height, width, inside, outside, kernel, stride)
+        batch, inside, height, width = channels_first(step.shapes[0])
+        _, outside, *out = channels_first(step.out_shape)
+        strides = set(step.attributes.get("strides") or (1,))
+        (stride,) = strides if len(strides) == 1 else (0,)
+        groups = int(step.attributes.get("group", 1))
+        weight = step.weights[0] if step.weights else ()
+        reason = ""
+        if len(step.out_shape) != 4 or len(weight) != 4:
+            reason = "whose weights are computed, or that is not of two dimensions"
+        elif groups != 1:
+            reason = f"in {groups} groups"
+        elif set(step.attributes.get("dilations") or (1,)) != {1}:
+            reason = "with dilation"
+        elif weight[2] != weight[3]:
+            reason = f"with a kernel of {weight[2]}x{weight[3]}"
+        elif out != [height * stride, width * stride]:
+            reason = f"from {height}x{width} to {out[0]}x{out[1]}"
+        if reason:
+            raise SpecError(
+                f"a transposed convolution {reason} is in no table; one of square kernel, without "
+                "groups and dilation, that enlarges height and width by its stride is"
+            )
+        sizes = (height, width, inside, outside, weight[2], stride)
         return OpSpec("conv_transpose", *sizes, batch=batch)
 
     def _product(self, step: Step) -> OpSpec:
@@ -109,60 +146,126 @@ class StepReader:
 
     def _pool(self, step: Step) -> OpSpec:
         kind = "max_pool" if step.kind == "MaxPool" else "pool"
-        batch, channels, height, width = _four(step.shapes[0])
+        batch, channels, height, width = channels_first(step.shapes[0])
         kernel = self._square("window", step.attributes.get("kernel_shape") or (1,))
         stride = self._square("stride", step.attributes.get("strides") or (1,))
         if kind == "pool":
-            _, _, out_height, out_width = _four(step.out_shape)
+            _, _, out_height, out_width = channels_first(step.out_shape)
             height, width = ((out - 1) * stride + kernel for out in (out_height, out_width))
         return OpSpec(kind, height, width, channels, channels, kernel, stride, batch=batch)
 
     def _global_pool(self, step: Step) -> OpSpec:
-        batch, channels, height, width = _four(step.shapes[0])
-        side = max(1, round(math.sqrt(height * width)))
-        return OpSpec("pool", side, side, channels, channels, side, batch=batch)
+        if step.kind == "GlobalMaxPool":
+            self._warn("GlobalMaxPool is taken as an average pooling")
+        batch, channels, height, width = channels_first(step.shapes[0])
+        return self._pool_of_map(step, channels, batch, f"pooling of {height}x{width}")
 
     def _reduce(self, step: Step) -> OpSpec:
-        """A reduction reads all, and writes next to nothing, as a global pooling does."""
-        read, written = step.shapes[0], step.out_shape
-        batch = read[0] if len(written) > 1 and written[0] == read[0] else 1
-        side = max(1, round(math.sqrt(math.prod(read) / math.prod(written))))
-        channels = math.prod(written) // batch
+        """A reduction over all but batch and channels is a global pooling; any other reads all,
+        and writes next to nothing, as a global pooling does."""
+        shape, axes = step.shapes[0], reduced_axes(step)
+        if axes != tuple(range(2, len(shape))) or len(shape) < 3:
+            shown = ", ".join(map(str, axes))
+            self._warn(f"{step.kind} over axes {shown} of {len(shape)} is estimated from its bytes")
+        elif step.kind == "ReduceMax":
+            self._warn("ReduceMax is taken as an average pooling")
+        kept = [size for axis, size in enumerate(shape) if axis not in axes]
+        batch = shape[0] if 0 not in axes and len(shape) > 1 else 1
+        return self._pool_of_map(step, math.prod(kept) // batch, batch, "reduction")
+
+    def _pool_of_map(self, step: Step, channels: int, batch: int, what: str) -> OpSpec:
+        """An average pooling of the square map that is nearest to what a step takes together."""
+        area = area_of(step) or 1
+        side = nearest_map(area)
+        if side**2 != area:
+            self._warn(f"a {what} is estimated from square maps")
         return OpSpec("pool", side, side, channels, channels, side, batch=batch)
 
     def _concat(self, step: Step) -> OpSpec:
-        batch, channels, height, width = _four(step.out_shape)
-        if len(step.shapes) < 2 or channels < 2:
-            return self._move(step)
-        first = min(channels - 1, max(1, _four(step.shapes[0])[1]))
+        batch, channels, height, width = channels_first(step.out_shape)
+        if len(step.shapes) + len(step.weights) < 2 or changed_axes(step) != [1]:
+            axis = step.attributes.get("axis")
+            return self._estimated(step, f"Concat along axis {axis}")
+        first = min(channels - 1, max(1, channels_first(step.shapes[0])[1]))
         return OpSpec("concat", height, width, first, channels, batch=batch)
 
     def _resize(self, step: Step) -> OpSpec:
-        batch, channels, height, width = _four(step.shapes[0])
-        _, _, out_height, _ = _four(step.out_shape)
-        factor = max(1, round(out_height / height))
-        if out_height != factor * height:
-            self._warn(f"a resize from {height} to {out_height} is taken as one by {factor}")
+        batch, channels, height, width = channels_first(step.shapes[0])
+        *kept, out_height, out_width = channels_first(step.out_shape)
+        mode = step.attributes.get("mode", b"nearest")
+        named = mode.decode(errors="replace") if isinstance(mode, bytes) else str(mode)
+        factor = out_height // height
+        sizes = [batch, channels, factor * height, factor * width]
+        is_whole = factor > 0 and [*kept, out_height, out_width] == sizes
+        if named != "nearest" or not is_whole or len(step.out_shape) != 4:
+            raise SpecError(
+                f"a resize ({named}) from {height}x{width} to {out_height}x{out_width} is in no "
+                "table; one to nearest neighbours, by one whole factor in both directions, is"
+            )
         return OpSpec("resize", height, width, channels, channels, 1, factor, batch=batch)
+
+    def _transpose(self, step: Step) -> OpSpec:
+        """To channels last, or back; two neighbouring axes before others, as channels are shuffled,
+        move like that too."""
+        shape = step.shapes[0]
+        rank = len(shape)
+        perm = tuple(step.attributes.get("perm") or range(rank)[::-1])
+        to_last, to_first = (0, *range(2, rank), 1), (0, rank - 1, *range(1, rank - 1))
+        if rank > 3 and perm == to_first:
+            batch, height, width, channels = channels_last(shape)
+        else:
+            batch, channels, height, width = channels_first(shape)
+            if rank < 3 or perm not in (to_last, (0, 2, 1, *range(3, rank))):
+                self._warn(f"Transpose by {perm} is estimated from its bytes")
+        return OpSpec("transpose", height, width, channels, channels, batch=batch)
+
+    def _slice(self, step: Step) -> OpSpec:
+        """Of channels one after the other."""
+        batch, inside, height, width = channels_first(step.shapes[0])
+        steps = step.constants.get(4)
+        if changed_axes(step) not in ([], [1]):
+            return self._estimated(step, f"Slice along axis {changed_axes(step)[-1]}")
+        if steps is not None and set(steps.ravel().tolist()) != {1}:
+            return self._estimated(step, "Slice of every other channel")
+        channels = channels_first(step.out_shape)[1]
+        return OpSpec("slice", height, width, inside, channels, batch=batch)
+
+    def _split(self, step: Step) -> OpSpec:
+        """Of channels, into halves. The slice of the first one stands for both of them: so they
+        are traced, as one kernel."""
+        batch, inside, height, width = channels_first(step.shapes[0])
+        channels = max(1, inside // 2)
+        if changed_axes(step) != [1] or 2 * step.out_shape[1] != inside:
+            self._warn("Split into other parts than half of the channels is taken as one into them")
+        return OpSpec("slice", height, width, inside, channels, batch=batch)
+
+    def _pad(self, step: Step) -> OpSpec:
+        """With channels of zeros: as put together with a tensor of them."""
+        batch, channels, height, width = channels_first(step.out_shape)
+        inside = channels_first(step.shapes[0])[1]
+        is_constant = step.attributes.get("mode", b"constant") in (b"constant", "constant")
+        if changed_axes(step) != [1] or inside >= channels or not is_constant:
+            return self._estimated(step, "Pad")
+        return OpSpec("concat", height, width, inside, channels, batch=batch)
 
     def _like(self, kind: str):
         """A kernel of the size of its input, channels first."""
 
         def read(step: Step) -> OpSpec:
-            batch, channels, height, width = _four(step.shapes[0])
+            batch, channels, height, width = channels_first(step.shapes[0])
             return OpSpec(kind, height, width, channels, channels, batch=batch)
 
         return read
 
     def _channels_last(self, kind: str):
         def read(step: Step) -> OpSpec:
-            batch, height, width, channels = _last(step.shapes[0])
+            batch, height, width, channels = channels_last(step.shapes[0])
             return OpSpec(kind, height, width, channels, channels, batch=batch)
 
         return read
 
     def _activation(self, step: Step) -> OpSpec:
-        batch, channels, height, width = _four(step.shapes[0])
+        batch, channels, height, width = channels_first(step.shapes[0])
         sizes = (height, width, channels, channels)
         return OpSpec("activation", *sizes, activation=step.activation, batch=batch)
 
@@ -170,20 +273,17 @@ class StepReader:
         return self._activation(replace(step, activation="relu"))
 
     def _arithmetic(self, step: Step) -> OpSpec:
-        batch, channels, height, width = _four(step.out_shape)
+        batch, channels, height, width = channels_first(step.out_shape)
         sizes = (height, width, channels, channels)
-        if len(step.shapes) < 2:
+        if step.kind in ("Add", "Sub") and len(step.shapes) < 2:
+            kind = "add"  # of a constant
+        elif len(step.shapes) < 2:
             kind = "multiply"  # by a constant: as broad as by another tensor
         elif step.shapes[0] == step.shapes[1]:
             kind = "multiply" if step.kind in ("Mul", "Div") else "add"
         else:
             kind = "scale"
         return OpSpec(kind, *sizes, batch=batch)
-
-    def _move(self, step: Step) -> OpSpec:
-        """What is copied, as a slice of channels from a tensor of more."""
-        batch, channels, height, width = _four(step.out_shape)
-        return OpSpec("slice", height, width, 2 * channels, channels, batch=batch)
 
     def _square(self, what: str, sizes: Sequence[int]) -> int:
         """One size for both directions: that of the same area."""
@@ -192,39 +292,3 @@ class StepReader:
             shown = "x".join(map(str, sizes))
             self._warn(f"a {what} of {shown} is taken as {side}x{side}")
         return side
-
-
-def oblong_area(step: Step) -> int | None:
-    """The area of a convolution's kernel that is not square; None of any other step."""
-    sizes = step.weights[0][2:] if step.kind == "Conv" and step.weights else ()
-    return math.prod(sizes) if len(sizes) == 2 and sizes[0] != sizes[1] else None
-
-
-def _four(shape: Sizes) -> tuple[int, int, int, int]:
-    """(batch, channels, height, width) of a tensor of any rank, channels first."""
-    if len(shape) == 4:
-        return (shape[0], shape[1], shape[2], shape[3])
-    if len(shape) < 2:
-        return (1, math.prod(shape), 1, 1)
-    batch, channels, *rest = shape
-    height = rest[0] if rest else 1
-    return (batch, channels, height, math.prod(rest[1:]))
-
-
-def _last(shape: Sizes) -> tuple[int, int, int, int]:
-    """(batch, height, width, channels) of a tensor of any rank, channels last."""
-    if len(shape) < 2:
-        return (1, 1, 1, math.prod(shape))
-    batch, *rest, channels = shape
-    height = rest[0] if rest else 1
-    return (batch, height, math.prod(rest[1:]), channels)
-
-
-def _side(inside: Sizes, outside: Sizes, stride: int) -> tuple[int, int] | None:
-    """The input of a padded convolution that has this output; the true one where it does."""
-    if len(inside) != 2:
-        return None
-    true = tuple(-(-size // stride) for size in inside)
-    if true == tuple(outside):
-        return (inside[0], inside[1])
-    return (outside[0] * stride, outside[1] * stride)

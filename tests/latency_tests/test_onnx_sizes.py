@@ -40,13 +40,9 @@ def test_inputs_and_outputs_of_a_graph_are_its_own():
         ("AveragePool", {"kernel_shape": [2, 2], "strides": [2, 2]}, "pool-14x14x16-16-k2-s2"),
         ("AveragePool", {"kernel_shape": [3, 3], "strides": [2, 2]}, "pool-13x13x16-16-k3-s2"),
         ("AveragePool", {"kernel_shape": [4, 4]}, "pool-14x14x16-16-k4-s1"),
-        ("GlobalMaxPool", {}, "pool-14x14x16-16-k14-s1"),
         ("ReduceMean", {"axes": [2, 3], "keepdims": 1}, "pool-14x14x16-16-k14-s1"),
         ("ReduceMean", {"axes": [2, 3], "keepdims": 0}, "pool-14x14x16-16-k14-s1"),
-        ("ReduceMean", {"axes": [1], "keepdims": 1}, "pool-4x4x196-196-k4-s1"),
-        ("ReduceMax", {"axes": [0], "keepdims": 1}, "pool-1x1x3136-3136-k1-s1"),
         ("Softmax", {"axis": 1}, "softmax-14x14x16-16-k1-s1"),
-        ("Transpose", {"perm": [0, 3, 1, 2]}, "transpose-14x14x16-16-k1-s1"),
         ("Sqrt", {}, "activation-14x14x16-16-k1-s1-relu"),
         ("Sigmoid", {}, "activation-14x14x16-16-k1-s1-sigmoid"),
         ("LRN", {"size": 3}, "layer_norm-14x14x16-16-k1-s1"),
@@ -96,30 +92,6 @@ def test_a_norm_over_the_last_axis_has_its_channels_there(shape):
     (op,) = kernels_of(read(w, y), USUAL).ops
     assert (op.kind, op.in_channels, op.batch) == ("layer_norm", 64, shape[0])
     assert op.height * op.width == np.prod(shape) / 64 / shape[0]
-
-
-@pytest.mark.parametrize(
-    ("scale", "key", "warnings"),
-    [
-        (2.0, "resize-14x14x16-16-k1-s2", ()),
-        (4.0, "resize-14x14x16-16-k1-s4", ()),
-        (0.5, "resize-14x14x16-16-k1-s1", ("a resize from 14 to 7 is taken as one by 1",)),
-        (1.5, "resize-14x14x16-16-k1-s2", ("a resize from 14 to 21 is taken as one by 2",)),
-    ],
-)
-def test_a_resize_is_by_a_whole_factor(scale, key, warnings):
-    w = Writer()
-    scales = w.constant(np.array([1, 1, scale, scale]))
-    found = kernels_of(read(w, w("Resize", "x", "", scales, mode="nearest")), USUAL)
-    assert keys(found) == [key]
-    assert found.warnings == warnings
-
-
-def test_a_transposed_convolution_enlarges_by_its_stride():
-    w = Writer()
-    weight = w.constant(np.zeros((16, 8, 2, 2)))
-    y = w("ConvTranspose", "x", weight, kernel_shape=[2, 2], strides=[2, 2])
-    assert keys(kernels_of(read(w, y), USUAL)) == ["conv_transpose-14x14x16-8-k2-s2"]
 
 
 @pytest.mark.parametrize(
