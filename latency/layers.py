@@ -12,14 +12,11 @@ nested copy/split/add cells of tree-structured spaces):
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from latency.errors import SpecError
+from latency.op_fields import OpFields
 from latency.primitives import INPUT, OTHER, Chain, Layer, Shape
 from latency.trees import Tree, add_tree, hidden_channels
-
-if TYPE_CHECKING:
-    from latency.ops import OpSpec
 
 CHANNELS_LAST = ("matmul", "layer_norm", "softmax")
 """Layers that work along the channels, which runtimes have last there."""
@@ -30,12 +27,12 @@ STANDS_ALONE = ("transpose", "reorder")
 ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "h_sigmoid", "silu", "sigmoid", "gelu")
 
 
-def decompose(op: "OpSpec") -> tuple[Layer, ...]:
+def decompose(op: OpFields) -> tuple[Layer, ...]:
     """The layers of an operator, in an order in which they can be executed."""
     return KINDS[op.kind](op)
 
 
-def check(op: "OpSpec") -> None:
+def check(op: OpFields) -> None:
     """Raise `SpecError` where the operator's sizes contradict its kind."""
     if op.groups != 1 and op.kind not in ("conv", "conv_add", "tree"):
         raise SpecError(f"{op.key}: only a convolution has groups and dilation")
@@ -72,7 +69,7 @@ def check(op: "OpSpec") -> None:
         raise SpecError(f"{op.key}: an activation names its function")
 
 
-def _check_tree(op: "OpSpec") -> None:
+def _check_tree(op: OpFields) -> None:
     if op.kind != "tree":
         raise SpecError(f"{op.key}: a {op.kind} has no tree")
     Tree.parse(op.tree)
@@ -84,7 +81,7 @@ def _check_tree(op: "OpSpec") -> None:
         raise SpecError(f"{op.key}: a tree has no fewer channels than its input")
 
 
-def other_shape(op: "OpSpec") -> Shape | None:
+def other_shape(op: OpFields) -> Shape | None:
     """Shape of the operator's second input, None where it has just one."""
     if op.kind in ("add", "multiply"):
         return (op.height, op.width, op.in_channels)
@@ -97,7 +94,7 @@ def other_shape(op: "OpSpec") -> Shape | None:
     return None
 
 
-def _conv(op: "OpSpec") -> tuple[Layer, ...]:
+def _conv(op: OpFields) -> tuple[Layer, ...]:
     """Convolution, batch norm, activation."""
     chain = _start(op)
     chain.conv(
@@ -112,7 +109,7 @@ def _conv(op: "OpSpec") -> tuple[Layer, ...]:
     return chain.layers
 
 
-def _conv_add(op: "OpSpec") -> tuple[Layer, ...]:
+def _conv_add(op: OpFields) -> tuple[Layer, ...]:
     """Convolution and batch norm, added to a second input; activation."""
     chain = _start(op)
     chain.conv("conv", op.out_channels, op.kernel, op.stride, op.groups, dilation=op.dilation)
@@ -120,7 +117,7 @@ def _conv_add(op: "OpSpec") -> tuple[Layer, ...]:
     return chain.layers
 
 
-def _conv_transpose(op: "OpSpec") -> tuple[Layer, ...]:
+def _conv_transpose(op: OpFields) -> tuple[Layer, ...]:
     """Transposed convolution that enlarges its input `stride` times; activation."""
     chain = _start(op)
     shape = (op.height * op.stride, op.width * op.stride, op.out_channels)
@@ -128,7 +125,7 @@ def _conv_transpose(op: "OpSpec") -> tuple[Layer, ...]:
     return chain.layers
 
 
-def _mbconv(op: "OpSpec") -> tuple[Layer, ...]:
+def _mbconv(op: OpFields) -> tuple[Layer, ...]:
     """Inverted bottleneck (Sandler et al., MobileNetV2, CVPR 2018): expansion 1x1 (left out
     where the ratio is 1), depthwise kxk, optional squeeze-excite, linear projection 1x1, and
     the residual where input and output have one shape."""
@@ -146,42 +143,42 @@ def _mbconv(op: "OpSpec") -> tuple[Layer, ...]:
     return chain.layers
 
 
-def _pool(op: "OpSpec") -> tuple[Layer, ...]:
+def _pool(op: OpFields) -> tuple[Layer, ...]:
     """Average pooling without padding; a window of the input's size is global pooling."""
     chain = _start(op)
     chain.pool("pool", (op.kernel, op.kernel), op.stride, op.activation)
     return chain.layers
 
 
-def _linear(op: "OpSpec") -> tuple[Layer, ...]:
+def _linear(op: OpFields) -> tuple[Layer, ...]:
     """Fully connected layer with bias."""
     chain = _start(op)
     chain.linear("linear", op.out_channels, op.activation)
     return chain.layers
 
 
-def _padded_pool(op: "OpSpec") -> tuple[Layer, ...]:
+def _padded_pool(op: OpFields) -> tuple[Layer, ...]:
     """Max or average pooling, padded by half of what the kernel has more than one pixel."""
     chain = _start(op)
     chain.padded_pool(op.kind, op.kernel, op.stride, op.activation)
     return chain.layers
 
 
-def _sepconv(op: "OpSpec") -> tuple[Layer, ...]:
+def _sepconv(op: OpFields) -> tuple[Layer, ...]:
     """Norm, activation, depthwise and pointwise convolution: an edge of tree-structured cells."""
     chain = _start(op)
     chain.separable(op.out_channels, op.kernel, op.stride, op.activation, op.dilation)
     return chain.layers
 
 
-def _tree(op: "OpSpec") -> tuple[Layer, ...]:
+def _tree(op: OpFields) -> tuple[Layer, ...]:
     """A residual block around a tree-structured cell (`latency.trees`)."""
     chain = _start(op)
     add_tree(chain, op)
     return chain.layers
 
 
-def _resize(op: "OpSpec") -> tuple[Layer, ...]:
+def _resize(op: OpFields) -> tuple[Layer, ...]:
     """Nearest neighbours, to `stride` times height and width."""
     chain = _start(op)
     shape = (op.height * op.stride, op.width * op.stride, op.in_channels)
@@ -189,10 +186,10 @@ def _resize(op: "OpSpec") -> tuple[Layer, ...]:
     return chain.layers
 
 
-def _join(kind: str) -> Callable[["OpSpec"], tuple[Layer, ...]]:
+def _join(kind: str) -> Callable[[OpFields], tuple[Layer, ...]]:
     """Two inputs into one, by the layer `kind`; activation."""
 
-    def decompose_join(op: "OpSpec") -> tuple[Layer, ...]:
+    def decompose_join(op: OpFields) -> tuple[Layer, ...]:
         chain = _start(op)
         chain.join(kind, kind, OTHER, op.activation, op.out_channels)
         return chain.layers
@@ -200,10 +197,10 @@ def _join(kind: str) -> Callable[["OpSpec"], tuple[Layer, ...]]:
     return decompose_join
 
 
-def _pointwise(kind: str) -> Callable[["OpSpec"], tuple[Layer, ...]]:
+def _pointwise(kind: str) -> Callable[[OpFields], tuple[Layer, ...]]:
     """One layer of `kind` that keeps height and width; activation."""
 
-    def decompose_pointwise(op: "OpSpec") -> tuple[Layer, ...]:
+    def decompose_pointwise(op: OpFields) -> tuple[Layer, ...]:
         chain = _start(op)
         shape = (op.height, op.width, op.out_channels)
         chain.primitive(kind, shape, activation=op.activation)
@@ -222,7 +219,7 @@ _POINTWISE = (
     *("slice", "transpose", "softmax", "reorder"),
 )
 
-KINDS: dict[str, Callable[["OpSpec"], tuple[Layer, ...]]] = {
+KINDS: dict[str, Callable[[OpFields], tuple[Layer, ...]]] = {
     "conv": _conv,
     "mbconv": _mbconv,
     "pool": _pool,
@@ -250,5 +247,5 @@ KINDS: dict[str, Callable[["OpSpec"], tuple[Layer, ...]]] = {
 """Operator kind to the function that decomposes it."""
 
 
-def _start(op: "OpSpec") -> Chain:
+def _start(op: OpFields) -> Chain:
     return Chain((op.height, op.width, op.in_channels))

@@ -4,19 +4,58 @@ Exporters write `x.shape[1] // 2` as nodes; ONNX's own shape inference follows s
 are gone through once, in order: what one computes of shapes is known to those behind it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from latency.errors import SpecError
 
 _FOLDED = (
     *("Constant", "Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast"),
     *("Add", "Sub", "Mul", "Div", "Floor", "Ceil", "Mod", "Max", "Min", "Neg", "Range"),
     *("ReduceProd", "Identity", "Reshape", "Equal", "Where", "ConstantOfShape", "Expand"),
 )
-_MOST_NUMBERS = 64
+MOST_KEPT = 64
+"""Constants of at most so many numbers are kept: shapes, axes, scales, limits."""
+_MOST_ROUNDS = 8
+"""Of folding shapes, all of which are found in the first one or two."""
 _LARGEST = 1 << 40
+
+
+def infer_shapes(model: Any, where: str) -> Any:
+    """The model with the shapes that follow from its inputs; weights are dropped, their shapes
+    and the small ones, which may be shapes themselves, kept. `SpecError`, which names `where`, for
+    shapes that contradict each other."""
+    from google.protobuf.message import Error
+    from onnx import shape_inference
+
+    for tensor in model.graph.initializer:
+        if numbers_of(tensor.dims) > MOST_KEPT or tensor.external_data:
+            for name in ("raw_data", "float_data", "int32_data", "int64_data", "double_data"):
+                tensor.ClearField(name)
+            del tensor.external_data[:]
+            tensor.ClearField("data_location")
+    try:
+        # ONNX's own propagation of values would allocate whatever a hostile file asks for.
+        model = shape_inference.infer_shapes(model)
+        for _ in range(_MOST_ROUNDS):
+            if not fold_shapes(model):
+                break
+            model = shape_inference.infer_shapes(model)
+        return model
+    except (shape_inference.InferenceError, Error, ValueError, RuntimeError, TypeError) as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise SpecError(f"{where}: its shapes contradict each other: {said[-1][:200]}") from None
+
+
+def numbers_of(dims: Sequence[int]) -> int:
+    """How many numbers a tensor of these sizes has."""
+    total = 1
+    for size in dims:
+        total *= max(0, size)
+    return total
 
 
 def fold_shapes(model: Any) -> bool:
@@ -47,7 +86,7 @@ class _Folding:
         self.new: dict[str, NDArray[Any]] = {}
         self.values: dict[str, NDArray[Any]] = {}
         for tensor in graph.initializer:
-            if int(np.prod(tensor.dims, dtype=np.float64)) <= _MOST_NUMBERS:
+            if int(np.prod(tensor.dims, dtype=np.float64)) <= MOST_KEPT:
                 try:
                     self.values[tensor.name] = numpy_helper.to_array(tensor)
                 except (ValueError, TypeError, KeyError):
@@ -72,7 +111,7 @@ class _Folding:
         if node.output[0] in self.outputs:
             return None
         value = self._value(node)
-        if value is None or value.size > _MOST_NUMBERS or np.abs(value).max(initial=0) > _LARGEST:
+        if value is None or value.size > MOST_KEPT or np.abs(value).max(initial=0) > _LARGEST:
             return None
         if value.dtype.kind not in "ib" and node.op_type != "Cast" and value.size > 1:
             return None
@@ -139,9 +178,9 @@ def _is_small(kind: str, inputs: Iterable[Any]) -> bool:
     with np.errstate(all="ignore"):
         if kind == "Range":
             start, limit, delta = (float(value[0]) for value in given)
-            return abs(limit - start) <= _MOST_NUMBERS * abs(delta)
+            return abs(limit - start) <= MOST_KEPT * abs(delta)
         if kind in ("ConstantOfShape", "Expand"):
-            return float(np.prod(given[-1])) <= _MOST_NUMBERS
+            return float(np.prod(given[-1])) <= MOST_KEPT
     return True
 
 

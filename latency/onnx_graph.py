@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from latency.errors import SpecError
 from latency.files import read_file
 from latency.onnx_checks import check_model
-from latency.onnx_folding import fold_shapes
+from latency.onnx_folding import MOST_KEPT, infer_shapes, numbers_of
 
 Sizes = tuple[int, ...]
 
@@ -23,10 +23,6 @@ MOST_BYTES = 2 << 30
 """No larger file is read: the format's own limit without external data."""
 MOST_NUMBERS = 1 << 34
 """No tensor has more: a shape beyond it is a mistake, or an attack."""
-_SMALL = 64
-"""Constants of at most so many numbers are kept: shapes, axes, scales, limits."""
-_MOST_ROUNDS = 8
-"""Of folding shapes, all of which are found in the first one or two."""
 _TELLS_SHAPES = ("Shape", "Size")
 _PRECISIONS = {
     **{"FLOAT": "float32", "FLOAT16": "float16", "BFLOAT16": "bfloat16", "DOUBLE": "float64"},
@@ -88,7 +84,7 @@ def read_model(path: str | Path) -> Any:
 def graph_of(model: Any, where: str, input_shape: Sequence[int] | None, batch: int) -> Graph:
     """As `read_graph`, of what `read_model` reads, whose inputs are closed; errors name `where`."""
     _fix_input(model.graph, where, input_shape, batch)
-    model = _infer_shapes(model, where)
+    model = infer_shapes(model, where)
     try:
         return _Reading(model.graph, where).graph()
     except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
@@ -135,7 +131,7 @@ def _fix_input(graph: Any, where: str, input_shape: Sequence[int] | None, batch:
             known = wanted
         elif known and known[0] <= 0 and all(size > 0 for size in known[1:]):
             known[0] = batch
-        if _count(known) > MOST_NUMBERS:
+        if numbers_of(known) > MOST_NUMBERS:
             raise SpecError(f"{where}: input '{value.name}' of {tuple(known)} is too large")
         if not known or any(size <= 0 for size in known):
             shown = "x".join(str(size) if size > 0 else "?" for size in known) or "of no shape"
@@ -152,38 +148,6 @@ def _fix_input(graph: Any, where: str, input_shape: Sequence[int] | None, batch:
         del graph.value_info[:]
         for value in graph.output:
             value.type.tensor_type.ClearField("shape")
-
-
-def _infer_shapes(model: Any, where: str) -> Any:
-    """The model with the shapes that follow from its inputs; weights are dropped, their shapes
-    and the small ones, which may be shapes themselves, kept."""
-    from google.protobuf.message import Error
-    from onnx import shape_inference
-
-    for tensor in model.graph.initializer:
-        if _count(tensor.dims) > _SMALL or tensor.external_data:
-            for name in ("raw_data", "float_data", "int32_data", "int64_data", "double_data"):
-                tensor.ClearField(name)
-            del tensor.external_data[:]
-            tensor.ClearField("data_location")
-    try:
-        # ONNX's own propagation of values would allocate whatever a hostile file asks for.
-        model = shape_inference.infer_shapes(model)
-        for _ in range(_MOST_ROUNDS):
-            if not fold_shapes(model):
-                break
-            model = shape_inference.infer_shapes(model)
-        return model
-    except (shape_inference.InferenceError, Error, ValueError, RuntimeError, TypeError) as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise SpecError(f"{where}: its shapes contradict each other: {said[-1][:200]}") from None
-
-
-def _count(dims: Sequence[int]) -> int:
-    total = 1
-    for size in dims:
-        total *= max(0, size)
-    return total
 
 
 class _Reading:
@@ -214,7 +178,7 @@ class _Reading:
         written = (one.t for node in self.proto.node for one in node.attribute if one.HasField("t"))
         numbers = Counter(dict.fromkeys(_PRECISIONS, 0))
         for tensor in (*self.proto.initializer, *written):
-            numbers[TensorProto.DataType.Name(tensor.data_type)] += _count(tensor.dims)
+            numbers[TensorProto.DataType.Name(tensor.data_type)] += numbers_of(tensor.dims)
         name = max(_PRECISIONS, key=lambda one: numbers[one])
         return _PRECISIONS[name] if numbers[name] else ""
 
@@ -223,7 +187,7 @@ class _Reading:
         self.kinds[value.name] = kind.elem_type
         if kind.HasField("shape") and all(dim.dim_value > 0 for dim in kind.shape.dim):
             sizes = tuple(dim.dim_value for dim in kind.shape.dim)
-            if _count(sizes) > MOST_NUMBERS:
+            if numbers_of(sizes) > MOST_NUMBERS:
                 raise SpecError(f"{self.where}: tensor '{value.name}' of {sizes} is too large")
             self.shapes[value.name] = sizes
 
@@ -296,7 +260,7 @@ def _value(tensor: Any) -> NDArray[Any] | None:
     """A small constant's value; None where it is large, elsewhere or broken."""
     from onnx import numpy_helper
 
-    if _count(tensor.dims) > _SMALL or tensor.external_data:
+    if numbers_of(tensor.dims) > MOST_KEPT or tensor.external_data:
         return None
     try:
         return numpy_helper.to_array(tensor)

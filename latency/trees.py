@@ -22,13 +22,11 @@ stride and padded with zeros where channels grow (Han et al., PyramidNet, CVPR 2
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from latency.errors import SpecError
+from latency.op_fields import Op, OpFields
 from latency.primitives import Chain
-
-if TYPE_CHECKING:
-    from latency.ops import OpSpec
 
 IDENTITY = "i"
 _EDGES = {"s": ("sepconv", 1), "d": ("sepconv", 2), "m": ("max_pool", 1), "a": ("avg_pool", 1)}
@@ -109,7 +107,7 @@ class Tree:
         )
 
 
-def edge_operator(op: "OpSpec", code: str) -> "OpSpec | None":
+def edge_operator(op: Op, code: str) -> Op | None:
     """The operator that an edge of the `tree` operator is, measured alone; None for an identity."""
     if code == IDENTITY:
         return None
@@ -132,7 +130,7 @@ def edge_operator(op: "OpSpec", code: str) -> "OpSpec | None":
     )
 
 
-def edge_code(edge: "OpSpec | None") -> str:
+def edge_code(edge: OpFields | None) -> str:
     """The code of the edge that is this operator; `SpecError` where no edge can be it."""
     if edge is None:
         return IDENTITY
@@ -142,20 +140,20 @@ def edge_code(edge: "OpSpec | None") -> str:
     raise SpecError(f"{edge.key}: no edge of a tree is such an operator")
 
 
-def with_edges(op: "OpSpec", edges: Mapping[str, "OpSpec | None"]) -> "OpSpec":
+def with_edges(op: Op, edges: Mapping[str, Op | None]) -> Op:
     """The `tree` operator with other edges, by their names."""
     codes = {name: edge_code(edge) for name, edge in edges.items()}
     return replace(op, tree=str(Tree.parse(op.tree).with_edges(codes)))
 
 
-def tree_parts(op: "OpSpec") -> tuple["OpSpec", ...]:
+def tree_parts(op: Op) -> tuple[Op, ...]:
     """A `tree` operator without its edges (all are identities), then its edges."""
     codes = Tree.parse(op.tree).edges()
     edges = [edge_operator(op, code) for code in codes.values()]
     return with_edges(op, dict.fromkeys(codes)), *(edge for edge in edges if edge is not None)
 
 
-def hidden_channels(op: "OpSpec") -> int:
+def hidden_channels(op: OpFields) -> int:
     """Channels inside of a `tree`: its `expansion` is their ratio to its output channels."""
     return max(1, round(op.out_channels * op.expansion))
 
@@ -165,7 +163,7 @@ def identity_layer(name: str) -> str:
     return f"{name}_identity"
 
 
-def add_tree(chain: Chain, op: "OpSpec") -> None:
+def add_tree(chain: Chain, op: OpFields) -> None:
     """Append the layers of a `tree`."""
     tree, hidden = Tree.parse(op.tree), hidden_channels(op)
     beginning = chain.place
@@ -203,7 +201,7 @@ def add_tree(chain: Chain, op: "OpSpec") -> None:
     chain.join("add", "add", shortcut, droppable=1)
 
 
-def _add_node(chain: Chain, op: "OpSpec", tree: Tree, path: str) -> None:
+def _add_node(chain: Chain, op: OpFields, tree: Tree, path: str) -> None:
     """A node whose branches all get its input; their sum."""
     beginning = chain.place
     outputs = []
@@ -217,7 +215,7 @@ def _add_node(chain: Chain, op: "OpSpec", tree: Tree, path: str) -> None:
     _add_up(chain, outputs, path)
 
 
-def _add_edge(chain: Chain, op: "OpSpec", code: str, name: str) -> None:
+def _add_edge(chain: Chain, op: OpFields, code: str, name: str) -> None:
     if code == IDENTITY:
         chain.append(identity_layer(name), "identity", chain.shape)
         return
