@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from latency.errors import SpecError
 from latency.ops import OpSpec
-from latency.stats import coverage_factor
+from latency.stats import student_t
 from latency.units import LEAST_MS, MOST_MS
 
 _RIDGES = np.geomspace(1e-4, 10, 41)
@@ -77,8 +77,10 @@ class Validation:
 
     @property
     def relative_ci95(self) -> float:
-        """Half the width of a 95 % interval around a prediction, as a share of it."""
-        return coverage_factor(self.networks) * self.rms
+        """Half the width of a 95 % interval around a prediction, as a share of it: Student's t of
+        as many degrees of freedom as there are networks. None is lost, since errors are taken from
+        zero, not from their mean."""
+        return student_t(self.networks) * self.rms
 
     def __str__(self) -> str:
         return (

@@ -95,7 +95,7 @@ def sign_test(differences: ArrayLike) -> float:
 
 
 def student_t(freedom: int) -> float:
-    """97.5 % quantile of Student's t."""
+    """97.5 % quantile of Student's t, of one degree of freedom at least."""
     return _STUDENT_T[freedom - 1] if freedom <= len(_STUDENT_T) else coverage_factor(freedom)
 
 
@@ -103,7 +103,8 @@ def coverage_factor(count: int) -> float:
     """How many root-mean-square errors a 95 % interval spans, those of `count` samples known.
 
     Student's t through the first terms of its Cornish-Fisher expansion about the normal
-    distribution (Abramowitz & Stegun, 26.7.5).
+    distribution (Abramowitz & Stegun, 26.7.5): too small below eight samples, where `student_t` is
+    exact.
     """
     z = Z95
     return z + (z**3 + z) / (4 * count) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * count**2)

@@ -14,6 +14,7 @@ from latency import (
     TableError,
     validate,
 )
+from latency.calibration import Validation
 from latency.exchange import export_table, import_table
 from latency.exchange_keys import key_of, ops_of
 from latency.headers import Header
@@ -203,6 +204,14 @@ def test_an_operators_interval_is_its_rows_or_that_of_the_tables_error(tmp_path)
     share = 0.1 * coverage_factor(100)
     found = validated.predict_op(OP)
     assert (found.low_ms, found.high_ms) == pytest.approx((2 - 2 * share, 2 + 2 * share))
+
+
+@pytest.mark.parametrize(
+    ("networks", "factor"), [(1, 12.706), (2, 4.303), (3, 3.182), (7, 2.365), (10**9, 1.959964)]
+)
+def test_a_validation_of_few_networks_has_an_interval_by_students_t(networks, factor):
+    """Quantiles as published, of as many degrees of freedom as networks; of very many, normal."""
+    assert Validation(networks, 0.1, 0.1, 0.1).relative_ci95 == pytest.approx(0.1 * factor)
 
 
 def test_factors_of_an_interval_are_those_of_students_t():
