@@ -15,6 +15,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from latency.machine import slug
 from latency.measurement import Measurement
 from latency.ops import OpSpec
 from latency.rows import COLUMNS, read_rows, written_rows
+from latency.timestamps import newest, time_of
 from latency.units import plain_whole
 from latency.whole_file import write_whole
 
@@ -133,6 +135,19 @@ def read_header(path: Path) -> dict[str, str]:
         key, _, value = line[1:].partition(":")
         header[key.strip()] = value.strip()
     return header
+
+
+def read_date(path: Path) -> datetime | None:
+    """When a table's newest row was measured, without reading what the rows say else; where no row
+    says when, the date of the header; None where that says nothing either."""
+    lines = read_file(path, MOST_BYTES, TableError).decode("utf-8-sig", errors="replace")
+    comments = dict(comment_lines(lines.splitlines()))
+    body = [line for i, line in enumerate(lines.splitlines(), 1) if i not in comments]
+    try:
+        stamps = [row.get("measured_at") or "" for row in csv.DictReader(body)]
+    except csv.Error:
+        stamps = []
+    return newest(stamps) or time_of(read_header(path).get("date", ""))
 
 
 def _parse(text: str, path: Path) -> TableContent:

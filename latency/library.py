@@ -6,8 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from latency.errors import UsageError, unknown_name
-from latency.formats import read_header
+from latency.formats import read_date, read_header
 from latency.machine import accelerators, hardware
+from latency.timestamps import LONG_AGO
 
 
 def user_folder() -> Path:
@@ -30,18 +31,22 @@ def known_tables() -> dict[str, Path]:
 
 
 def tables_of(device: str, here: str = "") -> Iterator[Path]:
-    """Tables measured for the card `device`: the user's first, the newest first.
+    """Tables measured for the card `device`: the user's first, the newest first, by what their
+    rows and headers say of when they were measured (those that say nothing last), not by their
+    files' times, which a copy changes.
 
     A card that means "this machine" finds tables of this machine's hardware only. `here`: what the
     device has named itself, where it was asked.
     """
     ours = {here, hardware(), *accelerators()}
     for folder in (user_folder(), shipped_folder()):
-        for path in sorted(folder.glob("*.csv"), key=lambda path: -path.stat().st_mtime):
+        found = []
+        for path in sorted(folder.glob("*.csv")):
             header = read_header(path)
             is_ours = header.get("transport") != "local" or header.get("hardware") in ours
             if header.get("device") == device and is_ours:
-                yield path
+                found.append((read_date(path) or LONG_AGO, path))
+        yield from (path for _, path in sorted(found, key=lambda one: one[0], reverse=True))
 
 
 def find_table(name: str | Path) -> Path:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -14,6 +15,7 @@ from latency.measurement import Measurement
 from latency.model import MEASURED, PREDICTED, OpPrediction, Prediction
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
+from latency.timestamps import is_newer, newest, time_of
 
 if TYPE_CHECKING:
     import pandas
@@ -107,7 +109,10 @@ class LatencyTable(TableContent):
         return f"{self.validations[space]}, never fitted on"
 
     def merge(self, other: Self) -> Self:
-        """The table `other` with what this one has besides; where both know, `other` wins.
+        """The table `other` with what this one has besides; where both know, the newer wins.
+
+        Rows are compared by their own times, what headers say by the tables' `date`; of rows or
+        tables as old as each other, or of which one says no time, that of `other` wins.
 
         But what was measured wins over what was transferred, either way: row by row, and where
         one has measured a space that the other has transferred, nothing of that transfer is told
@@ -119,23 +124,42 @@ class LatencyTable(TableContent):
         known = self._profiled | other._profiled
         ours, theirs = self._without_transfers(known), other._without_transfers(known)
         measured = {f"failed {op.key}" for op in (*ours.rows, *theirs.rows)}
-        said = {**ours.circumstances, **theirs.circumstances}
-        stay = {
-            op
-            for op, row in ours.rows.items()
-            if op not in theirs.rows or (theirs.rows[op].is_transferred and not row.is_transferred)
-        }
+        old, new = (theirs, ours) if is_newer(self.date, other.date) else (ours, theirs)
+        said = {**old.circumstances, **new.circumstances}
+        stay = {op for op in ours.rows if op not in theirs.rows or ours._wins(op, theirs)}
         return replace(
             theirs,
+            setting=new.setting,
             rows={**theirs.rows, **{op: ours.rows[op] for op in stay}},
             in_network_ms={
                 **{op: ms for op, ms in theirs.in_network_ms.items() if op not in stay},
                 **{op: ms for op, ms in ours.in_network_ms.items() if op in stay},
             },
-            calibrations={**ours.calibrations, **theirs.calibrations},
-            validations={**ours.validations, **theirs.validations},
+            calibrations={**old.calibrations, **new.calibrations},
+            validations={**old.validations, **new.validations},
             circumstances={key: what for key, what in said.items() if key not in measured},
         )
+
+    @property
+    def date(self) -> datetime | None:
+        """When the newest row was measured; where no row says when, the header's date; None where
+        that says nothing either."""
+        return newest(row.measured_at for row in self.rows.values()) or self._header_date
+
+    @property
+    def _header_date(self) -> datetime | None:
+        return time_of(self.circumstances.get("date", ""))
+
+    def _time_of(self, op: OpSpec) -> datetime | None:
+        """When a row was measured: by itself, or else by the header."""
+        return time_of(self.rows[op].measured_at) or self._header_date
+
+    def _wins(self, op: OpSpec, other: Self) -> bool:
+        """Whether the row of an operator that both have is to stay rather than that of `other`."""
+        row, theirs = self.rows[op], other.rows[op]
+        if row.is_transferred != theirs.is_transferred:
+            return theirs.is_transferred
+        return is_newer(self._time_of(op), other._time_of(op))
 
     @classmethod
     def load(cls, name: str | Path) -> Self:

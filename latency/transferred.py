@@ -25,6 +25,7 @@ from latency.measurement import TRANSFERRED, Measurement
 from latency.network import NetworkSpec
 from latency.ops import OpSpec
 from latency.table import LatencyTable
+from latency.timestamps import latest
 from latency.transfer import choose_samples, few_shot
 
 Array = NDArray[np.float64]
@@ -138,7 +139,7 @@ def transfer(
     half = ms * _relative_halves(pool, ms, validation)
     runs = sum(one.runs for one in measured.values())
     sittings = max(one.sittings for one in measured.values())
-    stamp = max(one.measured_at for one in measured.values())
+    stamp = latest(one.measured_at for one in measured.values())
     rows = {
         op: Measurement(
             float(ms[i]), float(half[i]), runs, float(ms[i]), stamp, sittings, note=TRANSFERRED

@@ -89,11 +89,12 @@ def diff_tables(a: Name, b: Name, rows: Rows = 20, as_json: Json = False) -> Non
 
 
 def merge(
-    tables: Annotated[list[str], typer.Argument(help="Tables; of a row in several, the last.")],
+    tables: Annotated[list[str], typer.Argument(help="Tables; of a row in several, the newest.")],
     out: Annotated[Path, typer.Option(help="The table to write.")],
     as_json: Json = False,
 ) -> None:
-    """Merge tables of one setting; where several know an operator, the last one wins.
+    """Merge tables of one setting; where several know an operator, the newest row wins, by its
+    time; the last one, where they have none.
 
     Tables of different hardware, runtime, precision, batch, ... are refused, and why is said.
 

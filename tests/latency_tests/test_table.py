@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import os
 from dataclasses import replace
 
 import pandas
@@ -95,6 +96,72 @@ def test_merging_keeps_both_and_the_newer_row_wins(toy_table):
     assert len(merged) == len(toy_table)
     assert merged[first].median_ms == 9
     assert merged.predict_op(first).ms == 8.5
+
+
+def _dated(table, ms, row_time, header_date=""):
+    """The table with rows that take `ms`, and a calibration and a note of as many."""
+    return replace(
+        table,
+        rows={op: Measurement(ms, 0.1, 50, ms, row_time) for op in table},
+        in_network_ms=dict.fromkeys(table, ms + 0.5),
+        calibrations={"toy@16": Calibration(per_op_ms=ms)},
+        circumstances={"date": header_date} if header_date else {},
+    )
+
+
+EARLY, LATE = "2026-01-02T23:30:00Z", "2026-01-03T00:30:00Z"
+
+
+@pytest.mark.parametrize(
+    ("times", "winner"),
+    [
+        ((EARLY, LATE), 2),
+        ((LATE, EARLY), 1),
+        ((LATE, LATE), 2),
+        ((LATE, ""), 2),
+        (("", EARLY), 2),
+        (("soon", "2026"), 2),
+        (("2026-01-03T00:30:00+00:00", "2026-01-03T01:00:00+02:00"), 1),
+    ],
+)
+def test_the_row_that_was_measured_later_wins_in_whatever_order_tables_are_merged(
+    toy_table, times, winner
+):
+    tables = [_dated(toy_table, ms, time) for ms, time in zip((1, 2), times, strict=True)]
+    merged = tables[0].merge(tables[1])
+    assert {row.median_ms for row in merged.rows.values()} == {winner}
+    assert {*merged.in_network_ms.values()} == {winner + 0.5}
+    assert merged.calibrations["toy@16"].per_op_ms == winner
+
+
+def test_rows_without_a_time_are_as_old_as_their_header_says(toy_table):
+    early, late = (_dated(toy_table, ms, "", f"2026-01-0{ms}") for ms in (1, 2))
+    for merged in (early.merge(late), late.merge(early)):
+        assert {row.median_ms for row in merged.rows.values()} == {2}
+        assert merged.circumstances["date"] == "2026-01-02"
+
+
+def test_each_row_is_as_new_as_it_says_whatever_table_it_is_in(toy_table):
+    first, second, *_ = toy_table
+    rows = {first: Measurement(1, 0, 9, 1, EARLY), second: Measurement(1, 0, 9, 1, LATE)}
+    others = {first: Measurement(2, 0, 9, 2, LATE), second: Measurement(2, 0, 9, 2, EARLY)}
+    one, other = (replace(toy_table, rows=each) for each in (rows, others))
+    for merged in (one.merge(other), other.merge(one)):
+        assert (merged[first].median_ms, merged[second].median_ms) == (2, 1)
+
+
+def test_the_newest_table_of_a_card_is_the_one_measured_last_whatever_its_files_time(
+    toy_table, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LAT_DATA", str(tmp_path))
+    mine = replace(toy_table, setting=replace(toy_table.setting, hardware=hardware()))
+    written = {"b": LATE, "c": "", "a": EARLY, "d": ""}
+    for age, (stem, time) in enumerate(written.items()):
+        header = "2026-01-05" if stem == "d" else ""
+        _dated(mine, 1, time, header).save(tmp_path / f"{stem}.csv")
+        os.utime(tmp_path / f"{stem}.csv", (1e9 + age, 1e9 + age))
+    assert [path.stem for path in tables_of("toy-device")] == ["d", "b", "a", "c"]
+    assert LatencyTable.load("toy-device").source.endswith("d.csv")
 
 
 def test_a_failure_is_forgotten_once_the_operator_was_measured(toy_table):
