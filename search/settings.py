@@ -1,5 +1,7 @@
 """`SearchSettings`: every number of a search, with presets for the shipped spaces."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any
 
@@ -208,15 +210,20 @@ PROXYLESS = SearchSettings(
 )
 """For a search on two CPU cores in minutes."""
 
-
+_OF_SHIPPED: Mapping[str, SearchSettings] = {
+    "mini": MINI,
+    "mini-tree": MINI,
+    "proxyless": PROXYLESS,
+    "proxyless-cifar": PROXYLESS,
+}
+"""Settings of shipped spaces, whose names may end in their width."""
+_WIDTH = re.compile(r"-w[0-9][0-9.]*$")
 _SMALL = 64
 """Pixels of images that are small."""
 
 
 def preset(space: str, resolution: int = 224) -> SearchSettings:
-    """The settings that suit a shipped space of this name; of a user's own, those for images of
-    its size."""
-    for name, settings in (("mini", MINI), ("proxyless", PROXYLESS)):
-        if space.startswith(name):
-            return settings
-    return MINI if resolution <= _SMALL else PROXYLESS
+    """The settings that suit a shipped space of exactly this name, at any width; of other spaces,
+    those for images of its size."""
+    by_size = MINI if resolution <= _SMALL else PROXYLESS
+    return _OF_SHIPPED.get(_WIDTH.sub("", space), by_size)

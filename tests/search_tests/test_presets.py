@@ -15,7 +15,7 @@ from search.commands.search_command import main as lat_search
 from search.commands.search_plan import settings_for
 from search.hardware import HardwareTerm
 from search.presets import load_settings, steps_of
-from search.settings import SearchSettings
+from search.settings import MINI, PROXYLESS, SearchSettings, preset
 from search.strategies import make_strategy
 from search.supernet import SuperNet
 from search.training import Cosines
@@ -92,6 +92,27 @@ def test_how_many_processes_read_is_nothing_that_a_result_depends_on():
 
 def test_epochs_of_a_set_smaller_than_a_batch_are_steps():
     assert steps_of(5, images=20, batch_size=64) == 5
+
+
+@pytest.mark.parametrize(
+    ("space", "resolution", "settings"),
+    [
+        ("mini", 224, MINI),
+        ("mini-w0.5", 224, MINI),
+        ("mini-tree-w1.25", 224, MINI),
+        ("proxyless", 32, PROXYLESS),
+        ("proxyless-cifar-w0.5", 32, PROXYLESS),
+        ("mini-3fa9c1", 224, PROXYLESS),
+        ("minibot-3fa9c1", 224, PROXYLESS),
+        ("mini-w0.5-d12345", 224, PROXYLESS),
+        ("proxyless-of-ours-3fa9c1", 32, MINI),
+        ("mbv3-w0.5", 32, MINI),
+    ],
+)
+def test_a_users_own_space_has_the_settings_of_its_image_size_whatever_its_name(
+    space, resolution, settings
+):
+    assert preset(space, resolution) == settings
 
 
 @pytest.mark.parametrize("name", presets.known())
