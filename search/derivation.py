@@ -1,21 +1,21 @@
 """Deriving a network: the most probable one within the budgets, exactly."""
 
-import ctypes
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latency.candidates import CandidateLatency
-from latency.errors import UsageError
+from latency.errors import LatError, UsageError
 from latency.units import format_ms
 
 _LEAST_UTILITY = -1e4
 _TOLERANCE = 1e-7
+_OPTIMAL, _INFEASIBLE = 0, 2
+_STOPPED = {1: "reached a limit of time or iterations", 3: "found the problem unbounded"}
+"""Statuses of `scipy.optimize.milp`."""
 
 
 def derive(
@@ -32,7 +32,8 @@ def derive(
     `utility` (blocks, candidates): for the most probable network, the log probabilities. Solved
     as a multiple-choice knapsack (Kellerer, Pferschy, Pisinger, Knapsack Problems, 2004, ch. 11),
     of several dimensions where there are other costs, by mixed-integer linear programming, to
-    proven optimality. Raises `UsageError` where no network is within the budgets.
+    proven optimality. Raises `UsageError` where no network is within the budgets, and `LatError`
+    where the solver stops before it has proven either.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
@@ -40,20 +41,18 @@ def derive(
     rows, columns = np.nonzero(real)
     gain = np.maximum(np.nan_to_num(utility[real], nan=_LEAST_UTILITY), _LEAST_UTILITY)
     one_each = (rows == np.arange(len(costs.counts))[:, None]).astype(float)
-    with _muted():
-        solution = milp(
-            -gain,
-            integrality=np.ones(len(gain)),
-            bounds=Bounds(0, 1),
-            constraints=[
-                LinearConstraint(one_each, 1, 1),
-                _within(costs, real, budget_ms, at_least_ms),
-                *(_within(other, real, limit) for other, limit in others),
-            ],
-            options={"mip_rel_gap": 0.0},
-        )
-    if solution.x is not None:
-        picked = np.round(solution.x).astype(bool)
+    solution = milp(
+        -gain,
+        integrality=np.ones(len(gain)),
+        bounds=Bounds(0, 1),
+        constraints=[
+            LinearConstraint(one_each, 1, 1),
+            _within(costs, real, budget_ms, at_least_ms),
+            *(_within(other, real, limit) for other, limit in others),
+        ],
+        options={"mip_rel_gap": 0.0, "disp": False},
+    )
+    if (picked := _optimal(solution)) is not None:
         return tuple(int(choice) for choice in columns[picked])
     cheapest = fastest_within(costs)
     fits = all(other.predict(cheapest)[0] <= limit for other, limit in others)
@@ -77,22 +76,15 @@ def fastest_within(
     return derive(utility, costs, 2 * costs.slowest_ms, others=others)
 
 
-@contextmanager
-def _muted() -> Iterator[None]:
-    """Nothing that a library's C code prints inside reaches the standard output: HiGHS, which
-    solves the programs, tells of its inner doings there now and then, in the middle of our JSON."""
-    libc = ctypes.CDLL(None)
-    sys.stdout.flush()
-    libc.fflush(None)
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 1)
-        yield
-    finally:
-        libc.fflush(None)
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
+def _optimal(solution: Any) -> NDArray[np.bool_] | None:
+    """Which variables of a solved program are 1; None where nothing meets the constraints. Raises
+    `LatError` where the solver stopped for another reason, whatever it has found by then."""
+    if solution.status == _INFEASIBLE:
+        return None
+    if solution.status != _OPTIMAL:
+        why = _STOPPED.get(solution.status, "failed")
+        raise LatError(f"the solver of the derivation {why}: {solution.message}")
+    return np.round(solution.x).astype(bool)
 
 
 def _within(costs: CandidateLatency, real: NDArray[np.bool_], most: float, least: float = 0.0):

@@ -2,12 +2,14 @@
 
 import ctypes
 import itertools
+import os
 
 import numpy as np
 import pytest
 import torch
+from scipy import optimize
 
-from latency import CandidateLatency, OpSpec, UsageError
+from latency import CandidateLatency, LatError, OpSpec, UsageError
 from latency.footprint import peak_bytes
 from search import spaces
 from search.batches import space_at
@@ -19,7 +21,7 @@ from search.budget import (
     size_costs,
     within_memory,
 )
-from search.derivation import _muted, derive, fastest_within
+from search.derivation import MostProbable, derive, fastest_within
 from search.supernet import SuperNet
 
 
@@ -159,14 +161,52 @@ def test_budgets_that_cannot_be_are_refused(text):
         AskedBudget.parse(text)
 
 
-def test_what_a_library_prints_does_not_reach_the_output(capfd):
+def test_the_solver_prints_nothing(costs, generator, capfd):
     libc = ctypes.CDLL(None)
-    print("before")
-    with _muted():
-        libc.puts(b"from within")
-    print("after")
+    utility = _utility(costs, generator)
+    derive(utility, costs, costs.slowest_ms)
+    with pytest.raises(UsageError):
+        derive(utility, costs, 0.5 * costs.fastest_ms)
     libc.fflush(None)
-    assert capfd.readouterr().out == "before\nafter\n"
+    assert capfd.readouterr().out == ""
+
+
+def test_what_is_printed_while_the_solver_runs_is_not_lost(costs, generator, capfd, monkeypatch):
+    def milp(*arguments, **options):
+        os.write(1, b"from another thread\n")
+        return optimize.OptimizeResult(status=2, x=None, message="infeasible")
+
+    monkeypatch.setattr(optimize, "milp", milp)
+    with pytest.raises(UsageError):
+        derive(_utility(costs, generator), costs, 0.5 * costs.fastest_ms)
+    assert capfd.readouterr().out == "from another thread\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (1, "reached a limit of time or iterations: halted"),
+        (3, "found the problem unbounded: halted"),
+        (4, "failed: halted"),
+    ],
+)
+@pytest.mark.parametrize("has_found", [True, False])
+def test_a_solver_that_stops_early_is_not_taken_for_a_space_without_a_network(
+    costs, generator, monkeypatch, status, said, has_found
+):
+    def milp(gain, **options):
+        x = np.zeros_like(gain) if has_found else None
+        return optimize.OptimizeResult(status=status, x=x, message="halted")
+
+    monkeypatch.setattr(optimize, "milp", milp)
+    utility = _utility(costs, generator)
+    for search in (
+        lambda: derive(utility, costs, costs.slowest_ms),
+        lambda: MostProbable(utility, [costs])([costs.slowest_ms]),
+    ):
+        with pytest.raises(LatError, match=said) as caught:
+            search()
+        assert not isinstance(caught.value, UsageError)
 
 
 def test_the_fastest_network_within_other_limits_is_the_fastest_of_all_that_are(
