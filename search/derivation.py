@@ -1,7 +1,11 @@
 """Deriving a network: the most probable one within the budgets, exactly."""
 
-from collections.abc import Sequence
+import ctypes
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,9 +17,10 @@ from latency.units import format_ms
 
 _LEAST_UTILITY = -1e4
 _TOLERANCE = 1e-7
-_OPTIMAL, _INFEASIBLE = 0, 2
+_OPTIMAL, _INFEASIBLE, _FAILED = 0, 2, 4
 _STOPPED = {1: "reached a limit of time or iterations", 3: "found the problem unbounded"}
 """Statuses of `scipy.optimize.milp`."""
+_SWAP = Lock()
 
 
 def derive(
@@ -41,17 +46,20 @@ def derive(
     rows, columns = np.nonzero(real)
     gain = np.maximum(np.nan_to_num(utility[real], nan=_LEAST_UTILITY), _LEAST_UTILITY)
     one_each = (rows == np.arange(len(costs.counts))[:, None]).astype(float)
-    solution = milp(
-        -gain,
-        integrality=np.ones(len(gain)),
-        bounds=Bounds(0, 1),
-        constraints=[
+    problem = {
+        "integrality": np.ones(len(gain)),
+        "bounds": Bounds(0, 1),
+        "constraints": [
             LinearConstraint(one_each, 1, 1),
             _within(costs, real, budget_ms, at_least_ms),
             *(_within(other, real, limit) for other, limit in others),
         ],
-        options={"mip_rel_gap": 0.0, "disp": False},
-    )
+    }
+    options = {"mip_rel_gap": 0.0, "disp": False}
+    with _c_prints_to_stderr():
+        solution = milp(-gain, **problem, options=options)
+        if solution.status == _FAILED:  # HiGHS does, now and then, after its presolve
+            solution = milp(-gain, **problem, options={**options, "presolve": False})
     if (picked := _optimal(solution)) is not None:
         return tuple(int(choice) for choice in columns[picked])
     cheapest = fastest_within(costs)
@@ -74,6 +82,24 @@ def fastest_within(
         return tuple(int(choice) for choice in np.nanargmin(costs.matrix, axis=1))
     utility = -costs.matrix / np.nanmax(np.abs(costs.matrix))
     return derive(utility, costs, 2 * costs.slowest_ms, others=others)
+
+
+@contextmanager
+def _c_prints_to_stderr() -> Iterator[None]:
+    """What C code prints meanwhile goes to the standard error: HiGHS prints where it fails, even
+    if told not to, in the middle of our JSON. The file descriptors, and with them all that Python
+    prints, stay as they are. Needs glibc; without it nothing is done."""
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    out, err = (ctypes.c_void_p.in_dll(libc, name) for name in ("stdout", "stderr"))
+    with _SWAP:
+        kept, out.value = out.value, err.value
+        try:
+            yield
+        finally:
+            out.value = kept
 
 
 def _optimal(solution: Any) -> NDArray[np.bool_] | None:

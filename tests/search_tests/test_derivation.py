@@ -161,14 +161,37 @@ def test_budgets_that_cannot_be_are_refused(text):
         AskedBudget.parse(text)
 
 
-def test_the_solver_prints_nothing(costs, generator, capfd):
-    libc = ctypes.CDLL(None)
-    utility = _utility(costs, generator)
-    derive(utility, costs, costs.slowest_ms)
+@pytest.fixture
+def hard():
+    """Utility, costs and other costs of a space that HiGHS prints of and fails at, presolved."""
+    utility = np.log([[0.47, 0.53], [0.37, 0.63], [0.47, 0.53], [0.53, 0.47]])
+    ms = np.array([[1.6, 0.5], [0.6, 0.2], [3.2, 1.6], [0.8, 0.6]])
+    other = np.array([[2.99, 2.24], [3.68, 1.78], [1.04, 0.70], [0.94, 3.87]])
+    counts = np.full(4, 2)
+    return utility, CandidateLatency(0.05, ms, counts), CandidateLatency(0.0, other, counts)
+
+
+def test_where_the_solver_fails_on_a_presolved_problem_it_is_solved_without(hard):
+    utility, costs, other = hard
+    every = np.array(list(itertools.product(range(2), repeat=4)))
+    latency = costs.predict(every)
+    assert not ((latency >= 3.84) & (latency <= 3.94)).any()
+    with pytest.raises(UsageError, match="no network between 3.84 ms and 3.94 ms within"):
+        derive(utility, costs, 3.94, at_least_ms=3.84, others=[(other, 9.92)])
+    choices = MostProbable(utility, [costs, other])([3.94, 9.92])
+    totals = utility[np.arange(4), every].sum(1)
+    within = (latency <= 3.94) & (other.predict(every) <= 9.92)
+    assert utility[np.arange(4), choices].sum() == pytest.approx(totals[within].max())
+
+
+def test_nothing_of_what_the_solver_prints_reaches_the_standard_output(hard, capfd):
+    utility, costs, other = hard
     with pytest.raises(UsageError):
-        derive(utility, costs, 0.5 * costs.fastest_ms)
+        derive(utility, costs, 3.94, at_least_ms=3.84, others=[(other, 9.92)])
+    libc = ctypes.CDLL(None)
+    libc.puts(b"after")
     libc.fflush(None)
-    assert capfd.readouterr().out == ""
+    assert capfd.readouterr().out == "after\n"
 
 
 def test_what_is_printed_while_the_solver_runs_is_not_lost(costs, generator, capfd, monkeypatch):
