@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from devices.agent_archive import SUFFIX, agent_archive
 from devices.card import Ssh
-from devices.channel import AgentChannel
-from devices.transports.ssh.host import LOSSES, Host, lost
+from devices.channel import AgentChannel, shown
+from devices.transports.ssh.host import LOSSES, Host
 from latency.errors import ConnectionLostError
 
 
@@ -56,12 +56,14 @@ class SshTransport:
         """The host, over a live connection; one that is lost is let go of."""
         if self._host is not None and not self._host.is_alive:
             self.close()
-        host = self._host = self._host or Host(self._settings)
         try:
-            yield host
+            self._host = self._host or Host(self._settings)
+            yield self._host
         except ConnectionLostError:
             self.close()
             raise
         except LOSSES as error:
+            where, said = self._host or self.label, shown(str(error), 300)
             self.close()
-            raise lost(str(host), f"lost while {doing}", error) from None
+            lost = f"{where}: the connection was lost while {doing}"
+            raise ConnectionLostError(f"{lost}: {said}" if said else lost) from None

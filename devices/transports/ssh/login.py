@@ -1,19 +1,20 @@
 """Logging in to a host over SSH, through others where need be."""
 
-import base64
 import logging
+import re
 import shlex
 import socket
-import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from subprocess import DEVNULL, Popen
 from threading import Timer
 
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
-from paramiko.pkey import UnknownKeyType
+from paramiko.pkey import PublicBlob, UnknownKeyType
 
+from devices.channel import shown
 from devices.transports.ssh.known_hosts import check_host_key, known_keys
 from devices.transports.ssh.route import Hop
 from latency.errors import ConnectionLostError, DeviceError
@@ -25,30 +26,37 @@ LOGIN_SECONDS = 60.0
 
 _KEEPALIVE_SECONDS = 15
 _UNANSWERED_MS = 45_000
-_CLOSE_SECONDS = 2.0
 _DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 
 
 class Connection:
-    """A host that we are logged in to: its paramiko transport, and what leads to it."""
+    """A host that we are logged in to, through those before it.
 
-    def __init__(self) -> None:
+    Raises `ConnectionLostError` where one cannot be reached now, `DeviceError` where one is not
+    who it should be, or does not let us in.
+    """
+
+    def __init__(self, hops: Sequence[Hop]) -> None:
         self._transports: list[paramiko.Transport] = []
-        self._command: subprocess.Popen[bytes] | None = None
+        self._closing = ExitStack()
         self._too_slow = False
+        try:
+            for i, hop in enumerate(hops):
+                with self.deadline(hop.connect_seconds + LOGIN_SECONDS, hop):
+                    self._log_in(hops[:i], hop)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def transport(self) -> paramiko.Transport:
         """The host's."""
         return self._transports[-1]
 
-    @property
-    def is_alive(self) -> bool:
-        return all(transport.is_active() for transport in self._transports)
-
     @contextmanager
     def deadline(self, seconds: float, where: object) -> Iterator[None]:
-        """What takes longer ends with the connection, and is a `ConnectionLostError`."""
+        """What takes longer ends with the connection, and is a `ConnectionLostError`. (paramiko
+        has no timeout for some answers, such as to the request to run a command.)"""
         timer = Timer(seconds, self._give_up)
         timer.daemon = True
         timer.start()
@@ -64,145 +72,107 @@ class Connection:
 
     def close(self) -> None:
         """End it; never raises."""
-        for transport in reversed(self._transports):
-            with suppress(Exception):
-                transport.sock.shutdown(socket.SHUT_RDWR)  # wakes its thread
-            with suppress(Exception):
-                transport.close()
-            if transport.is_alive():
-                transport.join(_CLOSE_SECONDS)
-            with suppress(Exception):
-                transport.sock.close()  # one that was never started leaves it open
-        if self._command is not None:
-            self._command.kill()
-            with suppress(subprocess.TimeoutExpired):
-                self._command.wait(_CLOSE_SECONDS)
+        with suppress(Exception):
+            self._closing.close()
 
     def _give_up(self) -> None:
         self._too_slow = True
         self.close()
 
-    def go_on_to(self, through: Sequence[Hop], hop: Hop) -> None:
-        """Log in to the next host."""
+    def _log_in(self, through: Sequence[Hop], hop: Hop) -> None:
         try:
             stream = self._open_stream(hop)
+            self._closing.callback(stream.close)
             transport = paramiko.Transport(stream)
+            self._closing.callback(transport.close)
             self._transports.append(transport)
-            self._shake_hands(transport, hop)
+            transport.set_keepalive(_KEEPALIVE_SECONDS)
+            transport.banner_timeout = hop.connect_seconds
+            transport.auth_timeout = transport.channel_timeout = (
+                2 * LOGIN_SECONDS
+            )  # deadlines first
+            options = transport.get_security_options()
+            # Known kinds of key come first, so that a host is not asked for one that nobody knows.
+            known = {one.key.get_name() for one in known_keys(hop) if not one.is_revoked}
+            options.key_types = sorted(
+                options.key_types,
+                key=lambda kind: re.sub("rsa-sha2-.*", "ssh-rsa", kind) not in known,
+            )
+            transport.start_client(timeout=hop.connect_seconds + LOGIN_SECONDS)
             check_host_key(through, hop, transport.get_remote_server_key())
-        except paramiko.ssh_exception.IncompatiblePeer as error:
-            raise DeviceError(f"{hop}: no common SSH algorithm: {error}") from None
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise _unreachable(hop, error) from None
         _authenticate(transport, hop)
 
-    def _open_stream(self, hop: Hop) -> "socket.socket | paramiko.Channel":
+    def _open_stream(self, hop: Hop) -> socket.socket | paramiko.Channel:
+        at = (hop.host, hop.port)
         if self._transports:
-            address, unknown = (hop.host, hop.port), ("127.0.0.1", 0)
-            timeout = hop.connect_seconds
-            return self.transport.open_channel("direct-tcpip", address, unknown, timeout=timeout)
-        if hop.command:
-            return self._run_command(hop.command)
-        stream = socket.create_connection((hop.host, hop.port), hop.connect_seconds)
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED_MS)
-        return stream
-
-    def _run_command(self, command: str) -> socket.socket:
-        """Start a ProxyCommand; returns what it is spoken to through."""
-        ours, its = socket.socketpair()
-        try:
-            self._command = subprocess.Popen(
-                shlex.split(command),
+            unknown, timeout = ("127.0.0.1", 0), hop.connect_seconds
+            return self.transport.open_channel("direct-tcpip", at, unknown, timeout=timeout)
+        if not hop.command:
+            stream = socket.create_connection(at, hop.connect_seconds)
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED_MS)
+            return stream
+        ours, its = socket.socketpair()  # (paramiko.ProxyCommand never notices that it has ended)
+        self._closing.callback(ours.close)
+        with its:
+            process = Popen(
+                hop.command,
                 stdin=its.fileno(),
                 stdout=its.fileno(),
-                stderr=subprocess.DEVNULL,
+                stderr=DEVNULL,
                 start_new_session=True,
             )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            its.close()
+        self._closing.callback(process.wait)
+        self._closing.callback(process.kill)
         return ours
-
-    @staticmethod
-    def _shake_hands(transport: paramiko.Transport, hop: Hop) -> None:
-        transport.set_keepalive(_KEEPALIVE_SECONDS)
-        transport.banner_timeout = hop.connect_seconds
-        transport.auth_timeout = transport.channel_timeout = 2 * LOGIN_SECONDS  # deadlines first
-        options = transport.get_security_options()
-        known = {key.kind for key in known_keys(hop) if not key.revoked}
-        if "ssh-rsa" in known:
-            known |= {"rsa-sha2-256", "rsa-sha2-512"}
-        # Known kinds of key come first, so that a host is not asked for one that nobody knows.
-        options.key_types = sorted(options.key_types, key=lambda kind: kind not in known)
-        transport.start_client(timeout=hop.connect_seconds + LOGIN_SECONDS)
-
-
-def log_in(hops: Sequence[Hop]) -> Connection:
-    """Log in to the last of the hosts, through those before it.
-
-    Raises `ConnectionLostError` where one cannot be reached now, `DeviceError` where one is not
-    who it should be, or does not let us in.
-    """
-    connection = Connection()
-    try:
-        for i, hop in enumerate(hops):
-            with connection.deadline(hop.connect_seconds + LOGIN_SECONDS, hop):
-                connection.go_on_to(hops[:i], hop)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _unreachable(hop: Hop, error: Exception) -> DeviceError:
     """The error for a host that no SSH connection could be made to."""
-    at = f"{hop.host}:{hop.port}"
-    if isinstance(error, FileNotFoundError) and hop.command:
-        return DeviceError(f"{hop}: the ProxyCommand {hop.command!r} is not installed here")
-    if isinstance(error, paramiko.ChannelException):
-        if error.code == 1:
-            return DeviceError(
-                f"{hop}: the jump host does not let us through: AllowTcpForwarding in its "
-                "sshd_config forbids it"
-            )
-        said = f"the jump host cannot reach it: {error.text}"
-    elif isinstance(error, socket.gaierror):
-        said = f"no such host ({error.strerror}): check `host` on the card and the network"
-    elif isinstance(error, ConnectionRefusedError):
-        said = "refuses the connection: does sshd run there, and is the port right?"
-    elif isinstance(error, TimeoutError):
-        said = f"no answer within {hop.connect_seconds:g} s: is it on, and reachable from here?"
-    elif isinstance(error, OSError):
-        said = f"cannot be reached: {error.strerror or error}"
-    else:
-        words = " ".join(str(error).split())[:200] or "it hung up"
-        said = f"does not answer as an SSH server does: {words}"
-    return ConnectionLostError(f"{at}: {said}")
+    match error:
+        case FileNotFoundError() if hop.command:
+            command = shlex.join(hop.command)
+            return DeviceError(f"{hop}: the ProxyCommand {command!r} is not installed here")
+        case paramiko.ChannelException(code=1):
+            said = "the jump host does not let us through: AllowTcpForwarding in its sshd_config"
+            return DeviceError(f"{hop}: {said} forbids it")
+        case paramiko.ssh_exception.IncompatiblePeer():
+            return DeviceError(f"{hop}: no common SSH algorithm: {error}")
+        case paramiko.ChannelException():
+            said = f"the jump host cannot reach it: {error.text}"
+        case socket.gaierror():
+            said = f"no such host ({error.strerror}): check `host` on the card and the network"
+        case ConnectionRefusedError():
+            said = "refuses the connection: does sshd run there, and is the port right?"
+        case TimeoutError():
+            said = f"no answer within {hop.connect_seconds:g} s: is it on, and reachable from here?"
+        case OSError():
+            said = f"cannot be reached: {error.strerror or error}"
+        case _:
+            said = shown(str(error), 200) or "it hung up"
+            said = f"does not answer as an SSH server does: {said}"
+    return ConnectionLostError(f"{hop.host}:{hop.port}: {said}")
 
 
 def _authenticate(transport: paramiko.Transport, hop: Hop) -> None:
     """Try key after key. Raises `DeviceError` where none is accepted."""
     tried: list[str] = []
-    with _ssh_agent() as held:
-        for name, key in _keys(hop, held, tried):
-            try:
-                further = transport.auth_publickey(hop.user, key)
-            except paramiko.BadAuthenticationType as error:
-                allowed = ", ".join(error.allowed_types)
-                raise DeviceError(f"{hop}: takes no keys, only {allowed}; we have keys") from None
-            except paramiko.SSHException as error:
-                tried.append(f"{name} (refused)")
-                if not transport.is_active():
-                    raise _hung_up(hop, tried, error) from None
-                continue
-            except (OSError, EOFError) as error:
-                raise _unreachable(hop, error) from None
-            if further:
-                raise DeviceError(f"{hop}: takes {name}, but asks for {', '.join(further)} as well")
-            return
+    with ExitStack() as stack:
+        held: Sequence[paramiko.AgentKey] = ()
+        with suppress(OSError, paramiko.SSHException):  # something else listens there
+            held = stack.enter_context(closing(paramiko.Agent())).get_keys()
+        for key in _keys(hop, held):
+            if not (refusal := _refusal(transport, hop.user, key)):
+                return
+            held_as = f"{getattr(key, 'comment', '') or 'a key'} in the ssh-agent"
+            tried.append(f"{key if isinstance(key, Path) else held_as} ({refusal})")
+            if not transport.is_active():
+                raise (DeviceError if len(tried) > 1 else ConnectionLostError)(
+                    f"{hop}: hung up while {hop.user!r} logged in with: {', '.join(tried)}. If "
+                    "these are too many keys for it, name the right one: `key` on the card"
+                )
     let_in = shlex.join(["ssh-copy-id", "-p", str(hop.port), f"{hop.user}@{hop.host}"])
     raise DeviceError(
         f"{hop}: no key was accepted for the user {hop.user!r}; tried: "
@@ -211,56 +181,35 @@ def _authenticate(transport: paramiko.Transport, hop: Hop) -> None:
     )
 
 
-def _hung_up(hop: Hop, tried: list[str], error: Exception) -> DeviceError:
-    if len(tried) < 2:
-        return ConnectionLostError(f"{hop}: hung up while we logged in: {error}")
-    return DeviceError(
-        f"{hop}: hung up after {len(tried)} keys for the user {hop.user!r}: {', '.join(tried)}. "
-        "Name the right one: `key` on the card"
-    )
-
-
-@contextmanager
-def _ssh_agent() -> Iterator[tuple[paramiko.AgentKey, ...]]:
-    """The keys that the user's ssh-agent holds, for as long as it is connected."""
-    try:
-        agent = paramiko.Agent()
-    except (OSError, paramiko.SSHException):  # something else listens there
-        yield ()
-        return
-    try:
-        yield agent.get_keys()
-    finally:
-        agent.close()
-
-
-def _keys(
-    hop: Hop, agent_keys: Sequence[paramiko.AgentKey], tried: list[str]
-) -> Iterator[tuple[str, paramiko.PKey]]:
-    """Name and key, of all that may be tried; notes those that cannot."""
-    held = [(f"{key.comment or 'a key'} in the ssh-agent", key) for key in agent_keys]
+def _keys(hop: Hop, held: Sequence[paramiko.AgentKey]) -> list[Path | paramiko.AgentKey]:
+    """What to try. `held`: by the user's ssh-agent."""
     if hop.keys_only:
-        named = {_public_blob(path) for path in hop.keys}
-        held = [(name, key) for name, key in held if key.asbytes() in named]
-    if not hop.keys:
-        yield from held
-    defaults = [path for name in _DEFAULT_KEYS if (path := Path(name).expanduser()).exists()]
-    for path in hop.keys or defaults:
-        try:
-            yield str(path), paramiko.PKey.from_path(path)
-        except OSError as error:
-            tried.append(f"{path} ({(error.strerror or str(error)).lower()})")
-        except (TypeError, paramiko.PasswordRequiredException):
-            tried.append(f"{path} (encrypted: give it to the ssh-agent: ssh-add {path})")
-        except (ValueError, UnsupportedAlgorithm, paramiko.SSHException, UnknownKeyType):
-            tried.append(f"{path} (no private key that we can read)")
-    if hop.keys:
-        yield from held
+        named = [_public_blob(path) for path in hop.keys]
+        held = [key for key in held if key.asbytes() in named]
+    defaults = (Path(name).expanduser() for name in _DEFAULT_KEYS)
+    return [*hop.keys, *held] if hop.keys else [*held, *filter(Path.exists, defaults)]
 
 
 def _public_blob(path: Path) -> bytes:
     """The public key beside a private one, b"" where it is not there."""
+    with suppress(OSError, ValueError):
+        return PublicBlob.from_file(f"{path}.pub").key_blob
+    return b""
+
+
+def _refusal(transport: paramiko.Transport, user: str, key: Path | paramiko.AgentKey) -> str:
+    """Why a key does not let us in, "" where it does."""
     try:
-        return base64.b64decode(Path(f"{path}.pub").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        return b""
+        loaded = paramiko.PKey.from_path(key) if isinstance(key, Path) else key
+        further = transport.auth_publickey(user, loaded)
+        return f"not enough: it asks for {', '.join(further)} as well" if further else ""
+    except paramiko.BadAuthenticationType as error:
+        return f"it takes no keys, only {', '.join(error.allowed_types)}"
+    except (TypeError, paramiko.PasswordRequiredException):
+        return f"encrypted: give it to the ssh-agent: ssh-add {key}"
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    except (ValueError, UnsupportedAlgorithm, UnknownKeyType):
+        return "no private key that we can read"
+    except (EOFError, paramiko.SSHException):
+        return "refused"

@@ -1,12 +1,13 @@
-"""The way to a host: a card's section `[ssh]` and the user's ssh configuration, put together."""
+"""The hosts to log in to: a card's section `[ssh]` and the user's ssh configuration, combined."""
 
 import getpass
 import re
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 from paramiko import ConfigParseError, CouldNotCanonicalize, SSHConfig
 
@@ -36,7 +37,7 @@ class Hop:
     user: str
     keys: tuple[Path, ...]
     keys_only: bool
-    command: str | None
+    command: tuple[str, ...]
     known_as: str
     known_hosts: tuple[Path, ...]
     connect_seconds: float
@@ -48,105 +49,69 @@ class Hop:
 def route(settings: Ssh) -> tuple[Hop, ...]:
     """The hosts to log in to, one through the other; the last is the card's.
 
-    Raises `DeviceError` where the card or the ssh configuration cannot be meant.
+    Raises `DeviceError` where the card or the ssh configuration is not valid.
     """
-    return _Map(settings).route_to(
-        settings.host, settings.user, settings.port, settings.key, settings.jump, MOST_HOPS
+    path = settings.config.expanduser()
+    try:
+        lines = _lines(path, _MOST_INCLUDES) if path.exists() else ()
+        return _hops(SSHConfig.from_text("\n".join(lines)), settings, MOST_HOPS)
+    except OSError as error:
+        raise DeviceError(f"{error.filename or path}: {error.strerror}") from None
+    except (ConfigParseError, CouldNotCanonicalize, ValueError, ImportError) as error:
+        said = f"{path}: cannot be read as an ssh configuration: {error}"
+        raise DeviceError(said) from None
+
+
+def _hops(config: SSHConfig, settings: Ssh, most: int) -> tuple[Hop, ...]:
+    if most == 0:
+        said = f"{settings.host}: more than {MOST_HOPS} jump hosts: do they go in a circle?"
+        raise DeviceError(said)
+    options = config.lookup(settings.host)
+    jump = settings.jump or options.get("proxyjump", "")
+    command = "" if jump else options.get("proxycommand") or ""
+    keys = [Path(name) for name in options.get("identityfile", [])]
+    if settings.key:  # a jump host is given the card's key as well
+        keys = [*keys, settings.key] if most < MOST_HOPS else [settings.key]
+    hop = _hop(settings, options, keys, command)
+    if not jump or jump.lower() == "none":
+        return (hop,)
+    before, _, last = jump.rpartition(",")
+    found = _ADDRESS.fullmatch(last.strip())
+    if not found:
+        raise DeviceError(f"{last.strip()!r} is no jump host: write [user@]host[:port]")
+    port = int(found["port"]) if found["port"] else None
+    through = {"host": found["host"].strip("[]"), "user": found["user"], "port": port}
+    via = settings.model_copy(update={**through, "jump": before or None})
+    return (*_hops(config, via, most - 1), hop)
+
+
+def _hop(settings: Ssh, options: Mapping[str, Any], keys: list[Path], command: str) -> Hop:
+    host, port = options["hostname"], settings.port or int(options.get("port", 22))
+    if _NOT_IN_A_NAME.search(host):
+        raise DeviceError(f"{host!r} is no name of a host: check `host` on the card")
+    if not 0 < port < 65536:
+        raise DeviceError(f"{settings.host}: {port} is no port: it is a number from 1 to 65535")
+    known_hosts, seconds = [str(settings.known_hosts)], settings.connect_seconds
+    if "known_hosts" not in settings.model_fields_set and "userknownhostsfile" in options:
+        known_hosts = shlex.split(options["userknownhostsfile"])
+    if "connect_seconds" not in settings.model_fields_set and "connecttimeout" in options:
+        seconds = float(options["connecttimeout"])
+    if not 0 < seconds <= _MOST_CONNECT_SECONDS:
+        raise ValueError(f"ConnectTimeout {options['connecttimeout']}")
+    known_hosts += shlex.split(options.get("globalknownhostsfile", _SYSTEM_KNOWN_HOSTS))
+    name = options.get("hostkeyalias") or (host if port == 22 else f"[{host}]:{port}")
+    return Hop(
+        alias=settings.host,
+        host=host,
+        port=port,
+        user=settings.user or options.get("user") or getpass.getuser(),
+        keys=tuple(path.expanduser() for path in keys),
+        keys_only=options.get("identitiesonly", "no").lower() == "yes",
+        command=tuple(shlex.split(command)),
+        known_as=name.lower(),
+        known_hosts=tuple(Path(name).expanduser() for name in known_hosts),
+        connect_seconds=seconds,
     )
-
-
-class _Map:
-    """Where hosts are, as the card and the ssh configuration say."""
-
-    def __init__(self, settings: Ssh) -> None:
-        self._settings = settings
-        self._path = settings.config.expanduser()
-        try:
-            lines = list(_lines(self._path, _MOST_INCLUDES)) if self._path.exists() else []
-            self._config = SSHConfig.from_text("\n".join(lines))
-        except OSError as error:
-            raise DeviceError(f"{error.filename or self._path}: {error.strerror}") from None
-        except (ConfigParseError, ValueError) as error:
-            raise self._unreadable(error) from None
-
-    def route_to(
-        self,
-        alias: str,
-        user: str | None,
-        port: int | None,
-        key: Path | None,
-        jump: str | None,
-        most: int,
-    ) -> tuple[Hop, ...]:
-        """As `route`; what is not given is as the ssh configuration says of the alias."""
-        if most == 0:
-            raise DeviceError(f"{alias}: more than {MOST_HOPS} jump hosts: do they go in a circle?")
-        try:
-            said = dict(self._config.lookup(alias))
-            hop = self._hop(alias, user, port, key, said)
-        except (ConfigParseError, CouldNotCanonicalize, ValueError, ImportError) as error:
-            raise self._unreadable(error) from None
-        jumps = jump or said.get("proxyjump")
-        if not jumps:
-            return (hop,)
-        hop = replace(hop, command=None)
-        if jumps.lower() == "none":
-            return (hop,)
-        *before, last = [self._address(one.strip()) for one in jumps.split(",")]
-        through = ",".join(one.group(0) for one in before) or None
-        port = int(last["port"]) if last["port"] else None
-        host = last["host"].strip("[]")
-        return (*self.route_to(host, last["user"], port, None, through, most - 1), hop)
-
-    def _hop(
-        self, alias: str, user: str | None, port: int | None, key: Path | None, said: dict
-    ) -> Hop:
-        host = said["hostname"]
-        if _NOT_IN_A_NAME.search(host):
-            raise DeviceError(f"{host!r} is no name of a host: check `host` on the card")
-        port = port or int(said.get("port", 22))
-        if not 0 < port < 65536:
-            raise DeviceError(f"{alias}: {port} is no port: it is a number from 1 to 65535")
-        keys = [key] if key else [Path(name) for name in said.get("identityfile", [])]
-        if not key and self._settings.key:
-            keys.append(self._settings.key)  # a jump host is given the card's key as well
-        name = said.get("hostkeyalias") or (host if port == 22 else f"[{host}]:{port}")
-        return Hop(
-            alias=alias,
-            host=host,
-            port=port,
-            user=user or said.get("user") or getpass.getuser(),
-            keys=tuple(path.expanduser() for path in keys),
-            keys_only=said.get("identitiesonly", "no").lower() == "yes",
-            command=said.get("proxycommand"),
-            known_as=name.lower(),
-            known_hosts=self._known_hosts(said),
-            connect_seconds=self._connect_seconds(said),
-        )
-
-    def _known_hosts(self, said: dict) -> tuple[Path, ...]:
-        own = [str(self._settings.known_hosts)]
-        if "known_hosts" not in self._settings.model_fields_set and "userknownhostsfile" in said:
-            own = shlex.split(said["userknownhostsfile"])
-        system = shlex.split(said.get("globalknownhostsfile", _SYSTEM_KNOWN_HOSTS))
-        return tuple(Path(name).expanduser() for name in (*own, *system))
-
-    def _connect_seconds(self, said: dict) -> float:
-        if "connect_seconds" not in self._settings.model_fields_set:
-            seconds = float(said.get("connecttimeout", self._settings.connect_seconds))
-            if not 0 < seconds <= _MOST_CONNECT_SECONDS:
-                raise ValueError(f"ConnectTimeout {said['connecttimeout']}")
-            return seconds
-        return self._settings.connect_seconds
-
-    def _address(self, text: str) -> re.Match[str]:
-        found = _ADDRESS.fullmatch(text)
-        if not found:
-            raise DeviceError(f"{text!r} is no jump host: write [user@]host[:port]")
-        return found
-
-    def _unreadable(self, error: Exception) -> DeviceError:
-        return DeviceError(f"{self._path}: cannot be read as an ssh configuration: {error}")
 
 
 def _lines(path: Path, most: int) -> Iterator[str]:
