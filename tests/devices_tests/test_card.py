@@ -103,6 +103,7 @@ def test_a_port_in_the_environment_that_is_none_is_named(card, monkeypatch, port
         ("ProxyJump b:99999", "b: 99999 is no port"),
         ("ConnectTimeout inf", "cannot be read as an ssh configuration: ConnectTimeout inf"),
         ("ConnectTimeout nan", "cannot be read as an ssh configuration: ConnectTimeout nan"),
+        ("ProxyCommand nc 'b", "cannot be read as an ssh configuration: No closing quotation"),
     ],
 )
 def test_an_ssh_configuration_with_such_values_is_refused_as_well(tmp_path, line, said):

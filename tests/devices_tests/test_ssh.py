@@ -12,7 +12,7 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from sshd import SSHD, Sshd, is_gone, make_key, wait_until, why_not
+from sshd import SSHD, Sshd, descendants, is_gone, make_key, wait_until, why_not
 
 import devices
 from devices.agent_device import AgentDevice
@@ -21,6 +21,7 @@ from devices.device import Workload
 from devices.runtimes.onnx_runtime import OnnxRuntime
 from devices.transports.local import LocalTransport
 from devices.transports.ssh import SshTransport
+from devices.transports.ssh.host import Host
 from devices.transports.ssh.known_hosts import known_keys
 from devices.transports.ssh.route import route
 from latency import OpSpec
@@ -182,6 +183,8 @@ def test_a_host_known_by_one_kind_of_key_is_asked_for_that_kind(server, transpor
         ("[127.0.0.1]:{port} ssh-ed25519 broken", False),
         ("[127.0.0.1]:{port}", False),
         ("|1|x|y {key}", False),
+        ("[127.0.0.1]:{port} ssh-ed25519 broken\n[127.0.0.1]:{port} {key}", True),
+        ("|1| {key}\n  [127.0.0.1]:{port}\t {key}", True),
     ],
 )
 def test_lines_of_known_hosts_mean_what_they_mean_to_openssh(server, line, known):
@@ -189,6 +192,13 @@ def test_lines_of_known_hosts_mean_what_they_mean_to_openssh(server, line, known
     server.known_hosts.write_text(line.format(port=server.port, key=key) + "\n")
     (hop,) = route(server.settings())
     assert bool(known_keys(hop)) == known
+
+
+def test_any_of_several_known_keys_of_a_kind_is_accepted(server, transport_to, tmp_path):
+    own = server.known_hosts.read_text()
+    server.know(make_key(tmp_path / "other_host_key"))
+    server.known_hosts.write_text(server.known_hosts.read_text() + own)
+    assert transport_to().send(b"x", "")
 
 
 def test_hashed_and_revoked_lines_are_understood(server, transport_to):
@@ -226,26 +236,53 @@ def test_default_keys_are_tried_where_the_card_names_none(server, transport_to, 
     assert transport_to(key=None).send(b"x", "")
 
 
-def test_an_encrypted_key_is_used_through_the_ssh_agent(
-    server, transport_to, tmp_path, monkeypatch
-):
-    locked = tmp_path / "locked_key"
-    shutil.copy(server.user_key, locked)
-    words = ["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(locked)]
-    subprocess.run(words, check=True, capture_output=True)
-    with pytest.raises(DeviceError, match=f"encrypted.*ssh-add {locked}"):
-        transport_to(key=locked).start()
+@pytest.fixture
+def ssh_agent(tmp_path, monkeypatch):
+    """Starts an ssh-agent that holds these keys."""
     address = f"/tmp/lat-agent-{os.getpid()}"
     keeper = subprocess.Popen(["ssh-agent", "-D", "-a", address], stdout=subprocess.DEVNULL)
-    try:
+
+    def hold(*keys):
         wait_until(lambda: Path(address).exists(), "the ssh-agent listens")
         monkeypatch.setenv("SSH_AUTH_SOCK", address)
-        subprocess.run(["ssh-add", "-q", str(server.user_key)], check=True)
-        assert transport_to(key=locked).send(b"x", "")
-        assert transport_to(key=None).send(b"y", "")
-    finally:
-        keeper.terminate()
-        keeper.wait()
+        subprocess.run(["ssh-add", "-q", *map(str, keys)], check=True)
+
+    yield hold
+    keeper.terminate()
+    keeper.wait()
+
+
+@pytest.fixture
+def locked_key(server, tmp_path):
+    """The key that the server lets in, encrypted."""
+    locked = tmp_path / "locked_key"
+    shutil.copy(server.user_key, locked)
+    shutil.copy(f"{server.user_key}.pub", f"{locked}.pub")
+    words = ["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(locked)]
+    subprocess.run(words, check=True, capture_output=True)
+    return locked
+
+
+def test_an_encrypted_key_is_used_through_the_ssh_agent(
+    server, transport_to, locked_key, ssh_agent
+):
+    with pytest.raises(DeviceError, match=f"encrypted.*ssh-add {locked_key}"):
+        transport_to(key=locked_key).start()
+    ssh_agent(server.user_key)
+    assert transport_to(key=locked_key).send(b"x", "")
+    assert transport_to(key=None).send(b"y", "")
+
+
+def test_of_many_keys_in_the_ssh_agent_only_the_named_one_is_tried(
+    server, transport_to, locked_key, ssh_agent, tmp_path
+):
+    server.restart("MaxAuthTries 1", f"Subsystem sftp internal-sftp -d {server.home}")
+    ssh_agent(make_key(tmp_path / "first_key"), make_key(tmp_path / "next_key"), server.user_key)
+    with pytest.raises(DeviceError, match=r"hung up.*first_key in the ssh-agent.*`key` on"):
+        transport_to(key=locked_key).start()
+    config = tmp_path / "config"
+    config.write_text("IdentitiesOnly yes\n")
+    assert transport_to(key=locked_key, config=config).send(b"x", "")
 
 
 def test_no_python_on_the_host_names_the_interpreter_and_what_to_install(transport_to):
@@ -253,6 +290,13 @@ def test_no_python_on_the_host_names_the_interpreter_and_what_to_install(transpo
         transport_to(python="/nonexistent/python3").start()
     assert "sudo apt-get install python3" in str(caught.value)
     assert not isinstance(caught.value, ConnectionLostError)
+
+
+def test_the_interpreter_may_be_in_the_home_folder_of_the_host(server, transport_to):
+    folder = server.home / "my envs"
+    folder.mkdir()
+    script(folder / "python", f'exec {sys.executable} "$@"')
+    assert answers(transport_to(python="~/my envs/python").start())
 
 
 @pytest.mark.parametrize(
@@ -392,6 +436,16 @@ def test_a_dead_host_is_given_up_while_a_process_is_started_there(
     channel.close()
 
 
+def test_a_request_that_a_frozen_host_never_answers_is_given_up(server, monkeypatch):
+    host = Host(server.settings(python=sys.executable))
+    for pid in server.descendants():
+        os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr("devices.transports.ssh.host._OPEN_SECONDS", 0.3)
+    with pytest.raises(ConnectionLostError, match=r"no answer within 0\.3 s"):
+        host.run("-c", "pass")
+    assert not host.is_alive
+
+
 def test_agents_end_when_the_transport_closes_and_when_the_host_process_dies(
     server, transport_to, own_home
 ):
@@ -488,7 +542,13 @@ def test_a_proxy_command_is_gone_through(server, transport_to, tmp_path):
     config.write_text(f"ProxyCommand {SSHD} -i -f {server.folder}/sshd_config\n")
     server.stop()  # each command is a server of its own
     transport = transport_to(config=config)
-    assert answers(transport.start())
+    channel = transport.start()
+    assert answers(channel)
+    command = descendants(os.getpid())[0]
+    os.kill(command, signal.SIGKILL)
+    with pytest.raises(ConnectionLostError, match="the connection was lost"):
+        answers(channel)
+    assert answers(transport.start())  # through another one
     transport.close()
     config.write_text("ProxyCommand not-installed-here %h %p\n")
     with pytest.raises(DeviceError, match=r"'not-installed-here 127.0.0.1 .*is not installed"):
