@@ -71,10 +71,12 @@ def _items(mapping: Any, path: Path, seen: set[int]) -> list[tuple[str, Any]]:
 
 def _number(node: Any, path: Path, field: str) -> float:
     where = f"{path}:{node.start_mark.line + 1}: {field}"
+    if not isinstance(node.value, str):
+        raise TableError(f"{where} holds more than a number")
     try:
-        number = plain_number(node.value if isinstance(node.value, str) else "")
+        number = plain_number(node.value)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise TableError(f"{where} is '{str(node.value)[:40]}'; expected a finite number")
+        raise TableError(f"{where} is '{node.value[:40]}'; expected a finite number")
     return number

@@ -50,7 +50,7 @@ def test_what_a_format_has_no_key_for_is_named_with_what_it_knows(tmp_path, form
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: {b: 1}\n? {c: 1}\n: {b: 2}\n", ":2: a key that is no plain text"),
+        ("a: {b: 1}\n? {c: 1}\n: {b: 2}\n", ":2: a key that is not plain text"),
         ("a: {b: 1}\nc: {b: 2]\n", r":2: broken YAML: [^\"]*expected ',' or '}'[^\"]*"),
         ("a: {b: \x07}\n", ": broken YAML: .*characters are not allowed.*"),
     ],

@@ -107,10 +107,10 @@ def test_operators_without_a_key_are_named_up_to_three(tmp_path, format, said, c
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: {b: {c: 1}}", ":1: nested deeper than keys, fields and numbers"),
-        ("? {a: 1}\n: 2\n", ":1: a key that is no plain text"),
-        ("a:\n  ? {b: 1}\n  : 2\n", ":2: nested deeper than keys, fields and numbers"),
-        (f"{BLOCK}:\n  count:\n    deep: 1\n", ":3: nested deeper than keys, fields and numbers"),
+        ("a: {b: {c: 1}}", ":1: b holds more than a number"),
+        ("? {a: 1}\n: 2\n", ":1: a key that is not plain text"),
+        ("a:\n  ? {b: 1}\n  : 2\n", ":2: a key that is not plain text"),
+        (f"{BLOCK}:\n  count:\n    deep: 1\n", ":3: count holds more than a number"),
     ],
 )
 def test_yaml_that_is_no_table_is_told_by_its_line(tmp_path, text, said):

@@ -176,7 +176,7 @@ def test_where_the_solver_fails_on_a_presolved_problem_it_is_solved_without(hard
     every = np.array(list(itertools.product(range(2), repeat=4)))
     latency = costs.predict(every)
     assert not ((latency >= 3.84) & (latency <= 3.94)).any()
-    with pytest.raises(UsageError, match="no network between 3.84 ms and 3.94 ms within"):
+    with pytest.raises(UsageError, match=r"no network between 3\.84 ms and 3\.94 ms within"):
         derive(utility, costs, 3.94, at_least_ms=3.84, others=[(other, 9.92)])
     choices = MostProbable(utility, [costs, other])([3.94, 9.92])
     totals = utility[np.arange(4), every].sum(1)
