@@ -8,6 +8,7 @@ processes changes nothing, the moments of batch norm (`search.batch_norm`).
 
 import datetime
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -86,6 +87,7 @@ class Ranks:
 
 
 ALONE = Ranks()
+_GLOO = re.compile(r"\bgloo/\w")
 
 
 def join() -> Ranks:
@@ -102,6 +104,14 @@ def join() -> Ranks:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, timeout=_PATIENCE)
     return Ranks(distributed.get_rank(), world)
+
+
+def is_of_the_group(error: BaseException) -> bool:
+    """Whether an error is of the exchange with the other processes: one of torch.distributed, or
+    of its backend gloo, which raises a `RuntimeError` that names the file of its own code."""
+    return isinstance(error, distributed.DistError) or (
+        type(error) is RuntimeError and _GLOO.search(str(error)) is not None
+    )
 
 
 def require_gpus() -> None:

@@ -83,18 +83,19 @@ def led(command: Callable[..., None]) -> Callable[..., None]:
             command(**words)
             ranks.from_first(lambda: None)  # dismisses the others
         else:
-            _follow(str(words["data"]), str(words["train_on"]))
+            follow(str(words["data"]), str(words["train_on"]))
         leave()
 
     return one_of_several
 
 
-def _follow(data: str, train_on: str) -> None:
-    """Carry out the orders of the first process until it dismisses this one."""
+def follow(data: str, train_on: str) -> None:
+    """Carry out the orders of the first process until it dismisses this one; `LatError` where it
+    or another one is gone."""
     from search.checkpoint import Checkpoint
     from search.compute import Compute
     from search.data import load_dataset
-    from search.distributed import join
+    from search.distributed import is_of_the_group, join
 
     ranks, dataset = join(), load_dataset(data)
     unused = Checkpoint(Path(os.devnull), {})  # the first process alone reads and writes it
@@ -103,6 +104,8 @@ def _follow(data: str, train_on: str) -> None:
             compute = Compute.on(train_on, order.settings, ranks)
             order.training(dataset, compute).run(unused, lambda report: None)
     except RuntimeError as error:
+        if not is_of_the_group(error):
+            raise
         said = str(error).splitlines()[0]
         raise LatError(f"process {ranks.rank} lost the others: {said}") from None
 

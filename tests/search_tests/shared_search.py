@@ -1,14 +1,17 @@
 """A short search, as one process alone or of several runs it."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from latency.errors import LatError
 from search import spaces
 from search.budget import Budget, size_costs
 from search.checkpoint import Checkpoint
+from search.commands.orders import follow
 from search.compute import Compute
 from search.data import load_dataset
 from search.distributed import ALONE, Ranks, join, leave
@@ -58,3 +61,15 @@ def share(folder: Path, strategy: str, norm_batch: int) -> None:
     training.run(Checkpoint(folder / f"checkpoint-{ranks.rank}.pt", {}), lambda report: None)
     torch.save(training.supernet.state_dict(), folder / f"{ranks.rank}.pt")
     leave()
+
+
+def lose(folder: Path) -> None:
+    """As the first process, die while the others wait; as another, keep what is said of that."""
+    ranks = join()
+    ranks.mean(torch.zeros(1))
+    if ranks.is_first:
+        os._exit(0)
+    try:
+        follow("digits", "cpu")
+    except LatError as error:
+        (folder / "said.txt").write_text(str(error))

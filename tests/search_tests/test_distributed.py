@@ -6,13 +6,15 @@ from multiprocessing.context import ForkServerProcess
 import forked
 import pytest
 import torch
-from shared_search import exact_search, share
+from shared_search import exact_search, lose, share
 from torch import distributed
 
-from latency import UsageError
+from latency import LatError, UsageError
 from search.checkpoint import Checkpoint
+from search.commands.orders import follow
 from search.compute import Compute
 from search.distributed import Ranks, join
+from search.settings import SearchSettings
 
 
 def free_port() -> int:
@@ -82,6 +84,49 @@ def test_of_more_processes_than_gpus_each_starts_and_some_have_none(monkeypatch,
     monkeypatch.setattr(distributed, "get_rank", lambda: local_rank)
     assert join() == Ranks(local_rank, 2)
     assert asked == taken
+
+
+def test_a_process_whose_first_one_is_gone_says_so(tmp_path):
+    started = [forked.start(lose, tmp_path, environment=ours) for ours in environments(2)]
+    assert _codes(started) == [0, 0]
+    assert (tmp_path / "said.txt").read_text().startswith("process 1 lost the others: ")
+
+
+class _Failing:
+    """An order that cannot be carried out."""
+
+    settings = SearchSettings()
+
+    def __init__(self, error):
+        self.error = error
+
+    def training(self, data, compute):
+        raise self.error
+
+
+class _Ordered(Ranks):
+    """The rank that gets an order of the first one."""
+
+    order: _Failing
+
+    def from_first(self, make):
+        return self.order
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "^mat1 and mat2 shapes"),
+        (NotImplementedError("not on this device"), "^not on this device"),
+        (distributed.DistBackendError("NCCL error"), "^process 1 lost the others: NCCL error"),
+    ],
+)
+def test_only_errors_of_the_process_group_are_said_to_be_lost_contact(monkeypatch, error, said):
+    monkeypatch.setattr(_Ordered, "order", _Failing(error), raising=False)
+    monkeypatch.setattr("search.distributed.join", lambda: _Ordered(1, 2))
+    lost = isinstance(error, distributed.DistError)
+    with pytest.raises(LatError if lost else type(error), match=said):
+        follow("digits", "cpu")
 
 
 def test_lat_search_started_as_two_processes_writes_one_run(tmp_path, mini_csv):
