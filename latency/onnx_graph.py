@@ -106,6 +106,12 @@ def _parse(content: bytes, where: str) -> Any:
     return model
 
 
+_OF_THE_FILE = (
+    "only the first input's sizes can be given; write this one's into the file, as "
+    "python -m onnxruntime.tools.make_dynamic_shape_fixed does"
+)
+
+
 def _fix_input(graph: Any, where: str, input_shape: Sequence[int] | None, batch: int) -> None:
     """Close the sizes of the inputs that the file leaves open."""
     weights = {tensor.name for tensor in graph.initializer}
@@ -135,10 +141,8 @@ def _fix_input(graph: Any, where: str, input_shape: Sequence[int] | None, batch:
             raise SpecError(f"{where}: input '{value.name}' of {tuple(known)} is too large")
         if not known or any(size <= 0 for size in known):
             shown = "x".join(str(size) if size > 0 else "?" for size in known) or "of no shape"
-            raise SpecError(
-                f"{where}: input '{value.name}' is {shown}; say its sizes: "
-                "--input-shape 1x3x224x224"
-            )
+            remedy = _OF_THE_FILE if position else "say its sizes: --input-shape 1x3x224x224"
+            raise SpecError(f"{where}: input '{value.name}' is {shown}; {remedy}")
         if known != [dim.dim_value for dim in dims]:
             is_changed = True
             del dims[:]

@@ -326,6 +326,18 @@ def test_open_sizes_are_closed_by_the_batch_or_the_input_shape():
         parse_graph(open_model("n", 16, 14, 14), "x", input_shape=(10**20, 16, 14, 14))
 
 
+def test_an_input_whose_sizes_cannot_be_given_is_not_told_to_have_them_given():
+    w = Writer((1, 16, 14, 14))
+    model = w.model(w("Add", w.conv("x"), "y"))
+    sizes = [1, 16, "h", "w"]
+    model.graph.input.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, sizes))
+    for input_shape in (None, (1, 16, 14, 14)):
+        with pytest.raises(SpecError, match=r"input 'y' is 1x16x\?x\?; only the first") as caught:
+            parse_graph(model.SerializeToString(), "x", input_shape=input_shape)
+        assert "--input-shape" not in str(caught.value)
+        assert "into the file" in str(caught.value)
+
+
 def broken(change):
     w = Writer()
     model = w.model(w("Relu", w.conv(w.conv("x"))))
