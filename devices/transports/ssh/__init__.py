@@ -63,7 +63,7 @@ class SshTransport:
             self.close()
             raise
         except LOSSES as error:
-            where, said = self._host or self.label, shown(str(error), 300)
+            where, reason = self._host or self.label, shown(str(error), 300)
             self.close()
-            lost = f"{where}: the connection was lost while {doing}"
-            raise ConnectionLostError(f"{lost}: {said}" if said else lost) from None
+            message = f"{where}: the connection was lost while {doing}"
+            raise ConnectionLostError(f"{message}: {reason}" if reason else message) from None

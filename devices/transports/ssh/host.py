@@ -30,15 +30,16 @@ _CLOSE_SECONDS = 1.0
 _ERRORS_EVERY_SECONDS = 1.0
 _LAST_WORDS_BYTES = 4096
 _MOST_ANSWER_BYTES = 65536
-_LEFT_SECONDS = 3600.0
-"""A file under way that has not grown for so long belongs to a transfer that was killed."""
 
-# One line, as not every shell takes more. Any Python gets as far as to its version.
+# One line, as not every shell takes more. Any Python gets as far as to its version. What is partly
+# written, and has not grown for an hour, belongs to a transfer that was killed.
 _PROBE = (
-    "import os, sys; sys.stdout.write('agent %d.%d ' % sys.version_info[:2]); os.umask(63); "
+    "import os, sys, time; sys.stdout.write('agent %d.%d ' % sys.version_info[:2]); os.umask(63); "
     "f = os.path.join(os.path.expanduser('~'), sys.argv[1]); os.makedirs(f, exist_ok=True); "
     "s = os.stat(f); own = s.st_uid == os.getuid() and not s.st_mode & 18; "
-    "sys.stdout.write('%d %s' % (own, os.fsencode(f).hex()))"
+    "sys.stdout.write('%d %s' % (own, os.fsencode(f).hex())); "
+    "[os.remove(p) for p in (os.path.join(f, n) for n in os.listdir(f) if n.endswith('.part')) "
+    "if own and time.time() - os.stat(p).st_mtime > 3600]"
 )
 _PROBED = re.compile(r"^agent (\d+)\.(\d+) (?:([01]) ((?:[0-9a-f]{2})+)$)?", re.MULTILINE)
 
@@ -54,7 +55,6 @@ class Host:
         hops = route(settings)
         self._name = str(hops[-1])
         self._python = settings.python
-        self._is_tidy = False
         self._connection = Connection(hops)
         self.close = weakref.finalize(self, self._connection.close)
         try:
@@ -87,15 +87,13 @@ class Host:
                 with suppress(Exception):
                     self._sftp.remove(part)
                 raise
-            if not self._is_tidy:
-                self._remove_left(self._sftp.stat(path).st_mtime or 0)
         except OSError as error:
             if isinstance(error, TimeoutError) or self._sftp.sock.closed:
                 raise
-            said = error.strerror or shown(str(error))
-            if said == "Failure" or said.startswith("size mismatch"):  # SFTP has no more words
-                said = "failure, such as a full disk (df -h there)"
-            raise DeviceError(f"{self}: cannot write {path}: {said}") from None
+            reason = error.strerror or shown(str(error))
+            if reason == "Failure" or reason.startswith("size mismatch"):  # SFTP has no more words
+                reason = "failure, such as a full disk (df -h there)"
+            raise DeviceError(f"{self}: cannot write {path}: {reason}") from None
         return path
 
     def run(self, *words: str) -> "Process":
@@ -107,15 +105,6 @@ class Host:
             command = shlex.join([self._python.removeprefix("~/"), *words])
             channel.exec_command(f"exec env OMP_NUM_THREADS=1 {home}{command}")
         return Process(channel)
-
-    def _remove_left(self, now: int) -> None:
-        """Remove what killed transfers have left. `now`: by the host's clock."""
-        self._is_tidy = True
-        for found in self._sftp.listdir_attr(self._folder):
-            is_old = now - (found.st_mtime or now) > _LEFT_SECONDS
-            if is_old and found.filename.endswith(".part"):
-                with suppress(FileNotFoundError):  # another run has just done it
-                    self._sftp.remove(posixpath.join(self._folder, found.filename))
 
     def _open_sftp(self) -> paramiko.SFTPClient:
         try:
@@ -131,22 +120,22 @@ class Host:
         return sftp
 
     def _open_folder(self, folder: str) -> str:
-        """Make the folder, by the host's Python; returns its path. Raises `DeviceError` where the
-        agent does not run on that Python, or others may write into the folder."""
-        process, said = self.run("-ES", "-c", _PROBE, folder.removeprefix("~/")), b""
-        while len(said) < _MOST_ANSWER_BYTES and (more := process.read(65536, _OPEN_SECONDS)):
-            said += more
+        """Let the host's Python make the folder, or tidy it up; returns its path. Raises
+        `DeviceError` where the agent needs another Python, or others may write into the folder."""
+        process, answer = self.run("-ES", "-c", _PROBE, folder.removeprefix("~/")), b""
+        while len(answer) < _MOST_ANSWER_BYTES and (more := process.read(65536, _OPEN_SECONDS)):
+            answer += more
         words, code = process.last_words(), process.channel.exit_status
         process.close()
-        text = said.decode(errors="replace")
+        if not self.is_alive:
+            raise ConnectionLostError(f"{self}: the connection was lost while Python started")
+        text = answer.decode(errors="replace")
         found = _PROBED.search(text)
         if found is None:
-            if not self.is_alive:
-                raise ConnectionLostError(f"{self}: the connection was lost while Python started")
             if code in (126, 127):
                 raise self._no_python(f"cannot be run: {words}")
-            heard = shown(text, 80) or words
-            raise self._no_python(f"does not answer as a Python does: {heard!r}")
+            words = shown(text, 80) or words
+            raise self._no_python(f"does not answer as a Python does: {words!r}")
         if (int(found[1]), int(found[2])) < OLDEST_PYTHON:
             raise self._no_python(f"is Python {found[1]}.{found[2]}")
         if text.strip() != found[0].strip():

@@ -1,9 +1,10 @@
 """Host keys against the known_hosts files, as OpenSSH writes them. Nothing is ever added.
 
-paramiko reads the keys of a line. Its `HostKeys` is not enough: there one broken line ends the
-reading, and `*`, `!`, `@revoked` and a second key of a kind have no meaning.
+paramiko reads the keys and hashes names. Its `HostKeys` is not enough: one broken or `@revoked`
+line ends the reading, and `*`, `!` and a second key of the same kind have no meaning.
 """
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -49,7 +50,7 @@ def check_host_key(through: Sequence[Hop], hop: Hop, key: PKey) -> None:
         raise DeviceError(
             f"{hop}: its host key is not known: {shown}. If the host itself shows the same "
             f"(ssh-keygen -lf on its /etc/ssh/ssh_host_*_key.pub), accept it by: "
-            f"{_how_to_accept(through, hop)}"
+            f"{_how_to_accept(through, hop, kind)}"
         )
     if all(one.key != key for one in valid):
         one = next((one for one in valid if one.key.get_name() == kind), valid[0])
@@ -63,13 +64,16 @@ def check_host_key(through: Sequence[Hop], hop: Hop, key: PKey) -> None:
         )
 
 
-def _how_to_accept(through: Sequence[Hop], hop: Hop) -> str:
-    options = ["StrictHostKeyChecking=accept-new", f"UserKnownHostsFile={hop.known_hosts[0]}"]
-    words = ["ssh", "-p", str(hop.port), "-l", hop.user]
-    words += [word for option in options for word in ("-o", option)]
-    words += [word for path in hop.keys for word in ("-i", str(path))]
-    words += ["-J", ",".join(map(str, through))] if through else []
-    return shlex.join([*words, hop.alias, "true"])
+def _how_to_accept(through: Sequence[Hop], hop: Hop, kind: str) -> str:
+    into = hop.known_hosts[0]
+    is_plain = hop.known_as in (hop.host.lower(), f"[{hop.host.lower()}]:{hop.port}")
+    if is_plain and not through and not hop.command:
+        kind = re.sub(r"^ssh-|-sha2-.*", "", kind)
+        scan = shlex.join(["ssh-keyscan", "-p", str(hop.port), "-t", kind, hop.host])
+        return f"{scan} >> {shlex.quote(str(into))}"
+    jumps = ["-J", ",".join(map(str, through))] if through else []
+    words = ["ssh", "-o", f"UserKnownHostsFile={into}", "-p", str(hop.port), "-l", hop.user]
+    return shlex.join([*words, *jumps, hop.alias, "true"])
 
 
 def _read(path: Path, name: str) -> Iterator[KnownKey]:

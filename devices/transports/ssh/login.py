@@ -12,7 +12,7 @@ from threading import Timer
 
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
-from paramiko.pkey import PublicBlob, UnknownKeyType
+from paramiko.pkey import UnknownKeyType
 
 from devices.channel import shown
 from devices.transports.ssh.known_hosts import check_host_key, known_keys
@@ -30,14 +30,14 @@ _DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 
 
 class Connection:
-    """A host that we are logged in to, through those before it.
+    """A host that we are logged in to, through those before it. `transport`: the host's.
 
     Raises `ConnectionLostError` where one cannot be reached now, `DeviceError` where one is not
     who it should be, or does not let us in.
     """
 
     def __init__(self, hops: Sequence[Hop]) -> None:
-        self._transports: list[paramiko.Transport] = []
+        self.transport: paramiko.Transport
         self._closing = ExitStack()
         self._too_slow = False
         try:
@@ -47,11 +47,6 @@ class Connection:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def transport(self) -> paramiko.Transport:
-        """The host's."""
-        return self._transports[-1]
 
     @contextmanager
     def deadline(self, seconds: float, where: object) -> Iterator[None]:
@@ -64,8 +59,8 @@ class Connection:
             yield
         except Exception:
             if self._too_slow:
-                said = f"{where}: no answer within {seconds:g} s: is the host overloaded?"
-                raise ConnectionLostError(said) from None
+                message = f"{where}: no answer within {seconds:g} s: is the host overloaded?"
+                raise ConnectionLostError(message) from None
             raise
         finally:
             timer.cancel()
@@ -81,16 +76,13 @@ class Connection:
 
     def _log_in(self, through: Sequence[Hop], hop: Hop) -> None:
         try:
-            stream = self._open_stream(hop)
+            stream = self._open_stream(through, hop)
             self._closing.callback(stream.close)
             transport = paramiko.Transport(stream)
             self._closing.callback(transport.close)
-            self._transports.append(transport)
             transport.set_keepalive(_KEEPALIVE_SECONDS)
             transport.banner_timeout = hop.connect_seconds
-            transport.auth_timeout = transport.channel_timeout = (
-                2 * LOGIN_SECONDS
-            )  # deadlines first
+            transport.auth_timeout = 2 * LOGIN_SECONDS  # the deadline comes first
             options = transport.get_security_options()
             # Known kinds of key come first, so that a host is not asked for one that nobody knows.
             known = {one.key.get_name() for one in known_keys(hop) if not one.is_revoked}
@@ -103,10 +95,11 @@ class Connection:
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise _unreachable(hop, error) from None
         _authenticate(transport, hop)
+        self.transport = transport
 
-    def _open_stream(self, hop: Hop) -> socket.socket | paramiko.Channel:
+    def _open_stream(self, through: Sequence[Hop], hop: Hop) -> socket.socket | paramiko.Channel:
         at = (hop.host, hop.port)
-        if self._transports:
+        if through:
             unknown, timeout = ("127.0.0.1", 0), hop.connect_seconds
             return self.transport.open_channel("direct-tcpip", at, unknown, timeout=timeout)
         if not hop.command:
@@ -136,24 +129,26 @@ def _unreachable(hop: Hop, error: Exception) -> DeviceError:
             command = shlex.join(hop.command)
             return DeviceError(f"{hop}: the ProxyCommand {command!r} is not installed here")
         case paramiko.ChannelException(code=1):
-            said = "the jump host does not let us through: AllowTcpForwarding in its sshd_config"
-            return DeviceError(f"{hop}: {said} forbids it")
+            reason = "the jump host does not let us through: AllowTcpForwarding in its sshd_config"
+            return DeviceError(f"{hop}: {reason} forbids it")
         case paramiko.ssh_exception.IncompatiblePeer():
             return DeviceError(f"{hop}: no common SSH algorithm: {error}")
         case paramiko.ChannelException():
-            said = f"the jump host cannot reach it: {error.text}"
+            reason = f"the jump host cannot reach it: {error.text}"
         case socket.gaierror():
-            said = f"no such host ({error.strerror}): check `host` on the card and the network"
+            reason = f"no such host ({error.strerror}): check `host` on the card and the network"
         case ConnectionRefusedError():
-            said = "refuses the connection: does sshd run there, and is the port right?"
+            reason = "refuses the connection: does sshd run there, and is the port right?"
         case TimeoutError():
-            said = f"no answer within {hop.connect_seconds:g} s: is it on, and reachable from here?"
+            reason = (
+                f"no answer within {hop.connect_seconds:g} s: is it on, and reachable from here?"
+            )
         case OSError():
-            said = f"cannot be reached: {error.strerror or error}"
+            reason = f"cannot be reached: {error.strerror or error}"
         case _:
-            said = shown(str(error), 200) or "it hung up"
-            said = f"does not answer as an SSH server does: {said}"
-    return ConnectionLostError(f"{hop.host}:{hop.port}: {said}")
+            answer = shown(str(error), 200) or "it hung up"
+            reason = f"does not answer as an SSH server does: {answer}"
+    return ConnectionLostError(f"{hop.host}:{hop.port}: {reason}")
 
 
 def _authenticate(transport: paramiko.Transport, hop: Hop) -> None:
@@ -184,17 +179,11 @@ def _authenticate(transport: paramiko.Transport, hop: Hop) -> None:
 def _keys(hop: Hop, held: Sequence[paramiko.AgentKey]) -> list[Path | paramiko.AgentKey]:
     """What to try. `held`: by the user's ssh-agent."""
     if hop.keys_only:
-        named = [_public_blob(path) for path in hop.keys]
-        held = [key for key in held if key.asbytes() in named]
+        public = [path for key in hop.keys if (path := Path(f"{key}.pub")).exists()]
+        named = " ".join(path.read_text(errors="replace") for path in public)
+        held = [key for key in held if key.get_base64() in named]
     defaults = (Path(name).expanduser() for name in _DEFAULT_KEYS)
     return [*hop.keys, *held] if hop.keys else [*held, *filter(Path.exists, defaults)]
-
-
-def _public_blob(path: Path) -> bytes:
-    """The public key beside a private one, b"" where it is not there."""
-    with suppress(OSError, ValueError):
-        return PublicBlob.from_file(f"{path}.pub").key_blob
-    return b""
 
 
 def _refusal(transport: paramiko.Transport, user: str, key: Path | paramiko.AgentKey) -> str:

@@ -58,14 +58,14 @@ def route(settings: Ssh) -> tuple[Hop, ...]:
     except OSError as error:
         raise DeviceError(f"{error.filename or path}: {error.strerror}") from None
     except (ConfigParseError, CouldNotCanonicalize, ValueError, ImportError) as error:
-        said = f"{path}: cannot be read as an ssh configuration: {error}"
-        raise DeviceError(said) from None
+        message = f"{path}: cannot be read as an ssh configuration: {error}"
+        raise DeviceError(message) from None
 
 
 def _hops(config: SSHConfig, settings: Ssh, most: int) -> tuple[Hop, ...]:
     if most == 0:
-        said = f"{settings.host}: more than {MOST_HOPS} jump hosts: do they go in a circle?"
-        raise DeviceError(said)
+        message = f"{settings.host}: more than {MOST_HOPS} jump hosts: do they go in a circle?"
+        raise DeviceError(message)
     options = config.lookup(settings.host)
     jump = settings.jump or options.get("proxyjump", "")
     command = "" if jump else options.get("proxycommand") or ""
