@@ -327,10 +327,12 @@ def test_open_sizes_are_closed_by_the_batch_or_the_input_shape():
 
 
 def test_an_input_whose_sizes_cannot_be_given_is_not_told_to_have_them_given():
-    w = Writer((1, 16, 14, 14))
-    model = w.model(w("Add", w.conv("x"), "y"))
-    sizes = [1, 16, "h", "w"]
-    model.graph.input.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, sizes))
+    x, y, z = (
+        onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes)
+        for name, sizes in (("x", [1, 16, 14, 14]), ("y", [1, 16, "h", "w"]), ("z", None))
+    )
+    add = onnx.helper.make_node("Add", ["x", "y"], ["z"])
+    model = onnx.helper.make_model(onnx.helper.make_graph([add], "x", [x, y], [z]))
     for input_shape in (None, (1, 16, 14, 14)):
         with pytest.raises(SpecError, match=r"input 'y' is 1x16x\?x\?; only the first") as caught:
             parse_graph(model.SerializeToString(), "x", input_shape=input_shape)
