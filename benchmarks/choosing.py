@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 from figure import Figure
 
-from devices.adaptive import expected_errors
 from devices.card import load_card
 from devices.connection import connect
-from devices.random_cnns import draw_networks
+from devices.kernel_suite.random_cnns import draw_networks
+from devices.kernel_suite.sampling import expected_errors
 from latency import LatencyTable, fit
-from latency.kernels import KernelGraph
+from latency.graphs.kernels import KernelGraph
 
 _SEEDS, _DRAWN = 16, 130
 _HELD_OUT, _FIRST, _IN_ALL = 20, 18, 32

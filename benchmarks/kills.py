@@ -28,8 +28,8 @@ from devices.agent_device import AgentDevice
 from devices.card import Measuring, load_card
 from devices.connection import connect
 from devices.device import Device, Workload
-from devices.journal import Journal
-from devices.measuring import measure
+from devices.measuring.journal import Journal
+from devices.measuring.rounds import measure
 from devices.runtimes.onnx_runtime import OnnxRuntime
 from devices.transports.ssh import SshTransport
 from latency import OpSpec

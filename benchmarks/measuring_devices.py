@@ -14,7 +14,7 @@ from devices.fleet import measure_on_all
 from devices.replay import ReplayDevice
 from devices.verification import verify
 from latency import LatencyTable
-from latency.library import shipped_folder
+from latency.tables.library import shipped_folder
 from search import spaces
 
 CARDS = ("cpu", "cpu-litert", "cpu-torch")

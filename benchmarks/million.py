@@ -7,7 +7,7 @@ import numpy as np
 from figure import Figure
 
 from latency import CandidateLatency, LatencyTable, OpSpec, candidate_latency
-from latency.exchange_keys import key_of
+from latency.exchange.keys import key_of
 from search import spaces
 from search.space import SearchSpace
 

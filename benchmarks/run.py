@@ -37,13 +37,13 @@ from rich.table import Table
 from devices.card import load_card
 from devices.connection import connect
 from devices.device import Workload
-from devices.measuring import measure
+from devices.measuring.rounds import measure
 from latency import LatencyTable, machine, validate
 from latency.modules import NetworkModule
 from search import spaces
 from search.settings import preset
-from search.supernet import SuperNet
-from search.training import Cosines, WeightOptimizer
+from search.supernet.supernet import SuperNet
+from search.training.optimizer import Cosines, WeightOptimizer
 
 RESULTS = Path(__file__).parent / "results.json"
 BATCH = 8

@@ -15,11 +15,11 @@ from unread import train
 
 from search import spaces
 from search.budget import Budget, size_costs
-from search.compute import Compute
 from search.data import load_dataset
-from search.distributed import join, leave
 from search.searcher import SupernetTraining
 from search.settings import SearchSettings
+from search.training.compute import Compute
+from search.training.distributed import join, leave
 
 _BATCH, _WARM, _STEPS, _ROUNDS = 128, 2, 12, 3
 

@@ -22,11 +22,11 @@ from unread import train
 from search import spaces
 from search.budget import Budget, size_costs
 from search.data import load_dataset
-from search.fitness import supernet_fitness
+from search.derivation.fitness import supernet_fitness
 from search.searcher import SupernetTraining
 from search.settings import MINI, SearchSettings
 from search.space import SearchSpace
-from search.supernet import SuperNet
+from search.supernet.supernet import SuperNet
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "search_tests"))
 

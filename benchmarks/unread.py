@@ -4,8 +4,9 @@ import math
 import tempfile
 from pathlib import Path
 
-from search.checkpoint import Checkpoint
-from search.searcher import NetworkTraining, OnStep, SupernetTraining
+from search.searcher import SupernetTraining
+from search.training.checkpoint import Checkpoint
+from search.training.network_training import NetworkTraining, OnStep
 
 
 def train(

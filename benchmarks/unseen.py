@@ -14,10 +14,10 @@ from unseen_models import MODELS, onnx_of
 from devices.card import load_card
 from devices.connection import connect
 from devices.device import Workload
-from devices.measuring import measure
+from devices.measuring.rounds import measure
 from latency import CoverageError, LatencyTable, fit
-from latency.kernels import KernelGraph, kernels_of
-from latency.onnx_graph import read_graph
+from latency.graphs.kernels import KernelGraph, kernels_of
+from latency.graphs.reader import read_graph
 
 
 def unseen() -> Iterator[Figure]:

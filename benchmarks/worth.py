@@ -15,18 +15,19 @@ from unread import train
 from devices.card import load_card
 from devices.connection import connect
 from devices.device import Workload
-from devices.measuring import measure
+from devices.measuring.rounds import measure
 from latency import CandidateLatency, LatencyTable, NetworkSpec, candidate_latency
 from latency.stats import student_t
 from search import spaces
 from search.baselines import random_within
 from search.budget import AskedBudget, Budget
 from search.data import Dataset, load_dataset
-from search.derivation import MostProbable
-from search.searcher import NetworkTraining, SupernetTraining
+from search.derivation.knapsack import MostProbable
+from search.searcher import SupernetTraining
 from search.settings import MINI
 from search.space import SearchSpace
-from search.training import accuracy
+from search.training.network_training import NetworkTraining
+from search.training.optimizer import accuracy
 
 _SEEDS, _RANDOM = 10, 3
 _BAND = 0.02

@@ -7,14 +7,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from devices.card import DeviceCard
-from devices.channel import shown
 from devices.device import Channel, Condition, Runtime, Timing, Transport, Workload
-from devices.export import Weights, random_weights
+from devices.export.onnx_model import Weights, random_weights
+from devices.transports.channel import shown
 from latency import machine
 from latency.errors import DeviceError, SpecError, WorkloadError
-from latency.formats import Setting
-from latency.measurement import BOUNDS
-from latency.network import NetworkSpec
+from latency.operators.network import NetworkSpec
+from latency.tables.measurement import BOUNDS
+from latency.tables.setting import Setting
 from latency.units import LEAST_MS, MOST_MS
 
 _NS_IN_MS = 1e6

@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from devices.card_names import known_cards
+from devices.cards import known_cards
 from latency.errors import UsageError, unknown_name
 from latency.files import MOST_BYTES, read_text
 

@@ -9,7 +9,7 @@ from devices.device import Device, Runtime, Transport
 from devices.replay import ReplayDevice
 from devices.transports.local import LocalTransport
 from latency.errors import extra
-from latency.table import LatencyTable
+from latency.tables.table import LatencyTable
 
 _RUNTIMES = {
     "onnxruntime": ("devices.runtimes.onnx_runtime", "OnnxRuntime"),

@@ -15,10 +15,10 @@ from hashlib import sha256
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
-from devices.export import Weights
-from latency.formats import Setting
-from latency.network import NetworkSpec
-from latency.ops import OpSpec
+from devices.export.onnx_model import Weights
+from latency.operators.network import NetworkSpec
+from latency.operators.spec import OpSpec
+from latency.tables.setting import Setting
 
 
 @dataclass(frozen=True)

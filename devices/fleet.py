@@ -19,10 +19,10 @@ import numpy as np
 
 from devices.card import Measuring
 from devices.device import Device, Workload
-from devices.drift import LEAST_TOGETHER
-from devices.measuring import Keeper, Measured, OnProgress, Progress, known_before, measure
+from devices.measuring.record import LEAST_TOGETHER
+from devices.measuring.rounds import Keeper, Measured, OnProgress, Progress, known_before, measure
 from latency.errors import DeviceError, LatError
-from latency.measurement import Measurement
+from latency.tables.measurement import Measurement
 
 ANCHORS = 2
 _CHUNKS_A_DEVICE = 2

@@ -8,15 +8,15 @@ import numpy as np
 from devices.card import Measuring
 from devices.device import Device, Workload
 from devices.fleet import measure_on_all
-from devices.measuring import Keeper, Measured, OnProgress
-from devices.tracing import trace_ops
-from latency.calibration import calibrate, validate
+from devices.measuring.rounds import Keeper, Measured, OnProgress
+from devices.measuring.tracing import trace_ops
 from latency.errors import DeviceError, LatError
-from latency.formats import Setting
-from latency.measurement import Measurement
-from latency.network import NetworkSpec
-from latency.ops import OpSpec
-from latency.table import LatencyTable
+from latency.operators.network import NetworkSpec
+from latency.operators.spec import OpSpec
+from latency.tables.calibration import calibrate, validate
+from latency.tables.measurement import Measurement
+from latency.tables.setting import Setting
+from latency.tables.table import LatencyTable
 
 
 def profile(
@@ -40,7 +40,7 @@ def profile(
     never fitted on, give the error that the table states of itself for this `space`. Operators
     that fail are named in the table's header; networks that contain one are left out. Where the
     first device offers a per-operator profile, it also traces operators inside the calibration
-    networks (`devices.tracing`). Raises `DeviceError` where nothing could be measured.
+    networks (`devices.measuring.tracing`). Raises `DeviceError` where nothing could be measured.
     """
     ops = list(dict.fromkeys(operators))
     workloads = [Workload.of_op(op) for op in ops]

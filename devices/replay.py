@@ -8,11 +8,11 @@ from typing import Self
 import numpy as np
 
 from devices.device import Condition, Timing, Workload
-from devices.export import Weights
+from devices.export.onnx_model import Weights
 from latency.errors import CoverageError, WorkloadError
-from latency.formats import Setting
-from latency.network import NetworkSpec
-from latency.table import LatencyTable
+from latency.operators.network import NetworkSpec
+from latency.tables.setting import Setting
+from latency.tables.table import LatencyTable
 
 
 class ReplayDevice:

@@ -7,13 +7,13 @@ import numpy as np
 
 from devices.card import Measuring
 from devices.device import Device, Workload
-from devices.drift import LEAST_TOGETHER
-from devices.measuring import OnProgress, measure
+from devices.measuring.record import LEAST_TOGETHER
+from devices.measuring.rounds import OnProgress, measure
 from latency.errors import DeviceError
-from latency.measurement import Measurement
-from latency.ops import OpSpec
+from latency.operators.spec import OpSpec
 from latency.stats import sign_test
-from latency.table import LatencyTable
+from latency.tables.measurement import Measurement
+from latency.tables.table import LatencyTable
 
 SHARE = 0.1
 SIGNIFICANT = 0.05

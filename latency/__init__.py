@@ -4,16 +4,16 @@
 are imported by name.
 """
 
-from latency.calibration import Validation, calibrate, validate
 from latency.candidates import CandidateLatency, candidate_latency
 from latency.errors import CoverageError, LatError, SpecError, TableError, UsageError
-from latency.formats import Setting
-from latency.measurement import Measurement
-from latency.model import LatencyModel, OpPrediction, Prediction
-from latency.network import NetworkSpec
-from latency.ops import OpSpec
-from latency.regression import RegressionModel, fit
-from latency.table import LatencyTable
+from latency.operators.network import NetworkSpec
+from latency.operators.spec import OpSpec
+from latency.prediction import LatencyModel, OpPrediction, Prediction
+from latency.predictors.regression import RegressionModel, fit
+from latency.tables.calibration import Validation, calibrate, validate
+from latency.tables.measurement import Measurement
+from latency.tables.setting import Setting
+from latency.tables.table import LatencyTable
 
 __all__ = [
     "CandidateLatency",

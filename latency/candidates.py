@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latency.errors import CoverageError, SpecError
-from latency.model import LatencyModel, OpPrediction
-from latency.ops import OpSpec
+from latency.operators.spec import OpSpec
+from latency.prediction import LatencyModel, OpPrediction
 from latency.stats import Z95
 
 Block = Sequence[OpSpec | None]

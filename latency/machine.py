@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 from pathlib import Path
 
 
@@ -47,15 +46,6 @@ def clock() -> str:
     """Frequency governor, or that it cannot be read (virtual machines hide it)."""
     governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
     return f"governor {governor}" if governor else "not readable"
-
-
-def slug(text: str) -> str:
-    """A file name's worth of a description: lower case, words joined by hyphens.
-
-    >>> slug("AMD EPYC (family 26 model 2), 2 CPUs")
-    'amd-epyc-family-26-model-2-2-cpus'
-    """
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
 
 
 def _read(path: str | Path) -> str:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from latency.errors import SpecError
-from latency.layers import INPUT, OTHER, Layer, other_shape
-from latency.ops import OpSpec
+from latency.operators.kinds import INPUT, OTHER, Layer, other_shape
+from latency.operators.spec import OpSpec
 
 Compute = Callable[..., Tensor]
 """(input, ...) -> output, without activation. Of a layer with a weight: (weight, bias, input) ->
@@ -286,7 +286,8 @@ class NetworkModule(nn.Sequential):
         super().__init__(*(OperatorModule(op) for op in ops))
 
     def folded(self, name: str, layer: Layer) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Deployed weight and bias of the layer "position.layer", for `devices.export`."""
+        """Deployed weight and bias of the layer "position.layer", for
+        `devices.export.onnx_model`."""
         position, _, layer_name = name.partition(".")
         operator = self[int(position)]
         assert isinstance(operator, OperatorModule)

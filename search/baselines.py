@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from latency import zoo
 from latency.candidates import CandidateLatency
 from latency.errors import InfeasibleError
-from latency.network import NetworkSpec
-from latency.ops import OpSpec
+from latency.operators.network import NetworkSpec
+from latency.operators.spec import OpSpec
 from latency.units import format_ms
 from search.space import SearchSpace
 from search.spaces.inverted import divisible

@@ -9,11 +9,10 @@ import numpy as np
 
 from latency.candidates import CandidateLatency, sum_over
 from latency.errors import UsageError
-from latency.footprint import peak_bytes
-from latency.network import NetworkSpec
-from latency.ops import OpSpec
+from latency.operators.network import NetworkSpec, peak_bytes
+from latency.operators.spec import OpSpec
 from latency.units import format_bytes, format_count, format_ms, parse_bytes, parse_count, parse_ms
-from search.derivation import derive
+from search.derivation.knapsack import derive
 from search.space import SearchSpace
 
 PARAMS, MACS, MEMORY = "params", "macs", "memory"

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from devices.card import Measuring
 from devices.device import Device, Workload
-from devices.export import onnx_model
-from devices.measuring import Kept, OnProgress, measure
+from devices.export.onnx_model import onnx_model
+from devices.measuring.rounds import Kept, OnProgress, measure
 from latency.errors import UsageError
-from latency.measurement import Measurement
 from latency.modules import NetworkModule
-from latency.network import NetworkSpec
+from latency.operators.network import NetworkSpec
+from latency.tables.measurement import Measurement
 from search.budget import Budget
 from search.space import SearchSpace
 

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from latency.model import OpPrediction, Prediction
-from latency.ops import OpSpec
+from latency.atomic_file import write_whole
+from latency.operators.spec import OpSpec
+from latency.prediction import OpPrediction, Prediction
 from latency.units import format_bytes, format_count, format_ms
-from latency.whole_file import write_whole
 
 
 @dataclass(frozen=True)

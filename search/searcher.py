@@ -5,8 +5,6 @@ number. So a run resumed from a checkpoint ends like an unbroken one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,51 +13,33 @@ from torch import Tensor
 
 from latency.candidates import CandidateLatency
 from latency.errors import UsageError
-from latency.modules import NetworkModule
-from latency.network import NetworkSpec
 from search.budget import Budget
-from search.checkpoint import Checkpoint
-from search.compute import ON_CPU, Compute
 from search.data import BatchStream, Dataset, Split
-from search.failures import explained
-from search.hardware import HardwareTerm
-from search.history import Entry, entries, in_columns
-from search.path_dropout import path_dropout, scheduled_rate
 from search.settings import SearchSettings
 from search.space import SearchSpace
 from search.strategies import make_strategy
 from search.strategies.base import ArchitectureStep
-from search.supernet import SuperNet
-from search.training import Cosines, WeightOptimizer, seeded
-
-_WEIGHT_BATCHES, _WEIGHT_PATHS, _ARCH_BATCHES, _ARCH_PATHS, _TRAIN_BATCHES = range(5)
-_DROPPED_PATHS = 7
-"""Streams of random numbers, independent of each other."""
-
+from search.strategies.hardware_loss import HardwareTerm
+from search.supernet.supernet import SuperNet
+from search.training.checkpoint import Checkpoint
+from search.training.compute import ON_CPU, Compute
+from search.training.failures import explained
+from search.training.history import Entry, entries, in_columns
+from search.training.network_training import (
+    ARCH_BATCHES,
+    ARCH_PATHS,
+    WEIGHT_BATCHES,
+    WEIGHT_PATHS,
+    OnStep,
+    StepReport,
+    keep_parameters,
+    step_of,
+)
+from search.training.optimizer import Cosines, WeightOptimizer, seeded
 
 _SNAPSHOTS = 50
 """About how often the path probabilities are kept in a search's history."""
 
-
-@dataclass(frozen=True)
-class StepReport:
-    """What a step did: `step` of `total_steps`, its loss and learning rate; in an architecture
-    step also the expected costs and the multipliers by the budgets' names, the validation loss and
-    the mean entropy (nats) of the blocks' choices after it; in some of these, of which a search
-    has about 50, the path probabilities (blocks, candidates), too."""
-
-    step: int
-    total_steps: int
-    train_loss: float
-    learning_rate: float
-    expected: Mapping[str, float] | None = None
-    multipliers: Mapping[str, float] | None = None
-    valid_loss: float | None = None
-    entropy: float | None = None
-    probabilities: Tensor | None = None
-
-
-OnStep = Callable[[StepReport], None]
 
 Revise = Callable[[Tensor], Mapping[str, CandidateLatency]]
 """From path probabilities (blocks, candidates) to costs that have become better known since, by
@@ -94,9 +74,9 @@ class SupernetTraining:
         self.hardware = HardwareTerm(budgets, settings.penalty)
         self.strategy = make_strategy(self.supernet, self.hardware, settings, compute)
         self.revise = revise
-        self._weight_batches = self._stream(data.train, settings.batch_size, _WEIGHT_BATCHES)
+        self._weight_batches = self._stream(data.train, settings.batch_size, WEIGHT_BATCHES)
         self._arch_batches = self._stream(
-            data.valid, settings.arch_batch_size, _ARCH_BATCHES, settings.arch_every, augment=False
+            data.valid, settings.arch_batch_size, ARCH_BATCHES, settings.arch_every, augment=False
         )
         self.step = 0
         self.history: list[Entry] = []
@@ -104,7 +84,7 @@ class SupernetTraining:
     def run(self, checkpoint: Checkpoint, on_step: OnStep) -> None:
         """Go on from the checkpoint, if there is one, to the last step. Only the first rank reads
         and writes the checkpoint and tells of its steps. Raises `LatError` for a step that cannot
-        be made (`search.failures`)."""
+        be made (`search.training.failures`)."""
         ranks = self.compute.ranks
         if state := ranks.from_first(checkpoint.load):
             with checkpoint.restoring():
@@ -118,7 +98,7 @@ class SupernetTraining:
             if ranks.is_first:
                 checkpoint.release()
                 on_step(report)
-                _keep(checkpoint, self._state, self.step == self.total_steps)
+                keep_parameters(checkpoint, self._state, self.step == self.total_steps)
         self._weight_batches.close()
         self._arch_batches.close()
 
@@ -136,7 +116,7 @@ class SupernetTraining:
         self.step = self.total_steps
 
     def _one_step(self) -> StepReport:
-        path = self.supernet.sample(self._generator(_WEIGHT_PATHS))
+        path = self.supernet.sample(self._generator(WEIGHT_PATHS))
         batch = self._weight_batches.at(self.step)
         loss = self.optimizer.step(self.step, lambda x: self.supernet(x, path), *batch)
         searched = self.step - self.settings.warmup_steps
@@ -155,7 +135,7 @@ class SupernetTraining:
         ranks = self.compute.ranks
 
         def attempt(size: int) -> ArchitectureStep:
-            generator = self._generator(_ARCH_PATHS)
+            generator = self._generator(ARCH_PATHS)
             return strategy.step(images[:size], labels[:size], generator)
 
         rate, group = self.settings.learning_rate, self.compute.norm_batch_size
@@ -220,96 +200,9 @@ class SupernetTraining:
         }
 
     def _restore(self, state: dict) -> None:
-        self.step = _step_of(state, self.total_steps)
+        self.step = step_of(state, self.total_steps)
         self.history = entries(state["history"])
         self.supernet.load_state_dict(state["supernet"])
         self.optimizer.restore(state["optimizer"])
         if self.strategy is not None:
             self.strategy.restore(state["strategy"])
-
-
-class NetworkTraining:
-    """Training of one network from scratch."""
-
-    def __init__(
-        self,
-        network: NetworkSpec,
-        data: Dataset,
-        settings: SearchSettings,
-        seed: int,
-        compute: Compute = ON_CPU,
-    ) -> None:
-        compute.check(settings.train_batch_size)
-        with seeded(seed):
-            self.module = compute.place(NetworkModule(network.ops))
-        self.compute = compute
-        self.resolution = network.input_shape[0]
-        self.data, self.settings, self.seed = data, settings, seed
-        self.total_steps = settings.train_steps
-        self._batches = BatchStream(
-            data.train,
-            settings.train_batch_size,
-            (seed, _TRAIN_BATCHES),
-            self.resolution,
-            settings.workers,
-            part=compute.ranks.part,
-        )
-        self.optimizer = WeightOptimizer(
-            self.module.parameters(),
-            settings,
-            Cosines(((settings.train_learning_rate, self.total_steps),)),
-            compute,
-        )
-        self.step = 0
-
-    def run(self, checkpoint: Checkpoint, on_step: OnStep) -> None:
-        """Go on from the checkpoint, if there is one, to the last step, like a search."""
-        ranks = self.compute.ranks
-        if state := ranks.from_first(checkpoint.load):
-            with checkpoint.restoring():
-                self.step = _step_of(state, self.total_steps)
-                self.module.load_state_dict(state["module"])
-                self.optimizer.restore(state["optimizer"])
-        while self.step < self.total_steps:
-            batch = self._batches.at(self.step)
-            with self._path_dropout():
-                loss = self.optimizer.step(self.step, self.module, *batch)
-            self.step += 1
-            if self.step == self.total_steps:
-                ranks.average_buffers(self.module)
-            if ranks.is_first:
-                checkpoint.release()
-                on_step(StepReport(self.step, self.total_steps, loss, self.optimizer.rate))
-                _keep(checkpoint, self._state, self.step == self.total_steps)
-        self._batches.close()
-
-    def _path_dropout(self) -> AbstractContextManager[None]:
-        """Branches left out in this step, at a rate that grows from step to step."""
-        generator = torch.Generator(self.compute.device)
-        seed = np.random.SeedSequence((self.seed, _DROPPED_PATHS, self.step))
-        generator.manual_seed(int(seed.generate_state(1)[0]))
-        rate = scheduled_rate(self.settings.path_dropout, self.step, self.total_steps)
-        return path_dropout(self.module, rate, generator, self.compute.ranks)
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "module": self.module.state_dict(),
-            "optimizer": self.optimizer.state,
-        }
-
-
-def _step_of(state: Mapping[str, Any], total_steps: int) -> int:
-    """How many steps a state has made; `ValueError` where it cannot have made so many."""
-    step = state["step"]
-    if not isinstance(step, int) or not 0 <= step <= total_steps:
-        raise ValueError(f"step {step} of {total_steps}")
-    return step
-
-
-def _keep(checkpoint: Checkpoint, state: Callable[[], dict[str, Any]], is_last: bool) -> None:
-    """Keep the state where it is time to, good once the next step has been made from it."""
-    if is_last:
-        checkpoint.save(state())
-    elif checkpoint.is_due():
-        checkpoint.hold(state())

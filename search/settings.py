@@ -41,10 +41,10 @@ class SearchSettings:
     `arch_schedule` is `constant`. It starts at `arch_learning_rate`; that of `proxyless-r` at
     `reinforce_learning_rate`, unless this is 0. The derived network is trained from scratch for
     `train_steps`. `path_dropout`: to what rate branches are left out of it then
-    (`search.path_dropout`). `norm_batch_size`: images whose moments a batch norm goes by, 0 for
-    the whole batch. `workers`: processes that read and augment images ahead, a series of batches.
-    `precision`: of what autocast lowers; weights and architecture parameters stay float32. Files
-    and options are held to the bounds of each (`check_bounds`)."""
+    (`search.training.path_dropout`). `norm_batch_size`: images whose moments a batch norm goes by,
+    0 for the whole batch. `workers`: processes that read and augment images ahead, a series of
+    batches. `precision`: of what autocast lowers; weights and architecture parameters stay float32.
+    Files and options are held to the bounds of each (`check_bounds`)."""
 
     strategy: str = "proxyless-g"
     binarisation: str = "two"
@@ -139,7 +139,8 @@ class SearchSettings:
 
     @property
     def search_cosines(self) -> tuple[tuple[float, int], ...]:
-        """Peak and steps of each cosine of the supernet's training (`search.training.Cosines`)."""
+        """Peak and steps of each cosine of the supernet's training
+        (`search.training.optimizer.Cosines`)."""
         parts = (
             (self.warmup_learning_rate, self.warmup_steps),
             (self.learning_rate, self.search_steps),

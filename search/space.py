@@ -1,8 +1,8 @@
 """`SearchSpace`: blocks of candidate operators, and the fixed operators around them, as data."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import TypeVar
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from latency.candidates import Block
 from latency.errors import SpecError
-from latency.network import NetworkSpec
-from latency.ops import OpSpec
-from latency.trees import IDENTITY, Tree, with_edges
+from latency.operators.network import NetworkSpec
+from latency.operators.spec import OpSpec
+from latency.operators.trees import IDENTITY, Tree, with_edges
 
 T = TypeVar("T")
 
@@ -25,8 +25,8 @@ _SPELLED_OUT = 64
 
 @dataclass(frozen=True)
 class Cell:
-    """A `tree` operator, and the names of those of its edges (`latency.trees`), all identities,
-    that are searched."""
+    """A `tree` operator, and the names of those of its edges (`latency.operators.trees`), all
+    identities, that are searched."""
 
     op: OpSpec
     edges: tuple[str, ...]
@@ -147,3 +147,25 @@ class SearchSpace:
         ranks = generator.integers(0, among, (count, len(self.blocks)))
         columns = [order[rank] for order, rank in zip(by_macs, ranks.T, strict=True)]
         return np.stack(columns, 1)
+
+
+def network_at(network: NetworkSpec, batch: int) -> NetworkSpec:
+    """The same network, for `batch` inputs at once."""
+    return NetworkSpec.of(network.name, _at(network.ops, batch))
+
+
+def space_at(space: SearchSpace, batch: int) -> SearchSpace:
+    """The same space, for `batch` inputs at once; its choices mean the same networks."""
+    return replace(
+        space,
+        stem=_at(space.stem, batch),
+        blocks=tuple(
+            tuple(op and replace(op, batch=batch) for op in block) for block in space.blocks
+        ),
+        head=_at(space.head, batch),
+        cells=tuple(replace(cell, op=replace(cell.op, batch=batch)) for cell in space.cells),
+    )
+
+
+def _at(ops: Iterable[OpSpec], batch: int) -> tuple[OpSpec, ...]:
+    return tuple(replace(op, batch=batch) for op in ops)

@@ -23,7 +23,7 @@ CONSTRAINTS = ("-c", ROOT / "constraints.txt")
 EXTRAS = {
     "ssh": "devices.transports.ssh.host",
     "pandas": "pandas",
-    "report": "search.report.table_report, search.report.pictures, kaleido",
+    "report": "search.report.table.report, search.report.pictures, kaleido",
     "gpu": "torch, pynvml",
 }
 """What is imported by each extra alone; with what `train` brings, where that would be large."""
@@ -71,7 +71,7 @@ def check_search(built: Path, folder: Path) -> None:
     table = next((ROOT / "lut_data").glob("*onnxruntime*.csv")).stem
     words = ["--target", table, "--space", "mini", "--range"]
     assert "networks, from" in call([folder / "bin" / "lat-search", *words], folder)
-    call([folder / "bin" / "python", "-c", "import search.report.run_report"], folder)
+    call([folder / "bin" / "python", "-c", "import search.report.run.report"], folder)
 
 
 def check_extra(name: str, core: Path) -> None:

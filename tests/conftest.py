@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devices.tracing import TraceTimes
+from devices.measuring.tracing import TraceTimes
 from latency import LatencyTable, Measurement, OpSpec, Setting
 from search.space import SearchSpace
 from search.spaces.staged import StagedSpace
@@ -27,7 +27,7 @@ def at_once(monkeypatch):
     monkeypatch.setattr("search.confirmation._PATIENCE", ((1, 0.0),))
     monkeypatch.setattr("search.confirmation._PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("search.confirmation._ATTEMPTS", 2)
-    monkeypatch.setattr("devices.tracing._TIMES", TraceTimes(20.0, 10.0, (8, 60), 5))
+    monkeypatch.setattr("devices.measuring.tracing._TIMES", TraceTimes(20.0, 10.0, (8, 60), 5))
 
 
 @pytest.fixture

@@ -25,10 +25,10 @@ from io import StringIO
 from pathlib import Path
 
 from latency import LatencyTable, Measurement, OpSpec
-from latency.fusion import SUITE
-from latency.library import shipped_folder, user_folder
+from latency.graphs.fusion import SUITE
+from latency.tables.library import shipped_folder, user_folder
 from search import spaces
-from search.commands.inspection import PROBE
+from search.jobs.inspection import PROBE
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

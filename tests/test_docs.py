@@ -10,7 +10,7 @@ import pytest
 import torch
 from pages import FILE, PROJECT, ROOT, Reader, blocks, in_no_time, pretend_cpu
 
-from devices.export import onnx_model, random_weights
+from devices.export.onnx_model import onnx_model, random_weights
 from latency import LatencyTable, OpSpec, zoo
 from search import spaces
 

@@ -10,7 +10,7 @@ from pages import FILE, ROOT, Reader, answering, blocks, in_no_time, pretend_cpu
 from PIL import Image
 
 from devices.card import load_card
-from devices.export import onnx_model, random_weights
+from devices.export.onnx_model import onnx_model, random_weights
 from latency import LatencyTable
 from search import spaces
 

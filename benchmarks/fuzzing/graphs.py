@@ -7,14 +7,14 @@ from random import Random
 import numpy as np
 import onnx as onnx_format
 
-from devices.cnn_writer import CnnWriter
+from devices.kernel_suite.cnn_writer import CnnWriter
 from fuzzing.damage import damaged, put
 from fuzzing.tables import small_table
 from fuzzing.target import Target
 from latency import LatencyTable, fit
-from latency.kernels import kernels_of
-from latency.onnx_graph import read_graph
-from latency.regression import RegressionModel
+from latency.graphs.kernels import kernels_of
+from latency.graphs.reader import read_graph
+from latency.predictors.regression import RegressionModel
 
 
 def onnx(folder: Path) -> Target:

@@ -9,13 +9,13 @@ from typing import Any
 
 from devices.agent_device import AgentDevice
 from devices.card import DeviceCard, Measuring
-from devices.channel import AgentChannel
 from devices.device import Workload
-from devices.drift import Record
-from devices.journal import Journal
-from devices.measuring import known_before, measure
-from devices.patience import PatientSitting
+from devices.measuring.journal import Journal
+from devices.measuring.record import Record
+from devices.measuring.rounds import known_before, measure
+from devices.measuring.sessions import PatientSitting
 from devices.runtimes.onnx_runtime import OnnxRuntime
+from devices.transports.channel import AgentChannel
 from fuzzing.damage import damaged, relined, revalued, revalued_lines, reworded
 from fuzzing.target import Target, one_file
 from latency import LatencyTable, NetworkSpec, OpSpec, Setting

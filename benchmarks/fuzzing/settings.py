@@ -12,9 +12,9 @@ from devices.connection import connect_all
 from fuzzing.damage import TOML_VALUES, reassigned, relined, reworded
 from fuzzing.target import Target, one_file
 from search import presets, spaces
-from search.batches import space_at
 from search.budget import MACS, memory_of, size_costs
-from search.training import Cosines
+from search.space import space_at
+from search.training.optimizer import Cosines
 
 _CHANGES = (reassigned(TOML_VALUES), reassigned(TOML_VALUES), reworded, relined)
 _CARD = """\

@@ -15,12 +15,13 @@ from fuzzing.target import Target
 from latency import Measurement
 from search import spaces
 from search.budget import Budget, size_costs
-from search.checkpoint import Checkpoint, checked, first_line
-from search.commands.attempts import keep_attempts, kept_attempts
 from search.confirmation import Attempt
 from search.data import load_dataset
-from search.searcher import NetworkTraining, SupernetTraining
+from search.runs.checkpoints import keep_attempts, kept_attempts
+from search.searcher import SupernetTraining
 from search.settings import SearchSettings
+from search.training.checkpoint import Checkpoint, checked, first_line
+from search.training.network_training import NetworkTraining
 
 _SETTINGS = SearchSettings(
     warmup_steps=2,

@@ -8,9 +8,9 @@ from random import Random
 from fuzzing.damage import WORDS, YAML_VALUES, reassigned, relined, revalued, reworded
 from fuzzing.target import Target, one_file
 from latency import LatencyTable, NetworkSpec, fit, zoo
-from latency.exchange import export_table, import_table
-from latency.headers import TRANSFER
-from latency.library import shipped_folder
+from latency.exchange.tables import export_table, import_table
+from latency.tables.csv_header import TRANSFER
+from latency.tables.library import shipped_folder
 from search.report import table_page, write_page
 
 

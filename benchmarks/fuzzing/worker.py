@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from fuzzing.kinds import KINDS  # noqa: E402
 from fuzzing.target import Target  # noqa: E402
 from latency.errors import LatError  # noqa: E402
-from search.commands.console import in_one_line, notice, notices  # noqa: E402
+from search.console import in_one_line, notice, notices  # noqa: E402
 
 PRODUCT = tuple(f"{ROOT / room}{os.sep}" for room in ("latency", "devices", "search"))
 MOST_SECONDS = 10.0

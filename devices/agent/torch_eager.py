@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from devices.agent.timing import LoadedModel, TimeRuns, UnableError, timed, typical
-from latency.layers import INPUT, OTHER, other_shape
 from latency.modules import deployed
-from latency.ops import OpSpec
+from latency.operators.kinds import INPUT, OTHER, other_shape
+from latency.operators.spec import OpSpec
 
 Inputs = Mapping[str, Tensor]
 """A model's inputs by name."""

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from devices.card import DeviceCard
-from devices.export import Weights
-from devices.tflite_int8 import tflite_file
-from devices.tflite_nodes import named_nodes
-from latency.ops import OpSpec
+from devices.export.onnx_model import Weights
+from devices.export.tflite_int8 import tflite_file
+from devices.export.tflite_profile import named_nodes
+from latency.operators.spec import OpSpec
 
 
 class LiteRt:
@@ -33,5 +33,5 @@ class LiteRt:
         return tflite_file(ops, weights, name, self._card.precision)
 
     def named(self, ops: Sequence[OpSpec], nodes: Mapping[str, float]) -> Mapping[str, float]:
-        """By the order of their kinds (`devices.tflite_nodes`)."""
+        """By the order of their kinds (`devices.export.tflite_profile`)."""
         return named_nodes(ops, self._card.precision, nodes)

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from devices.card import DeviceCard
-from devices.export import Weights, onnx_model
-from latency.ops import OpSpec
+from devices.export.onnx_model import Weights, onnx_model
+from latency.operators.spec import OpSpec
 
 
 class OnnxRuntime:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from devices.card import DeviceCard
-from devices.export import Weights, check_alone, is_channels_last
+from devices.export.onnx_model import Weights, check_alone, is_channels_last
 from latency.errors import SpecError
-from latency.ops import OpSpec
+from latency.operators.spec import OpSpec
 
 
 class TorchEager:
@@ -18,7 +18,8 @@ class TorchEager:
 
     A model file is an .npz: "network", a JSON object with the keys of the operators, and each
     layer's folded weight and bias, "position.layer.weight" and "position.layer.bias". It is read
-    without unpickling anything; both halves read the layers of an operator from `latency.layers`.
+    without unpickling anything; both halves read the layers of an operator from
+    `latency.operators.kinds`.
     """
 
     suffix = ".npz"
@@ -42,7 +43,7 @@ class TorchEager:
 
     def build(self, ops: Sequence[OpSpec], weights: Weights, name: str) -> bytes:
         """A chain of operators, with the weights of their layers; `SpecError` as in
-        `devices.export.onnx_model`."""
+        `devices.export.onnx_model.onnx_model`."""
         check_alone(ops)
         header = {
             "name": name,

@@ -10,8 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from devices.agent_archive import SUFFIX, agent_archive
-from devices.channel import AgentChannel
-from devices.locks import OwnFolder
+from devices.transports.channel import AgentChannel
+from devices.transports.locks import OwnFolder
 
 _CLOSE_SECONDS = 5
 

@@ -9,12 +9,12 @@ from rich.table import Table
 
 from latency.errors import DeviceError
 from latency.units import format_ms
-from latency.zoo import PUBLISHED
-from search.commands.compare_job import Row, compare, contenders_of
-from search.commands.console import folded, following, notice, print_table, progress_bar, run
-from search.commands.networks import open_network
-from search.commands.target_names import known_targets
-from search.commands.targets import Target, resolve
+from latency.zoo.chains import PUBLISHED
+from search.console import folded, following, notice, print_table, progress_bar, run
+from search.jobs.comparison import Row, compare, contenders_of
+from search.jobs.networks import open_network
+from search.jobs.target_names import known_targets
+from search.jobs.targets import Target, resolve
 from search.spaces.bounds import MOST_RESOLUTION
 
 PUBLISHED_NETWORKS = tuple(f"zoo:{name}" for name in PUBLISHED)

@@ -9,16 +9,16 @@ from rich.table import Table
 
 from latency import fit
 from latency.errors import CoverageError, UsageError
-from latency.fusion import FUSION, SUITE
-from latency.kernels import KernelGraph
-from latency.model import Prediction
-from latency.network import NetworkSpec
-from latency.network_graph import network_kernels
-from latency.table import LatencyTable
+from latency.graphs.fusion import FUSION, SUITE
+from latency.graphs.kernels import KernelGraph
+from latency.graphs.network_graph import network_kernels
+from latency.operators.network import NetworkSpec
+from latency.prediction import Prediction
+from latency.tables.table import LatencyTable
 from latency.units import format_ms
-from search.commands.console import print_table, run
-from search.commands.networks import open_network, read_network_on
-from search.commands.target_names import is_table, known_targets
+from search.console import print_table, run
+from search.jobs.networks import open_network, read_network_on
+from search.jobs.target_names import is_table, known_targets
 
 
 def predict_command(
@@ -102,7 +102,7 @@ def _table(target: str) -> LatencyTable:
     them is loaded for others only."""
     if is_table(target):
         return LatencyTable.load(target)
-    from search.commands.targets import resolve
+    from search.jobs.targets import resolve
 
     table = resolve(target).table
     if table is None:

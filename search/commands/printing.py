@@ -11,13 +11,13 @@ from rich.table import Table
 
 from latency.candidates import CandidateLatency
 from latency.units import format_count, format_ms
-from search.commands.console import folded, print_table
+from search.console import folded, print_table
 from search.result import BudgetResult, SearchResult
 from search.space import SearchSpace
 
 if TYPE_CHECKING:
-    from search.commands.front_job import Front
-    from search.commands.retrain_job import Trained
+    from search.runs.front import Front
+    from search.runs.retraining import Trained
 
 
 _NOT_MEASURED = "not measured: the device of this table is not at hand"

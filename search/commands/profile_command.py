@@ -9,18 +9,18 @@ import numpy as np
 import typer
 
 from devices.card import load_card
-from devices.card_names import known_cards
+from devices.cards import known_cards
 from latency.errors import UsageError, unknown_name
-from latency.fusion import SUITE
-from latency.library import user_folder
-from latency.table import LatencyTable
+from latency.graphs.fusion import SUITE
+from latency.tables.library import user_folder
+from latency.tables.table import LatencyTable
 from search import spaces
-from search.commands.console import folded, notice, run
-from search.commands.few_shot_job import few_shot_space
-from search.commands.inspection import check_device, list_cards, verify_table
-from search.commands.kernels_job import profile_suite
-from search.commands.profile_job import profile_spaces
-from search.commands.targets import default_path, reachable
+from search.console import folded, notice, run
+from search.jobs.few_shot import few_shot_space
+from search.jobs.inspection import check_device, list_cards, verify_table
+from search.jobs.kernel_suite import profile_suite
+from search.jobs.profiling import profile_spaces
+from search.jobs.targets import default_path, reachable
 
 _APPLY = {
     "--list": (),

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from latency.errors import LatError, UsageError
-from latency.table import LatencyTable
+from latency.tables.table import LatencyTable
 from search import report
-from search.commands.console import notice, run
-from search.report.folders import FRONT, RESULT
+from search.console import notice, run
+from search.run_files import FRONT, RESULT
 
 if TYPE_CHECKING:
     from search.report.page import Page

@@ -11,15 +11,15 @@ import typer
 from latency.errors import LatError, UsageError, extra
 from search import spaces
 from search.budget import Budget
-from search.commands.console import notice, run
-from search.commands.goals import parse_budgets
-from search.commands.orders import led
 from search.commands.printing import print_front, print_range, print_result, print_trained
 from search.commands.report_command import write_or_notice
-from search.commands.run_folder import require_free, run_folder
-from search.commands.target_names import known_targets
+from search.console import notice, run
+from search.jobs.target_names import known_targets
 from search.presets import known as known_settings
 from search.result import BudgetResult
+from search.runs.folder import require_free, run_folder
+from search.runs.goals import parse_budgets
+from search.runs.orders import led
 from search.settings import MOST_SEED
 
 _MOST_NETWORKS, _MOST_SIGMAS = 1000, 100
@@ -200,15 +200,15 @@ def search_command(
     if out is not None:
         require_free(out, resume, overwrite, trained or retrained)
     with extra("train"):
-        from search.commands.baseline_job import baselines
-        from search.commands.front_job import find_front
-        from search.commands.retrain_job import network_to_train, retrain, space_of
-        from search.commands.run_checkpoints import supernet_of
-        from search.commands.search_job import SearchJob
-        from search.commands.search_plan import Asked, SearchPlan, settings_for
-        from search.compute import Compute
         from search.data import load_dataset
-        from search.distributed import join
+        from search.runs.baselines import baselines
+        from search.runs.checkpoints import supernet_of
+        from search.runs.front import find_front
+        from search.runs.plan import Asked, SearchPlan, settings_for
+        from search.runs.retraining import network_to_train, retrain, space_of
+        from search.runs.search_run import SearchJob
+        from search.training.compute import Compute
+        from search.training.distributed import join
     words: dict[str, Any] = {
         "steps": steps,
         "train_steps": train_steps,

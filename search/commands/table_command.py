@@ -12,14 +12,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from latency.comparison import OpDifference, TableDifference, diff
 from latency.errors import UsageError
-from latency.exchange import export_table, import_table
+from latency.exchange.tables import export_table, import_table
 from latency.locked_file import locked
-from latency.ops import OpSpec
-from latency.table import LatencyTable
+from latency.operators.spec import OpSpec
+from latency.tables.comparison import OpDifference, TableDifference, diff
+from latency.tables.table import LatencyTable
 from latency.units import format_ms
-from search.commands.console import Command, folded, notice, print_table, run
+from search.console import Command, folded, notice, print_table, run
 
 Name = Annotated[str, typer.Argument(help="A table: path, stem, or a card's name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]

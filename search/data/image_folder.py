@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latency.errors import LatError, UsageError
+from latency.names import digest
 from search.data.augmentation import BROKEN, centred, random_crop, read_image
 from search.data.dataset import Batch, Dataset, Index, held_out, note_broken
-from search.digests import digest
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"})
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latency.atomic_file import whole_file
 from latency.errors import extra
-from latency.whole_file import whole_file
 
 if TYPE_CHECKING:
-    from latency.table import LatencyTable
+    from latency.tables.table import LatencyTable
     from search.report.page import Page
 
 REPORT = "report.html"
@@ -26,10 +26,10 @@ def write_report(folder: Path) -> Path:
 def run_page(folder: Path) -> "Page":
     """The report of the search in `folder`, or of the front where that is all there is."""
     _require_plotly()
-    from search.report.folders import is_front
-    from search.report.front_report import SavedFront, front_page
-    from search.report.run_report import run_page as page_of
-    from search.report.saved_run import SavedRun
+    from search.report.run.front import SavedFront, front_page
+    from search.report.run.report import run_page as page_of
+    from search.report.run.saved_run import SavedRun
+    from search.run_files import is_front
 
     if is_front(folder):
         return front_page(SavedFront.load(folder))
@@ -39,7 +39,7 @@ def run_page(folder: Path) -> "Page":
 def table_page(table: "LatencyTable") -> "Page":
     """The report of a table."""
     _require_plotly()
-    from search.report.table_report import table_page as page_of
+    from search.report.table.report import table_page as page_of
 
     return page_of(table)
 
@@ -48,9 +48,9 @@ def runs_page(a: Path, b: Path) -> "Page":
     """The searches in two folders side by side, or the fronts where these are all there is."""
     _require_plotly()
     from search.report.comparison_report import runs_page as page_of
-    from search.report.folders import is_front
-    from search.report.front_report import SavedFront, fronts_page
-    from search.report.saved_run import SavedRun
+    from search.report.run.front import SavedFront, fronts_page
+    from search.report.run.saved_run import SavedRun
+    from search.run_files import is_front
 
     if is_front(a) and is_front(b):
         return fronts_page(SavedFront.load(a), SavedFront.load(b))

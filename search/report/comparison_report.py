@@ -5,15 +5,15 @@ from collections.abc import Iterator, Sequence
 
 import plotly.graph_objects as go
 
-from latency.comparison import OpDifference, TableDifference, diff
-from latency.table import LatencyTable
+from latency.tables.comparison import OpDifference, TableDifference, diff
+from latency.tables.table import LatencyTable
 from latency.units import format_ms
-from search.report.blocks import blocks_figure
 from search.report.look import BLUE, GREY, ORANGE, RED, faded, log_axis, styled
 from search.report.page import Grid, Page, Part, Picture, Section, Words
-from search.report.run_figures import budgets_figure, curves_figure
-from search.report.run_report import drawing, summary
-from search.report.saved_run import SavedRun
+from search.report.run.blocks import blocks_figure
+from search.report.run.figures import budgets_figure, curves_figure
+from search.report.run.report import drawing, summary
+from search.report.run.saved_run import SavedRun
 
 _MOST_ROWS = 25
 _ROOM = 1.2
@@ -22,7 +22,7 @@ _ROOM = 1.2
 
 def tables_page(a: LatencyTable, b: LatencyTable) -> Page:
     """What differs between two tables, and which differences are more than chance
-    (`latency.comparison`)."""
+    (`latency.tables.comparison`)."""
     found = diff(a, b)
     facts = [
         ("common operators", str(len(found.common))),

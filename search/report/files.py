@@ -34,7 +34,7 @@ class _Part(BaseModel):
 
 
 class _Measured(_Part):
-    """`latency.measurement.Measurement`."""
+    """`latency.tables.measurement.Measurement`."""
 
     median_ms: Limit
     ci95_ms: Amount
@@ -51,7 +51,7 @@ class _Measured(_Part):
 
 
 class _Operator(_Part):
-    """`latency.model.OpPrediction`."""
+    """`latency.prediction.OpPrediction`."""
 
     op: str
     ms: Amount
@@ -158,7 +158,7 @@ class ResultFile(_Network, _Head):
 
 
 class FrontFile(_Head):
-    """pareto.json (`search.commands.front_job.Front`)."""
+    """pareto.json (`search.runs.front.Front`)."""
 
     data: str
     seed: Annotated[int, Field(ge=0, le=MOST_SEED)]

@@ -9,8 +9,8 @@ twelve below is a block that is searched. So is the published network.
 from dataclasses import replace
 
 from latency.candidates import Block
-from latency.pyramid import head, stem, tree_blocks
-from latency.trees import IDENTITY, Tree, edge_operator
+from latency.operators.trees import IDENTITY, Tree, edge_operator
+from latency.zoo.pyramid_nets import head, stem, tree_blocks
 from search.space import Cell, SearchSpace
 
 TREE = "(i(i(ii)i(ii))i(i(ii)i(ii)))"

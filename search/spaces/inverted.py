@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from latency.candidates import Block
-from latency.ops import OpSpec
+from latency.operators.spec import OpSpec
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from typing import Any
 
 from latency.errors import SpecError, UsageError
 from latency.files import MOST_BYTES, read_text
-from latency.layers import STANDS_ALONE, other_shape
-from latency.machine import slug
+from latency.names import slug
+from latency.operators.kinds import STANDS_ALONE, other_shape
 from search.space import SearchSpace
 from search.spaces import staged
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from latency.errors import unknown_name
-from latency.layers import ACTIVATIONS
-from latency.ops import OpSpec
+from latency.operators.kinds import ACTIVATIONS
+from latency.operators.spec import OpSpec
 from search.space import SearchSpace
 from search.spaces.bounds import MOST_CLASSES, MOST_RESOLUTION
 from search.spaces.inverted import Candidates, Stage, divisible, final_size, searchable_blocks

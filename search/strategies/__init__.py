@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from latency.errors import unknown_name
-from search.compute import ON_CPU, Compute
-from search.hardware import HardwareTerm
 from search.settings import STRATEGIES, SearchSettings
 from search.strategies.base import Strategy
+from search.strategies.hardware_loss import HardwareTerm
 from search.strategies.proxyless_g import ProxylessG
 from search.strategies.proxyless_r import ProxylessR
-from search.supernet import SuperNet
+from search.supernet.supernet import SuperNet
+from search.training.compute import ON_CPU, Compute
 
 
 def make_strategy(

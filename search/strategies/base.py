@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from search.training import half_cosine
+from search.training.optimizer import half_cosine
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from latency.errors import unknown_name
-from search.compute import ON_CPU, Compute, widened
-from search.failures import finite
-from search.gates import gate_to_alpha_gradient
-from search.hardware import HardwareTerm
 from search.settings import BINARISATIONS
 from search.strategies.base import AlphaOptimizer, ArchitectureStep
-from search.supernet import SuperNet
+from search.strategies.hardware_loss import HardwareTerm
+from search.supernet.gates import gate_to_alpha_gradient
+from search.supernet.supernet import SuperNet
+from search.training.compute import ON_CPU, Compute, widened
+from search.training.failures import finite
 
 
 class ProxylessG:

@@ -17,7 +17,7 @@ from devices.card import Adb, DeviceCard
 from devices.device import Workload
 from devices.runtimes.benchmark_model import BenchmarkModel
 from devices.transports.adb import AdbTransport
-from latency.ops import OpSpec
+from latency.operators.spec import OpSpec
 
 NEEDS_ADB = pytest.mark.skipif(
     shutil.which("adb") is None, reason="adb is not installed (apt-get install adb)"

@@ -1,6 +1,6 @@
 """Devices for tests: they answer from a table, and fail on demand."""
 
-from devices.drift import Burst
+from devices.measuring.record import Burst
 from devices.replay import ReplayDevice
 from latency.errors import ConnectionLostError, WorkloadError
 

@@ -3,8 +3,8 @@
 import torch
 
 from latency import OpSpec
-from latency.layers import ACTIVATIONS, other_shape
 from latency.modules import NetworkModule
+from latency.operators.kinds import ACTIVATIONS, other_shape
 
 OPERATORS = [
     OpSpec("conv", 16, 16, 3, 8, 3, 2, activation="relu6"),

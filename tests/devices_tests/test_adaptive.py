@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from devices.adaptive import expected_errors, left_out_errors
+from devices.kernel_suite.sampling import expected_errors, left_out_errors
 from latency import LatencyTable, Measurement
-from latency.kernels import Kernel, KernelGraph
-from latency.ops import OpSpec
+from latency.graphs.kernels import Kernel, KernelGraph
+from latency.operators.spec import OpSpec
 
 
 def conv(channels: int, side: int) -> OpSpec:

@@ -21,11 +21,11 @@ from adb_bench import (  # noqa: F401 (fixtures, by their function's name)
 from adbd import VERSION
 
 from devices.device import Condition
-from devices.tracing import trace_layers
+from devices.measuring.tracing import trace_layers
 from devices.transports.adb import AdbTransport, chosen_serials
 from latency.errors import DeviceError
-from latency.network import NetworkSpec
-from latency.ops import OpSpec
+from latency.operators.network import NetworkSpec
+from latency.operators.spec import OpSpec
 
 pytestmark = NEEDS_ADB
 

@@ -21,7 +21,7 @@ from adb_bench import (  # noqa: F401 (fixtures, by their function's name)
 from devices.card import load_card
 from devices.connection import connect
 from latency.errors import DeviceError
-from search.commands.inspection import check_device
+from search.jobs.inspection import check_device
 
 pytestmark = NEEDS_ADB
 

@@ -13,7 +13,7 @@ import pytest
 from devices import agent_archive as archive
 from devices.agent import main
 from devices.card import DeviceCard
-from devices.export import random_weights
+from devices.export.onnx_model import random_weights
 from devices.runtimes.torch_eager import TorchEager
 from latency import OpSpec
 

@@ -8,8 +8,8 @@ from doubles import Memory
 
 from devices.card import Measuring
 from devices.device import Condition, Timing, Workload
-from devices.drift import LEAST_TOGETHER, Burst, Record, median_polish
-from devices.measuring import measure
+from devices.measuring.record import LEAST_TOGETHER, Burst, Record, median_polish
+from devices.measuring.rounds import measure
 from devices.replay import ReplayDevice
 from latency import Measurement, OpSpec
 

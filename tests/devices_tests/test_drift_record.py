@@ -6,10 +6,10 @@ from doubles import Memory, ShakyDevice
 
 from devices.card import Measuring
 from devices.device import Condition, Timing, Workload
-from devices.drift import LEAST_TOGETHER, Burst, Record, median_polish
-from devices.journal import Journal
-from devices.measuring import measure
-from devices.patience import PatientSitting
+from devices.measuring.journal import Journal
+from devices.measuring.record import LEAST_TOGETHER, Burst, Record, median_polish
+from devices.measuring.rounds import measure
+from devices.measuring.sessions import PatientSitting
 from devices.replay import ReplayDevice
 from latency import OpSpec
 

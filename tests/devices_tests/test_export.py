@@ -7,7 +7,7 @@ import pytest
 import torch
 from operators import KERNELS, OPERATORS, computed, random_inputs, trained_looking, transposes
 
-from devices.export import is_channels_last, onnx_model, random_weights
+from devices.export.onnx_model import is_channels_last, onnx_model, random_weights
 from latency import OpSpec, SpecError
 
 

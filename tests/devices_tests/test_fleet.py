@@ -19,7 +19,7 @@ QUICK = Measuring(sittings=1, max_sittings=2, min_bursts=6, max_bursts=12)
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr("devices.patience._BACK_OFF", ())
+    monkeypatch.setattr("devices.measuring.sessions._BACK_OFF", ())
 
 
 @pytest.fixture

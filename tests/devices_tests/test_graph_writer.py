@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import pytest
 
-from devices.graph_writer import IR_VERSION, OPSET, GraphWriter
-from devices.random_cnns import random_cnn
+from devices.export.graph_writer import IR_VERSION, OPSET, GraphWriter
+from devices.kernel_suite.random_cnns import random_cnn
 from latency import SpecError
-from latency.fusion import USUAL
-from latency.kernels import kernels_of
-from latency.layers import ACTIVATIONS
-from latency.onnx_graph import parse_graph
+from latency.graphs.fusion import USUAL
+from latency.graphs.kernels import kernels_of
+from latency.graphs.reader import parse_graph
+from latency.operators.kinds import ACTIVATIONS
 
 
 def _names(writer):

@@ -6,10 +6,10 @@ import pytest
 
 from devices.agent_device import AgentDevice
 from devices.card import DeviceCard, Measuring
-from devices.channel import AgentChannel
 from devices.device import Condition, Workload
-from devices.measuring import measure
+from devices.measuring.rounds import measure
 from devices.runtimes.onnx_runtime import OnnxRuntime
+from devices.transports.channel import AgentChannel
 from devices.transports.local import LocalTransport
 from latency import OpSpec
 from latency.errors import ConnectionLostError, DeviceError

@@ -9,9 +9,9 @@ import pytest
 
 from devices.card import Measuring
 from devices.device import Timing, Workload
-from devices.drift import Burst
-from devices.journal import Journal
-from devices.measuring import measure
+from devices.measuring.journal import Journal
+from devices.measuring.record import Burst
+from devices.measuring.rounds import measure
 from devices.replay import ReplayDevice
 from latency.errors import LatError
 

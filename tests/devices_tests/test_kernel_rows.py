@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from devices.device import Timing
-from devices.drift import Burst
-from devices.kernel_rows import SENTINEL, kernel_table, network_ms
+from devices.kernel_suite.rows import SENTINEL, kernel_table, network_ms
+from devices.measuring.record import Burst
 from latency import OpSpec, Setting
 from latency.stats import student_t
 

@@ -6,23 +6,23 @@ import onnx
 import pytest
 from doubles import Memory
 
-from devices import adaptive, fusion_timing, kernels_alone, traced_kernels
 from devices.card import Measuring, load_card
 from devices.connection import connect
 from devices.device import Timing
-from devices.fusion import traced_fusion
-from devices.kernel_rows import by_kernel
-from devices.kernel_suite import profile_kernels
-from devices.random_blocks import random_blocks
-from devices.random_cnns import draw_networks, random_cnn
+from devices.kernel_suite import alone, fusion_timed, sampling, traced
+from devices.kernel_suite.fusion_traced import traced_fusion
+from devices.kernel_suite.random_blocks import random_blocks
+from devices.kernel_suite.random_cnns import draw_networks, random_cnn
+from devices.kernel_suite.rows import by_kernel
+from devices.kernel_suite.suite import profile_kernels
+from devices.measuring.tracing import TraceTimes
 from devices.replay import ReplayDevice
-from devices.tracing import TraceTimes
 from latency import LatencyTable, Measurement, fit
-from latency.fusion import FUSION, SUITE, USUAL
-from latency.kernels import Kernel
-from latency.measurement import INSIDE_NETWORKS, SUITE_ALONE
-from latency.network_graph import network_kernels
-from latency.ops import OpSpec
+from latency.graphs.fusion import FUSION, SUITE, USUAL
+from latency.graphs.kernels import Kernel
+from latency.graphs.network_graph import network_kernels
+from latency.operators.spec import OpSpec
+from latency.tables.measurement import INSIDE_NETWORKS, SUITE_ALONE
 
 
 @pytest.fixture(scope="module")
@@ -47,24 +47,24 @@ def test_the_rules_of_onnx_runtime_are_found(fusion):
 def test_without_a_profiler_pairs_are_timed_together_and_apart(toy_table):
     """On a device whose ReLU is part of a convolution, whose h-swish is a kernel of its own."""
     rows = {}
-    for op in fusion_timing.operators():
+    for op in fusion_timed.operators():
         ms = {"conv": 1.0, "conv_add": 1.2, "matmul": 2.0, "activation": 0.3}[op.kind]
         if op.kind != "activation" and op.activation not in ("none", "relu"):
             ms += 0.28
         rows[op] = Measurement(ms, 0.001, 100, ms)
-    found = fusion_timing.timed_fusion(ReplayDevice(replace(toy_table, rows=rows))).pairs
+    found = fusion_timed.timed_fusion(ReplayDevice(replace(toy_table, rows=rows))).pairs
     timed = {f"{kind}+relu" for kind in ("conv", "conv_add", "matmul")}
     assert found == timed | {"conv+norm", "linear+norm", "linear+relu", "linear+relu6"}
 
 
 def test_what_cannot_be_timed_either_is_as_usual(toy_table):
-    assert fusion_timing.timed_fusion(ReplayDevice(toy_table)) == USUAL
+    assert fusion_timed.timed_fusion(ReplayDevice(toy_table)) == USUAL
 
 
 def test_the_rules_of_litert_are_found_by_timing():
     device = connect(load_card("cpu-litert"))
     assert traced_fusion(device) is None
-    pairs = fusion_timing.timed_fusion(device).pairs
+    pairs = fusion_timed.timed_fusion(device).pairs
     assert {"conv+norm", "conv+relu6", "matmul+relu"} <= pairs
     assert "conv+gelu" not in pairs
 
@@ -98,17 +98,17 @@ def test_nodes_that_the_runtime_inserts_go_to_the_kernels_of_their_kind():
 
 
 def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, tmp_path):
-    monkeypatch.setattr(traced_kernels, "_SITTINGS", 2)
-    monkeypatch.setattr(traced_kernels, "_MOST_WAITS", 2)
-    monkeypatch.setattr(traced_kernels, "_TIMES", TraceTimes(40.0, 20.0, (6, 40), 3))
-    monkeypatch.setattr(adaptive, "_FOLDS", 2)
+    monkeypatch.setattr(traced, "_SITTINGS", 2)
+    monkeypatch.setattr(traced, "_MOST_WAITS", 2)
+    monkeypatch.setattr(traced, "_TIMES", TraceTimes(40.0, 20.0, (6, 40), 3))
+    monkeypatch.setattr(sampling, "_FOLDS", 2)
     fitted = []
 
     def noted(table, extrapolate):
         fitted.append(table)
         return fit(table, extrapolate=extrapolate)
 
-    monkeypatch.setattr(traced_kernels, "fit", noted)
+    monkeypatch.setattr(traced, "fit", noted)
     journal = Memory()
     table = profile_kernels(cpu, Measuring(), journal, networks=9)
     assert table.validations[SUITE].networks == len(fitted) == 6  # those drawn evenly
@@ -136,7 +136,7 @@ def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, 
 
 
 def test_a_slow_device_is_waited_for_within_limits(monkeypatch):
-    monkeypatch.setattr(traced_kernels, "_MOST_WAITS", 3)
+    monkeypatch.setattr(traced, "_MOST_WAITS", 3)
     times = iter([10.0, 13.0, 12.0, 10.4, 14.0, 14.0, 14.0])
 
     class Patient:
@@ -144,15 +144,15 @@ def test_a_slow_device_is_waited_for_within_limits(monkeypatch):
             return Timing((next(times),), 1)
 
     slept, told = [], []
-    quiet = traced_kernels.Quiet(None, slept.append, lambda: told.append(len(slept)))
+    quiet = traced.Quiet(None, slept.append, lambda: told.append(len(slept)))
     assert [quiet.wait(Patient()).ms[0] for _ in range(3)] == [10.0, 10.4, 14.0]
     assert len(slept) == 3
     assert told == [0, 1, 2]
 
 
 def test_where_networks_cannot_be_traced_kernels_are_measured_alone(monkeypatch, tmp_path):
-    monkeypatch.setattr(kernels_alone, "_EVEN_OF_A_FAMILY", 1)
-    monkeypatch.setattr(kernels_alone, "_OF_A_FAMILY", 2)
+    monkeypatch.setattr(alone, "_EVEN_OF_A_FAMILY", 1)
+    monkeypatch.setattr(alone, "_OF_A_FAMILY", 2)
     device = connect(load_card("cpu-litert"))
     quick = Measuring(sittings=1, max_sittings=1, min_bursts=6, max_bursts=6, max_network_bursts=6)
     table = profile_kernels(device, quick, networks=8, held_out=3)

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from devices.locks import Claim
 from devices.transports.local import LocalTransport
+from devices.transports.locks import Claim
 from latency.errors import DeviceError
 
 pytestmark = pytest.mark.identity
@@ -20,7 +20,7 @@ print(transport.send(b"a model", ".onnx"), flush=True)
 CLAIMS = """
 import sys
 from pathlib import Path
-from devices.locks import Claim
+from devices.transports.locks import Claim
 sys.argv[0] = "/usr/bin/lat-profile"
 claim = Claim(Path({path!r}), "phone A")
 claim.take()

@@ -13,12 +13,12 @@ import onnxruntime
 import pytest
 
 from devices.card import DeviceCard, Measuring, load_card
-from devices.card_names import known_cards
+from devices.cards import known_cards
 from devices.connection import connect, connect_all
 from devices.device import Condition, Timing, Workload
-from devices.drift import Burst, Record, median_polish
-from devices.journal import Journal
-from devices.measuring import measure
+from devices.measuring.journal import Journal
+from devices.measuring.record import Burst, Record, median_polish
+from devices.measuring.rounds import measure
 from devices.profiling import profile
 from devices.replay import ReplayDevice
 from latency import LatencyTable, Measurement, OpSpec

@@ -5,8 +5,8 @@ from doubles import Memory, ShakyDevice
 
 from devices.card import Measuring
 from devices.device import Condition, Workload
-from devices.measuring import measure
-from devices.patience import PatientSitting
+from devices.measuring.rounds import measure
+from devices.measuring.sessions import PatientSitting
 from devices.replay import ReplaySitting
 from latency.errors import ConnectionLostError, WorkloadError
 

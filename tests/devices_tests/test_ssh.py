@@ -411,7 +411,7 @@ def test_a_connection_that_breaks_while_a_file_is_sent_leaves_no_part_taken_for_
 
 
 def test_a_host_that_falls_silent_is_not_waited_for_for_ever(server, transport_to, monkeypatch):
-    monkeypatch.setattr("devices.channel.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("devices.transports.channel.ANSWER_SECONDS", 0.3)
     channel = transport_to().start()
     hello_pid = wait_until(server.agents, "the agent runs")[0]
     os.kill(hello_pid, signal.SIGSTOP)

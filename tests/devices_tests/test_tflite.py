@@ -12,11 +12,11 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from operators import KERNELS, OPERATORS, computed, random_inputs, trained_looking, transposes
 
-from devices.export import Weights, is_channels_last, onnx_model, random_weights
-from devices.tflite import tflite_model
-from devices.tflite_int8 import tflite_int8_model
+from devices.export.onnx_model import Weights, is_channels_last, onnx_model, random_weights
+from devices.export.tflite_int8 import tflite_int8_model
+from devices.export.tflite_model import tflite_model
 from latency import OpSpec, SpecError, UsageError
-from latency.layers import INPUT, KINDS, Layer
+from latency.operators.kinds import INPUT, KINDS, Layer
 
 INT8_STEPS = {"conv": 4, "mbconv": 2.5, "pool": 1.5, "linear": 6}
 """By how many of its output's 255 steps an int8 operator may be off, on calibrated inputs: half a

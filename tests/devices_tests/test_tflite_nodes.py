@@ -3,9 +3,9 @@
 import pytest
 
 from devices.agent.lite_rt import node_times
-from devices.tflite_nodes import named_nodes
+from devices.export.tflite_profile import named_nodes
 from latency.errors import DeviceError
-from latency.ops import OpSpec
+from latency.operators.spec import OpSpec
 
 OPS = (
     OpSpec("conv", 16, 16, 3, 8, 3, 2, activation="relu6"),

@@ -11,7 +11,7 @@ from devices.agent.torch_eager import Torch
 from devices.card import DeviceCard
 from devices.connection import connect
 from devices.device import Workload
-from devices.export import random_weights
+from devices.export.onnx_model import random_weights
 from devices.runtimes.torch_eager import TorchEager
 from latency import OpSpec, SpecError
 from latency.modules import NetworkModule

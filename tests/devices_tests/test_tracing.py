@@ -18,12 +18,12 @@ from devices.agent.main import Agent
 from devices.agent.onnx_runtime import traced_nodes
 from devices.agent.timing import UnableError
 from devices.card import DeviceCard, Measuring
-from devices.channel import AgentChannel
 from devices.connection import connect
 from devices.device import Timing, Workload, tracer
+from devices.measuring.tracing import trace_layers, trace_ops
 from devices.profiling import profile
 from devices.replay import ReplayDevice
-from devices.tracing import trace_layers, trace_ops
+from devices.transports.channel import AgentChannel
 from latency import LatencyTable, NetworkSpec, OpSpec
 from latency.errors import ConnectionLostError, DeviceError, WorkloadError
 

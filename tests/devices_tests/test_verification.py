@@ -9,7 +9,7 @@ from doubles import ShakyDevice
 from devices.card import Measuring
 from devices.verification import verify
 from latency.errors import DeviceError
-from latency.measurement import INSIDE_NETWORKS, SUITE_ALONE, TRANSFERRED
+from latency.tables.measurement import INSIDE_NETWORKS, SUITE_ALONE, TRANSFERRED
 
 RULE = Measuring(sittings=2, min_bursts=8, max_bursts=40)
 

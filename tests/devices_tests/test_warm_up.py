@@ -6,8 +6,8 @@ import pytest
 
 from devices.card import Measuring
 from devices.device import Condition, Timing, Workload
-from devices.measuring import measure
-from devices.patience import PatientSitting
+from devices.measuring.rounds import measure
+from devices.measuring.sessions import PatientSitting
 from latency import OpSpec
 from latency.errors import ConnectionLostError
 

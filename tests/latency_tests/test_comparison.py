@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from latency import Measurement
-from latency.comparison import diff
+from latency.tables.comparison import diff
 from latency.units import LEAST_MS, MOST_MS
 
 

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from latency import LatencyTable, Measurement, OpSpec, SpecError, TableError, UsageError
-from latency.exchange import export_table, import_table
-from latency.exchange_keys import key_of, ops_of
-from latency.library import shipped_folder
-from latency.plain_yaml import SIZE_LIMIT
+from latency.exchange.keys import key_of, ops_of
+from latency.exchange.tables import export_table, import_table
+from latency.exchange.yaml_file import SIZE_LIMIT
+from latency.tables.library import shipped_folder
 from latency.units import LEAST_MS
 from search import spaces
 

@@ -6,8 +6,7 @@ from scipy.optimize import approx_fprime, minimize
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from latency.gaussian_process import GaussianProcess, Kernel, log_likelihood
-from latency.residuals import fit_process
+from latency.predictors.gaussian_process import GaussianProcess, Kernel, fit_process, log_likelihood
 
 BOUNDS = ((1e-4, 10.0), (0.3, 100.0), (1e-5, 0.5))
 

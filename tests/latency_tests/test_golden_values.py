@@ -5,14 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latency import LatencyTable, Measurement, OpSpec, Setting, gaussian_process
-from latency.calibration import Calibration
-from latency.gaussian_process import log_likelihood
-from latency.kernels import Kernel, KernelGraph
-from latency.regression import fit
-from latency.roofline import Roofline
+from latency import LatencyTable, Measurement, OpSpec, Setting
+from latency.graphs.kernels import Kernel, KernelGraph
+from latency.predictors import gaussian_process
+from latency.predictors.gaussian_process import log_likelihood
+from latency.predictors.regression import fit
+from latency.predictors.roofline import Roofline
+from latency.tables.calibration import Calibration
 from latency.transfer import few_shot
-from latency.transfer_kernels import kernels, read
+from latency.transfer.similarity import kernels, read
 
 CONVOLUTIONS = [
     OpSpec("conv", side, side, inside, outside, kernel)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from latency import OpSpec, SpecError, zoo
-from latency.trees import Tree
+from latency.operators.trees import Tree
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from latency import (
     candidate_latency,
     validate,
 )
-from latency.calibration import Calibration
 from latency.expected import ExpectedLatency
+from latency.tables.calibration import Calibration
 
 
 def _totals(calibration, table, networks):

@@ -2,12 +2,12 @@
 
 import pytest
 
-from devices.export import onnx_model, random_weights
+from devices.export.onnx_model import onnx_model, random_weights
 from latency import NetworkSpec, OpSpec, SpecError, zoo
-from latency.fusion import USUAL, Fusion
-from latency.kernels import kernels_of
-from latency.network_graph import network_kernels
-from latency.onnx_graph import parse_graph
+from latency.graphs.fusion import USUAL, Fusion
+from latency.graphs.kernels import kernels_of
+from latency.graphs.network_graph import network_kernels
+from latency.graphs.reader import parse_graph
 
 FUSING = Fusion(
     frozenset(["conv+relu", "conv+relu6", "conv+norm", "conv+h_swish", "conv+add"]),

@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from devices.graph_writer import OPSET, GraphWriter
+from devices.export.graph_writer import OPSET, GraphWriter
 from latency.errors import LatError, SpecError
-from latency.fusion import USUAL, Fusion
-from latency.kernels import kernels_of
-from latency.onnx_graph import parse_graph, read_graph
+from latency.graphs.fusion import USUAL, Fusion
+from latency.graphs.kernels import kernels_of
+from latency.graphs.reader import parse_graph, read_graph
 
 FUSING = Fusion(
     frozenset(

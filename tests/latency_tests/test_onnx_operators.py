@@ -10,9 +10,9 @@ import pytest
 from test_onnx import FUSING, Writer, keys, kinds
 
 from latency.errors import SpecError
-from latency.fusion import USUAL
-from latency.kernels import kernels_of
-from latency.onnx_graph import parse_graph
+from latency.graphs.fusion import USUAL
+from latency.graphs.kernels import kernels_of
+from latency.graphs.reader import parse_graph
 
 
 def _read(w, result, opset=17):

@@ -6,9 +6,9 @@ from onnx import TensorProto
 from test_onnx import Writer, keys, kinds, open_model
 
 from latency.errors import SpecError
-from latency.fusion import USUAL
-from latency.kernels import kernels_of
-from latency.onnx_graph import parse_graph, read_graph
+from latency.graphs.fusion import USUAL
+from latency.graphs.kernels import kernels_of
+from latency.graphs.reader import parse_graph, read_graph
 
 
 def read(w, *results):

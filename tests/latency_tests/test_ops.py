@@ -5,8 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from latency import NetworkSpec, OpSpec, SpecError
-from latency.layers import KINDS, other_shape
 from latency.modules import NetworkModule, OperatorModule
+from latency.operators.kinds import KINDS, other_shape
 
 OPERATORS = [
     OpSpec("conv", 32, 32, 3, 16, 3, 2, activation="relu6"),

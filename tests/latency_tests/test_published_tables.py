@@ -5,9 +5,9 @@ import re
 import pytest
 
 from latency import LatencyTable, Measurement, OpSpec, Setting, TableError
-from latency.exchange import export_table, import_table
-from latency.exchange_keys import key_of, ops_of
-from latency.plain_yaml import read_plain_yaml
+from latency.exchange.keys import key_of, ops_of
+from latency.exchange.tables import export_table, import_table
+from latency.exchange.yaml_file import read_plain_yaml
 
 BLOCK = "expanded_conv-input:8x8x4-output:8x8x4-expand:8-kernel:3-stride:1-idskip:1-se:0-hs:"
 

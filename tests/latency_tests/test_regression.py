@@ -18,13 +18,13 @@ from latency import (
     TableError,
     candidate_latency,
 )
-from latency.exchange import import_table
-from latency.features import Neighbours
-from latency.kernels import Kernel, KernelGraph
-from latency.library import shipped_folder
-from latency.model import Prediction
-from latency.oblong import between
-from latency.regression import REACH, fit
+from latency.exchange.tables import import_table
+from latency.graphs.kernels import Kernel, KernelGraph
+from latency.graphs.non_square import between
+from latency.operators.features import Neighbours
+from latency.prediction import Prediction
+from latency.predictors.regression import REACH, fit
+from latency.tables.library import shipped_folder
 from search import spaces
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -266,7 +266,7 @@ def test_an_oblong_kernel_between_others_out_of_reach_is_refused():
 
 def test_importing_the_regression_does_not_load_scipy():
     code = (
-        "import latency.regression, sys;"
+        "import latency.predictors.regression, sys;"
         "print(sorted({'sklearn', 'scipy', 'torch', 'pandas'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from latency import LatencyTable, Measurement, OpSpec, Setting
-from latency.calibration import Calibration
-from latency.families import fit_family
-from latency.features import physical_terms
-from latency.gaussian_process import Kernel, log_likelihood
-from latency.regression import fit
-from latency.residuals import fit_process
-from latency.roofline import Roofline
+from latency.operators.features import physical_terms
+from latency.predictors.families import fit_family
+from latency.predictors.gaussian_process import Kernel, fit_process, log_likelihood
+from latency.predictors.regression import fit
+from latency.predictors.roofline import Roofline
+from latency.tables.calibration import Calibration
 
 BOUNDS = ((1e-4, 10.0), (0.3, 100.0), (1e-7, 1e-2))
 SIZES = [3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128]

@@ -19,11 +19,11 @@ from latency import (
     UsageError,
     Validation,
 )
-from latency.calibration import Calibration
-from latency.formats import read_header
-from latency.fusion import Fusion
-from latency.library import tables_of
+from latency.graphs.fusion import Fusion
 from latency.machine import hardware
+from latency.tables.calibration import Calibration
+from latency.tables.csv_file import read_header
+from latency.tables.library import tables_of
 from latency.units import LEAST_MS, MOST_MS
 
 FUSION_RULES = Fusion(frozenset(f"conv+x{i}" for i in range(40)), block=8)
@@ -441,7 +441,7 @@ def test_a_failed_write_leaves_the_old_table(toy_table, saved, monkeypatch):
     before = saved.read_text()
     other = replace(toy_table, rows={next(iter(toy_table)): Measurement(2.0, 0, 1, 1)})
     failing = lambda *_: (_ for _ in ()).throw(OSError())  # noqa: E731
-    monkeypatch.setattr("latency.whole_file.os.replace", failing)
+    monkeypatch.setattr("latency.atomic_file.os.replace", failing)
     with pytest.raises(OSError):  # noqa: PT011 (any)
         other.save(saved)
     assert saved.read_text() == before

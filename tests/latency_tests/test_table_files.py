@@ -14,14 +14,14 @@ from latency import (
     TableError,
     validate,
 )
-from latency.calibration import Validation
-from latency.exchange import export_table, import_table
-from latency.exchange_keys import key_of, ops_of
-from latency.headers import Header
-from latency.library import user_folder
+from latency.exchange.keys import key_of, ops_of
+from latency.exchange.tables import export_table, import_table
 from latency.stats import coverage_factor, student_t
-from latency.transferred import transfer
-from search.commands.few_shot_job import pool_of
+from latency.tables.calibration import Validation
+from latency.tables.csv_header import Header
+from latency.tables.library import user_folder
+from latency.transfer.table import transfer
+from search.jobs.few_shot import pool_of
 
 BLOCK = "expanded_conv-input:14x14x80-output:14x14x80-expand:3-kernel:5-stride:1-idskip:1"
 VALUE = {"count": 100, "mean": 2.5, "var": 0.04}

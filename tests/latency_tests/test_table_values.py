@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from latency import LatencyTable, Measurement, OpSpec, Setting, TableError
-from latency.footprint import peak_bytes
-from latency.formats import read_table
-from latency.library import user_folder
+from latency.operators.network import peak_bytes
+from latency.tables.csv_file import read_table
+from latency.tables.library import user_folder
 
 OP = OpSpec("conv", 8, 8, 3, 4)
 

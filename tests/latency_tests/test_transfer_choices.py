@@ -5,8 +5,8 @@ import pytest
 
 from latency import LatencyTable, Measurement, Setting
 from latency.transfer import _drawn, _pulled_in
-from latency.transferred import transfer
-from search.commands.few_shot_job import pool_of
+from latency.transfer.table import transfer
+from search.jobs.few_shot import pool_of
 
 
 def test_every_setting_counts_on_sources_as_measured_or_as_far_as_explained():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from latency import CoverageError, LatencyTable, Measurement, Setting, UsageError, fit, validate
-from latency.calibration import Calibration
-from latency.features import physical_terms
-from latency.transferred import choose, transfer
-from search.commands.few_shot_job import pool_of
+from latency.operators.features import physical_terms
+from latency.tables.calibration import Calibration
+from latency.transfer.table import choose, transfer
+from search.jobs.few_shot import pool_of
 
 SETTING = Setting("new", "new hardware", runtime="newruntime 1")
 

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from latency import LatencyTable, Measurement, NetworkSpec, OpSpec, Setting, SpecError
 from latency.modules import OperatorModule
-from latency.trees import Tree, edge_code, edge_operator, with_edges
+from latency.operators.trees import Tree, edge_code, edge_operator, with_edges
 
 BLOCK = OpSpec("tree", 8, 8, 6, 16, 3, 1, 0.25, "relu", groups=2, tree="(i(s3m3)i(s5i))")
 

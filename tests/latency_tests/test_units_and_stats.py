@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from latency.errors import UsageError
-from latency.measurement import Measurement
 from latency.stats import (
     clustered_median,
     coverage_factor,
@@ -16,6 +15,7 @@ from latency.stats import (
     sign_test,
     two_modes,
 )
+from latency.tables.measurement import Measurement
 from latency.units import format_ms, parse_ms
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from latency.whole_file import naming, whole_file, write_whole
+from latency.atomic_file import naming, whole_file, write_whole
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from latency import SpecError, UsageError, zoo
-from latency.trees import hidden_channels
-from latency.zoo_trees import tree_network
+from latency.operators.trees import hidden_channels
+from latency.zoo.pyramid_nets import tree_network
 
 CONFIGS = Path(__file__).parents[2].parent / "shared" / "data" / "zoo"
 

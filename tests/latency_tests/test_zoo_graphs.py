@@ -3,12 +3,12 @@
 import pytest
 
 from latency.errors import SpecError
-from latency.features import LAUNCH, kernel_family, physical_terms, place
-from latency.footprint import peak_bytes
-from latency.fusion import USUAL, Fusion
-from latency.ops import OpSpec
-from latency.pyramid import head, hidden_widths, tree_blocks
-from latency.zoo_graphs import expand_graph, graph
+from latency.graphs.fusion import USUAL, Fusion
+from latency.operators.features import LAUNCH, kernel_family, physical_terms, place
+from latency.operators.network import peak_bytes
+from latency.operators.spec import OpSpec
+from latency.zoo.graphs import expand_graph, graph
+from latency.zoo.pyramid_nets import head, hidden_widths, tree_blocks
 
 TREE = "(i(s3m3)i(s5i))"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.journal import Journal
+from devices.measuring.journal import Journal
 from latency import LatencyTable, Measurement, Setting, candidate_latency
 from search import spaces
 from search.data import load_dataset

@@ -5,7 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from search.commands.run_folder import RUN_FILES, run_folder
+from search.run_files import RUN_FILES
+from search.runs.folder import run_folder
 
 _STEPS = ("os.rename", "os.mkdir", "os.rmdir", "os.remove")
 

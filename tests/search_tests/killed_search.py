@@ -5,7 +5,7 @@ from pathlib import Path
 
 from shared_search import small_search
 
-from search.checkpoint import Checkpoint
+from search.training.checkpoint import Checkpoint
 
 
 def search(folder: Path, steps: Connection) -> None:

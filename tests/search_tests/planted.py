@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from latency.candidates import CandidateLatency
 from search.budget import Budget
-from search.derivation import derive
-from search.hardware import HardwareTerm
+from search.derivation.knapsack import derive
 from search.settings import SearchSettings
 from search.strategies import make_strategy
-from search.supernet import SuperNet
+from search.strategies.hardware_loss import HardwareTerm
+from search.supernet.supernet import SuperNet
 
 _IMAGES = 64
 

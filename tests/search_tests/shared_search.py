@@ -10,13 +10,13 @@ import torch
 from latency.errors import LatError
 from search import spaces
 from search.budget import Budget, size_costs
-from search.checkpoint import Checkpoint
-from search.commands.orders import follow
-from search.compute import Compute
 from search.data import load_dataset
-from search.distributed import ALONE, Ranks, join, leave
+from search.runs.orders import follow
 from search.searcher import SupernetTraining
 from search.settings import SearchSettings
+from search.training.checkpoint import Checkpoint
+from search.training.compute import Compute
+from search.training.distributed import ALONE, Ranks, join, leave
 
 SETTINGS = SearchSettings(
     warmup_steps=2,

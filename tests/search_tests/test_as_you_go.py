@@ -11,10 +11,10 @@ from devices.card import load_card
 from devices.replay import ReplayDevice
 from latency import LatencyTable, Measurement, Setting, UsageError, candidate_latency
 from search.budget import AskedBudget, Budget
-from search.commands.as_you_go import AsYouGo
-from search.commands.targets import Target
-from search.hardware import HardwareTerm
+from search.jobs.targets import Target
+from search.runs.measuring import AsYouGo
 from search.spaces import cifar_tree
+from search.strategies.hardware_loss import HardwareTerm
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from search.batch_norm import GroupedBatchNorm, SyncedBatchNorm, share_batch_norms
+from search.training.batch_norm import GroupedBatchNorm, SyncedBatchNorm, share_batch_norms
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from shared_search import small_search
 
 from latency import LatError
-from search.checkpoint import Checkpoint
+from search.training.checkpoint import Checkpoint
 
 STATE = {"step": 3, "weights": torch.arange(600.0), "history": {"loss": torch.ones(9)}}
 

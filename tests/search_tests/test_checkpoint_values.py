@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from latency import LatError, UsageError
-from search.checkpoint import Checkpoint
-from search.commands.run_checkpoints import RunCheckpoints
-from search.commands.search_plan import SearchPlan
+from search.runs.checkpoints import RunCheckpoints
+from search.runs.plan import SearchPlan
 from search.settings import SearchSettings
+from search.training.checkpoint import Checkpoint
 
 IDENTITY = {"space": "mini", "seed": 3, "steps": 10}
 

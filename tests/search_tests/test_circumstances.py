@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from latency.library import user_folder
+from latency.tables.library import user_folder
 from search import spaces
 from search.budget import AskedBudget
-from search.commands.circumstances import environment, run_facts
-from search.commands.goals import Goal
-from search.commands.targets import Target
-from search.compute import Compute
-from search.distributed import Ranks
+from search.jobs.targets import Target
 from search.result import operators_read
+from search.runs.environment import environment, run_facts
+from search.runs.goals import Goal
+from search.training.compute import Compute
+from search.training.distributed import Ranks
 
 pytestmark = pytest.mark.identity
 SPACE = """

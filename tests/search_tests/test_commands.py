@@ -11,15 +11,15 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from latency import LatencyTable, Measurement, NetworkSpec, Setting, candidate_latency, fit
-from latency.fusion import USUAL
+from latency.graphs.fusion import USUAL
 from latency.units import format_bytes
 from search import spaces
 from search.budget import memory_of
-from search.commands.networks import read_network
-from search.commands.retrain_job import network_to_train, space_of
 from search.commands.search_command import main as lat_search
-from search.report.run_report import summary
-from search.report.saved_run import SavedRun
+from search.jobs.networks import read_network
+from search.report.run.report import summary
+from search.report.run.saved_run import SavedRun
+from search.runs.retraining import network_to_train, space_of
 from search.settings import MINI
 
 QUICK = ("--space", "mini", "--steps", "6", "--train-steps", "3", "--baselines", "0")
@@ -182,7 +182,7 @@ def test_every_strategy_ends_in_a_network_within_the_budget(invoke, mini_csv, st
 def test_a_front_comes_out_of_a_trained_supernet_without_training(
     invoke, mini_csv, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("search.fitness._IMAGES", 16)
+    monkeypatch.setattr("search.derivation.fitness._IMAGES", 16)
     words = ["--target", mini_csv, "--space", "mini"]
     assert invoke(lat_search, *words, "--steps", "6", "--pareto", "2", "--out", "a")[0] == 0
     trained = (tmp_path / "a" / "checkpoint" / "search.pt").read_bytes()
@@ -209,7 +209,7 @@ def test_a_front_comes_out_of_a_trained_supernet_without_training(
 def test_a_front_that_measures_as_it_goes_tells_what_it_measured_and_left_out(
     invoke, mini_csv, monkeypatch
 ):
-    monkeypatch.setattr("search.fitness._IMAGES", 16)
+    monkeypatch.setattr("search.derivation.fitness._IMAGES", 16)
     rules = "[measuring]\nsittings = 2\nmax_sittings = 2\nmin_bursts = 6\nmax_bursts = 8\n"
     Path("replayed.toml").write_text(
         f"transport = 'replay'\n[replay]\ntable = '{mini_csv}'\n{rules}"

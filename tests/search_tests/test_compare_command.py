@@ -10,14 +10,14 @@ import pytest
 from devices.card import load_card
 from devices.connection import connect
 from devices.device import Timing
-from devices.drift import Burst
-from devices.export import onnx_model
+from devices.export.onnx_model import onnx_model
+from devices.measuring.record import Burst
 from latency import LatencyTable, Measurement, NetworkSpec, OpSpec, Setting, zoo
 from latency.modules import NetworkModule
 from search import spaces
 from search.commands.compare_command import PUBLISHED_NETWORKS
 from search.commands.compare_command import main as lat_compare
-from search.commands.compare_job import _measured_ratios
+from search.jobs.comparison import _measured_ratios
 
 SIZE = 64
 

@@ -5,11 +5,11 @@ import torch
 from shared_search import small_search
 
 from latency import UsageError
-from search.checkpoint import Checkpoint
-from search.compute import Compute
-from search.distributed import Ranks
-from search.searcher import NetworkTraining
 from search.settings import SearchSettings
+from search.training.checkpoint import Checkpoint
+from search.training.compute import Compute
+from search.training.distributed import Ranks
+from search.training.network_training import NetworkTraining
 
 needs_gpu = [
     pytest.mark.gpu,

@@ -8,11 +8,11 @@ import torch
 from rich.console import Console
 from shared_search import small_search
 
-from search.checkpoint import Checkpoint
-from search.commands import console
-from search.commands.curves import Curves
-from search.commands.shown_steps import show_steps
-from search.searcher import StepReport
+from search import console
+from search.runs.curves import Curves
+from search.runs.progress import show_steps
+from search.training.checkpoint import Checkpoint
+from search.training.network_training import StepReport
 
 pytest.importorskip("tensorboard")
 

@@ -12,7 +12,7 @@ from latency import LatError, UsageError
 from search.data import BatchStream, draw_batch, evaluation_batches, load_dataset
 from search.data.batches import worker_processes
 from search.data.dataset import held_out
-from search.training import accuracy
+from search.training.optimizer import accuracy
 
 CLASSES = ("cat", "dog", "eel")
 

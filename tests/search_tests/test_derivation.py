@@ -10,9 +10,8 @@ import torch
 from scipy import optimize
 
 from latency import CandidateLatency, LatError, OpSpec, UsageError
-from latency.footprint import peak_bytes
+from latency.operators.network import peak_bytes
 from search import spaces
-from search.batches import space_at
 from search.budget import (
     AskedBudget,
     Budget,
@@ -21,8 +20,9 @@ from search.budget import (
     size_costs,
     within_memory,
 )
-from search.derivation import MostProbable, derive, fastest_within
-from search.supernet import SuperNet
+from search.derivation.knapsack import MostProbable, derive, fastest_within
+from search.space import space_at
+from search.supernet.supernet import SuperNet
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from shared_search import exact_search, lose, share
 from torch import distributed
 
 from latency import LatError, UsageError
-from search.checkpoint import Checkpoint
-from search.commands.orders import follow
-from search.compute import Compute
-from search.distributed import Ranks, join
+from search.runs.orders import follow
 from search.settings import SearchSettings
+from search.training.checkpoint import Checkpoint
+from search.training.compute import Compute
+from search.training.distributed import Ranks, join
 
 
 def free_port() -> int:
@@ -123,7 +123,7 @@ class _Ordered(Ranks):
 )
 def test_only_errors_of_the_process_group_are_said_to_be_lost_contact(monkeypatch, error, said):
     monkeypatch.setattr(_Ordered, "order", _Failing(error), raising=False)
-    monkeypatch.setattr("search.distributed.join", lambda: _Ordered(1, 2))
+    monkeypatch.setattr("search.training.distributed.join", lambda: _Ordered(1, 2))
     lost = isinstance(error, distributed.DistError)
     with pytest.raises(LatError if lost else type(error), match=said):
         follow("digits", "cpu")

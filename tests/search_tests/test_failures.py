@@ -11,12 +11,12 @@ import torch
 from shared_search import small_search
 
 from latency import LatError, UsageError
-from search.checkpoint import Checkpoint
 from search.commands import search_command
-from search.commands.run_folder import run_folder
-from search.distributed import Ranks
-from search.failures import DivergedError, explained, fitting, is_out_of_memory
+from search.runs.folder import run_folder
 from search.settings import RESUMABLE, SearchSettings
+from search.training.checkpoint import Checkpoint
+from search.training.distributed import Ranks
+from search.training.failures import DivergedError, explained, fitting, is_out_of_memory
 
 
 def run(folder, on_step=lambda report: None, **words):

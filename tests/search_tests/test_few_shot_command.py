@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from latency import LatencyTable, Measurement, Setting
-from latency.library import shipped_folder
+from latency.tables.library import shipped_folder
 from search import spaces
 from search.commands.predict_command import main as lat_predict
 from search.commands.profile_command import main as lat_profile
@@ -120,7 +120,7 @@ def test_without_from_all_tables_that_cover_the_space_are_taken(invoke, replay_c
 def test_what_was_measured_before_a_kill_is_not_measured_again(
     invoke, replay_card, sources, tmp_path, monkeypatch
 ):
-    from devices.journal import Journal
+    from devices.measuring.journal import Journal
 
     out = tmp_path / "o"
     words = ["--device", replay_card, "--space", "mini", "--few-shot", 5, *sources, "--out", out]

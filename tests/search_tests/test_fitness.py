@@ -6,11 +6,11 @@ import torch
 
 from latency import LatError
 from search import spaces
-from search.batch_norm import share_batch_norms
 from search.data import load_dataset
-from search.fitness import _by_the_images, supernet_fitness
-from search.supernet import SuperNet
-from search.training import seeded
+from search.derivation.fitness import _by_the_images, supernet_fitness
+from search.supernet.supernet import SuperNet
+from search.training.batch_norm import share_batch_norms
+from search.training.optimizer import seeded
 
 SPACE = spaces.load("mini", resolution=16, width=0.5)
 
@@ -63,7 +63,7 @@ def scored_by(monkeypatch, forward):
 
 def test_large_images_are_scored_in_equal_parts_of_all_classes(supernet, monkeypatch):
     """Scores that are right for the classes below 5."""
-    monkeypatch.setattr("search.fitness._PIXELS", 64 * 16**2)
+    monkeypatch.setattr("search.derivation.fitness._PIXELS", 64 * 16**2)
 
     class Numbered(ClassByClass):
         def evaluated(self, index, resolution):

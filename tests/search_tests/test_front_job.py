@@ -8,14 +8,14 @@ from devices.card import load_card
 from devices.replay import ReplayDevice
 from latency import CandidateLatency, LatError
 from search.budget import AskedBudget, Budget
-from search.commands.front_job import find_front
-from search.commands.goals import Goal
 from search.commands.search_command import _raise_if_over
-from search.commands.search_job import SearchJob
-from search.commands.search_plan import SearchPlan
-from search.commands.targets import Target
-from search.derivation import fastest_within
-from search.evolution import Evolution
+from search.derivation.evolution import Evolution
+from search.derivation.knapsack import fastest_within
+from search.jobs.targets import Target
+from search.runs.front import find_front
+from search.runs.goals import Goal
+from search.runs.plan import SearchPlan
+from search.runs.search_run import SearchJob
 from search.settings import SearchSettings
 
 SETTINGS = SearchSettings(
@@ -32,7 +32,7 @@ SETTINGS = SearchSettings(
 def planned(toy_table, toy_space, costs, tmp_path, quick_cpu, monkeypatch):
     """A front's job for a device that is slower by a factor than its table says, or for one that is
     not at hand."""
-    monkeypatch.setattr("search.fitness._IMAGES", 16)
+    monkeypatch.setattr("search.derivation.fitness._IMAGES", 16)
 
     def plan(asked: str, factor: float | None, *sizes: Budget) -> SearchPlan:
         at_hand = () if factor is None else (ReplayDevice(toy_table, factor=factor),)

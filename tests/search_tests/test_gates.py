@@ -8,11 +8,11 @@ from torch.nn import functional
 from latency import UsageError
 from latency.expected import ExpectedLatency
 from search.budget import Budget, size_costs
-from search.gates import gate_to_alpha_gradient, gated
-from search.hardware import HardwareTerm
-from search.penalties import AddLinear, Lagrangian, MulLog, make_penalty
+from search.strategies.hardware_loss import HardwareTerm
+from search.strategies.penalties import AddLinear, Lagrangian, MulLog, make_penalty
 from search.strategies.proxyless_g import ProxylessG, keep_mass
-from search.supernet import SuperNet
+from search.supernet.gates import gate_to_alpha_gradient, gated
+from search.supernet.supernet import SuperNet
 
 
 def test_gates_get_the_gradient_of_the_dense_sum():
@@ -62,7 +62,7 @@ class Constant:
         self.per_cost = per_cost
 
     def slope(self, task_loss, expected):
-        from search.penalties import Slope
+        from search.strategies.penalties import Slope
 
         return Slope(1.0, self.per_cost)
 

@@ -5,7 +5,7 @@ import io
 import pytest
 import torch
 
-from search.history import entries, in_columns
+from search.training.history import entries, in_columns
 
 
 def entry(step, multiplier):

@@ -3,10 +3,9 @@
 import torch
 
 from latency.modules import OperatorModule
-from latency.ops import OpSpec
+from latency.operators.spec import OpSpec
 from search import spaces
-from search.initialisation import start_alike
-from search.supernet import SuperNet
+from search.supernet.supernet import SuperNet, start_alike
 
 
 def candidate(kernel: int, expansion: float) -> OperatorModule:

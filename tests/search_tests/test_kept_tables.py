@@ -7,14 +7,14 @@ import pytest
 from devices.card import DeviceCard
 from devices.replay import ReplayDevice
 from latency import LatencyTable, Measurement, OpSpec
-from latency.calibration import Calibration
 from latency.locked_file import locked
+from latency.tables.calibration import Calibration
 from search import spaces
-from search.commands.as_you_go import AsYouGo
-from search.commands.kernels_job import profile_suite
-from search.commands.profile_job import keep, measure_missing, profile_spaces
 from search.commands.table_command import merge
-from search.commands.targets import Target
+from search.jobs.kernel_suite import profile_suite
+from search.jobs.profiling import keep, measure_missing, profile_spaces
+from search.jobs.targets import Target
+from search.runs.measuring import AsYouGo
 
 MINI = spaces.load("mini")
 OWN = MINI.network(MINI.largest).ops[5]
@@ -68,7 +68,7 @@ def test_rows_that_another_process_writes_meanwhile_are_not_lost(
     known = {op: row for op, row in truth.rows.items() if op != OWN}
     few = replace(truth, rows=known, calibrations={"mini@32": Calibration()})
     monkeypatch.setattr(
-        "search.commands.kernels_job.profile_kernels",
+        "search.jobs.kernel_suite.profile_kernels",
         lambda device, *_: LatencyTable(device.setting, {OWN: row(2.0)}),
     )
     path = tmp_path / "o" / "t.csv"

@@ -6,10 +6,10 @@ import torch
 
 from search import spaces
 from search.budget import Budget, memory_of, size_costs, within_memory
-from search.checkpoint import Checkpoint
-from search.narrowing import kept_candidates, narrowed
 from search.searcher import SupernetTraining
 from search.settings import SearchSettings
+from search.supernet.narrowing import kept_candidates, narrowed
+from search.training.checkpoint import Checkpoint
 
 SETTINGS = SearchSettings(
     warmup_steps=0,

@@ -8,12 +8,12 @@ import onnx
 import pytest
 
 from devices.card import load_card
-from devices.graph_writer import GraphWriter
+from devices.export.graph_writer import GraphWriter
 from latency import UsageError, zoo
-from latency.fusion import USUAL
+from latency.graphs.fusion import USUAL
 from search import spaces
-from search.commands.networks import read_network, read_network_on
 from search.commands.predict_command import main as lat_predict
+from search.jobs.networks import read_network, read_network_on
 from search.presets import load_settings
 
 pytestmark = pytest.mark.identity

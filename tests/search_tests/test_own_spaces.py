@@ -13,8 +13,8 @@ import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter
 
-from devices.export import onnx_model
-from devices.tflite import tflite_model
+from devices.export.onnx_model import onnx_model
+from devices.export.tflite_model import tflite_model
 from latency import LatencyTable, Measurement, OpSpec, Setting, UsageError
 from latency.modules import NetworkModule
 from search import spaces

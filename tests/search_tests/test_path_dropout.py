@@ -5,12 +5,12 @@ import torch
 
 from latency import NetworkSpec, OpSpec, UsageError
 from latency.modules import NetworkModule, OperatorModule
-from search.compute import Compute
 from search.data import load_dataset
-from search.distributed import Ranks
-from search.path_dropout import path_dropout, scheduled_rate
-from search.searcher import NetworkTraining
 from search.settings import SearchSettings
+from search.training.compute import Compute
+from search.training.distributed import Ranks
+from search.training.network_training import NetworkTraining
+from search.training.path_dropout import path_dropout, scheduled_rate
 
 RESIDUAL = OpSpec("mbconv", 4, 4, 4, 4, 3, 1, 2, "relu")
 TREE = OpSpec("tree", 4, 4, 4, 4, 3, 1, 0.5, "relu", tree="(i(s3i)i(im3))")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from devices.export import onnx_model, random_weights
+from devices.export.onnx_model import onnx_model, random_weights
 from latency import LatencyTable, zoo
 from latency.files import read_file
-from latency.fusion import FUSION, SUITE
-from latency.library import shipped_folder
+from latency.graphs.fusion import FUSION, SUITE
+from latency.tables.library import shipped_folder
 from search import spaces
 from search.commands.predict_command import main as lat_predict
 
@@ -55,7 +55,7 @@ def test_a_file_is_read_once(invoke, kernels_csv, tmp_path, monkeypatch):
         read.append(str(path))
         return read_file(path, *arguments)
 
-    monkeypatch.setattr("latency.onnx_graph.read_file", counted)
+    monkeypatch.setattr("latency.graphs.reader.read_file", counted)
     assert invoke(lat_predict, "n.onnx", "--target", kernels_csv)[0] == 0
     assert read == ["n.onnx"]
 

@@ -12,13 +12,13 @@ from latency import UsageError
 from search import presets
 from search.budget import Budget
 from search.commands.search_command import main as lat_search
-from search.commands.search_plan import settings_for
-from search.hardware import HardwareTerm
 from search.presets import load_settings, steps_of
+from search.runs.plan import settings_for
 from search.settings import MINI, PROXYLESS, SearchSettings, preset
 from search.strategies import make_strategy
-from search.supernet import SuperNet
-from search.training import Cosines
+from search.strategies.hardware_loss import HardwareTerm
+from search.supernet.supernet import SuperNet
+from search.training.optimizer import Cosines
 
 
 def test_the_papers_epochs_on_imagenet_are_steps_of_its_training_images():

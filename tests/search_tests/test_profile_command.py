@@ -9,15 +9,15 @@ import pytest
 from devices.card import DeviceCard
 from devices.replay import ReplayDevice
 from latency import LatencyTable, Measurement, OpSpec, Setting, machine
-from latency.calibration import Calibration, Validation
 from latency.errors import DeviceError
-from latency.fusion import SUITE
-from latency.measurement import INSIDE_NETWORKS
+from latency.graphs.fusion import SUITE
+from latency.tables.calibration import Calibration, Validation
+from latency.tables.measurement import INSIDE_NETWORKS
 from search import spaces
-from search.commands import targets
 from search.commands.profile_command import main as lat_profile
-from search.commands.profile_job import measure_missing
 from search.commands.search_command import main as lat_search
+from search.jobs import targets
+from search.jobs.profiling import measure_missing
 
 pytestmark = pytest.mark.identity
 
@@ -170,7 +170,7 @@ def test_what_only_one_device_of_a_fleet_measures_is_said(
     invoke, replay_card, mini_csv, monkeypatch, way
 ):
     table = LatencyTable.load(mini_csv)
-    monkeypatch.setattr("search.commands.kernels_job.profile_kernels", lambda *_: table)
+    monkeypatch.setattr("search.jobs.kernel_suite.profile_kernels", lambda *_: table)
     monkeypatch.setattr("search.commands.profile_command.few_shot_space", lambda *_: table)
     code, _, err = invoke(lat_profile, "--device", replay_card(devices=2), *way)
     assert code == 0, err
@@ -390,8 +390,8 @@ def test_a_table_of_another_setting_is_refused_before_anything_is_measured(
     other = LatencyTable.load(mini_csv)
     setting = replace(other.setting, device="somebody-elses", runtime="another 1")
     replace(other, setting=setting).save(tmp_path / "there.csv")
-    monkeypatch.setattr("search.commands.profile_job.profile", None)
-    monkeypatch.setattr("search.commands.kernels_job.profile_kernels", None)
+    monkeypatch.setattr("search.jobs.profiling.profile", None)
+    monkeypatch.setattr("search.jobs.kernel_suite.profile_kernels", None)
     words = ["--device", replay_card(), "--out", tmp_path / "there.csv"]
     code, out, err = invoke(lat_profile, *words, *what)
     assert (code, out) == (1, "")
@@ -411,7 +411,7 @@ def test_a_suite_of_kernels_replaces_the_one_before_and_nothing_else(
         rows = {op: Measurement(9.0, 0.1, 5, 9.0, note=INSIDE_NETWORKS) for op in (drawn, own)}
         return LatencyTable(device.setting, rows, validations={SUITE: validation})
 
-    monkeypatch.setattr("search.commands.kernels_job.profile_kernels", suite)
+    monkeypatch.setattr("search.jobs.kernel_suite.profile_kernels", suite)
     words = ["--device", replay_card(), "--out", tmp_path / "o", "--json"]
     code, out, _ = invoke(lat_profile, *words, "--space", "mini")
     profiled = LatencyTable.load(json.loads(out)["table"])

@@ -17,14 +17,14 @@ from latency import LatencyTable, LatError, Measurement, NetworkSpec, OpSpec, Se
 from search import report, spaces
 from search.commands.report_command import main, write_or_notice
 from search.commands.search_command import main as lat_search
-from search.report.breakdown import breakdowns
-from search.report.front_report import SavedFront
 from search.report.look import log_axis
 from search.report.page import render
-from search.report.probabilities import candidate_looks
-from search.report.saved_run import SavedRun
-from search.report.table_facts import unstable_notes
-from search.report.table_figures import stages_figure
+from search.report.run.breakdown import breakdowns
+from search.report.run.front import SavedFront
+from search.report.run.probabilities import candidate_looks
+from search.report.run.saved_run import SavedRun
+from search.report.table.facts import unstable_notes
+from search.report.table.figures import stages_figure
 
 MOST_BYTES = 5_000_000
 MIXED = (OpSpec.parse("conv-8x8x8-8-k3-s1-relu"), None, OpSpec.parse("conv-8x8x8-8-k3-s1-relu6"))

@@ -12,10 +12,10 @@ from saved_runs import OLDER, STEPS, save_front, save_run, save_table
 
 from latency import LatencyTable, NetworkSpec, zoo
 from search import report, spaces
-from search.report.blocks import drawn
-from search.report.held_out import leave_out
 from search.report.page import Page
-from search.report.table_figures import rates
+from search.report.run.blocks import drawn
+from search.report.table.figures import rates
+from search.report.table.held_out import leave_out
 
 MINI = spaces.load("mini")
 BLOCKS = 1 + len(MINI.blocks)

@@ -8,8 +8,8 @@ import pytest
 from killed_replacement import contents, fill
 
 from latency import LatError
-from search.commands.run_folder import require_free, run_folder
 from search.commands.search_command import main as lat_search
+from search.runs.folder import require_free, run_folder
 
 SCRIPT = Path(__file__).with_name("killed_replacement.py")
 

@@ -10,13 +10,14 @@ from devices.card import Measuring
 from devices.replay import ReplayDevice
 from latency import Measurement, UsageError, candidate_latency
 from search.budget import Budget
-from search.checkpoint import Checkpoint
 from search.confirmation import confirm, derive_confirmed, export, measure_on
 from search.data import draw_batch
-from search.derivation import MostProbable, derive
-from search.searcher import NetworkTraining, SupernetTraining
+from search.derivation.knapsack import MostProbable, derive
+from search.searcher import SupernetTraining
 from search.settings import SearchSettings
-from search.training import accuracy
+from search.training.checkpoint import Checkpoint
+from search.training.network_training import NetworkTraining
+from search.training.optimizer import accuracy
 
 SETTINGS = SearchSettings(
     warmup_steps=4, search_steps=8, arch_every=2, batch_size=16, arch_batch_size=16, train_steps=6

@@ -10,20 +10,20 @@ from devices.card import load_card
 from devices.replay import ReplayDevice
 from latency import LatencyTable, Measurement, Setting, UsageError, candidate_latency, fit
 from search import spaces
-from search.batches import network_at
 from search.budget import AskedBudget, Budget, memory_of, size_costs, within_memory
-from search.commands.as_you_go import AsYouGo
-from search.commands.baseline_job import _random_search, _widest
-from search.commands.certificate import budget_results
-from search.commands.console import progress_bar
-from search.commands.goals import Goal, parse_budgets
-from search.commands.run_checkpoints import _named
 from search.commands.search_command import _default_folder
-from search.commands.search_job import SearchJob
-from search.commands.search_plan import Asked, SearchPlan
-from search.commands.targets import Target
 from search.confirmation import Attempt, predictions
+from search.console import progress_bar
+from search.jobs.targets import Target
+from search.runs.baselines import _random_search, _widest
+from search.runs.certificate import budget_results
+from search.runs.checkpoints import _named
+from search.runs.goals import Goal, parse_budgets
+from search.runs.measuring import AsYouGo
+from search.runs.plan import Asked, SearchPlan
+from search.runs.search_run import SearchJob
 from search.settings import SearchSettings
+from search.space import network_at
 
 SETTINGS = SearchSettings(
     warmup_steps=1,

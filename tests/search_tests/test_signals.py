@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from search.commands.console import run
+from search.console import run
 
 # Nobody knows whether the tests were started by nohup.
 DEFAULT_SIGNALS = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
@@ -118,7 +118,7 @@ def test_a_command_leaves_no_handler_behind(invoke):
 def test_a_signal_that_is_ignored_stays_ignored():
     code = (
         "import os, signal\n"
-        "from search.commands.console import run\n"
+        "from search.console import run\n"
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "def command(): signal.raise_signal(signal.SIGHUP); print('goes on')\n"
         "run(command, 'lat-long')"

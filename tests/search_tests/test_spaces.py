@@ -9,7 +9,7 @@ import pytest
 
 from latency import NetworkSpec, OpSpec, SpecError, UsageError
 from search import spaces
-from search.commands.profile_job import sample_networks
+from search.jobs.profiling import sample_networks
 from search.space import SearchSpace
 
 

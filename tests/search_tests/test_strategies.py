@@ -10,14 +10,14 @@ import torch
 from planted import PlantedProblem, PlantedSupernet
 
 from latency import UsageError
-from search.derivation import derive
-from search.evolution import Evolution
-from search.hardware import HardwareTerm
+from search.derivation.evolution import Evolution
+from search.derivation.knapsack import derive
 from search.settings import SearchSettings
 from search.strategies import make_strategy
 from search.strategies.base import AlphaOptimizer
+from search.strategies.hardware_loss import HardwareTerm
 from search.strategies.proxyless_r import ProxylessR
-from search.supernet import SuperNet
+from search.supernet.supernet import SuperNet
 
 QUICK = SearchSettings(
     search_steps=400, arch_every=1, arch_learning_rate=0.04, reinforce_networks=5

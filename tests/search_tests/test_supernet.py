@@ -8,9 +8,9 @@ from torch.nn import functional
 from latency import candidate_latency
 from latency.modules import NetworkModule
 from search.budget import Budget
-from search.hardware import HardwareTerm
+from search.strategies.hardware_loss import HardwareTerm
 from search.strategies.proxyless_g import ProxylessG
-from search.supernet import SuperNet
+from search.supernet.supernet import SuperNet
 
 
 @pytest.fixture

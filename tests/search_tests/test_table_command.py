@@ -11,7 +11,7 @@ import yaml
 
 from latency import LatencyTable, Measurement, OpSpec, Validation
 from latency.errors import TableError
-from latency.measurement import INSIDE_NETWORKS
+from latency.tables.measurement import INSIDE_NETWORKS
 from search.commands.table_command import COMMANDS, main
 
 BLOCK = "expanded_conv-input:14x14x80-output:14x14x80-expand:3-kernel:5-stride:1-idskip:1"

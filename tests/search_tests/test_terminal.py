@@ -16,13 +16,18 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from saved_runs import save_run
 
-from devices.measuring import Progress
+from devices.measuring.rounds import Progress
 from latency import LatencyTable, candidate_latency
 from latency.errors import DeviceError, LatError
-from search import spaces
-from search.commands import console
+from search import console, spaces
 from search.commands.compare_command import main as lat_compare
-from search.commands.console import (
+from search.commands.predict_command import main as lat_predict
+from search.commands.printing import print_range, print_result
+from search.commands.profile_command import main as lat_profile
+from search.commands.search_command import main as lat_search
+from search.commands.table_command import COMMANDS
+from search.commands.table_command import main as lat_table
+from search.console import (
     following,
     in_one_line,
     notice,
@@ -31,14 +36,8 @@ from search.commands.console import (
     run,
     version,
 )
-from search.commands.predict_command import main as lat_predict
-from search.commands.printing import print_range, print_result
-from search.commands.profile_command import main as lat_profile
-from search.commands.search_command import main as lat_search
-from search.commands.shown_text import PlainConsole
-from search.commands.table_command import COMMANDS
-from search.commands.table_command import main as lat_table
 from search.result import BudgetResult, SearchResult
+from search.shown_text import PlainConsole
 
 pytestmark = pytest.mark.identity
 SCRIPTS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][

@@ -10,25 +10,25 @@ import torch
 from memory import saved_bytes
 from torch.nn import functional
 
-from devices.export import onnx_model
+from devices.export.onnx_model import onnx_model
 from latency import LatencyTable, Measurement, Setting, SpecError, candidate_latency, zoo
 from latency.candidates import CandidateLatency
 from latency.expected import ExpectedLatency
 from latency.modules import NetworkModule
-from latency.trees import Tree
-from latency.zoo_trees import tree_network
+from latency.operators.trees import Tree
+from latency.zoo.pyramid_nets import tree_network
 from search import spaces
 from search.budget import Budget
 from search.commands.profile_command import main as lat_profile
-from search.derivation import derive
-from search.hardware import HardwareTerm
-from search.path_dropout import path_dropout
+from search.derivation.knapsack import derive
 from search.settings import SearchSettings
 from search.space import Cell, SearchSpace
 from search.spaces import cifar_tree
+from search.strategies.hardware_loss import HardwareTerm
 from search.strategies.proxyless_g import ProxylessG
-from search.supernet import SuperNet
-from search.training import Cosines, WeightOptimizer
+from search.supernet.supernet import SuperNet
+from search.training.optimizer import Cosines, WeightOptimizer
+from search.training.path_dropout import path_dropout
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ from contextlib import suppress
 from hashlib import sha256
 
 from devices.card import Adb
-from devices.locks import Claim
 from devices.transports.adb.channel import BenchmarkChannel, Installed
 from devices.transports.adb.facts import read_facts
 from devices.transports.adb.phone import Phone, PushError
 from devices.transports.adb.server import AdbServer
 from devices.transports.adb.tool import read_tool
+from devices.transports.locks import Claim
 from latency.errors import DeviceError
-from latency.library import user_folder
-from latency.machine import slug
+from latency.names import slug
+from latency.tables.library import user_folder
 
 RUN_SECONDS = 180.0
 """A run that takes longer is given up."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from devices.agent_archive import SUFFIX, agent_archive
 from devices.card import Ssh
-from devices.channel import AgentChannel, shown
+from devices.transports.channel import AgentChannel, shown
 from devices.transports.ssh.host import LOSSES, Host
 from latency.errors import ConnectionLostError
 

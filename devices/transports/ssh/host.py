@@ -13,7 +13,7 @@ from time import monotonic
 import paramiko
 
 from devices.card import Ssh
-from devices.channel import ANSWER_SECONDS, shown
+from devices.transports.channel import ANSWER_SECONDS, shown
 from devices.transports.ssh.login import Connection
 from devices.transports.ssh.route import route
 from latency.errors import ConnectionLostError, DeviceError
@@ -166,7 +166,7 @@ class Host:
 
 
 class Process:
-    """The standard streams of a process on the host: a `devices.channel.Pipe`."""
+    """The standard streams of a process on the host: a `devices.transports.channel.Pipe`."""
 
     def __init__(self, channel: paramiko.Channel) -> None:
         self.channel = channel

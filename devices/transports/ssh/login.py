@@ -14,7 +14,7 @@ import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko.pkey import UnknownKeyType
 
-from devices.channel import shown
+from devices.transports.channel import shown
 from devices.transports.ssh.known_hosts import check_host_key, known_keys
 from devices.transports.ssh.route import Hop
 from latency.errors import ConnectionLostError, DeviceError

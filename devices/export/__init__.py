@@ -1,0 +1,1 @@
+"""Model files written from operators: ONNX and TensorFlow Lite."""

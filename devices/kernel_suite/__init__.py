@@ -1,0 +1,1 @@
+"""The suite of kernels: which are measured, alone and traced inside networks."""

@@ -1,0 +1,125 @@
+"""What the kernels of CNNs take alone, where no runtime tells what they take inside networks.
+
+Kernels of each family are measured evenly, then those that matter most where latency turns out to
+be jagged (`devices.kernel_suite.sampling`); and random networks of blocks as wholes: one half of
+these calibrates the sum of kernels to what networks take, the other, never fitted on, gives the
+error that the table states of itself.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from devices.card import Measuring
+from devices.device import Device, Workload
+from devices.kernel_suite.random_blocks import random_blocks
+from devices.kernel_suite.random_cnns import RandomNetwork
+from devices.kernel_suite.sampling import expected_errors
+from devices.measuring.rounds import Keeper, Measured, OnProgress, measure
+from latency.errors import DeviceError
+from latency.graphs.fusion import FUSION, SUITE, Fusion
+from latency.graphs.kernels import KernelGraph
+from latency.graphs.network_graph import network_kernels
+from latency.operators.features import kernel_families
+from latency.operators.spec import OpSpec
+from latency.predictors.regression import fit
+from latency.tables.calibration import calibrate, validate
+from latency.tables.measurement import SUITE_ALONE
+from latency.tables.table import LatencyTable
+
+_EVEN_OF_A_FAMILY, _OF_A_FAMILY = 24, 40
+"""Kernels of a family that are measured first, and on average in all: a small device measures them
+within minutes."""
+
+
+def measure_alone(
+    device: Device,
+    networks: Sequence[RandomNetwork],
+    fusion: Fusion,
+    measuring: Measuring,
+    journal: Keeper,
+    circumstances: Mapping[str, str],
+    on_progress: OnProgress,
+    held_out: int,
+) -> LatencyTable:
+    """The table of kernels of these networks, each measured alone; as many networks of blocks as
+    are held out calibrate it. Raises `DeviceError` where none could be measured."""
+    begun = {burst.workload for burst in journal.bursts}
+    ops = _even(networks, _EVEN_OF_A_FAMILY)
+    measured = measure(device, [Workload.of_op(op) for op in ops], measuring, journal, on_progress)
+    first = _table_of(device, ops, measured, fusion)
+    count = len(_even(networks, _OF_A_FAMILY)) - len(ops)
+    ops += _where_jagged(first, networks, ops, count, begun)
+    wholes = [random_blocks(seed, device.setting.batch) for seed in range(2 * held_out)]
+    workloads = [Workload.of_op(op) for op in ops] + [Workload.of_network(n) for n in wholes]
+    measured = measure(device, workloads, measuring, journal, on_progress)
+    table = _table_of(device, ops, measured, fusion)
+    graphs = [
+        (network_kernels(whole, fusion), measured.rows[whole.name].median_ms)
+        for whole in wholes
+        if whole.name in measured.rows
+    ]
+    table = _calibrated(table, graphs[::2], graphs[1::2])
+    happened = "; ".join(f"{what}: {how}" for what, how in measured.circumstances.items())
+    said = f"{len(table)} kernels, each alone, and {len(graphs)} networks of blocks; {happened}"
+    failed = {f"failed {name}": error for name, error in measured.failures.items()}
+    known = {**circumstances, **table.circumstances, f"measured {SUITE}": said, **failed}
+    return replace(table, circumstances=known)
+
+
+def _table_of(
+    device: Device, ops: Sequence[OpSpec], measured: Measured, fusion: Fusion
+) -> LatencyTable:
+    rows = {
+        op: replace(measured.rows[op.key], note=SUITE_ALONE)
+        for op in ops
+        if op.key in measured.rows
+    }
+    if not rows:
+        raise DeviceError(f"no kernel could be measured on {device.label}")
+    return LatencyTable(device.setting, rows, circumstances={FUSION: str(fusion)})
+
+
+def _even(networks: Sequence[RandomNetwork], count: int) -> list[OpSpec]:
+    """So many different kernels of each family, evenly; of a rare family all."""
+    families = kernel_families(_kernels(networks))
+    return [op for ops in families.values() for op in ops[:: max(1, len(ops) // count)][:count]]
+
+
+def _kernels(networks: Sequence[RandomNetwork]) -> list[OpSpec]:
+    ops = dict.fromkeys(op for network in networks for op in network.graph.ops)
+    return [op for op in ops if op.kind != "reorder"]
+
+
+def _where_jagged(
+    table: LatencyTable,
+    networks: Sequence[RandomNetwork],
+    tried: Sequence[OpSpec],
+    count: int,
+    begun: Collection[str],
+) -> list[OpSpec]:
+    """So many kernels not tried yet: those `begun`, by their keys, in a run that was broken off,
+    then those of which the table leaves most to be wrong in some network."""
+    most: dict[OpSpec, float] = {}
+    for errors in expected_errors(table, [network.graph for network in networks]):
+        for op, error in errors.items():
+            most[op] = max(most.get(op, 0.0), error)
+    left = [op for op in _kernels(networks) if op in most and op not in tried]
+    return sorted(left, key=lambda op: (op.key not in begun, -most[op]))[:count]
+
+
+def _calibrated(
+    table: LatencyTable,
+    fitted_on: Sequence[tuple[KernelGraph, float]],
+    unseen: Sequence[tuple[KernelGraph, float]],
+) -> LatencyTable:
+    """The table with what its kernels cost inside networks, and its error on those unseen."""
+    if not unseen:
+        return table
+    alone = fit(table, extrapolate=True)
+    alone_ms = {part.op: part.ms for graph, _ in fitted_on for part in alone.predict(graph).per_op}
+    found = calibrate(alone_ms, [(graph.ops, ms) for graph, ms in fitted_on])
+    inside = {op: found.in_network_ms(op, row.median_ms) for op, row in table.rows.items()}
+    table = replace(table, in_network_ms=inside, calibrations={SUITE: found})
+    inside_networks = fit(table, extrapolate=True)
+    predicted = [inside_networks.predict(graph).ms for graph, _ in unseen]
+    return replace(table, validations={SUITE: validate(predicted, [ms for _, ms in unseen])})

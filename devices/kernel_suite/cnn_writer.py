@@ -1,0 +1,170 @@
+"""CNNs written to ONNX piece by piece, with random weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from devices.export.graph_writer import GraphWriter
+
+
+class CnnWriter(GraphWriter):
+    """A network while it is written. Tensors are names; `shapes` has their (channels, side).
+
+    `activation`: the one that convolutions have where none is named. `macs`: so far.
+    """
+
+    def __init__(
+        self, resolution: int, channels: int = 3, seed: Sequence[int] = (0,), batch: int = 1
+    ) -> None:
+        super().__init__()
+        self.generator = np.random.default_rng(seed)
+        self.batch = batch
+        self.image = [batch, channels, resolution, resolution]
+        self.shapes: dict[str, tuple[int, int]] = {"input": (channels, resolution)}
+        self.activation = "relu"
+        self.macs = 0.0
+
+    def model(self, name: str, result: str) -> bytes:
+        """The serialised model, which returns the tensor `result`."""
+        model = self.proto(name, {"input": self.image}, {result: None})
+        return onnx.shape_inference.infer_shapes(model).SerializeToString()
+
+    def node(
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        name: str = "",
+        shape: tuple[int, int] | None = None,
+        **attributes: Any,
+    ) -> str:
+        """A node of one output; `shape`: (channels, side) of it, its first input's where none is
+        given."""
+        name = super().node(kind, inputs, name, **attributes)
+        self.shapes[name] = shape or self.shapes.get(inputs[0], (0, 0))
+        return name
+
+    def residual(self, x: str, y: str, stride: int) -> str:
+        if self.shapes[x] != self.shapes[y]:
+            x = self.conv(x, self.shapes[y][0], 1, stride, activation="none")
+        return self.activate(self.node("Add", [y, x]), self.activation)
+
+    def squeeze_excite(self, x: str, squeezed: int, activation: str, gate: str) -> str:
+        y = self.conv(self.pooled(x), squeezed, 1, activation=activation)
+        y = self.conv(y, self.shapes[x][0], 1, activation=gate)
+        return self.node("Mul", [x, y])
+
+    def pooled(self, x: str) -> str:
+        """The mean of each channel."""
+        return self.node("GlobalAveragePool", [x], shape=(self.shapes[x][0], 1))
+
+    def norm(self, x: str, activation: str = "relu") -> str:
+        """Batch norm that no convolution is there to take in."""
+        channels = self.shapes[x][0]
+        numbers = [self.constant(np.full(channels, value)) for value in (1.0, 0.0, 0.0, 1.0)]
+        normed = self.node("BatchNormalization", [x, *numbers])
+        return self.activate(normed, activation)
+
+    def layer_norm(self, x: str, size: int) -> str:
+        """Over the last axis, of this size."""
+        scale = [self.constant(np.ones(size)), self.constant(np.zeros(size))]
+        return self.node("LayerNormalization", [x, *scale])
+
+    def last_norm(self, x: str) -> str:
+        """Layer norm over channels, of a tensor with channels first."""
+        return self.channels_first(self.layer_norm(self.channels_last(x), self.shapes[x][0]))
+
+    def shuffled(self, parts: Sequence[str]) -> str:
+        """The parts one behind the other, their channels in turn."""
+        x = self.concat(parts)
+        channels, side = self.shapes[x]
+        return self.shuffle(x, 2, [self.batch, channels, side, side])
+
+    def halves(self, x: str) -> tuple[str, str]:
+        """The first and the second half of the channels."""
+        channels, side = self.shapes[x]
+        sizes = self.constant([channels // 2] * 2)
+        first, second = self.outputs("Split", [x, sizes], 2, axis=1)
+        self.shapes |= dict.fromkeys((first, second), (channels // 2, side))
+        return first, second
+
+    def concat(self, parts: Sequence[str]) -> str:
+        channels = sum(self.shapes[part][0] for part in parts)
+        return self.node("Concat", parts, shape=(channels, self.shapes[parts[0]][1]), axis=1)
+
+    def max_pool(self, x: str, kernel: int, stride: int) -> str:
+        channels, side = self.shapes[x]
+        padding = (kernel - 1) // 2
+        shape = (channels, (side + 2 * padding - kernel) // stride + 1)
+        return self._window("MaxPool", [x], shape, kernel, stride, pads=[padding] * 4)
+
+    def average_pool(self, x: str, stride: int = 2) -> str:
+        """Of 2x2 windows; of 3x3, padded, where the stride is 1."""
+        channels, side = self.shapes[x]
+        if stride == 1:
+            return self._window("AveragePool", [x], (channels, side), 3, 1, pads=[1] * 4)
+        return self._window("AveragePool", [x], (channels, side // stride), 2, 2)
+
+    def double(self, x: str) -> str:
+        """To twice the side."""
+        channels, side = self.shapes[x]
+        y = self.upsample(x, 2)
+        self.shapes[y] = (channels, 2 * side)
+        return y
+
+    def conv_transpose(self, x: str, outside: int) -> str:
+        """To twice the side, by 2x2 windows."""
+        channels, side = self.shapes[x]
+        weight = self.normal((channels, outside, 2, 2))
+        self.macs += weight.size * side**2
+        inputs = [x, self.constant(weight)]
+        return self._window("ConvTranspose", inputs, (outside, 2 * side), 2, 2)
+
+    def conv(
+        self,
+        x: str,
+        outside: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        activation: str | None = None,
+    ) -> str:
+        inside, side = self.shapes[x]
+        padding = 0 if kernel == stride else kernel // 2
+        out_side = (side + 2 * padding - kernel) // stride + 1
+        weight = self.normal((outside, inside // groups, kernel, kernel))
+        self.macs += weight.size * out_side**2
+        inputs = [x, self.constant(weight), self.constant(np.zeros(outside))]
+        ends = {"pads": [padding] * 4, "group": groups}
+        y = self._window("Conv", inputs, (outside, out_side), kernel, stride, **ends)
+        return self.activate(y, self.activation if activation is None else activation)
+
+    def linear(self, x: str, inside: int, outside: int) -> str:
+        inputs = [x, self.constant(self.normal((outside, inside)))]
+        return self.node("Gemm", [*inputs, self.constant(np.zeros(outside))], transB=1)
+
+    def project(self, x: str, inside: int, outside: int, side: int) -> str:
+        """Along the last axis, of side x side places."""
+        weight = self.normal((inside, outside))
+        self.macs += weight.size * side**2
+        return self.matmul(x, weight, np.zeros(outside))
+
+    def normal(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """A weight, scaled as He et al. (ICCV 2015)."""
+        scale = np.sqrt(2 / max(1, int(np.prod(shape)) // shape[0]))
+        return self.generator.standard_normal(shape, dtype=np.float32) * np.float32(scale)
+
+    def _window(
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        shape: tuple[int, int],
+        kernel: int,
+        stride: int,
+        **attributes: Any,
+    ) -> str:
+        """What slides a window over its input."""
+        sizes: dict[str, Any] = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2}
+        return self.node(kind, inputs, shape=shape, **sizes, **attributes)

@@ -1,0 +1,1 @@
+"""Measuring: rounds, sessions, drift, the journal, traces."""

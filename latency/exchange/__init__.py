@@ -1,0 +1,1 @@
+"""Tables of other projects, imported and exported."""

@@ -1,0 +1,51 @@
+"""The fusion rules of a runtime: which steps of a graph it executes as one kernel, and in which
+layout. They are measured (`devices.kernel_suite.fusion_traced`) and stand in the header of a
+device's table."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from latency.errors import SpecError
+
+SUITE, FUSION = "kernels", "fusion"
+"""What the suite of kernels is called in a table's header, and the key of the rules there."""
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """The rules of a runtime.
+
+    `pairs`: "conv+relu" says that a ReLU after a convolution costs no kernel of its own. `blocked`:
+    kinds that work in the runtime's own layout of `block` channels together; `either`: kinds that
+    take what they get. All others work on plain tensors.
+    """
+
+    pairs: frozenset[str] = frozenset()
+    blocked: frozenset[str] = frozenset()
+    either: frozenset[str] = frozenset()
+    block: int = 1
+
+    def __str__(self) -> str:
+        parts = {"pairs": self.pairs, "blocked": self.blocked, "either": self.either}
+        words = [f"{name}={','.join(sorted(kinds))}" for name, kinds in parts.items() if kinds]
+        return " ".join([*words, f"block={self.block}"])
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The rules that `str` wrote; `SpecError` for anything else."""
+        try:
+            found = dict(word.split("=") for word in text.split())
+            block = int(found.pop("block", "1"))
+            kinds = {name: frozenset(listed.split(",")) - {""} for name, listed in found.items()}
+            rules = cls(**kinds, block=block)
+        except (ValueError, TypeError):
+            rules = None
+        if rules is None or str(rules) != text or rules.block < 1:
+            raise SpecError(f"'{text[:200]}' are no rules of fusion")
+        return rules
+
+
+USUAL = Fusion(
+    frozenset(f"{kind}+{name}" for kind in ("conv", "linear") for name in ("norm", "relu", "relu6"))
+)
+"""What every runtime fuses."""

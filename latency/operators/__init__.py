@@ -1,0 +1,1 @@
+"""Operators: the spec, the kinds and the layers each is made of, cells, networks, features."""

@@ -1,0 +1,181 @@
+"""Exact Gaussian-process regression (Rasmussen & Williams, Gaussian Processes for Machine
+Learning, 2006, chapters 2 and 5), in numpy.
+
+The covariance is a Matern one of smoothness 5/2 with one length a feature, or one for all, plus
+white noise. It predicts what scikit-learn's `GaussianProcessRegressor` predicts (a test holds the
+two together), without that library's time of importing.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ROWS_OF_OWN_LENGTHS = 20
+"""Tables of fewer rows get one length for all features: their rows cannot tell lengths apart."""
+_MOST_ROWS_TO_TUNE, _STEPS = 200, 30
+"""Rows whose likelihood is climbed, and steps of the climb."""
+_KERNEL_ROWS, _KERNEL_STEPS = 80, 12
+"""The same of kernels inside networks, of which a command needs several families at once."""
+_USUAL_LENGTH, _USUAL_SPREAD = 3.0, 1.5
+"""A length's prior: log-normal about three octaves."""
+
+Floats = NDArray[np.float64]
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A covariance function, by the logarithms of its parameters.
+
+    `theta` (2 + lengths,): of the variance, of each feature's length (or of the one length of all)
+    and of the white noise's variance. `bounds` (2 + lengths, 2): within which they are tuned.
+    """
+
+    theta: Floats
+    bounds: Floats
+
+    @classmethod
+    def of(
+        cls,
+        variance: float,
+        lengths: Floats,
+        white: float,
+        bounds: tuple[tuple[float, float], tuple[float, float], tuple[float, float]],
+    ) -> "Kernel":
+        """The kernel of these parameters, with (least, most) of the three kinds of them."""
+        of_variance, of_lengths, of_white = bounds
+        limits = [of_variance, *[of_lengths] * len(lengths), of_white]
+        return cls(np.log([variance, *lengths, white]), np.log(limits))
+
+    def between(self, places: Floats, others: Floats) -> Floats:
+        """Covariance, shape (places, others), of what lies under the noise."""
+        steps = math.sqrt(5) * np.sqrt(self._squares(places, others))
+        return np.exp(self.theta[0]) * (1 + steps + steps**2 / 3) * np.exp(-steps)
+
+    def among(self, places: Floats) -> Floats:
+        """Covariance, shape (places, places), white noise included."""
+        covariance = self.between(places, places)
+        covariance[np.diag_indices_from(covariance)] += np.exp(self.theta[-1])
+        return covariance
+
+    def slope(self, places: Floats, weights: Floats) -> Floats:
+        """Sum of the symmetric `weights` (places, places) times the derivative of `among` by each
+        of `theta`."""
+        variance, white = np.exp(self.theta[[0, -1]])
+        smooth = self.between(places, places)
+        steps = math.sqrt(5) * np.sqrt(self._squares(places, places))
+        pulls = weights * (5 / 3 * variance * (1 + steps) * np.exp(-steps))
+        scaled = places / self._lengths
+        squared = 2 * (pulls.sum(1) @ scaled**2 - np.einsum("ij,ij->j", scaled, pulls @ scaled))
+        by_length = squared if len(self.theta) > 3 else squared.sum(keepdims=True)
+        return np.array([np.sum(weights * smooth), *by_length, white * np.trace(weights)])
+
+    @property
+    def _lengths(self) -> Floats:
+        return np.exp(self.theta[1:-1])
+
+    def _squares(self, places: Floats, others: Floats) -> Floats:
+        """Squared distances in lengths, shape (places, others)."""
+        here, there = places / self._lengths, others / self._lengths
+        squares = (here**2).sum(1)[:, None] + (there**2).sum(1) - 2 * here @ there.T
+        return np.maximum(squares, 0.0)
+
+
+@dataclass(frozen=True)
+class GaussianProcess:
+    """A process of mean zero that has seen values. `inverse` (rows, rows): of the covariance of
+    what it has seen; `weights` (rows,): that inverse times the values."""
+
+    kernel: Kernel
+    places: Floats
+    inverse: Floats
+    weights: Floats
+
+    @classmethod
+    def fit(
+        cls, kernel: Kernel, places: Floats, values: Floats, noise: Floats
+    ) -> "GaussianProcess":
+        """Of `values` (rows,) at `places` (rows, features), with variances `noise` (rows,) beside
+        the kernel's white noise. Raises `numpy.linalg.LinAlgError` where the rows contradict the
+        kernel."""
+        inverse = np.linalg.inv(kernel.among(places) + np.diag(noise))
+        inverse = (inverse + inverse.T) / 2
+        return cls(kernel, places, inverse, inverse @ values)
+
+    def predict(self, places: Floats) -> tuple[Floats, Floats]:
+        """Mean (places,) and covariance (places, places) of new measurements."""
+        across = self.kernel.between(places, self.places)
+        return across @ self.weights, self.kernel.among(places) - across @ self.inverse @ across.T
+
+
+def log_likelihood(
+    kernel: Kernel, places: Floats, values: Floats, noise: Floats
+) -> tuple[float, Floats]:
+    """Logarithm of the marginal likelihood of values, and its slope by `kernel.theta`; minus
+    infinity where the covariance is not positive definite (Rasmussen & Williams, 5.8 and 5.9)."""
+    try:
+        lower = np.linalg.cholesky(kernel.among(places) + np.diag(noise))
+    except np.linalg.LinAlgError:
+        return -math.inf, np.zeros_like(kernel.theta)
+    half = np.linalg.inv(lower)
+    inverse = half.T @ half
+    weights = inverse @ values
+    value = -0.5 * values @ weights - np.log(np.diag(lower)).sum() - 0.5 * len(values) * _LOG_2PI
+    return float(value), 0.5 * kernel.slope(places, np.outer(weights, weights) - inverse)
+
+
+def fit_process(
+    places: Floats, residuals: Floats, noise: Floats, inside: bool = False
+) -> GaussianProcess:
+    """The process of `residuals` (rows,) at `places` (rows, features), which have `noise`
+    (variances, rows). `inside`: of kernels that were measured inside networks."""
+    start = _start(places, residuals, inside)
+    most, steps = (_KERNEL_ROWS, _KERNEL_STEPS) if inside else (_MOST_ROWS_TO_TUNE, _STEPS)
+    kernel = tune(start, places, residuals, noise, steps, most)
+    return GaussianProcess.fit(kernel, places, residuals, noise)
+
+
+def _start(places: Floats, residuals: Floats, inside: bool) -> Kernel:
+    """The kernel before its parameters are tuned. What their neighbourhoods do to rows that were
+    measured `inside` networks is noise of its own."""
+    rows, features = places.shape
+    lengths = np.full(features if rows >= _ROWS_OF_OWN_LENGTHS else 1, 2.0)
+    variance = float(np.clip(np.mean(residuals**2), 1e-4, 1.0))
+    white, of_white = (1e-2, (1e-5, 0.5)) if inside else (1e-5, (1e-7, 1e-2))
+    return Kernel.of(variance, lengths, white, ((1e-4, 10.0), (0.3, 100.0), of_white))
+
+
+def tune(
+    kernel: Kernel,
+    places: Floats,
+    residuals: Floats,
+    noise: Floats,
+    steps: int,
+    most: int = _MOST_ROWS_TO_TUNE,
+) -> Kernel:
+    """The kernel with the parameters of the largest marginal likelihood that `steps` lead to,
+    by `most` of the rows."""
+    from scipy.optimize import minimize
+
+    few = slice(None, None, -(-len(places) // most))
+    usual = kernel.theta.copy()
+    usual[1:-1] = math.log(_USUAL_LENGTH)
+
+    def penalised(theta: Floats) -> tuple[float, Floats]:
+        trial = replace(kernel, theta=theta)
+        value, slope = log_likelihood(trial, places[few], residuals[few], noise[few])
+        off = (theta - usual) / _USUAL_SPREAD
+        return 0.5 * float(off @ off) - value, off / _USUAL_SPREAD - slope
+
+    found = minimize(
+        penalised,
+        kernel.theta,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=kernel.bounds,
+        options={"maxiter": steps},
+    )
+    return replace(kernel, theta=found.x)

@@ -1,0 +1,96 @@
+"""`Roofline`: latency as a sum over physical terms, fitted to measured operators."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency.operators.features import Term, family, physical_terms, typical_cost
+from latency.operators.spec import OpSpec
+
+Floats = NDArray[np.float64]
+
+_PULL = 2e-3
+"""Weight of the usual balance, as a share of that of all rows."""
+_FALLS_OFF = 2.0
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """What each physical term (`latency.operators.features`) costs, in ms a unit.
+
+    `scale`: ms of a million usual multiply-accumulates. `sized`: depthwise kernels of each size
+    have costs of their own.
+    """
+
+    costs: dict[Term, float]
+    scale: float
+    sized: bool = False
+
+    @classmethod
+    def fit(cls, ops: Sequence[OpSpec], ms: Floats) -> "Roofline":
+        """The roofline of measured operators; `ms` (operators,).
+
+        Depthwise kernels of each size get costs of their own only where one cost for all is off
+        by twice as much: a runtime without fast code for 7x7 takes ten times as long for it.
+        """
+        (common, worse), (own, better) = (cls._fit(ops, ms, sized) for sized in (False, True))
+        return own if better * _FALLS_OFF < worse else common
+
+    @classmethod
+    def _fit(cls, ops: Sequence[OpSpec], ms: Floats, sized: bool) -> "tuple[Roofline, float]":
+        """The roofline and the root of its mean squared error, in logarithms."""
+        terms, amounts = term_matrix(ops, sized)
+        costs, scale = solve(terms, amounts, ms)
+        errors = np.log(amounts @ costs / ms)
+        line = cls(dict(zip(terms, costs.tolist(), strict=True)), scale, sized)
+        return line, float(np.sqrt(np.mean(errors**2)))
+
+    def log_ms(self, ops: Sequence[OpSpec]) -> Floats:
+        """Logarithm of each operator's ms, shape (operators,)."""
+        totals = [
+            sum(
+                amount * self._cost(term) for term, amount in physical_terms(op, self.sized).items()
+            )
+            for op in ops
+        ]
+        return np.log(totals)
+
+    def _cost(self, term: Term) -> float:
+        """Of a term that no row had: the mean of its family, or else what is usual."""
+        if term in self.costs:
+            return self.costs[term]
+        kin = [
+            cost
+            for (role, what), cost in self.costs.items()
+            if what == term[1] and family(role) == family(term[0])
+        ]
+        return float(np.mean(kin)) if kin else self.scale * typical_cost(term)
+
+
+def term_matrix(ops: Sequence[OpSpec], sized: bool) -> tuple[list[Term], Floats]:
+    """The terms that some of the operators have, and how much of each, (operators, terms)."""
+    counted = [physical_terms(op, sized) for op in ops]
+    terms = sorted({term for each in counted for term in each})
+    return terms, np.array([[each.get(term, 0.0) for term in terms] for each in counted])
+
+
+def solve(terms: Sequence[Term], amounts: Floats, ms: Floats) -> tuple[Floats, float]:
+    """Costs (terms,) that explain `ms` (operators,) by `amounts` (operators, terms), and the
+    scale of the usual ones.
+
+    Non-negative least squares on relative errors, drawn weakly towards the usual balance of a
+    processor, so that terms that the rows cannot tell apart share what they cost together.
+    """
+    from scipy.optimize import nnls
+
+    typical = np.array([typical_cost(term) for term in terms])
+    relative = amounts * typical / ms[:, None]
+    scale = 1 / float(np.median(relative.sum(1)))
+    pull = math.sqrt(_PULL * len(ms))
+    design = np.vstack([relative * scale, pull * np.eye(len(terms))])
+    wanted = np.concatenate([np.ones(len(ms)), np.full(len(terms), pull)])
+    multiples, _ = nnls(design, wanted)
+    return multiples * typical * scale, scale

@@ -1,0 +1,113 @@
+"""`diff`: what differs between two tables, and which differences are more than chance."""
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from latency.operators.spec import OpSpec
+from latency.stats import Z95, sign_test
+from latency.tables.setting import Setting
+from latency.tables.table import LatencyTable
+
+LEVEL = 0.05
+_LEAST_RELATIVE = 1e-7
+"""Tables keep seven decimals: a deviation below this is none that a table can tell."""
+_MOST_DEVIATION = 600 / Z95
+"""Of a logarithm: the ends of its interval stay numbers."""
+
+
+@dataclass(frozen=True)
+class OpDifference:
+    """An operator measured twice: ms alone, `ratio` b over a with its own 95 % interval, the
+    two-sided probability of such a ratio by chance, and whether it is significant among all."""
+
+    op: OpSpec
+    a_ms: float
+    b_ms: float
+    ratio: float
+    low: float
+    high: float
+    p_value: float
+    significant: bool
+
+
+@dataclass(frozen=True)
+class TableDifference:
+    """What `diff` found: `common` from the largest ratio to the smallest, operators of one table
+    only, `median_ratio` (NaN where nothing is common) with the sign test's probability, and the
+    names of those parts of the setting that differ, with both values."""
+
+    common: tuple[OpDifference, ...]
+    only_a: tuple[OpSpec, ...]
+    only_b: tuple[OpSpec, ...]
+    median_ratio: float
+    sign_p_value: float
+    settings: dict[str, tuple[object, object]]
+
+    @property
+    def significant(self) -> tuple[OpDifference, ...]:
+        """The differences that are more than chance."""
+        return tuple(one for one in self.common if one.significant)
+
+
+def diff(a: LatencyTable, b: LatencyTable) -> TableDifference:
+    """Compare two tables operator by operator, b against a; any two settings may be compared.
+
+    The logarithms of medians are taken as normal with the deviations that their intervals tell.
+    Significant: by Holm's step-down procedure (Scandinavian Journal of Statistics, 1979) over all
+    common operators, so that the chance of naming even one by mistake is 5 %. The sign test says
+    whether one table is faster as a whole, whatever the single intervals are.
+    """
+    measured = [(op, *_ratio(a, b, op)) for op in sorted(a, key=lambda op: op.key) if op in b]
+    named = _holm([p for *_, p in measured])
+    common = [
+        OpDifference(
+            op,
+            a[op].median_ms,
+            b[op].median_ms,
+            math.exp(log),
+            math.exp(log - Z95 * deviation),
+            math.exp(log + Z95 * deviation),
+            p_value,
+            significant,
+        )
+        for (op, log, deviation, p_value), significant in zip(measured, named, strict=True)
+    ]
+    logs = [log for _, log, _, _ in measured]
+    return TableDifference(
+        tuple(sorted(common, key=lambda one: -one.ratio)),
+        b.missing(a),
+        a.missing(b),
+        math.exp(float(np.median(logs))) if logs else math.nan,
+        sign_test(logs) if logs else 1.0,
+        _settings(a.setting, b.setting),
+    )
+
+
+def _ratio(a: LatencyTable, b: LatencyTable, op: OpSpec) -> tuple[float, float, float]:
+    """Logarithm of b over a, its standard deviation, and the probability of it by chance."""
+    log = math.log(b[op].median_ms / a[op].median_ms)
+    deviation = math.hypot(a[op].relative_ci95, b[op].relative_ci95) / Z95
+    if not deviation <= _MOST_DEVIATION:
+        return log, _MOST_DEVIATION, 1.0
+    return log, deviation, math.erfc(abs(log) / max(deviation, _LEAST_RELATIVE) / math.sqrt(2))
+
+
+def _holm(p_values: list[float]) -> list[bool]:
+    """Which hypotheses Holm's procedure rejects at 5 %."""
+    order = np.argsort(p_values, kind="stable")
+    rejected = [False] * len(p_values)
+    for rank, index in enumerate(order):
+        if p_values[index] > LEVEL / (len(p_values) - rank):
+            break
+        rejected[index] = True
+    return rejected
+
+
+def _settings(a: Setting, b: Setting) -> dict[str, tuple[object, object]]:
+    return {
+        f.name: (getattr(a, f.name), getattr(b, f.name))
+        for f in fields(Setting)
+        if getattr(a, f.name) != getattr(b, f.name)
+    }

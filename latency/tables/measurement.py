@@ -1,0 +1,115 @@
+"""`Measurement`: how long one operator or network took on a device."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from latency.stats import clustered_median, median_interval
+from latency.units import LEAST_MS, MOST_MS, format_ms
+
+TRANSFERRED = "transferred"
+"""Note of a row that was not measured, but follows from other devices
+(`latency.transfer.table`)."""
+
+INSIDE_NETWORKS = "inside random networks"
+"""Note of a row that was never measured alone, but inside networks by the runtime's profiler."""
+
+SUITE_ALONE = "alone, of the kernel suite"
+"""Note of a row that was drawn by the kernel suite, and measured alone."""
+
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(("latency_ms", "min_ms", "in_network_ms", "traced_ms"), (LEAST_MS, MOST_MS)),
+    "ci95_ms": (0, MOST_MS),
+    "runs": (1, 10**15),
+    "sittings": (1, 10**6),
+    "memory_bytes": (0, 10**15),
+    "temperature_c": (-273.15, 1e4),
+    "frequency_mhz": (0, 1e6),
+}
+"""From where to where each number of a row may lie, whoever says it: table, journal or device."""
+
+_SETTLED = 0.02
+"""A measurement whose 95 % interval is wider than this share of its median is called unstable."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Median latency in ms with half the width of its 95 % interval, the number of timed runs,
+    the fastest one, and when it was measured (ISO 8601, UTC).
+
+    `sittings`: over how many processes. `converged`: whether the interval became as narrow as
+    asked. `memory_bytes`, `temperature_c`, `frequency_mhz`: peak memory, and the device's state
+    meanwhile; None where it cannot be read. `note`: what is to be known about it, in words.
+    `traced_ms`: what an operator takes inside networks by the runtime's own profiler, scaled to
+    what the networks take unprofiled; None where it was not traced.
+    """
+
+    median_ms: float
+    ci95_ms: float
+    runs: int
+    min_ms: float
+    measured_at: str = ""
+    sittings: int = 1
+    converged: bool | None = None
+    memory_bytes: int | None = None
+    temperature_c: float | None = None
+    frequency_mhz: float | None = None
+    note: str = ""
+    traced_ms: float | None = None
+
+    @classmethod
+    def from_bursts(cls, sittings_ms: Sequence[Sequence[Sequence[float]]]) -> Self:
+        """Summarise sittings of bursts of back-to-back runs (ms).
+
+        Runs of a burst share the state that the machine is in, so a burst counts as one sample:
+        its median. The interval takes in what differs between sittings
+        (`latency.stats.clustered_median`).
+        """
+        medians = [[median_interval(burst)[0] for burst in sitting] for sitting in sittings_ms]
+        median_ms, half_ms = clustered_median(medians)
+        bursts = [burst for sitting in sittings_ms for burst in sitting]
+        runs, fastest = sum(map(len, bursts)), float(min(map(min, bursts)))
+        return cls(median_ms, half_ms, runs, fastest, sittings=len(sittings_ms))
+
+    @property
+    def relative_ci95(self) -> float:
+        """Half the interval as a share of the median."""
+        return self.ci95_ms / self.median_ms
+
+    @property
+    def is_unstable(self) -> bool:
+        """Whether its interval is wide, or is not as narrow as was asked; never of one that was
+        measured inside networks only."""
+        did_not_settle = self.relative_ci95 > _SETTLED or self.converged is False
+        return did_not_settle and not self.is_inside
+
+    @property
+    def is_transferred(self) -> bool:
+        """Whether it follows from other devices, and was not measured."""
+        return self.note == TRANSFERRED
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether it was measured inside networks only: its interval holds what they differ by."""
+        return self.note == INSIDE_NETWORKS
+
+    @property
+    def is_of_suite(self) -> bool:
+        """Whether the kernel suite drew it."""
+        return self.note in (INSIDE_NETWORKS, SUITE_ALONE)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it was measured by itself, and can be again."""
+        return not self.is_transferred and not self.is_inside
+
+    @property
+    def low_ms(self) -> float:
+        return self.median_ms - self.ci95_ms
+
+    @property
+    def high_ms(self) -> float:
+        return self.median_ms + self.ci95_ms
+
+    def __str__(self) -> str:
+        return f"{format_ms(self.median_ms)} ± {100 * self.relative_ci95:.1f} %"

@@ -1,0 +1,1 @@
+"""Deriving a network from the supernet: exact selection under a budget, evolution."""

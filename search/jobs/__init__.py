@@ -1,0 +1,1 @@
+"""What the commands other than the search do: profile, few-shot, compare, inspect."""

@@ -1,0 +1,254 @@
+"""`SavedRun`: a search's folder, read back, with whatever of it is still there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Self
+
+from latency.candidates import Block
+from latency.errors import LatError, SpecError
+from latency.operators.network import NetworkSpec
+from latency.operators.spec import OpSpec
+from latency.prediction import OpPrediction
+from latency.predictors.regression import RegressionModel, fit
+from latency.tables.measurement import Measurement
+from latency.tables.table import LatencyTable
+from latency.units import format_bytes, format_count, format_ms
+from search.report.files import ResultFile, read_back
+from search.report.named_spaces import space_of
+from search.result import operators_read
+from search.run_files import RESULT, unfinished
+
+NETWORK = "network.json"
+_FILES = "files"
+"""Of the environment: what is told apart from the rest of it."""
+
+Ends = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A budget: the most that the network may have of `name`, in `unit` ("ms" of a target's
+    latency, "bytes" of memory, nothing of a count), what was predicted of it, and measured, with
+    their 95 % intervals; None where it was not. `table`: the one that a latency went by."""
+
+    name: str
+    unit: str
+    limit: float
+    predicted: float | None
+    predicted_ends: Ends | None
+    measured: float | None
+    measured_ends: Ends | None
+    meets: bool | None
+    table: str | None = None
+
+    def told(self, amount: float | None) -> str:
+        """An amount of it in words."""
+        if amount is None:
+            return "not measured"
+        if self.unit == "ms":
+            return format_ms(amount)
+        return format_bytes(amount) if self.name == "memory" else format_count(amount)
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """`result` is result.json as it stands; fields that older or other searches lack are absent."""
+
+    folder: Path
+    result: Mapping[str, Any]
+    network: NetworkSpec
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a run. `UsageError` where the folder holds none that is finished, `SpecError` where
+        a file of it is broken."""
+        path = folder / RESULT
+        if not path.is_file():
+            raise unfinished(folder)
+        result = read_back(path, ResultFile, "a result")
+        run = cls(folder, result, NetworkSpec.load(folder / NETWORK))
+        try:
+            _ = run.bounds, run.tried, run.operators, run.files
+            run._require_one_shape()
+        except (KeyError, TypeError, ValueError, AttributeError, SpecError) as error:
+            said = str(error) if isinstance(error, ValueError | SpecError) else repr(error)
+            raise SpecError(f"{path}: not a result of lat-search: {said}") from None
+        return run
+
+    @property
+    def title(self) -> str:
+        return f"{self.result['space']} on {self.result['target']}"
+
+    @cached_property
+    def table(self) -> LatencyTable | None:
+        """The table that the search went by; None where it is gone or broken since."""
+        try:
+            return LatencyTable.load(Path(self.result["table"]))
+        except LatError:
+            return None
+
+    @property
+    def tables(self) -> dict[str, Path]:
+        """The table that each target went by."""
+        first = str(self.result["table"])
+        latencies = [bound for bound in self.bounds if bound.unit == "ms"]
+        return {bound.name: Path(bound.table or first) for bound in latencies}
+
+    @cached_property
+    def operators(self) -> dict[str, tuple[OpPrediction, ...]]:
+        """By target, what each operator of the network took by the model that the search went by,
+        of those targets of which this was kept."""
+        kept = self.result.get("operators") or {}
+        return {target: operators_read(rows) for target, rows in kept.items() if rows}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the search ran in and on, in words; empty where it was not kept."""
+        kept = self.result.get("environment") or {}
+        return {name: str(value) for name, value in kept.items() if name != _FILES}
+
+    @property
+    def files(self) -> dict[str, str]:
+        """By path, the text of the user's own space and cards, as they were kept."""
+        kept = self.result.get("environment") or {}
+        return {str(path): str(text) for path, text in (kept.get(_FILES) or {}).items()}
+
+    @cached_property
+    def model(self) -> RegressionModel | None:
+        """The regression of the table; None where that is gone, or too small."""
+        try:
+            return fit(self.table) if self.table else None
+        except LatError:
+            return None
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...] | None:
+        """The candidates of the blocks that were chosen from; None where they are not told, and
+        the space's name is not one that we know, or that space not what it was then."""
+        told = self.result.get("candidates")
+        space = space_of(self.result["space"], self.network.batch)
+        if told is not None:
+            blocks: tuple[Block, ...] = tuple(tuple(map(_op, keys)) for keys in told)
+        elif space is not None:
+            blocks = space.blocks
+        else:
+            return None
+        return blocks if self._is_of(blocks) else None
+
+    @cached_property
+    def _shapes(self) -> set[tuple[int, ...]]:
+        """Candidates of each block, wherever probabilities are told of them."""
+        told = [rows for _, rows in self.snapshots]
+        if end := self.result.get("probabilities"):
+            told.append(end)
+        return {tuple(map(len, rows)) for rows in told}
+
+    def _require_one_shape(self) -> None:
+        """Raises `ValueError` where parts of the result are of different blocks."""
+        if len(self._shapes) > 1:
+            raise ValueError("its probabilities are of different blocks")
+        for one in self.result.get("pareto") or ():
+            if self.blocks and (choices := one.get("choices")):
+                pairs = zip(choices, self.blocks, strict=True)
+                if any(choice >= len(block) for choice, block in pairs):
+                    raise ValueError("a network of its front is of another space")
+
+    def _is_of(self, blocks: Sequence[Block]) -> bool:
+        """Whether the choices among the blocks make the network."""
+        shape = tuple(map(len, blocks))
+        if len(blocks) != len(self.choices) or not self._shapes <= {shape}:
+            return False
+        try:
+            chosen = [block[i] for block, i in zip(blocks, self.choices, strict=True)]
+        except IndexError:
+            return False
+        return {op for op in chosen if op is not None} <= set(self.network.parts)
+
+    @cached_property
+    def around(self) -> tuple[OpSpec, ...]:
+        """The operators before those that were chosen; empty where the blocks are not known."""
+        candidates = {op for block in self.blocks or () for op in block}
+        return tuple(takewhile(lambda op: op not in candidates, self.network.parts))
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        return tuple(self.result.get("choices") or ())
+
+    @property
+    def tried(self) -> list[tuple[str, float, Measurement | None]]:
+        """The networks that were derived on the way: choices, ms predicted, and measured."""
+        name, found = self.bounds[0].name, []
+        for one in self.result.get("attempts") or ():
+            measured = one.get("measured") or {}
+            row = measured if "median_ms" in measured else measured.get(name)
+            ms = one["predicted"][name] if "predicted" in one else one["predicted_ms"]
+            choices = ".".join(map(str, one["choices"]))
+            found.append((choices, ms, Measurement(**row) if row else None))
+        return found
+
+    @property
+    def history(self) -> list[Mapping[str, Any]]:
+        """Architecture steps, in order."""
+        return list(self.result.get("history") or ())
+
+    @property
+    def bounds(self) -> list[Bound]:
+        """The budgets of the search, at least one."""
+        result = self.result
+        if told := result.get("budgets"):
+            return [_bound(one, "") for one in told]
+        legacy = {**result, "name": result["target"], "unit": "ms", "limit": result["budget_ms"]}
+        return [_bound({**legacy, "meets": result.get("meets_budget")}, "_ms")]
+
+    def expected(self, bound: Bound) -> list[tuple[int, float]]:
+        """(step, expected amount) of a bound's quantity while searching."""
+        return self._over_steps("expected", bound, "expected_ms")
+
+    def multiplier(self, bound: Bound) -> list[tuple[int, float]]:
+        """(step, multiplier) of a bound's penalty while searching."""
+        return self._over_steps("multiplier", bound, "")
+
+    def curve(self, name: str) -> list[tuple[int, Any]]:
+        """(step, value) of what the history tells under a name: a loss, the entropy."""
+        told = ((one.get("step"), one.get(name)) for one in self.history)
+        return [(step, value) for step, value in told if step is not None and value is not None]
+
+    @property
+    def snapshots(self) -> list[tuple[int, list[list[float]]]]:
+        """(step, probabilities of each block's candidates) of those steps that tell them."""
+        return self.curve("probabilities")
+
+    def _over_steps(self, field: str, bound: Bound, legacy: str) -> list[tuple[int, float]]:
+        points = []
+        for one in self.history:
+            value = (one.get(field) or {}).get(bound.name)
+            if value is None and bound.unit == "ms":
+                value = one.get(legacy)
+            if value is not None:
+                points.append((one["step"], value))
+        return points
+
+
+def _op(key: str | None) -> OpSpec | None:
+    return None if key is None else OpSpec.parse(key)
+
+
+def _bound(told: Mapping[str, Any], suffix: str) -> Bound:
+    def ends(what: str) -> Ends | None:
+        low, high = (told.get(f"{what}_{end}{suffix}") for end in ("low", "high"))
+        return None if low is None or high is None else (low, high)
+
+    return Bound(
+        told["name"],
+        told["unit"],
+        told["limit"],
+        told.get(f"predicted{suffix}"),
+        ends("predicted"),
+        told.get(f"measured{suffix}"),
+        ends("measured"),
+        told.get("meets"),
+        told.get("table"),
+    )

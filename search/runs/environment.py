@@ -1,0 +1,66 @@
+"""What a result keeps of where a search ran, so that it can be repeated, and read elsewhere."""
+
+import platform
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from devices.cards import known_cards, own_cards_folder
+from latency import machine
+from latency.operators.network import NetworkSpec
+from search.runs.goals import Goal
+from search.training.compute import Compute
+from search.result import operator_rows
+from search.space import SearchSpace
+from search.spaces.own import SUFFIXES
+
+
+def run_facts(
+    goals: Sequence[Goal], space: SearchSpace, compute: Compute, network: NetworkSpec
+) -> dict[str, Any]:
+    """`environment` and `operators` of the `SearchResult` of a search that found `network`."""
+    operators = {goal.budget.name: operator_rows(goal.predict(network)) for goal in goals}
+    return {"environment": environment(goals, space, compute), "operators": operators}
+
+
+def environment(goals: Sequence[Goal], space: SearchSpace, compute: Compute) -> dict[str, Any]:
+    """What a search runs in and on: versions, the machine, the device trained on, the number of
+    processes, and `files`, by path the text of the user's own space and device cards."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "system": machine.system(),
+        "machine": machine.hardware(),
+        "trained_on": _device(compute.device),
+        "threads": torch.get_num_threads(),
+        "processes": compute.ranks.world,
+        "files": {str(path): path.read_text(errors="replace") for path in _files(goals, space)},
+    }
+
+
+def _device(device: torch.device) -> str:
+    if device.type != "cuda":
+        return device.type
+    return f"cuda, {torch.cuda.get_device_name(device)}"
+
+
+def _files(goals: Sequence[Goal], space: SearchSpace) -> Iterator[Path]:
+    """The user's own files that are still there: the space, and the targets' cards."""
+    named = [Path(word) for word in shlex.split(space.words)[:1]]
+    paths = [path for path in named if path.suffix in SUFFIXES]
+    paths += [path for goal in goals if (path := _own_card(goal)) is not None]
+    yield from (path for path in dict.fromkeys(paths) if path.is_file())
+
+
+def _own_card(goal: Goal) -> Path | None:
+    """The file of a target's card; None where it has none, or the card is a shipped one."""
+    name = goal.target.name
+    if name.endswith(".toml"):
+        return Path(name)
+    card = known_cards().get(goal.target.card.name if goal.target.card else name)
+    return card if card is not None and card.is_relative_to(own_cards_folder()) else None

@@ -1,0 +1,1 @@
+"""The supernet: candidate paths, gates, narrowing."""

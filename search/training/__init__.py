@@ -1,0 +1,1 @@
+"""Training: optimizer, compute device, distributed processes, checkpoints."""
