@@ -45,6 +45,12 @@ _DAY = 86_400.0
 _MOST_DEVICES = 64
 _MOST_BURSTS = 1_000_000
 _MOST_SHOWN = 60
+_ENDS = (
+    ("sittings", "max_sittings"),
+    ("min_bursts", "max_bursts"),
+    ("min_bursts", "max_network_bursts"),
+)
+"""Keys of [measuring] that are a minimum and a maximum of the same; a maximum given alone holds."""
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
 
@@ -93,9 +99,22 @@ class Measuring(_Section):
         120.0, ge=0, le=_DAY, description="but never longer than this at a time"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _maximum_follows_a_minimum_given_alone(cls, given: Any) -> Any:
+        """A maximum that is not given is its default, but no less than the minimum that is."""
+        if not isinstance(given, dict):
+            return given
+        filled = dict(given)
+        for least, most in _ENDS:
+            minimum, default = given.get(least), cls.model_fields[most].default
+            if most not in given and isinstance(minimum, int) and minimum > default:
+                filled[most] = minimum
+        return filled
+
     @model_validator(mode="after")
     def _least_is_no_more_than_most(self) -> Self:
-        for least, most in (("sittings", "max_sittings"), ("min_bursts", "max_bursts")):
+        for least, most in _ENDS:
             are_given = {least, most} <= self.model_fields_set
             if are_given and getattr(self, least) > getattr(self, most):
                 raise ValueError(

@@ -102,19 +102,24 @@ class Record:
         rule = self._measuring
         return rule.max_network_bursts if workload.is_network else rule.max_bursts
 
+    def has_room(self, workload: Workload) -> bool:
+        """Whether more bursts may be made of it."""
+        return self.count(workload) < self.most(workload)
+
     def last_ms(self, workload: Workload) -> float | None:
         """About how long a run of it takes, if that is known."""
         bursts = self._bursts[workload.name]
         return bursts[-1].ms if bursts else None
 
     def below(self, bursts: int, redo: bool = True) -> list[Workload]:
-        """Workloads with fewer bursts. With `redo`, a round that drifted does not count, but is
-        made up for; where the device never holds still, twice as many bursts are enough."""
+        """Workloads with fewer bursts that may have more. With `redo`, a round that drifted does
+        not count, but is made up for; where the device never holds still, twice as many bursts are
+        enough."""
         counts = {
             w: max(len(self._steady(w)), self.count(w) // 2) if redo else self.count(w)
             for w in self.workloads
         }
-        return [w for w, count in counts.items() if count < bursts]
+        return [w for w, count in counts.items() if count < bursts and self.has_room(w)]
 
     def unfinished(self) -> list[Workload]:
         """Workloads whose interval is wider than asked, and that may have more bursts."""
@@ -122,7 +127,7 @@ class Record:
 
     def is_finished(self, workload: Workload) -> bool:
         """Whether its interval is as narrow as asked, or nothing more may be done for it."""
-        if self.count(workload) >= self.most(workload):
+        if not self.has_room(workload):
             return True
         if self.count(workload) < self._measuring.min_bursts:
             return False

@@ -89,7 +89,8 @@ def measure(
     whose changes from round to round tell the device's drift (`devices.measuring.record`). Every
     burst is journaled as it ends, and what the journal already holds counts; without a journal,
     nothing is kept. After the least number of sittings and bursts, further ones go to the workloads
-    whose interval is wider than asked, up to the caps on bursts, sittings and seconds.
+    whose interval is wider than asked, up to the caps on bursts, sittings and seconds. Only
+    workloads that are needed beside others, to tell drift, have more bursts than their cap.
 
     A workload that fails is named in the result. Raises `ConnectionLostError` where the device
     is gone for good; what was measured is in the journal.
@@ -149,11 +150,11 @@ class _Run:
         else:
             further = self._share * 2 ** (turn - self._measuring.sittings + 1)
             wanted = {w: self.record.count(w) + further for w in self.record.unfinished()}
-        return {
-            w: min(n, self.record.most(w))
-            for w, n in wanted.items()
-            if w.name not in self._failures
-        }
+        return {w: min(wanted[w], self.record.most(w)) for w in self._alive(wanted)}
+
+    def _alive(self, workloads: Iterable[Workload]) -> list[Workload]:
+        """Those that have not failed."""
+        return [w for w in workloads if w.name not in self._failures]
 
     def sit(self, due: dict[Workload, int]) -> None:
         """Measure in rounds, in a fresh process, until each has its bursts or is known."""
@@ -166,7 +167,7 @@ class _Run:
         self._warm_ups += sitting.warm_ups
 
     def _waiting(self, due: Mapping[Workload, int], is_first: bool) -> list[Workload]:
-        alive = [w for w in due if w.name not in self._failures]
+        alive = self._alive(due)
         if is_first:
             lacking = set(self.record.below(max(due.values()), redo=not self._is_late()))
             return [w for w in alive if w in lacking]
@@ -197,19 +198,23 @@ class _Run:
         self.record.end_round()
 
     def _with_sentinels(self, due: Sequence[Workload]) -> list[Workload]:
-        """The due workloads, and finished ones of the same kind up to the number of sentinels."""
+        """The due workloads, and others of the same kind up to the number of sentinels."""
         chosen = list(due)
         for is_network in {workload.is_network for workload in due}:
-            alike = [
-                w
-                for w in self.record.workloads
-                if w.is_network == is_network and w.name not in self._failures
-            ]
+            alive = self._alive(self.record.workloads)
+            alike = [w for w in alive if w.is_network == is_network]
             rest = [w for w in alike if w not in due]
-            wanted = 0 if len(alike) < LEAST_TOGETHER else _SENTINELS - (len(alike) - len(rest))
-            order = self._generator.permutation(len(rest))
-            chosen += [rest[i] for i in order[: max(0, wanted)]]
+            if len(alike) >= LEAST_TOGETHER:
+                rest = [rest[i] for i in self._generator.permutation(len(rest))]
+                chosen += self._sentinels(rest, len(alike) - len(rest))
         return [chosen[i] for i in self._generator.permutation(len(chosen))]
+
+    def _sentinels(self, others: Sequence[Workload], due: int) -> list[Workload]:
+        """Of the others, in this order, those to measure beside `due` workloads of their kind: any
+        that may have more bursts; of those that may not, no more than it takes to tell drift."""
+        free = [w for w in others if self.record.has_room(w)][: max(0, _SENTINELS - due)]
+        full = [w for w in others if not self.record.has_room(w)]
+        return free + full[: max(0, LEAST_TOGETHER - due - len(free))]
 
     def _cool(self, sitting: PatientSitting) -> Condition:
         condition = cooled(sitting, self._measuring, self._clock, self._sleep)
@@ -220,19 +225,17 @@ class _Run:
         return self._clock() - self._start > self._measuring.seconds
 
     def _report(self, due: Mapping[Workload, int]) -> None:
-        least = self._measuring.min_bursts
-        counts = [self.record.count(w) for w in self.record.workloads]
-        still = sum(max(0, most - self.record.count(w)) for w, most in due.items())
-        foreseen = max(still, sum(max(0, least - count) for count in counts))
-        done = sum(counts)
+        counts = {w: self.record.count(w) for w in self.record.workloads}
+        still = sum(max(0, most - counts[w]) for w, most in due.items())
+        least = {w: min(self._measuring.min_bursts, self.record.most(w)) for w in counts}
+        foreseen = max(still, sum(max(0, least[w] - count) for w, count in counts.items()))
+        done = sum(counts.values())
         self._on_progress(Progress(done, done + foreseen, "measuring"))
 
     def result(self) -> Measured:
         """Everything measured so far."""
         rows = {
-            w.name: self.record.measurement(w, _now())
-            for w in self.record.workloads
-            if w.name not in self._failures
+            w.name: self.record.measurement(w, _now()) for w in self._alive(self.record.workloads)
         }
         return Measured(rows, self._failures, self._circumstances())
 

@@ -44,6 +44,10 @@ def test_a_duration_is_a_finite_number(card, key, value):
             "measuring: min_bursts is 20, more than max_bursts, 10",
         ),
         (
+            "[measuring]\nmin_bursts = 20\nmax_network_bursts = 10",
+            "measuring: min_bursts is 20, more than max_network_bursts, 10",
+        ),
+        (
             "[measuring]\nsittings = 5\nmax_sittings = 3",
             "measuring: sittings is 5, more than max_sittings, 3",
         ),
@@ -82,6 +86,12 @@ def test_a_value_that_no_device_has_is_refused_by_file_and_key(card, text, said)
 
 def test_one_end_of_a_range_may_be_given_alone(card):
     assert load_card(card("[measuring]\nmax_bursts = 8\nsittings = 9")).measuring.max_bursts == 8
+
+
+def test_a_maximum_that_is_not_given_is_no_less_than_the_minimum(card):
+    measuring = load_card(card("[measuring]\nmin_bursts = 50\nsittings = 9")).measuring
+    assert (measuring.max_bursts, measuring.max_network_bursts) == (100, 50)
+    assert measuring.max_sittings == 9
 
 
 def test_a_phone_that_is_named_twice_is_one_device(card):

@@ -6,18 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import onnxruntime
 import pytest
+from doubles import Memory
 
 from devices.card import DeviceCard, Measuring, load_card
 from devices.cards import known_cards
 from devices.connection import connect, connect_all
 from devices.device import Condition, Timing, Workload
 from devices.measuring.journal import Journal
-from devices.measuring.record import Burst, Record, median_polish
+from devices.measuring.record import LEAST_TOGETHER, Burst, Record, median_polish
 from devices.measuring.rounds import measure
 from devices.profiling import profile
 from devices.replay import ReplayDevice
@@ -83,6 +85,46 @@ def test_the_cap_on_bursts_ends_it_and_the_interval_says_so(toy_table):
     measured = measure(device, [Workload.of_op(op)], QUICK)
     assert device.bursts == QUICK.max_bursts
     assert measured[op.key].relative_ci95 > 0.01
+
+
+class RestlessDevice(ReplayDevice):
+    """Is faster and slower in turn."""
+
+    calls = 0
+
+    def draw(self, median_ms, noise, warmup, runs):
+        self.calls += 1
+        return super().draw(median_ms * (1 + 0.3 * np.sin(self.calls / 30)), noise, warmup, runs)
+
+
+@pytest.mark.parametrize("device", [ReplayDevice, RestlessDevice])
+def test_operators_and_networks_have_no_more_bursts_than_their_caps(toy_table, toy_space, device):
+    """Neither where one kind has a lower cap than the least number of bursts, nor where rounds that
+    drifted are made up for."""
+    operators = [Workload.of_op(op) for op in toy_table][:9]
+    choices = toy_space.random_choices(9, np.random.default_rng(0))
+    networks = [Workload.of_network(toy_space.network(row)) for row in choices]
+    journal, told = Memory(), []
+    rule = Measuring(sittings=2, max_bursts=14, max_network_bursts=6)
+    measure(device(toy_table), [*operators, *networks], rule, journal, told.append)
+    made = Counter(burst.workload for burst in journal.bursts)
+    assert {made[workload.name] for workload in networks} == {6}
+    assert all(12 <= made[workload.name] <= 14 for workload in operators)
+    assert max(progress.total for progress in told) <= 9 * 14 + 9 * 6
+
+
+def test_workloads_with_all_their_bursts_are_measured_again_only_to_tell_the_drift(toy_table):
+    """Of a run that is resumed without the bursts of one workload."""
+    workloads = [Workload.of_op(op) for op in toy_table]
+    rule = Measuring(sittings=1, max_sittings=1, min_bursts=6, max_bursts=6)
+    journal = Memory()
+    measure(ReplayDevice(toy_table), workloads, rule, journal)
+    journal.bursts = [b for b in journal.bursts if b.workload != workloads[0].name]
+    before = len(journal.bursts)
+    measure(ReplayDevice(toy_table), workloads, rule, journal)
+    more = Counter(burst.workload for burst in journal.bursts[before:])
+    assert more[workloads[0].name] == 6
+    assert sum(more.values()) == 6 * LEAST_TOGETHER
 
 
 def test_the_cap_on_time_leaves_every_workload_the_least_number_of_bursts(toy_table, workloads):

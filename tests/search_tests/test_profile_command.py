@@ -294,7 +294,7 @@ def test_what_is_unsteady_is_said_once_in_lines_of_80_columns(invoke, mini_csv, 
     table.save(mini_csv)
     words = f"[replay]\ntable = '{mini_csv}'\n"
     (tmp_path / "noisy.toml").write_text(
-        'transport = "replay"\n[measuring]\nmax_bursts = 9\nmax_sittings = 3\n' + words
+        'transport = "replay"\n[measuring]\nmax_bursts = 15\nmax_sittings = 3\n' + words
     )
     code, out, _ = invoke(lat_profile, "--device", tmp_path / "noisy.toml", "--space", "mini")
     assert code == 0
