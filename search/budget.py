@@ -114,6 +114,11 @@ class AskedBudget:
         """The same budget, of `target` where it names nothing."""
         return self if self.name else replace(self, name=target)
 
+    @property
+    def text(self) -> str:
+        """The amount, of ms, or the share, in short: "5ms", "50%"."""
+        return f"{100 * self.share:g}%" if self.share is not None else f"{self.amount:.4g}ms"
+
     def of(self, costs: CandidateLatency) -> Budget:
         """The budget over a space's costs."""
         assert self.name is not None

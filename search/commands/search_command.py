@@ -10,10 +10,13 @@ import typer
 
 from latency.errors import LatError, UsageError, extra
 from search import spaces
-from search.budget import Budget
+from search.budget import AskedBudget
+from search.console import notice, run
+from search.runs.goals import parse_budgets
+from search.runs.orders import led
 from search.commands.printing import print_front, print_range, print_result, print_trained
 from search.commands.report_command import write_or_notice
-from search.console import notice, run
+from search.runs.folder import require_usable, run_folder
 from search.jobs.target_names import known_targets
 from search.presets import known as known_settings
 from search.result import BudgetResult
@@ -21,6 +24,7 @@ from search.runs.folder import require_free, run_folder
 from search.runs.goals import parse_budgets
 from search.runs.orders import led
 from search.settings import MOST_SEED
+from search.space import SearchSpace
 
 _MOST_NETWORKS, _MOST_SIGMAS = 1000, 100
 
@@ -198,7 +202,7 @@ def search_command(
     if not 0 <= sigmas <= _MOST_SIGMAS:
         raise UsageError(f"--sigmas {sigmas:g}: a number from 0 to {_MOST_SIGMAS} is wanted")
     if out is not None:
-        require_free(out, resume, overwrite, trained or retrained)
+        require_usable(out, resume, overwrite, trained or retrained)
     with extra("train"):
         from search.data import load_dataset
         from search.runs.baselines import baselines
@@ -237,12 +241,19 @@ def search_command(
     asked = Asked(budgets, space, settings_file, words, resolution, width, *measuring)
     supernet = supernet_of(trained) if trained else None
     dataset = load_dataset(data)
-    plan = SearchPlan.of(asked, dataset, as_json)
+    folder = out or Path()
+
+    def find_folder(space: SearchSpace) -> None:
+        nonlocal folder
+        if out is None and not only_range:
+            folder = _default_folder(budgets[0], space.name, pareto)
+            require_usable(folder, resume, overwrite, trained)
+
+    plan = SearchPlan.of(asked, dataset, as_json, find_folder)
     if only_range:
         print_range(plan.goals[0].budget.costs, plan.space, as_json)
         return
     plan.check()
-    folder = out or _default_folder(plan.budgets[0], plan.space.name, pareto)
     compute = Compute.on(train_on, plan.settings, join())
     certified: Sequence[BudgetResult]
     with run_folder(folder, resume, overwrite, trained) as place:
@@ -302,10 +313,9 @@ def _whole_range(pareto: int | None, only_range: bool) -> list[str]:
     return ["100%"]
 
 
-def _default_folder(budget: Budget, space: str, pareto: int | None) -> Path:
-    target = Path(budget.name).stem
-    asked = budget.asked if budget.share is not None else f"{budget.limit:.4g}ms"
-    what = f"front{pareto}" if pareto else asked
+def _default_folder(budget: AskedBudget, space: str, pareto: int | None) -> Path:
+    target = Path(str(budget.name)).stem
+    what = f"front{pareto}" if pareto else budget.text
     return Path("runs") / f"{target}-{space}-{what}"
 
 

@@ -44,6 +44,20 @@ def require_free(
             )
 
 
+def require_usable(
+    folder: Path, resume: bool, overwrite: bool, reads: Path | str | None = None
+) -> None:
+    """Raises `UsageError` where a run could not claim the folder now, as `run_folder` does, which
+    a command asks before it measures for minutes. Makes no folder."""
+    if (folder / ".lock").exists():
+        os.close(_claimed(folder))
+    else:
+        first = next(one for one in (folder, *folder.absolute().parents) if os.path.lexists(one))
+        if not first.is_dir() or not os.access(first, os.W_OK | os.X_OK):
+            raise UsageError(f"{folder}: cannot be written to: {first} is no folder that can be")
+    require_free(folder, resume, overwrite, reads)
+
+
 @contextmanager
 def run_folder(
     folder: Path, resume: bool, overwrite: bool, reads: Path | str | None = None
@@ -51,12 +65,7 @@ def run_folder(
     """Claim the folder for one run at a time; yields where the run is to keep its files, which
     take the place of another run's once it has ended well. `UsageError` where the folder is taken
     (`require_free`)."""
-    try:
-        lock = open_locked(folder / ".lock")
-    except BlockingIOError:
-        raise UsageError(f"{folder}: another search is running in it; give another --out") from None
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be written to: {error.strerror}") from None
+    lock = _claimed(folder)
     try:
         _recover(folder)
         require_free(folder, resume, overwrite, reads)
@@ -72,6 +81,16 @@ def run_folder(
         _replace(folder)
     finally:
         os.close(lock)
+
+
+def _claimed(folder: Path) -> int:
+    """The lock of the folder; `UsageError` where another run has it, or it cannot be written."""
+    try:
+        return open_locked(folder / ".lock")
+    except BlockingIOError:
+        raise UsageError(f"{folder}: another search is running in it; give another --out") from None
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written to: {error.strerror}") from None
 
 
 def _is_beside(folder: Path, resume: bool, overwrite: bool) -> bool:

@@ -1,6 +1,6 @@
 """What a search is asked for, brought together and checked before any work."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,12 +54,20 @@ class SearchPlan:
     whole: SearchSpace | None = None
 
     @classmethod
-    def of(cls, asked: Asked, data: Dataset, quiet: bool = False) -> "SearchPlan":
+    def of(
+        cls,
+        asked: Asked,
+        data: Dataset,
+        quiet: bool = False,
+        before_measuring: Callable[[SearchSpace], None] = lambda space: None,
+    ) -> "SearchPlan":
         """The plan for a data set. Settings are checked first; then operators that a table lacks
-        are measured. Raises `LatError` for what cannot be."""
+        are measured, after `before_measuring` has seen the space. Raises `LatError` for what cannot
+        be."""
         names = [one.name for one in asked.budgets if one.name and one.name not in SIZES]
         alone = _space(asked, 1, data.classes)
         settings = settings_for(asked.settings, alone.name, alone.resolution, data, asked.choices)
+        before_measuring(alone)
         targets = {name: resolve(name) for name in names}
         memory = memory_limit(asked.budgets)
         whole = space_at(alone, max(target.batch for target in targets.values()))

@@ -121,6 +121,48 @@ def test_a_folder_that_is_taken_is_refused_before_anything_is_measured(invoke, m
     assert "run holds another run (checkpoint)" in err
 
 
+def test_the_usual_folder_that_is_taken_is_refused_before_anything_is_measured(
+    invoke, mini_csv, occupied
+):
+    usual = Path("runs") / "far-away-mini-0.4ms"
+    usual.parent.mkdir()
+    occupied.rename(usual)
+    lacking = ["--resolution", "48"]
+    words = ["--target", mini_csv, "--space", "mini", *lacking, "--budget", "400us"]
+    code, _, err = invoke(lat_search, *words)
+    assert code == 2
+    assert f"{usual} holds another run (checkpoint)" in err
+    code, _, err = invoke(lat_search, *words, "--range")
+    assert "lacks" in err  # which needs no folder
+
+
+@pytest.mark.parametrize("given", [["--out", "runs/far-away-mini-0.4ms"], []])
+def test_a_folder_that_a_search_is_running_in_is_refused_before_anything_is_measured(
+    invoke, mini_csv, tmp_path, given
+):
+    lacking = ["--resolution", "48"]
+    words = ["--target", mini_csv, "--space", "mini", *lacking, "--budget", "400us"]
+    usual = tmp_path / "runs" / "far-away-mini-0.4ms"
+    with run_folder(usual, resume=False, overwrite=False):
+        code, _, err = invoke(lat_search, *words, *given)
+    assert code == 2
+    assert "another search is running in it" in err
+
+
+def test_a_folder_that_cannot_be_is_refused_before_anything_is_measured_and_none_is_made(
+    invoke, mini_csv, tmp_path
+):
+    (tmp_path / "file").write_text("dear")
+    lacking = ["--resolution", "48"]
+    words = ["--target", mini_csv, "--space", "mini", *lacking, "--budget", "400us"]
+    code, _, err = invoke(lat_search, *words, "--out", "file/run")
+    assert code == 2
+    assert "file/run: cannot be written to" in err
+    code, _, err = invoke(lat_search, *words, "--out", "new/run")
+    assert "lacks" in err
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_lock_follows_no_link_and_waits_for_no_pipe(tmp_path):
     (tmp_path / "dear.txt").write_text("dear")
     for name in ("a", "b"):

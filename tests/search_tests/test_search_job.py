@@ -100,10 +100,11 @@ def test_after_a_search_that_measures_all_goes_by_what_was_measured_and_the_limi
         searched(replace(plan, goals=(more,)), digits, tmp_path / "run")
 
 
-def test_a_folder_is_named_by_the_budget_in_the_users_words(costs):
-    share = HALF.of(costs)
-    assert _default_folder(share, "mini", None) == Path("runs/toy-mini-50%")
-    assert _default_folder(Budget("toy", 0.4, costs), "mini", None) == Path("runs/toy-mini-0.4ms")
+def test_a_folder_is_named_by_the_budget_in_the_users_words():
+    assert _default_folder(HALF, "mini", None) == Path("runs/toy-mini-50%")
+    assert _default_folder(HALF, "mini", 8) == Path("runs/toy-mini-front8")
+    amount = AskedBudget.parse("toy=400us")
+    assert _default_folder(amount, "mini", None) == Path("runs/toy-mini-0.4ms")
 
 
 def test_networks_of_one_name_have_checkpoints_of_their_own(plan, digits, toy_space, tmp_path):
