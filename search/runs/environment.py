@@ -15,6 +15,7 @@ from latency.operators.network import NetworkSpec
 from search.runs.goals import Goal
 from search.training.compute import Compute
 from search.result import operator_rows
+from search.shared_card import shared_part
 from search.space import SearchSpace
 from search.spaces.own import SUFFIXES
 
@@ -29,7 +30,9 @@ def run_facts(
 
 def environment(goals: Sequence[Goal], space: SearchSpace, compute: Compute) -> dict[str, Any]:
     """What a search runs in and on: versions, the machine, the device trained on, the number of
-    processes, and `files`, by path the text of the user's own space and device cards."""
+    processes, and `files`: by its path the text of the user's own space, and by its name what a
+    device card of theirs says of how was measured. A result is shared: nothing in it names or
+    unlocks a machine."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -39,7 +42,7 @@ def environment(goals: Sequence[Goal], space: SearchSpace, compute: Compute) -> 
         "trained_on": _device(compute.device),
         "threads": torch.get_num_threads(),
         "processes": compute.ranks.world,
-        "files": {str(path): path.read_text(errors="replace") for path in _files(goals, space)},
+        "files": {**_space_file(space), **dict(_cards(goals))},
     }
 
 
@@ -49,12 +52,18 @@ def _device(device: torch.device) -> str:
     return f"cuda, {torch.cuda.get_device_name(device)}"
 
 
-def _files(goals: Sequence[Goal], space: SearchSpace) -> Iterator[Path]:
-    """The user's own files that are still there: the space, and the targets' cards."""
-    named = [Path(word) for word in shlex.split(space.words)[:1]]
-    paths = [path for path in named if path.suffix in SUFFIXES]
-    paths += [path for goal in goals if (path := _own_card(goal)) is not None]
-    yield from (path for path in dict.fromkeys(paths) if path.is_file())
+def _space_file(space: SearchSpace) -> dict[str, str]:
+    """The user's own space, where it is in a file that is still there."""
+    named = (Path(word) for word in shlex.split(space.words)[:1])
+    paths = (path for path in named if path.suffix in SUFFIXES and path.is_file())
+    return {str(path): path.read_text(errors="replace") for path in paths}
+
+
+def _cards(goals: Sequence[Goal]) -> Iterator[tuple[str, str]]:
+    """The user's own cards that are still there, without what is not to be shared."""
+    for path in filter(None, map(_own_card, goals)):
+        if path.is_file():
+            yield path.name, shared_part(path.read_text(errors="replace"))
 
 
 def _own_card(goal: Goal) -> Path | None:

@@ -63,6 +63,17 @@ def told(path: Path) -> str:
     return text
 
 
+def test_of_cards_that_a_run_of_an_earlier_version_kept_nothing_private_is_shown(
+    tmp_path, mini_csv
+):
+    card = 'transport = "ssh"\nthreads = 2\n[ssh]\nhost = "SECRET"\nkey = "/home/SECRET/id"\n'
+    space = "resolution = 32  # mine"
+    files = {"pi.toml": card, "own.toml": space, "own.py": "def build(): ..."}
+    run = SavedRun.load(save_run(tmp_path / "run", mini_csv, environment={"files": files}))
+    assert run.files == {**files, "pi.toml": 'transport = "ssh"\nthreads = 2\n'}
+    assert "SECRET" not in render(report.run_page(tmp_path / "run"))
+
+
 def test_a_search_is_reported_in_its_folder(invoke, run_folder):
     code, out, _ = invoke(main, "run", "--json")
     assert code == 0
@@ -81,7 +92,7 @@ def test_a_search_is_reported_in_its_folder(invoke, run_folder):
         "2.13.0+cpu",
         "some board, 2 CPUs",
         "<th>processes</th><td>4</td>",
-        "own.toml, as it was:",
+        "own.toml, as kept:",
         "resolution = 32  # &lt;b&gt;mine&lt;/b&gt;",
     ):
         assert words in text

@@ -212,7 +212,7 @@ def _circumstances(run: SavedRun) -> Iterator[Part]:
     yield Grid(_pairs(result["settings"]), caption="Settings")
     yield from _settings_of_tables(run)
     for path, text in run.files.items():
-        yield Words(f"{path}, as it was:")
+        yield Words(f"{path}, as kept:")
         yield Words(text, verbatim=True)
 
 

@@ -19,7 +19,7 @@ from latency.units import format_bytes, format_count, format_ms
 from search.report.files import ResultFile, read_back
 from search.report.named_spaces import space_of
 from search.result import operators_read
-from search.run_files import RESULT, unfinished
+from search.shared_card import is_card, shared_part
 
 NETWORK = "network.json"
 _FILES = "files"
@@ -112,9 +112,11 @@ class SavedRun:
 
     @property
     def files(self) -> dict[str, str]:
-        """By path, the text of the user's own space and cards, as they were kept."""
-        kept = self.result.get("environment") or {}
-        return {str(path): str(text) for path, text in (kept.get(_FILES) or {}).items()}
+        """By path, the text of the user's own space, as it was kept, and what is to be shared of
+        cards, of which runs of earlier versions kept all."""
+        kept = (self.result.get("environment") or {}).get(_FILES) or {}
+        texts = {str(path): str(text) for path, text in kept.items()}
+        return {path: shared_part(text) if is_card(text) else text for path, text in texts.items()}
 
     @cached_property
     def model(self) -> RegressionModel | None:
