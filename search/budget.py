@@ -160,7 +160,9 @@ def memory_of(network: NetworkSpec) -> int:
 
 def within_memory(space: SearchSpace, limit: float) -> SearchSpace:
     """The space without the candidates whose activations take over `limit` bytes: a network's
-    peak is that of its largest operator. Raises `UsageError` where a network needs one of them."""
+    peak is that of its largest operator. That of a grown tree is the one of its cell, which is
+    fixed: as an edge, an identity has an input and an output alive, too, as any candidate has.
+    Raises `UsageError` where a network needs one of them."""
     least = max(
         *(peak_bytes(op) for op in space.fixed),
         *(min(peak_bytes(op) if op else 0 for op in block) for block in space.blocks),

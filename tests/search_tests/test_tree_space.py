@@ -1,6 +1,7 @@
 """The tree-structured space: its networks, its supernet, a search in it, and what is exported."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,14 +12,23 @@ from memory import saved_bytes
 from torch.nn import functional
 
 from devices.export.onnx_model import onnx_model
-from latency import LatencyTable, Measurement, Setting, SpecError, candidate_latency, zoo
+from latency import (
+    LatencyTable,
+    Measurement,
+    Setting,
+    SpecError,
+    UsageError,
+    candidate_latency,
+    zoo,
+)
 from latency.candidates import CandidateLatency
 from latency.expected import ExpectedLatency
+from latency.footprint import peak_bytes
 from latency.modules import NetworkModule
-from latency.operators.trees import Tree
+from latency.operators.trees import Tree, edge_operator
 from latency.zoo.pyramid_nets import tree_network
 from search import spaces
-from search.budget import Budget
+from search.budget import Budget, memory_of, within_memory
 from search.commands.profile_command import main as lat_profile
 from search.derivation.knapsack import derive
 from search.settings import SearchSettings
@@ -112,6 +122,22 @@ def test_a_network_costs_what_its_edges_and_the_operators_around_them_do(space, 
         expected = costs.predict(choices)[0]
         ms = sum(1e-3 + op.macs / 1e8 for op in network.parts)
         assert ms == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("expansion", [0.25, 1, 2])
+@pytest.mark.parametrize("tree", [cifar_tree.TREE, "(i(iiii))", "(i(i(i(ii)i)i))"])
+def test_a_memory_budget_holds_for_the_grown_trees(space, generator, expansion, tree):
+    cell = Cell(replace(space.cells[0].op, expansion=expansion, tree=tree), ())
+    cell = replace(cell, edges=tuple(Tree.parse(tree).edges()))
+    candidates = tuple(edge_operator(cell.op, code) for code in cifar_tree.CANDIDATES)
+    space = replace(space, cells=(cell,), blocks=(candidates,) * len(cell.edges), head=())
+    networks = [space.network(row) for row in space.random_choices(50, generator).tolist()]
+    networks += [space.network([i] * len(space.blocks)) for i in range(len(candidates))]
+    limit = max(map(memory_of, networks))
+    assert limit > max(peak_bytes(op) for op in candidates if op is not None)
+    assert within_memory(space, limit) == space
+    with pytest.raises(UsageError, match="every network of the space takes at least"):
+        within_memory(space, limit - 1)
 
 
 def test_cells_whose_edges_are_not_the_blocks_are_refused(space):
