@@ -205,6 +205,10 @@ def _common_options(
     """Options of every command."""
 
 
+COMMON_OPTIONS = frozenset(inspect.signature(_common_options).parameters)
+"""Names of the parameters that every command has: verbose, debug, version."""
+
+
 def _with_common_options(command: Command, program: str) -> Command:
     """The command with the options of all commands beside its own; its errors end it by their
     exit code, with one line."""
