@@ -1,6 +1,5 @@
 """What all commands have in common: their options, errors as one line, exit codes, progress."""
 
-import errno
 import inspect
 import logging
 import os
@@ -13,8 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib.metadata import version as installed_version
-from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,10 +25,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from typer.models import ArgumentInfo, OptionInfo
 
-from latency.errors import LatError
-from latency.files import NotAFileError
-from latency.tables.library import user_folder
+from search.error_lines import exit_code, in_one_line, options_named, parser_message
 from search.shown_text import PlainConsole, output_console, plain_output
 
 if TYPE_CHECKING:  # measuring loads onnx, which few commands need
@@ -46,10 +42,6 @@ notices = PlainConsole(stderr=True)
 _ROOMS = ("latency", "devices", "search")
 _INTERRUPTED = 130
 """What the argument parser returns when Ctrl-C ended the command."""
-_MOST_SHOWN = 1500
-"""Characters of an error: names of a file may be of any length."""
-_ABSENT = FileNotFoundError, IsADirectoryError, NotADirectoryError, NotAFileError
-"""What the system says of a file that is not there."""
 
 
 def version() -> str:
@@ -58,7 +50,7 @@ def version() -> str:
 
 
 def notice(text: str) -> None:
-    """Tell the user something that is no result."""
+    """Print a message for people, which is not a result, to standard error."""
     notices.print(text, soft_wrap=True)
 
 
@@ -71,7 +63,7 @@ def folded(text: str, indent: int = 2) -> str:
 
 def print_table(table: Table) -> None:
     """Print a table as wide as the terminal, or in 80 columns where there is none; a cell that
-    is too long goes on below."""
+    is too long continues below."""
     for column in table.columns:
         column.overflow = "fold"
     output_console().print(table)
@@ -79,7 +71,7 @@ def print_table(table: Table) -> None:
 
 @contextmanager
 def progress_bar(quiet: bool = False) -> Iterator[Progress]:
-    """A bar with time left on a terminal; nothing where there is none, or where asked for."""
+    """A bar with the time left on a terminal; nothing elsewhere, or if `quiet`."""
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -93,8 +85,8 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
 
 
 def following(bar: Progress, doing: str = "", visible: bool = True) -> "OnProgress":
-    """What shows the progress of measurements on a bar, one after the other; `doing` says what for,
-    in place of what each says of itself. Not `visible` where nothing will be measured."""
+    """A callback that shows the progress of measurements on a bar, one after the other. `doing`
+    replaces their own descriptions. Use `visible=False` if nothing will be measured."""
     task = bar.add_task(doing or "measuring", total=None, visible=visible)
 
     def show(progress: "Measured") -> None:
@@ -106,31 +98,31 @@ def following(bar: Progress, doing: str = "", visible: bool = True) -> "OnProgre
 
 
 def run(commands: Command | Mapping[str, Command], name: str, about: str = "") -> None:
-    """Run a command as the program `name`, or the one of several that the first word names.
+    """Run a command as the program `name`, or the one of several that the first argument names.
 
     `about` is the help of a program of several commands. All of them get the options of
     `_common_options` beside their own, and the program the completion of the user's shell. Ends
     the process with its exit code: 0 done, 1 the job failed or was interrupted (by Ctrl-C, SIGTERM
-    or SIGHUP), 2 the user's words are off.
+    or SIGHUP), 2 invalid input.
     """
     app = typer.Typer(pretty_exceptions_enable=False)
     if callable(commands):
         app.command()(_with_common_options(commands, name))
     else:
         app.callback(help=about)(_before_a_command)
-        for word, command in commands.items():
-            app.command(word)(_with_common_options(command, f"{name} {word}"))
+        for subcommand, command in commands.items():
+            app.command(subcommand)(_with_common_options(command, f"{name} {subcommand}"))
     try:
         with _signals_as_ctrl_c():
             code = app(prog_name=name, standalone_mode=False) or 0
     except (typer.Abort, KeyboardInterrupt):
         code = _INTERRUPTED
     except Exception as error:
-        if (said := _parser_message(error)) is None:
+        if (message := parser_message(error)) is None:
             raise
-        notice(f"{said[0] or name}: {said[1]} (see --help)")
+        notice(f"{message[0] or name}: {message[1]} (see --help)")
         code = 2
-    if code == _INTERRUPTED:  # while the words were read
+    if code == _INTERRUPTED:  # while the options were parsed
         notice(f"{name}: interrupted")
     sys.exit(1 if code == _INTERRUPTED else code)
 
@@ -184,10 +176,10 @@ Version = Annotated[
 
 
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Say what is being done, step by step.")
+    bool, typer.Option("--verbose", "-v", help="Print what is being done, step by step.")
 ]
 Debug = Annotated[
-    bool, typer.Option("--debug", help="Say more, and where in the code an error arose.")
+    bool, typer.Option("--debug", help="Print more, and where in the code an error arose.")
 ]
 
 
@@ -195,8 +187,8 @@ def _before_a_command(
     context: typer.Context, verbose: Verbose = False, debug: Debug = False, version: Version = False
 ) -> None:
     """Options of a program of several commands, before the command, which takes them over."""
-    said = {"verbose": verbose, "debug": debug}
-    context.default_map = {context.invoked_subcommand or "": said}
+    given = {"verbose": verbose, "debug": debug}
+    context.default_map = {context.invoked_subcommand or "": given}
 
 
 def _common_options(
@@ -218,15 +210,36 @@ def _with_common_options(command: Command, program: str) -> Command:
         for name, parameter in {**own.parameters, **shared.parameters}.items()
     }
 
+    options = _options(own)
+
     @wraps(command)
-    def with_options(verbose: bool, debug: bool, version: bool, **words: object) -> None:
+    def with_options(verbose: bool, debug: bool, version: bool, **arguments: object) -> None:
         _log(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
-        with _errors_in_one_line(program, debug, words), plain_output():
-            command(**words)
+        with _errors_in_one_line(program, debug, options, arguments), plain_output():
+            command(**arguments)
 
     with_options.__signature__ = own.replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]
     with_options.__annotations__ = {name: p.annotation for name, p in parameters.items()}
     return with_options
+
+
+def _options(signature: inspect.Signature) -> dict[str, str]:
+    """The options of a command, --input-shape for example, by the parameters that they go to."""
+    options = {}
+    for name, parameter in signature.parameters.items():
+        infos = getattr(parameter.annotation, "__metadata__", ())
+        if any(isinstance(info, ArgumentInfo) for info in infos):
+            continue
+        spellings = [
+            str(one)
+            for info in infos
+            if isinstance(info, OptionInfo)
+            # Inside `Annotated`, typer takes the first spelling for a default.
+            for one in (info.default, *(info.param_decls or ()))
+        ]
+        spellings.append(f"--{name.replace('_', '-')}")
+        options[name] = next(o for o in spellings if o.startswith("--")).partition("/")[0]
+    return options
 
 
 def _log(level: int) -> None:
@@ -239,10 +252,15 @@ def _log(level: int) -> None:
 
 
 @contextmanager
-def _errors_in_one_line(program: str, debug: bool, words: Mapping[str, object]) -> Iterator[None]:
-    """Turn what a command raises into one line and an exit code; before it, with `debug`, the
-    traceback. `words`: what the command was given."""
-    go_on = "; the same words with --resume go on from here" if "resume" in words else ""
+def _errors_in_one_line(
+    program: str, debug: bool, options: Mapping[str, str], arguments: Mapping[str, object]
+) -> Iterator[None]:
+    """Turn an error of a command into one line and an exit code; with `debug`, the traceback comes
+    first. `options` and `arguments` are those of the command, by its parameters' names.
+
+    The library names parameters: where it writes "`out`", the line has the option --out.
+    """
+    go_on = "; the same command with --resume continues from here" if "resume" in arguments else ""
     try:
         yield
     except typer.Exit:
@@ -254,56 +272,5 @@ def _errors_in_one_line(program: str, debug: bool, words: Mapping[str, object]) 
         with suppress(OSError):  # where the terminal was closed
             if debug:
                 notice(traceback.format_exc().rstrip())
-            notice(f"{program}: {in_one_line(error, go_on)}")
-        raise typer.Exit(_exit_code(error, words)) from None
-
-
-def _exit_code(error: BaseException, words: Mapping[str, object]) -> int:
-    """1, or 2 where the user's words are off: so they are, too, where they name a file that is not
-    there, or a folder for a file."""
-    if isinstance(error, LatError) and error.exit_code != 1:
-        return error.exit_code
-    lists = (word if isinstance(word, list) else [word] for word in words.values())
-    given = {str(word) for word in chain.from_iterable(lists)}
-    absent = [one for one in (error, error.__context__) if isinstance(one, _ABSENT)]
-    return 2 if any(str(one.filename) in given for one in absent) else 1
-
-
-def in_one_line(error: BaseException, go_on: str = "") -> str:
-    """What a command says of an error: its beginning and its end, where names in it are long."""
-    said = " ".join(_said(error, go_on).split())
-    return said if len(said) <= _MOST_SHOWN else f"{said[: _MOST_SHOWN // 2]} ... {said[-300:]}"
-
-
-def _said(error: BaseException, go_on: str) -> str:
-    if isinstance(error, LatError):
-        return str(error)
-    if isinstance(error, KeyboardInterrupt):
-        return f"interrupted{f' by {error}' if str(error) else ''}{go_on}"
-    if isinstance(error, OSError) and error.errno is not None:
-        where = f"{error.filename}: " if error.filename else ""
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return f"{where}{error.strerror}{f': make room{go_on}' if full else ''}"
-    said = f"a fault of lat-search itself: {type(error).__name__}: {error}"
-    kept = user_folder() / "last-error.txt"
-    return f"{said}; {_kept(kept)}"
-
-
-def _kept(path: Path) -> str:
-    """Write the traceback to a file, for a report of the fault; what became of it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{' '.join(sys.argv)}\n{traceback.format_exc()}")
-    except OSError:
-        return "--debug shows where"
-    return f"where it arose is in {path}"
-
-
-def _parser_message(error: Exception) -> tuple[str, str] | None:
-    """The program and the message of an error that the argument parser raised; None for any
-    other error."""
-    describe = getattr(error, "format_message", None)
-    if describe is None:
-        return None
-    context = getattr(error, "ctx", None)
-    return (context.command_path if context else ""), " ".join(describe().split())
+            notice(f"{program}: {options_named(in_one_line(error, go_on), options)}")
+        raise typer.Exit(exit_code(error, arguments)) from None

@@ -8,6 +8,7 @@ back), differs from runtime to runtime (`latency.graphs.fusion`).
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from latency.errors import SpecError
 from latency.graphs.fusion import USUAL, Fusion
@@ -30,10 +31,37 @@ class Kernel:
     between: Between | None = None
 
 
+class Network(Protocol):
+    """What can be predicted and counted: a `NetworkSpec`, whose operators are a chain, or a
+    `KernelGraph`, whose kernels need not be one.
+
+    `ops` are its operators in order of execution, `parts` those whose latencies add up to the
+    network's. `kernels` are empty for a chain. `warnings` describe what could only be approximated.
+    `macs` and `params` are those of the whole batch and of the network.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ops(self) -> tuple[OpSpec, ...]: ...
+    @property
+    def parts(self) -> tuple[OpSpec, ...]: ...
+    @property
+    def kernels(self) -> tuple[Kernel, ...]: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def macs(self) -> int: ...
+    @property
+    def params(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class KernelGraph:
-    """The kernels of a network, in order of execution; a `NetworkSpec` whose operators need not be
-    a chain. `warnings`: what could only be approximated, in words."""
+    """The kernels of a network, in order of execution; a `Network` whose operators need not be a
+    chain. `warnings`: what could only be approximated."""
 
     name: str
     kernels: tuple[Kernel, ...]
@@ -42,6 +70,15 @@ class KernelGraph:
     @property
     def ops(self) -> tuple[OpSpec, ...]:
         return tuple(kernel.op for kernel in self.kernels)
+
+    @property
+    def parts(self) -> tuple[OpSpec, ...]:
+        """The operators whose latencies add up to the network's: all of them."""
+        return self.ops
+
+    @property
+    def batch(self) -> int:
+        return self.ops[0].batch
 
     @property
     def macs(self) -> int:

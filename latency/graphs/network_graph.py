@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from latency.errors import SpecError
 from latency.graphs.fusion import USUAL, Fusion
-from latency.graphs.kernels import KernelGraph, kernels_of
+from latency.graphs.kernels import KernelGraph, Network, kernels_of
 from latency.graphs.reader import Graph, Node, Sizes
 from latency.operators.kinds import INPUT, Layer, Shape
-from latency.operators.network import NetworkSpec
 
 OUTPUT = "output"
 """The name of a network's result."""
@@ -44,13 +43,13 @@ _ACTIVATIONS = {
 """ONNX's names of layers and activations; those that files write as several nodes are one here."""
 
 
-def network_kernels(network: NetworkSpec, fusion: Fusion = USUAL) -> KernelGraph:
+def network_kernels(network: Network, fusion: Fusion = USUAL) -> KernelGraph:
     """The kernels that a runtime of these rules makes of a network. `SpecError` for operators that
     are no part of a network of convolutions."""
     return kernels_of(network_graph(network), fusion)
 
 
-def network_graph(network: NetworkSpec) -> Graph:
+def network_graph(network: Network) -> Graph:
     """The layers of a network as nodes of a graph; `SpecError` as in `network_kernels`."""
     writer = _Writer(network)
     return Graph(
@@ -61,11 +60,14 @@ def network_graph(network: NetworkSpec) -> Graph:
 class _Writer:
     """Nodes, shapes of tensors, and names of weights while layers are read."""
 
-    def __init__(self, network: NetworkSpec) -> None:
+    def __init__(self, network: Network) -> None:
+        first = network.ops[0]
         self.batch = network.batch
         self.nodes: list[Node] = []
         self.weights: dict[str, NDArray[np.float32] | None] = {}
-        self.shapes: dict[str, Sizes] = {INPUT: self._sizes(network.input_shape)}
+        self.shapes: dict[str, Sizes] = {
+            INPUT: self._sizes((first.height, first.width, first.in_channels))
+        }
         self.last = INPUT
         for position, op in enumerate(network.ops):
             outputs = {INPUT: self.last}

@@ -58,6 +58,16 @@ class NetworkSpec:
         return tuple(part for op in self.ops for part in op.parts)
 
     @property
+    def kernels(self) -> tuple[()]:
+        """None: its operators are not split into kernels (`latency.graphs.kernels.Network`)."""
+        return ()
+
+    @property
+    def warnings(self) -> tuple[()]:
+        """None: nothing of it is approximated."""
+        return ()
+
+    @property
     def batch(self) -> int:
         return self.ops[0].batch
 

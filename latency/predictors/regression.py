@@ -17,10 +17,9 @@ import numpy as np
 
 from latency.errors import CoverageError, TableError
 from latency.graphs.fusion import SUITE
-from latency.graphs.kernels import KernelGraph
+from latency.graphs.kernels import Network
 from latency.graphs.non_square import DOUBT, Between
 from latency.operators.features import Neighbours, kernel_family
-from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
 from latency.prediction import PREDICTED, OpPrediction, Prediction
 from latency.predictors.families import REACH, Family, Floats, fit_family
@@ -50,7 +49,7 @@ class RegressionModel:
     extrapolate: bool
     _fitted: dict[str, Family] = field(default_factory=dict, repr=False, compare=False)
 
-    def predict(self, network: NetworkSpec | KernelGraph) -> Prediction:
+    def predict(self, network: Network) -> Prediction:
         """Latency of a network: the sum of its operators.
 
         The interval of what was measured is the table's. Errors of predicted operators are taken
@@ -59,7 +58,7 @@ class RegressionModel:
         Raises `CoverageError` with all operators that are out of reach; kernels of a graph may be,
         where all of them together are negligible in it.
         """
-        if isinstance(network, KernelGraph):
+        if network.kernels:
             return self._predict_kernels(network)
         self._require(network.parts)
         parts = self._predict_ops(tuple(dict.fromkeys(network.parts)))
@@ -72,7 +71,7 @@ class RegressionModel:
             half += sum(part.high_ms - part.ms for part in per_op if part.op in self.table)
         return Prediction(ms, max(0.0, ms - half), ms + half, per_op)
 
-    def _predict_kernels(self, graph: KernelGraph) -> Prediction:
+    def _predict_kernels(self, graph: Network) -> Prediction:
         """As `predict`, of kernels. Those that are not square add their doubt to the interval."""
         beside = {k.between.other for k in graph.kernels if k.between is not None}
         parts = self._predict_ops(tuple(dict.fromkeys([*graph.ops, *beside])))

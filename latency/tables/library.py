@@ -39,14 +39,22 @@ def tables_of(device: str, here: str = "") -> Iterator[Path]:
     device has named itself, where it was asked.
     """
     ours = {here, hardware(), *accelerators()}
+    for path, header in tables_named(device):
+        if header.get("transport") != "local" or header.get("hardware") in ours:
+            yield path
+
+
+def tables_named(device: str) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Paths and headers of the tables measured for the card `device` on any hardware: the user's
+    first, the newest first."""
     for folder in (user_folder(), shipped_folder()):
         found = []
         for path in sorted(folder.glob("*.csv")):
             header = read_header(path)
-            is_ours = header.get("transport") != "local" or header.get("hardware") in ours
-            if header.get("device") == device and is_ours:
-                found.append((read_date(path) or LONG_AGO, path))
-        yield from (path for _, path in sorted(found, key=lambda one: one[0], reverse=True))
+            if header.get("device") == device:
+                found.append((read_date(path) or LONG_AGO, path, header))
+        for _, path, header in sorted(found, key=lambda one: one[0], reverse=True):
+            yield path, header
 
 
 def find_table(name: str | Path) -> Path:

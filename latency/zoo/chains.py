@@ -9,7 +9,7 @@ import re
 
 from latency.errors import SpecError, unknown_name
 from latency.graphs.fusion import USUAL, Fusion
-from latency.graphs.kernels import KernelGraph
+from latency.graphs.kernels import Network
 from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
 from latency.zoo.graphs import NETWORKS, graph
@@ -61,7 +61,7 @@ def check(name: str) -> None:
 
 def load(
     name: str, resolution: int | None = None, batch: int = 1, fusion: Fusion = USUAL
-) -> NetworkSpec | KernelGraph:
+) -> Network:
     """The published network `name` on `resolution` x `resolution` images (32 for CIFAR-10, 224 for
     ImageNet where it is None): a chain of operators where it is one of blocks that can be
     searched, else the kernels that a runtime with the rules `fusion` makes of it. `UsageError` for

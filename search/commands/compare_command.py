@@ -26,7 +26,7 @@ def compare_command(
         list[str] | None,
         typer.Argument(
             help="zoo:NAME, a network.json or an ONNX file, each; MobileNetV2 and the networks "
-            "that ProxylessNAS published where none is given."
+            "that ProxylessNAS published if none is given."
         ),
     ] = None,
     target: Annotated[
@@ -34,7 +34,7 @@ def compare_command(
         typer.Option(help="Device card, table, or path to either.", autocompletion=known_targets),
     ] = "cpu",
     against: Annotated[
-        str, typer.Option(help="The network that the others are held against.")
+        str, typer.Option(help="The network that the others are compared with.")
     ] = PUBLISHED_NETWORKS[0],
     resolution: Annotated[
         int | None,
@@ -55,10 +55,10 @@ def compare_command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
-    """Measure networks side by side on a target, and hold them against one of them.
+    """Measure networks side by side on a target, and compare them with one of them.
 
-    All are measured in every round of the same processes on the device; where it is not at hand,
-    they are predicted from its table. The accuracies are published ones, not measured.
+    All are measured in every round of the same processes on the device; if it is not at hand, they
+    are predicted from its table. The accuracies are published ones, not measured.
 
     Examples:
 
@@ -68,8 +68,8 @@ def compare_command(
 
       lat-compare a.onnx b.onnx --against a.onnx --target gpu
     """
-    words = [against, *(networks or PUBLISHED_NETWORKS)]
-    opened = {word: open_network(word, input_shape) for word in words}
+    sources = [against, *(networks or PUBLISHED_NETWORKS)]
+    opened = {source: open_network(source, input_shape) for source in sources}
     goal = resolve(target)
     contenders = contenders_of(opened, goal, resolution, input_shape)
     if goal.device is None:
@@ -98,19 +98,18 @@ def _print(rows: list[Row], target: Target) -> None:
     for column in ("measured", "ratio", "predicted", "MACs", "params", "top-1*"):
         shown.add_column(column, justify="right")
     for row in rows:
-        spec = row.contender.spec
+        network = row.contender.network
         shown.add_row(
             row.contender.name,
             str(row.measured or ""),
             str(row.ratio or ""),
             format_ms(row.predicted.ms) if row.predicted else "",
-            f"{spec.macs / target.batch / 1e6:.0f} M",
-            f"{spec.params / 1e6:.1f} M",
+            f"{network.macs / target.batch / 1e6:.0f} M",
+            f"{network.params / 1e6:.1f} M",
             f"{row.top1[0]:.1f} %" if row.top1 else "",
         )
     print_table(shown)
-    said = f"{target.name}: {_circumstances(target)}; ratio: to {rows[0].contender.name}"
-    print(folded(said))
+    print(folded(f"{target.name}: {_circumstances(target)}; ratio: to {rows[0].contender.name}"))
     for row in rows:
         for note in row.notes:
             print(folded(f"{row.contender.name}: {note}"))
@@ -125,8 +124,8 @@ def _circumstances(target: Target) -> str:
     else:
         assert target.table is not None
         setting = target.table.setting
-    said = f"{setting.hardware}, {setting.runtime}, {setting.threads} thread(s)"
-    return f"{said}, batch {setting.batch}"
+    runtime = f"{setting.hardware}, {setting.runtime}, {setting.threads} thread(s)"
+    return f"{runtime}, batch {setting.batch}"
 
 
 def _as_dict(rows: list[Row], target: Target, against: str) -> dict[str, object]:
@@ -135,7 +134,7 @@ def _as_dict(rows: list[Row], target: Target, against: str) -> dict[str, object]
         measured, ratio, predicted = row.measured, row.ratio, row.predicted
         networks.append(
             {
-                "network": row.contender.word,
+                "network": row.contender.source,
                 "latency_ms": measured.median_ms if measured else None,
                 "low_ms": measured.low_ms if measured else None,
                 "high_ms": measured.high_ms if measured else None,
@@ -145,8 +144,8 @@ def _as_dict(rows: list[Row], target: Target, against: str) -> dict[str, object]
                 "predicted_ms": predicted.ms if predicted else None,
                 "predicted_low_ms": predicted.low_ms if predicted else None,
                 "predicted_high_ms": predicted.high_ms if predicted else None,
-                "macs": row.contender.spec.macs // target.batch,
-                "params": row.contender.spec.params,
+                "macs": row.contender.network.macs // target.batch,
+                "params": row.contender.network.params,
                 "published_top1": row.top1[0] if row.top1 else None,
                 "published_in": row.top1[1] if row.top1 else None,
                 "notes": row.notes,

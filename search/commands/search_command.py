@@ -11,16 +11,13 @@ import typer
 from latency.errors import LatError, UsageError, extra
 from search import spaces
 from search.budget import AskedBudget
-from search.console import notice, run
-from search.runs.goals import parse_budgets
-from search.runs.orders import led
 from search.commands.printing import print_front, print_range, print_result, print_trained
 from search.commands.report_command import write_or_notice
-from search.runs.folder import require_usable, run_folder
+from search.console import notice, run
 from search.jobs.target_names import known_targets
 from search.presets import known as known_settings
 from search.result import BudgetResult
-from search.runs.folder import require_free, run_folder
+from search.runs.folder import require_usable, run_folder
 from search.runs.goals import parse_budgets
 from search.runs.orders import led
 from search.settings import MOST_SEED

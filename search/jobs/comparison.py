@@ -16,9 +16,8 @@ from latency import fit
 from latency.errors import CoverageError, SpecError, UsageError
 from latency.files import read_file
 from latency.graphs.fusion import USUAL
-from latency.graphs.kernels import KernelGraph
+from latency.graphs.kernels import Network
 from latency.graphs.reader import MOST_BYTES, parse_graph
-from latency.operators.network import NetworkSpec
 from latency.prediction import Prediction
 from latency.stats import clustered_median
 from latency.tables.measurement import Measurement
@@ -30,35 +29,34 @@ from search.jobs.targets import Target
 
 @dataclass(frozen=True)
 class Contender:
-    """A network that is compared, by the word that named it.
+    """A network that is compared. `source`: what it was named by, "zoo:NAME" or a file's path.
 
-    `model`: the ONNX file that it is, where it is one.
+    `model`: the content of its ONNX file, if it is one.
     """
 
-    word: str
-    spec: NetworkSpec | KernelGraph
+    source: str
+    network: Network
     model: bytes | None = None
 
     @property
     def name(self) -> str:
-        """The word, in short: of a file, its folder, too, as every run has a network.json."""
-        if self.word.startswith("zoo:"):
-            return self.word.removeprefix("zoo:")
-        return "/".join(Path(self.word).parts[-2:])
+        """The source in short; a file with its folder, since every run has a network.json."""
+        if self.source.startswith("zoo:"):
+            return self.source.removeprefix("zoo:")
+        return "/".join(Path(self.source).parts[-2:])
 
     def workload(self, device: Device) -> Workload | None:
-        """What a device runs; None where its runtime has no file of the network."""
+        """What a device runs; None if there is no file of the network for its runtime."""
         if self.model is None:
-            is_chain = isinstance(self.spec, NetworkSpec)
-            return Workload(self.word, self.spec.ops) if is_chain else None
+            return None if self.network.kernels else Workload(self.source, self.network.ops)
         runs = device.suffix == ".onnx"
-        return Workload(self.word, self.spec.ops, self.model) if runs else None
+        return Workload(self.source, self.network.ops, self.model) if runs else None
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as long as another network one takes, with its 95 % interval (none where it
-    follows from predictions)."""
+    """Latency of a network relative to another one's, with its 95 % interval (none if it follows
+    from predictions)."""
 
     value: float
     low: float | None = None
@@ -72,9 +70,9 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of a network on the target.
+    """The results for one network on the target.
 
-    `top1`: in %, published and not measured by us, and where. `notes`: why something is absent.
+    `top1`: in %, published and not measured by us, and where. `notes`: why a value is absent.
     """
 
     contender: Contender
@@ -88,23 +86,24 @@ class Row:
 def contenders_of(
     opened: Mapping[str, Any], target: Target, resolution: int | None, input_shape: str | None
 ) -> list[Contender]:
-    """The networks of these names, each with what `open_network` has read of it.
+    """The networks of these sources, each with what `open_network` returned for it.
 
-    Raises `UsageError` where one computes another batch than the target.
+    Raises `UsageError` if the batch of one is not the target's.
     """
     fusion = target.table.fusion if target.table else USUAL
     found = []
-    for word, content in opened.items():
-        spec = read_network(word, target.batch, fusion, input_shape, resolution, opened=content)
-        batch = spec.ops[0].batch
-        if batch != target.batch:
+    for source, content in opened.items():
+        network = read_network(
+            source, target.batch, fusion, input_shape, resolution, opened=content
+        )
+        if network.batch != target.batch:
             raise UsageError(
-                f"{word} takes {batch} image(s) at once, and {target.name} is measured at "
-                f"{target.batch}: compare networks of one batch size"
+                f"{source} takes {network.batch} image(s) at once, and {target.name} is measured "
+                f"at {target.batch}: compare networks of one batch size"
             )
-        is_file = not word.startswith("zoo:") and isinstance(spec, KernelGraph)
-        model = _with_sizes(Path(word), input_shape, batch) if is_file else None
-        found.append(Contender(word, spec, model))
+        is_onnx_file = bool(network.kernels) and not source.startswith("zoo:")
+        model = _with_sizes(Path(source), input_shape, network.batch) if is_onnx_file else None
+        found.append(Contender(source, network, model))
     return found
 
 
@@ -133,13 +132,13 @@ def compare(
     extrapolate: bool,
     on_progress: OnProgress = lambda progress: None,
 ) -> list[Row]:
-    """What each network takes on the target, and how many times as long as the network `against`.
+    """The latency of each network on the target, and its ratio to that of the network `against`.
 
-    Measured where the device is at hand, all of them in every round of the same processes, so that
-    what the machine does meanwhile happens to all; the ratio's interval is that of the median over
-    rounds. Predicted where there is a table.
+    If the device is at hand, all of them are measured in every round of the same processes, so that
+    a disturbance of the machine affects all alike; the ratio's interval is that of the median over
+    rounds. If there is a table, they are predicted.
     """
-    notes: dict[str, list[str]] = {contender.word: [] for contender in contenders}
+    notes: dict[str, list[str]] = {contender.source: [] for contender in contenders}
     predicted = _predict(target.table, contenders, extrapolate, notes)
     measured: Mapping[str, Measurement] = {}
     ratios: Mapping[str, Ratio] = {}
@@ -148,18 +147,18 @@ def compare(
         kept = Kept()
         found = _measure(device, card.measuring, contenders, notes, kept, on_progress)
         measured = found.rows
-        ratios = _measured_ratios(kept.bursts, against.word)
-    elif against.word in predicted:
-        reference = predicted[against.word].ms
-        ratios = {word: Ratio(one.ms / reference) for word, one in predicted.items()}
+        ratios = _measured_ratios(kept.bursts, against.source)
+    elif against.source in predicted:
+        reference = predicted[against.source].ms
+        ratios = {source: Ratio(one.ms / reference) for source, one in predicted.items()}
     return [
         Row(
             contender,
-            measured.get(contender.word),
-            ratios.get(contender.word),
-            predicted.get(contender.word),
-            PUBLISHED.get(contender.name) if contender.word.startswith("zoo:") else None,
-            tuple(notes[contender.word]),
+            measured.get(contender.source),
+            ratios.get(contender.source),
+            predicted.get(contender.source),
+            PUBLISHED.get(contender.name) if contender.source.startswith("zoo:") else None,
+            tuple(notes[contender.source]),
         )
         for contender in contenders
     ]
@@ -171,16 +170,16 @@ def _predict(
     extrapolate: bool,
     notes: Mapping[str, list[str]],
 ) -> dict[str, Prediction]:
-    """By the target's table, where it reaches."""
+    """Predictions from the target's table, for the networks that it covers."""
     found: dict[str, Prediction] = {}
     if table is None:
         return found
     model = fit(table, extrapolate=extrapolate)
     for contender in contenders:
         try:
-            found[contender.word] = model.predict(contender.spec)
+            found[contender.source] = model.predict(contender.network)
         except CoverageError as error:
-            notes[contender.word].append(f"not predicted: {error}")
+            notes[contender.source].append(f"not predicted: {error}")
     return found
 
 
@@ -192,8 +191,8 @@ def _measure(
     kept: Kept,
     on_progress: OnProgress,
 ) -> Measured:
-    """To half of what the card asks of operators; pauses between processes let a machine's slow
-    moments pass."""
+    """Measured to half the interval that the card asks for operators, with pauses between
+    processes, so that a machine's slow moments pass."""
     rule = measuring.model_copy(
         update={
             "network_ci95": measuring.ci95 / 2,
@@ -208,26 +207,26 @@ def _measure(
             workloads.append(workload)
         else:
             runtime = device.setting.runtime
-            notes[contender.word].append(f"not measured: {runtime} cannot be given its graph")
+            notes[contender.source].append(f"not measured: {runtime} cannot be given its graph")
     measured = measure(device, workloads, rule, kept, on_progress)
-    for word, error in measured.failures.items():
-        notes[word].append(f"not measured: {error}")
+    for source, error in measured.failures.items():
+        notes[source].append(f"not measured: {error}")
     return measured
 
 
 def _measured_ratios(bursts: Iterable[Burst], against: str) -> dict[str, Ratio]:
-    """Of each workload to the one `against`, over the rounds that measured both: the median of
-    their logarithms, clustered by process (`latency.stats.clustered_median`)."""
+    """The ratio of each workload to the one named `against`, over the rounds that measured both:
+    the median of their logarithms, clustered by process (`latency.stats.clustered_median`)."""
     rounds: dict[tuple[int, int], dict[str, float]] = {}
     for burst in bursts:
         rounds.setdefault((burst.sitting, burst.round), {})[burst.workload] = math.log(burst.ms)
     logs: dict[str, dict[int, list[float]]] = {}
     for (sitting, _), logs_ms in rounds.items():
-        for word in logs_ms if against in logs_ms else ():
-            difference = logs_ms[word] - logs_ms[against]
-            logs.setdefault(word, {}).setdefault(sitting, []).append(difference)
+        for name in logs_ms if against in logs_ms else ():
+            difference = logs_ms[name] - logs_ms[against]
+            logs.setdefault(name, {}).setdefault(sitting, []).append(difference)
     ratios = {}
-    for word, by_sitting in logs.items():
+    for name, by_sitting in logs.items():
         middle, half = clustered_median(list(by_sitting.values()))
-        ratios[word] = Ratio(*np.exp([middle, middle - half, middle + half]).tolist())
+        ratios[name] = Ratio(*np.exp([middle, middle - half, middle + half]).tolist())
     return ratios

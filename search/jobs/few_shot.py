@@ -5,75 +5,82 @@ from pathlib import Path
 
 import numpy as np
 
-from devices.card import DeviceCard
-from devices.device import Device, Workload
-from devices.measuring.rounds import measure
+from devices.device import Workload
+from devices.measuring.rounds import Measured, measure
 from latency.errors import CoverageError, DeviceError, LatError, UsageError
 from latency.tables.library import known_tables
 from latency.tables.setting import Setting
 from latency.tables.table import LatencyTable
 from latency.transfer.table import FEWEST, Pool, choose, transfer
 from search.console import following, notice, progress_bar
+from search.jobs.bench import Bench
 from search.jobs.profiling import circumstances, journaled, keep
 from search.space import SearchSpace
 
 POOL_NETWORKS = 1500
-"""Random networks that stand for the space."""
+"""Random networks that represent the space."""
 
 
-def few_shot_space(
-    card: DeviceCard,
-    device: Device,
-    space: SearchSpace,
-    path: Path,
-    n: int,
-    named: Sequence[str],
+def profile_few_shot(
+    bench: Bench,
+    chosen: Sequence[SearchSpace],
+    networks: int,
+    sources: Sequence[str] = (),
+    *,
     resume: bool,
     quiet: bool,
 ) -> LatencyTable:
-    """Measure the `n` most telling networks of a space on one device, predict the rest from other
-    devices' tables, and write a table that is marked as transferred to `path`, beside the rows
-    that are there already. Returns the table as written.
+    """Measure the most telling `networks` of each space on the first device, and predict the rest
+    from the tables of other devices. The table, marked as transferred, is written to `bench.path`,
+    beside the rows that are there already. Returns it as written.
 
-    `named`: the tables to predict from; if none are, all in reach that cover the space
-    (`sources_of`). Raises `UsageError` where there is none, where `n` is too small, and where the
-    space is measured already; `DeviceError` where too few networks could be measured.
+    `sources`: the tables to predict from; by default all in reach that cover the space
+    (`sources_of`). Raises `UsageError` if there is none, if `networks` is too small or if the space
+    is measured already, and `DeviceError` if too few networks could be measured.
     """
-    if path.exists():
-        _require_unmeasured(LatencyTable.load(path), space)
-    sources = sources_of(space, device.setting, named)
-    pool = pool_of(space, sources)
-    chosen = choose(pool, n)
-    notice(f"{n} networks of {space.tag} are measured; the rest is predicted from:")
-    for source in sources:
-        notice(f"  {source.source}")
-    networks = [pool.networks[i] for i in chosen]
-    what = f"{space.tag}.few-shot"
-    with journaled([device], path, resume, what) as journals, progress_bar(quiet) as bar:
-        measured = measure(
-            device,
-            [Workload.of_network(network) for network in networks],
-            card.measuring,
-            journals.own[0],
-            following(bar),
-        )
-        rows = {
-            i: measured.rows[network.name]
-            for i, network in zip(chosen, networks, strict=True)
-            if network.name in measured.rows
-        }
-        if len(rows) < FEWEST:
-            name, error = next(iter(measured.failures.items()))
-            raise DeviceError(
-                f"{len(rows)} of {n} networks could be measured, {FEWEST} are needed; {name}: "
-                f"{error}; see what the device lacks: lat-profile --device {card.words} --check"
+    for space in chosen:
+        if bench.path.exists():
+            _require_unmeasured(LatencyTable.load(bench.path), space)
+        pool = pool_of(space, sources_of(space, bench.device.setting, sources))
+        positions = choose(pool, networks)
+        notice(f"{networks} networks of {space.tag} are measured; the rest is predicted from:")
+        for source in pool.sources:
+            notice(f"  {source.source}")
+        what = f"{space.tag}.few-shot"
+        journals_of = journaled([bench.device], bench.path, resume=resume, what=what)
+        with journals_of as journals, progress_bar(quiet) as bar:
+            measured = measure(
+                bench.device,
+                [Workload.of_network(pool.networks[i]) for i in positions],
+                bench.card.measuring,
+                journals.own[0],
+                following(bar),
             )
-        happened = "; ".join(f"{what}: {said}" for what, said in measured.circumstances.items())
-        failed = {f"failed {name}": error for name, error in measured.failures.items()}
-        said = {**circumstances(card), f"measured {space.tag}": happened, **failed}
-        kept = keep(transfer(pool, rows, device.setting, space.tag, said), path)
-        journals.remove()
+            kept = keep(_transferred(bench, space, pool, positions, measured), bench.path)
+            journals.remove()
     return kept
+
+
+def _transferred(
+    bench: Bench, space: SearchSpace, pool: Pool, positions: Sequence[int], measured: Measured
+) -> LatencyTable:
+    """The table of a space from measurements of the networks at these positions of the pool."""
+    names = {i: pool.networks[i].name for i in positions}
+    rows = {i: measured.rows[name] for i, name in names.items() if name in measured.rows}
+    if len(rows) < FEWEST:
+        name, error = next(iter(measured.failures.items()))
+        raise DeviceError(
+            f"{len(rows)} of {len(positions)} networks could be measured, {FEWEST} are needed; "
+            f"{name}: {error}; see what the device is missing: lat-profile --device "
+            f"{bench.card.words} --check"
+        )
+    happened = "; ".join(f"{what}: {value}" for what, value in measured.circumstances.items())
+    header = {
+        **circumstances(bench.card),
+        f"measured {space.tag}": happened,
+        **{f"failed {name}": error for name, error in measured.failures.items()},
+    }
+    return transfer(pool, rows, bench.device.setting, space.tag, header)
 
 
 def sources_of(
@@ -81,9 +88,9 @@ def sources_of(
 ) -> tuple[LatencyTable, ...]:
     """The tables to predict a device in `setting` from.
 
-    Those `named`; or of all known tables those that cover the space with measured rows in any
-    other setting. Raises `UsageError` where there is none, or where one that is named is of this
-    very setting, and `CoverageError` where one that is named does not cover the space.
+    Those `named`; by default all known tables that cover the space with measured rows in another
+    setting. Raises `UsageError` if there is none or if a named one is of this very setting, and
+    `CoverageError` if a named one does not cover the space.
     """
     if named:
         return tuple(_named_source(name, space, setting) for name in dict.fromkeys(named))
@@ -96,7 +103,7 @@ def sources_of(
         raise UsageError(
             f"no table of another device covers {space.tag} at batch "
             f"{space.operators[0].batch}: profile another device on it first (lat-profile "
-            f"--device CARD --space {space.words}), or name its table: --from TABLE"
+            f"--device CARD --space {space.words}), or name its table: `sources` TABLE"
         )
     return found
 
@@ -104,7 +111,7 @@ def sources_of(
 def pool_of(
     space: SearchSpace, sources: tuple[LatencyTable, ...], count: int = POOL_NETWORKS, seed: int = 0
 ) -> Pool:
-    """Random networks of a space, no two alike, as the sources know them."""
+    """Random networks of a space, all different, with the tables that predict them."""
     choices = space.random_choices(count, np.random.default_rng(seed))
     networks = [space.network(row.tolist()) for row in choices]
     kept = list({network.ops: i for i, network in enumerate(networks)}.values())
@@ -118,13 +125,13 @@ def _named_source(name: str, space: SearchSpace, setting: Setting) -> LatencyTab
     table = LatencyTable.load(name)
     if table.setting.identity == setting.identity:
         raise UsageError(
-            f"--from {name}: this is a table of the very device that is to be predicted; name "
+            f"`sources` {name}: this is a table of the very device that is to be predicted; name "
             "tables of other devices"
         )
-    if lacking := table.missing(space.operators):
+    if missing := table.missing(space.operators):
         raise CoverageError(
-            (op.key for op in lacking),
-            f"--from {name}: the table",
+            (op.key for op in missing),
+            f"`sources` {name}: the table",
             f"name tables that cover {space.tag}: lat-profile --device "
             f"{table.setting.device} --space {space.words} makes this one do so",
         )
@@ -148,5 +155,5 @@ def _require_unmeasured(table: LatencyTable, space: SearchSpace) -> None:
     if space.tag in table.calibrations or _covers(table, space):
         raise UsageError(
             f"{table.source} has {space.tag} measured operator by operator, which a transfer "
-            "would not replace; write to another place: --out TABLE"
+            "would not replace; write to another file: `out` FILE.csv"
         )

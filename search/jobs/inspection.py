@@ -1,84 +1,79 @@
-"""What `lat-profile` tells without profiling: the cards, whether a device is ready, and whether
-a table still holds."""
+"""What can be found out without a profile: all cards, whether a device is ready to be measured, and
+whether a table is still valid."""
 
-import json
-import shlex
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.table import Table
-
-from devices.card import DeviceCard, load_card
+from devices.card import load_card
 from devices.cards import known_cards
 from devices.connection import connect, connect_all
 from devices.device import Device, Workload
-from devices.verification import verify
+from devices.verification import Verification, verify
 from latency.errors import DeviceError, LatError
 from latency.operators.spec import OpSpec
 from latency.tables.library import tables_of
 from latency.tables.setting import Setting
 from latency.tables.table import LatencyTable
 from latency.units import format_ms
-from search.console import folded, following, notice, print_table, progress_bar
-from search.jobs.targets import default_path, reachable
+from search.console import following, notice, progress_bar
+from search.jobs.bench import default_path, reachable
 
 PROBE = OpSpec("mbconv", 14, 14, 16, 16, 3, 1, 3, "relu6")
-"""What a check runs once on the device."""
+"""The operator that a check runs on the device."""
 
 _MOST_AT_ONCE = 16
-"""So many devices are asked at a time what they are."""
+"""Devices that are asked for their settings at a time."""
 
 
-def list_cards(as_json: bool) -> None:
-    """Print every card: whether its device is reachable, and its table's age and error."""
+@dataclass(frozen=True)
+class CardOverview:
+    """A card, whether its device is reachable or else why not, and its newest table, if any: the
+    stem, age and largest mean error of a space, and the spaces that were transferred."""
+
+    card: str
+    description: str = ""
+    reachable: bool = False
+    why: str | None = None
+    table: str | None = None
+    age_days: int | None = None
+    mean_error: float | None = None
+    transferred: dict[str, str] | None = None
+
+
+def list_cards() -> list[CardOverview]:
+    """All known cards, each with the state of its device and its table."""
     names = list(known_cards())
     with ThreadPoolExecutor(min(len(names), _MOST_AT_ONCE)) as pool:
-        rows = list(pool.map(_overview, names))
-    if as_json:
-        print(json.dumps(rows))
-        return
-    shown = Table("card", "reachable", "age", "error", "table", box=None, pad_edge=False)
-    for row in rows:
-        age = "" if row["age_days"] is None else f"{row['age_days']} d"
-        error = "" if row["mean_error"] is None else f"{100 * float(str(row['mean_error'])):.1f} %"
-        error += " (transferred)" if row["transferred"] else ""
-        reachable = "yes" if row["reachable"] else "no"
-        shown.add_row(str(row["card"]), reachable, age, error, str(row["table"] or "none"))
-    print_table(shown)
-    for row in rows:
-        if not row["reachable"]:
-            print(folded(f"{row['card']}: {row['why']}", 2))
-    print("what a device lacks: lat-profile --device CARD --check")
+        return list(pool.map(_overview, names))
 
 
-def _overview(name: str) -> dict[str, object]:
-    row: dict[str, object] = dict.fromkeys(
-        ("card", "reachable", "why", "table", "age_days", "mean_error", "transferred")
-    )
-    row["card"], row["reachable"] = name, False
+def _overview(name: str) -> CardOverview:
+    found, setting = CardOverview(name), None
     try:
         card = load_card(name)
-        row["description"] = card.description
+        found = replace(found, description=card.description)
         setting = connect(card).setting
-        row["reachable"] = True
+        found = replace(found, reachable=True)
     except LatError as error:
-        row["why"] = str(error)
-        setting = None
+        found = replace(found, why=str(error))
     table = _newest(name, setting)
-    if table is not None:
-        row["table"] = Path(table.source).stem
-        row["age_days"] = _age_days(table)
-        errors = [validation.mean for validation in table.validations.values()]
-        row["mean_error"] = max(errors, default=None)
-        row["transferred"] = table.transfers
-    return row
+    if table is None:
+        return found
+    errors = [validation.mean for validation in table.validations.values()]
+    return replace(
+        found,
+        table=Path(table.source).stem,
+        age_days=_age_days(table),
+        mean_error=max(errors, default=None),
+        transferred=table.transfers,
+    )
 
 
 def _newest(name: str, setting: Setting | None) -> LatencyTable | None:
-    """The card's newest table, in the device's present setting where that is known."""
+    """The card's newest table, in the device's present setting if that is known."""
     for path in tables_of(name, setting.hardware if setting else ""):
         try:
             table = LatencyTable.load(path)
@@ -101,132 +96,100 @@ def _age_days(table: LatencyTable) -> int | None:
 
 
 @dataclass(frozen=True)
-class _Step:
-    """Something that a profile needs; `attempt` says what it found."""
+class Step:
+    """Something that a profile needs: whether it works, and what was found or went wrong."""
 
-    what: str
-    attempt: Callable[[], str]
-
-
-def check_device(card: DeviceCard, as_json: bool) -> None:
-    """Try everything but the measuring, step by step, and say what is missing.
-
-    Raises `DeviceError` where something is; what it is has been printed then.
-    """
-    steps = _steps(card)
-    done: list[dict[str, object]] = []
-    for step in steps:
-        try:
-            done.append({"step": step.what, "ok": True, "found": step.attempt()})
-        except LatError as error:
-            done.append({"step": step.what, "ok": False, "found": str(error)})
-            break
-    is_ready = all(one["ok"] for one in done)
-    if as_json:
-        print(json.dumps({"card": card.name, "ready": is_ready, "steps": done}))
-    else:
-        for one in done:
-            said = "ok     " if one["ok"] else "MISSING"
-            print(folded(f"{said} {one['step']}: {one['found']}", 8))
-    if not is_ready:
-        raise DeviceError(f"{card.name} is not ready to be measured")
+    step: str
+    ok: bool
+    found: str
 
 
-def _steps(card: DeviceCard) -> list[_Step]:
-    found: list[Device] = []
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a card's device is ready to be measured, step by step; a step that fails is the last
+    one."""
+
+    card: str
+    steps: tuple[Step, ...]
+
+    @property
+    def is_ready(self) -> bool:
+        return all(step.ok for step in self.steps)
+
+
+def check_device(device: str) -> Readiness:
+    """Try everything that a profile of a card's device needs, except the measuring."""
+    card = load_card(device)
+    devices: list[Device] = []
 
     def connects() -> str:
-        found.extend(connect_all(card))
-        return ", ".join(device.label for device in found)
+        devices.extend(connect_all(card))
+        return ", ".join(device.label for device in devices)
 
-    def answers() -> str:
-        settings = [device.setting for device in found]
-        return f"{settings[0].hardware}; {settings[0].system}; {settings[0].runtime}"
-
-    def runs() -> str:
-        probe = Workload.of_op(OpSpec(**{**vars(PROBE), "batch": card.batch}))
-        times = []
-        for device in found:
-            with device.sit() as sitting:
-                times.append(min(sitting.run(sitting.load(probe), 2, 5).ms))
-        return f"{probe.name} in {', '.join(map(format_ms, times))}"
-
-    def tells() -> str:
-        with found[0].sit() as sitting:
-            state = sitting.condition()
-        warmth, clock = state.temperature_c, state.frequency_mhz
-        return (
-            f"temperature {'not readable' if warmth is None else f'{warmth:g} °C'}, "
-            f"clock {'not readable' if clock is None else f'{clock:g} MHz'}"
-        )
-
-    return [
-        _Step("transport and runtime are installed here", connects),
-        _Step("the device answers", answers),
-        _Step("a model is sent, loaded and run", runs),
-        _Step("the device's state", tells),
-    ]
+    attempts: dict[str, Callable[[], str]] = {
+        "transport and runtime are installed here": connects,
+        "the device answers": lambda: _answers(devices),
+        "a model is sent, loaded and run": lambda: _runs(devices, card.batch),
+        "the device's state": lambda: _state(devices[0]),
+    }
+    steps: list[Step] = []
+    for name, attempt in attempts.items():
+        try:
+            steps.append(Step(name, True, attempt()))
+        except LatError as error:
+            steps.append(Step(name, False, str(error)))
+            break
+    return Readiness(card.name, tuple(steps))
 
 
-def verify_table(card: DeviceCard, out: Path | None, as_json: bool) -> None:
-    """Measure a random tenth of the card's table again, and print what has changed. The table is
-    the newest, or the one that a profile would write to `out`, a CSV file or a folder."""
-    device = reachable(card)[0]
-    where = "" if out is None else f" --out {shlex.quote(str(out))}"
-    table = _newest(card.name, device.setting) if out is None else _at(out, device.setting)
+def _answers(devices: list[Device]) -> str:
+    settings = [device.setting for device in devices]
+    return f"{settings[0].hardware}; {settings[0].system}; {settings[0].runtime}"
+
+
+def _runs(devices: list[Device], batch: int) -> str:
+    probe = Workload.of_op(replace(PROBE, batch=batch))
+    times = []
+    for device in devices:
+        with device.sit() as session:
+            times.append(min(session.run(session.load(probe), 2, 5).ms))
+    return f"{probe.name} in {', '.join(map(format_ms, times))}"
+
+
+def _state(device: Device) -> str:
+    with device.sit() as session:
+        state = session.condition()
+    warmth, clock = state.temperature_c, state.frequency_mhz
+    return (
+        f"temperature {'not readable' if warmth is None else f'{warmth:g} °C'}, "
+        f"clock {'not readable' if clock is None else f'{clock:g} MHz'}"
+    )
+
+
+class NoTableError(DeviceError):
+    """There is no table to verify."""
+
+
+def verify_table(
+    device: str, out: Path | None = None, *, quiet: bool
+) -> tuple[LatencyTable, Verification]:
+    """Measure a random tenth of a card's table again, and compare. The table is the newest, or the
+    one that a profile would write to `out`, a CSV file or a folder. Raises `NoTableError` if there
+    is none, and `TableError` if that in `out` is of another setting."""
+    card = load_card(device)
+    first = reachable(card)[0]
+    table = _newest(card.name, first.setting) if out is None else _at(out, first.setting)
     if table is None:
-        raise DeviceError(
-            f"there is no table of {card.name} as it is set up now{f' in {out}' if out else ''}; "
-            f"measure one: lat-profile --device {card.words}{where}"
-        )
-    with progress_bar(as_json) as bar:
-        found = verify(
-            device,
-            table,
-            card.measuring,
-            following(bar, "measuring again"),
-        )
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "table": table.source,
-                    "operators": len(found.rechecks),
-                    "drift": found.drift,
-                    "median_difference": found.spread,
-                    "at_equal_speed": found.levelled_spread,
-                    "probability": found.probability,
-                    "significant": not found.still_holds,
-                    "failed": found.failures,
-                    "ops": [
-                        {
-                            "key": r.op.key,
-                            "before_ms": r.before.median_ms,
-                            "now_ms": r.now.median_ms,
-                            "significant": r.is_significant,
-                        }
-                        for r in found.rechecks
-                    ],
-                }
-            )
-        )
-        return
-    shown = Table("operator", "before", "now", "change")
-    for r in found.rechecks:
-        change = f"{100 * (r.ratio - 1):+.1f} %{' *' if r.is_significant else ''}"
-        shown.add_row(r.op.key, format_ms(r.before.median_ms), format_ms(r.now.median_ms), change)
-    print_table(shown)
-    for key, error in found.failures.items():
-        print(f"{key} could not be measured: {error}")
-    print(folded(f"{found} (*)"))
-    print(table.source)
-    if not found.still_holds:
-        print(f"the table is out of date: lat-profile --device {card.words}{where}")
+        where = f" in {out}" if out else ""
+        raise NoTableError(f"there is no table of {card.name} as it is set up now{where}")
+    with progress_bar(quiet) as bar:
+        found = verify(first, table, card.measuring, following(bar, "measuring again"))
+    return table, found
 
 
 def _at(out: Path, setting: Setting) -> LatencyTable | None:
-    """The table in this setting in a CSV file or a folder; None where there is none. Raises
-    `TableError` where it is of another setting."""
+    """The table in this setting in a CSV file or a folder; None if there is none. Raises
+    `TableError` if it is of another setting."""
     path = default_path(setting, out)
     if not path.exists():
         return None

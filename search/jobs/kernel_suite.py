@@ -3,39 +3,37 @@
 from dataclasses import replace
 from pathlib import Path
 
-from devices.card import DeviceCard
-from devices.device import Device
 from devices.kernel_suite.suite import profile_kernels
 from latency.graphs.fusion import SUITE
 from latency.locked_file import locked
 from latency.tables.table import LatencyTable
 from search.console import following, progress_bar
+from search.jobs.bench import Bench
 from search.jobs.profiling import circumstances, journaled
 
 
-def profile_suite(
-    card: DeviceCard, device: Device, path: Path, resume: bool, quiet: bool
-) -> LatencyTable:
-    """Measure the kernels of CNNs; write them to `path`, beside the rows that are there already.
-    Returns the table as written."""
-    with journaled([device], path, resume, SUITE) as journals, progress_bar(quiet) as bar:
+def profile_suite(bench: Bench, *, resume: bool, quiet: bool) -> LatencyTable:
+    """Measure the kernels of CNNs on the first device, and write them to `bench.path`, beside the
+    rows that are there already. Returns the table as written."""
+    journals_of = journaled([bench.device], bench.path, resume=resume, what=SUITE)
+    with journals_of as journals, progress_bar(quiet) as bar:
         table = profile_kernels(
-            device,
-            card.measuring,
+            bench.device,
+            bench.card.measuring,
             journals.own[0],
-            circumstances(card),
+            circumstances(bench.card),
             following(bar),
         )
-        with locked(path):
-            _beside(table, path).save(path)
-            kept = LatencyTable.load(path)
+        with locked(bench.path):
+            _beside(table, bench.path).save(bench.path)
+            kept = LatencyTable.load(bench.path)
         journals.remove()
     return kept
 
 
 def _beside(table: LatencyTable, path: Path) -> LatencyTable:
-    """The table beside the rows that the one at `path` has from elsewhere, which stay as they are;
-    those of a suite before are replaced."""
+    """The table with the rows that the one at `path` has from elsewhere, which stay as they are;
+    those of an earlier suite are replaced."""
     if not path.exists():
         return table
     known = LatencyTable.load(path)

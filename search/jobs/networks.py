@@ -8,7 +8,7 @@ from typing import Any
 from latency import zoo
 from latency.errors import UsageError
 from latency.graphs.fusion import Fusion
-from latency.graphs.kernels import KernelGraph, kernels_of
+from latency.graphs.kernels import Network, kernels_of
 from latency.graphs.reader import MOST_NUMBERS, graph_of, read_model
 from latency.operators.network import NetworkSpec
 
@@ -17,8 +17,8 @@ _WEIGHTS_OF = {"tf32": "float32"}
 
 
 def open_network(name: str, input_shape: str | None = None) -> Any:
-    """What is in the file of this name, which is read before a target is looked for: a
-    `NetworkSpec`, or an ONNX file's `ModelProto`; None for a published network.
+    """Read the file of this name, before a target is looked for: a `NetworkSpec`, or an ONNX file's
+    `ModelProto`; None for a published network.
 
     Raises `UsageError` for unknown names and sizes, and `SpecError` for broken files.
     """
@@ -37,13 +37,13 @@ def read_network(
     resolution: int | None = None,
     precision: str | None = None,
     opened: Any = None,
-) -> NetworkSpec | KernelGraph:
+) -> Network:
     """The published network "zoo:NAME" on images of this resolution (its own where that is None), a
     network.json, or an ONNX file, split into kernels by the rules of a runtime.
 
-    `input_shape`: "1x3x224x224", of an ONNX file that leaves it open. `precision`: in which it is
-    to be predicted; a file of weights of another one is told among its warnings. `opened`: what
-    `open_network` has read of the name already. Raises as it does.
+    `input_shape`: "1x3x224x224", for an ONNX file that leaves it open. `precision`: that of the
+    prediction; if the file's weights have another one, a warning of the network says so. `opened`:
+    the result of `open_network`, if the name has been opened already. Raises as it does.
     """
     if opened is None:
         opened = open_network(name, input_shape)
@@ -56,8 +56,8 @@ def read_network(
     wanted = _WEIGHTS_OF.get(precision or "", precision)
     if wanted in (None, file.precision) or not file.precision:
         return graph
-    told = f"weights of {file.precision} are taken as {wanted}, the precision of the table"
-    return replace(graph, warnings=(*graph.warnings, told))
+    warning = f"weights of {file.precision} are taken as {wanted}, the precision of the table"
+    return replace(graph, warnings=(*graph.warnings, warning))
 
 
 def read_network_on(
@@ -67,37 +67,40 @@ def read_network_on(
     input_shape: str | None,
     precision: str,
     opened: Any = None,
-) -> NetworkSpec | KernelGraph:
-    """As `read_network`, on inputs of `input_shape` whatever the network is; `UsageError` where it
-    cannot be: published networks take square RGB images, a network.json those that it says."""
+) -> Network:
+    """As `read_network`, on inputs of `input_shape` whatever the network is. Raises `UsageError`
+    if it cannot take them: published networks take square RGB images, a network.json has an input
+    shape of its own."""
     sizes, resolution = sizes_of(input_shape), None
     if sizes is not None and name.startswith("zoo:"):
         if sizes != [batch, 3, sizes[-1], sizes[-1]]:
             raise UsageError(
-                f"--input-shape {input_shape}: {name} takes square images of 3 channels, "
+                f"`input_shape` {input_shape}: {name} takes square images of 3 channels, "
                 f"{batch} at once as the table does: {batch}x3x224x224"
             )
         resolution = sizes[-1]
+    if opened is None:
+        opened = open_network(name, input_shape)
     network = read_network(name, batch, fusion, input_shape, resolution, precision, opened)
-    if sizes is not None and isinstance(network, NetworkSpec) and not name.startswith("zoo:"):
-        height, width, channels = network.input_shape
-        own = [network.batch, channels, height, width]
+    if sizes is not None and isinstance(opened, NetworkSpec):
+        height, width, channels = opened.input_shape
+        own = [opened.batch, channels, height, width]
         if sizes != own:
             raise UsageError(
-                f"--input-shape {input_shape}: {name} is of {'x'.join(map(str, own))}, which is "
-                "fixed; leave --input-shape out"
+                f"`input_shape` {input_shape}: {name} is of {'x'.join(map(str, own))}, which is "
+                "fixed; leave `input_shape` out"
             )
     return network
 
 
 def sizes_of(text: str | None) -> Sequence[int] | None:
-    """The sizes of --input-shape; `UsageError` for anything else."""
+    """The sizes of an input shape such as "1x3x224x224"; `UsageError` for anything else."""
     if text is None:
         return None
-    words = text.lower().split("x")
     sizes = [
-        int(word) if word.isascii() and word.isdigit() and len(word) < 12 else 0 for word in words
+        int(part) if part.isascii() and part.isdigit() and len(part) < 12 else 0
+        for part in text.lower().split("x")
     ]
     if not all(0 < size <= MOST_NUMBERS for size in sizes):
-        raise UsageError(f"--input-shape {text[:80]}: sizes such as 1x3x224x224 are wanted")
+        raise UsageError(f"`input_shape` {text[:80]}: sizes such as 1x3x224x224 are wanted")
     return sizes

@@ -1,4 +1,4 @@
-"""One profile of a space on the devices of a card: journals, progress, and the table kept."""
+"""One profile of spaces on the devices of a card: journals, progress, and the table kept."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -23,83 +23,93 @@ from latency.names import slug
 from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
 from latency.tables.table import LatencyTable
+from search import spaces
 from search.console import following, notice, progress_bar, version
+from search.jobs.bench import Bench
 from search.space import SearchSpace
 
 CALIBRATION_NETWORKS = 16
 HELD_OUT_NETWORKS = 12
 _ROUNDS = 20
-"""How many times so many networks are drawn before a space is taken to have no others."""
+"""Draws of networks after which a space is taken to have no others."""
 
 
 @dataclass(frozen=True)
 class Journals:
-    """What a run writes its bursts to: of the `own`, one a device. `absent`: those of a run before
-    on devices of the same card that are not measured on now."""
+    """What a run writes its samples to: `own`, one for each device. `absent`: those of an earlier
+    run on devices of the same card that are not measured on now."""
 
     own: tuple[Journal, ...]
     absent: tuple[Journal, ...]
 
     def remove(self) -> None:
-        """Delete all of them: their numbers are in a table now."""
+        """Delete all of them, once their numbers are in a table."""
         for journal in (*self.own, *self.absent):
             journal.remove()
 
 
-def profile_spaces(
-    card: DeviceCard,
-    devices: Sequence[Device],
-    spaces: Sequence[SearchSpace],
-    path: Path,
-    resume: bool,
-    quiet: bool,
-) -> LatencyTable:
-    """Measure every operator of spaces and a sample of their networks; write the table to `path`
-    as each is done, beside the rows that are there already. Returns the table as written.
+def load_spaces(
+    names: Sequence[str],
+    batch: int,
+    resolution: int | None = None,
+    width: float = 1.0,
+    classes: int | None = None,
+) -> list[SearchSpace]:
+    """The spaces of these names or files, by default "proxyless", each with its own resolution and
+    number of classes if they are None."""
+    given = {"resolution": resolution, "width": width, "classes": classes, "batch": batch}
+    options = {name: value for name, value in given.items() if value is not None}
+    return [spaces.load(name, **options) for name in names or ("proxyless",)]
 
-    The journals stay until the last space is done, so that a run that is broken off in its midst
-    measures none of them again.
+
+def profile_spaces(
+    bench: Bench, chosen: Sequence[SearchSpace], *, resume: bool, quiet: bool
+) -> LatencyTable:
+    """Measure every operator of spaces and a sample of their networks. The table is written to
+    `bench.path` after each space, beside the rows that are there already. Returns it as written.
+
+    The journals stay until the last space is done: a run that is interrupted and resumed measures
+    nothing again.
     """
     with ExitStack() as stack:
         opened = []
-        for space in {space.tag: space for space in spaces}.values():
-            journals = stack.enter_context(journaled(devices, path, resume, space.tag))
+        for space in {space.tag: space for space in chosen}.values():
+            journals = stack.enter_context(
+                journaled(bench.devices, bench.path, resume=resume, what=space.tag)
+            )
             opened.append(journals)
-            kept = keep(_profiled(card, devices, space, journals, quiet), path)
+            calibration, held_out = sample_networks(space)
+            with progress_bar(quiet) as bar:
+                table = profile(
+                    bench.devices,
+                    space.operators,
+                    calibration,
+                    held_out,
+                    space=space.tag,
+                    measuring=bench.card.measuring,
+                    journals=journals.own,
+                    circumstances=circumstances(bench.card),
+                    on_progress=following(bar),
+                    absent=journals.absent,
+                )
+            kept = keep(table, bench.path)
         for journals in opened:
             journals.remove()
     return kept
 
 
-def _profiled(
-    card: DeviceCard, devices: Sequence[Device], space: SearchSpace, journals: Journals, quiet: bool
-) -> LatencyTable:
-    """The table of a space alone."""
-    calibration, held_out = sample_networks(space)
-    with progress_bar(quiet) as bar:
-        return profile(
-            devices,
-            space.operators,
-            calibration,
-            held_out,
-            space.tag,
-            card.measuring,
-            journals.own,
-            circumstances(card),
-            following(bar),
-            absent=journals.absent,
-        )
-
-
 @contextmanager
-def journaled(devices: Sequence[Device], path: Path, resume: bool, what: str) -> Iterator[Journals]:
-    """Journals of `what` is measured, beside the table `path`; an unfinished run's are gone on
-    with, or set aside with a notice. Raises `TableError` where the table is of another setting."""
+def journaled(
+    devices: Sequence[Device], path: Path, *, resume: bool, what: str
+) -> Iterator[Journals]:
+    """Journals for measuring `what`, beside the table `path`. Those of an unfinished run are
+    continued if `resume`, else set aside with a notice. Raises `TableError` if the table is of
+    another setting than the devices."""
     if path.exists():
         try:
             LatencyTable.load(path).require_setting(devices[0].setting)
         except TableError as error:
-            raise TableError(f"{error}; write to another file: --out FILE.csv") from None
+            raise TableError(f"{error}; write to another file") from None
     own = [_journal_path(path, slug(device.label), what) for device in devices]
     named = _journal_path(Path(escape(path.name)), "*", what).name
     absent = [found for found in sorted(path.parent.glob(named)) if found not in own]
@@ -113,35 +123,34 @@ def journaled(devices: Sequence[Device], path: Path, resume: bool, what: str) ->
 
 
 def measure_missing(
-    table: LatencyTable,
-    card: DeviceCard,
-    device: Device,
-    path: Path,
-    tag: str,
-    lacking: Sequence[OpSpec],
+    bench: Bench, table: LatencyTable, tag: str, missing: Sequence[OpSpec]
 ) -> LatencyTable:
-    """The table with the operators that it lacks, written to `path`. Raises `DeviceError` where
-    one could not be measured, after the others are written."""
-    workloads = [Workload.of_op(op) for op in lacking]
-    with journaled([device], path, True, f"{tag}.missing") as journals, progress_bar() as bar:
-        measured = measure(device, workloads, card.measuring, journals.own[0], following(bar))
-        rows = {op: measured.rows[op.key] for op in lacking if op.key in measured.rows}
+    """Measure operators that are missing from a table, and write it with them to `bench.path`. They
+    are calibrated as the space `tag` is. Raises `DeviceError` if one could not be measured, after
+    the others are written."""
+    workloads = [Workload.of_op(op) for op in missing]
+    journals_of = journaled([bench.device], bench.path, resume=True, what=f"{tag}.missing")
+    with journals_of as journals, progress_bar() as bar:
+        measured = measure(
+            bench.device, workloads, bench.card.measuring, journals.own[0], following(bar)
+        )
+        rows = {op: measured.rows[op.key] for op in missing if op.key in measured.rows}
         calibration = table.calibrations[tag]
         inside = {op: calibration.in_network_ms(op, row.median_ms) for op, row in rows.items()}
         if rows:
-            table = keep(LatencyTable(table.setting, rows, inside), path, table)
+            table = keep(LatencyTable(table.setting, rows, inside), bench.path, table)
         journals.remove()
     for name, error in measured.failures.items():
         raise DeviceError(
-            f"{len(measured.failures)} of {len(lacking)} operator(s) could not be measured; the "
-            f"first, {name}: {error}; what could be is in {path}"
+            f"{len(measured.failures)} of {len(missing)} operator(s) could not be measured; the "
+            f"first, {name}: {error}; what could be is in {bench.path}"
         )
     return table
 
 
 def keep(table: LatencyTable, path: Path, known: LatencyTable | None = None) -> LatencyTable:
-    """Write a table to `path`, beside the rows that are there by now and those that were `known`
-    before, which count least; the table as written."""
+    """Write a table to `path`, merged with the rows that are there by now; those that were `known`
+    before count least. Returns the table as written."""
     with locked(path):
         there = LatencyTable.load(path) if path.exists() else None
         merged = reduce(LatencyTable.merge, filter(None, (known, there, table)))
@@ -150,11 +159,11 @@ def keep(table: LatencyTable, path: Path, known: LatencyTable | None = None) -> 
 
 
 def sample_networks(space: SearchSpace) -> tuple[list[NetworkSpec], list[NetworkSpec]]:
-    """The random networks that a profile measures, no two alike: those for calibration, and those
-    held out; in a like ratio fewer of each where the space has too few.
+    """The random networks that a profile measures, all different: those for calibration, and those
+    held out; fewer of each, in the same ratio, if the space has too few.
 
-    Half of those for calibration are of all sizes. A search wants fast networks, and networks
-    drawn evenly are all about as slow as each other.
+    Half of those for calibration are of all sizes, since a search looks for fast networks and
+    networks drawn evenly are all about equally slow.
     """
     generator = np.random.default_rng(0)
     wanted = CALIBRATION_NETWORKS + HELD_OUT_NETWORKS
@@ -172,17 +181,17 @@ def sample_networks(space: SearchSpace) -> tuple[list[NetworkSpec], list[Network
 
 
 def _journal_path(path: Path, device: str, what: str) -> Path:
-    """The journal of what is measured on a device, beside the table `path`."""
+    """The journal of measuring `what` on a device, beside the table `path`."""
     return path.with_name(f"{path.stem}.on-{device}.{slug(what)}.journal")
 
 
 def circumstances(card: DeviceCard) -> dict[str, str]:
-    """What a table's header says of when and how it was measured."""
-    said = {
+    """When and how a table was measured, for its header."""
+    found = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "tool": f"lat-search {version()}",
         "interval asked": f"{card.measuring.ci95:g}",
     }
     if card.transport == "local":
-        said |= {"clock": machine.clock(), "load": f"{os.getloadavg()[0]:.2f}"}
-    return said
+        found |= {"clock": machine.clock(), "load": f"{os.getloadavg()[0]:.2f}"}
+    return found

@@ -69,11 +69,11 @@ def test_a_second_command_leaves_the_first_one_alone_and_says_who_measures(
     busy = rf"phone {phone.serial} is busy: lat-profile \(process {measuring.pid}\) measures on it"
     with second.sit() as sitting, pytest.raises(DeviceError, match=busy):
         sitting.load(CONV)
-    with pytest.raises(DeviceError, match="two is not ready to be measured"):
-        check_device(load_card(str(card("two"))), as_json=True)
-    answers, runs = json.loads(capsys.readouterr().out)["steps"][1:]
-    assert answers["ok"]
-    assert "is busy" in runs["found"]
+    found = check_device(str(card("two")))
+    assert (found.card, found.is_ready) == ("two", False)
+    answers, runs = found.steps[1:]
+    assert answers.ok
+    assert "is busy" in runs.found
     assert len(left_running(phone)) == len(runs_of(phone)) == 1
     assert measuring.poll() is None
 
@@ -85,7 +85,9 @@ def test_a_command_that_is_told_to_end_leaves_the_phone_as_it_was(measuring, car
     _, err = measuring.communicate(timeout=30)
     assert measuring.returncode == 1
     (line,) = err.splitlines()
-    assert line.endswith("interrupted by SIGTERM; the same words with --resume go on from here")
+    assert line.endswith(
+        "interrupted by SIGTERM; the same command with --resume continues from here"
+    )
     assert (phone.root / "stay_on").read_text() == "0\n"
     wait_until(lambda: not left_running(phone))
 

@@ -14,7 +14,11 @@ from search import spaces
 from search.budget import AskedBudget
 from search.jobs.targets import Target
 from search.result import operators_read
+from search.runs.environment import environment, run_facts
+from search.runs.goals import Goal
 from search.shared_card import shared_part
+from search.training.compute import Compute
+from search.training.distributed import Ranks
 
 pytestmark = pytest.mark.identity
 SPACE = """

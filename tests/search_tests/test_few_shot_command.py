@@ -103,7 +103,7 @@ def test_a_full_profile_replaces_the_transfer_and_is_never_replaced_by_one(
     code, _, err = invoke(lat_profile, *few)
     assert code == 2
     assert "measured operator by operator" in err
-    assert "--out TABLE" in err
+    assert "write to another file: --out FILE.csv" in err
 
 
 def test_without_from_all_tables_that_cover_the_space_are_taken(invoke, replay_card, tmp_path):

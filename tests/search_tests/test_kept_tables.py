@@ -11,6 +11,7 @@ from latency.locked_file import locked
 from latency.tables.calibration import Calibration
 from search import spaces
 from search.commands.table_command import merge
+from search.jobs.bench import Bench
 from search.jobs.kernel_suite import profile_suite
 from search.jobs.profiling import keep, measure_missing, profile_spaces
 from search.jobs.targets import Target
@@ -33,7 +34,8 @@ def row(ms):
 
 
 def profile(whole, path, few):
-    return lambda: profile_spaces(CARD, [ReplayDevice(whole)], [MINI], path, False, True)
+    bench = Bench(CARD, (ReplayDevice(whole),), path)
+    return lambda: profile_spaces(bench, [MINI], resume=False, quiet=True)
 
 
 def few_rows(whole, path, few):
@@ -41,11 +43,13 @@ def few_rows(whole, path, few):
 
 
 def suite(whole, path, few):
-    return lambda: profile_suite(CARD, ReplayDevice(whole), path, False, True)
+    bench = Bench(CARD, (ReplayDevice(whole),), path)
+    return lambda: profile_suite(bench, resume=False, quiet=True)
 
 
 def missing(whole, path, few):
-    return lambda: measure_missing(few, CARD, ReplayDevice(whole), path, "mini@32", [OWN])
+    bench = Bench(CARD, (ReplayDevice(whole),), path)
+    return lambda: measure_missing(bench, few, "mini@32", [OWN])
 
 
 def merging(whole, path, few):

@@ -16,7 +16,8 @@ from latency.tables.measurement import INSIDE_NETWORKS
 from search import spaces
 from search.commands.profile_command import main as lat_profile
 from search.commands.search_command import main as lat_search
-from search.jobs import targets
+from search.jobs import bench
+from search.jobs.bench import Bench
 from search.jobs.profiling import measure_missing
 
 pytestmark = pytest.mark.identity
@@ -135,7 +136,7 @@ def test_what_is_killed_in_its_second_space_measures_neither_again(
 def test_a_fleet_goes_on_without_the_device_that_is_gone(
     invoke, replay_card, appended, tmp_path, monkeypatch
 ):
-    connect_all = targets.connect_all
+    connect_all = bench.connect_all
     words = ["--device", replay_card(devices=2), "--space", "mini", "--out", tmp_path, "--json"]
     appended.at = 700
     assert invoke(lat_profile, *words)[0] == 1
@@ -153,12 +154,12 @@ def test_a_fleet_goes_on_without_the_device_that_is_gone(
         second.__class__ = Gone
         return first, second
 
-    monkeypatch.setattr(targets, "connect_all", without_the_second)
+    monkeypatch.setattr(bench, "connect_all", without_the_second)
     appended.clear()
     appended.at = None
     code, out, err = invoke(lat_profile, *words, "--resume")
     assert code == 0, err
-    assert "replay-1 cannot be reached (it is unplugged): going on without it" in err
+    assert "replay-1 cannot be reached (it is unplugged): continuing without it" in err
     assert kept
     assert not set(kept) & set(appended)
     assert json.loads(out)["operators"] == 41
@@ -171,7 +172,9 @@ def test_what_only_one_device_of_a_fleet_measures_is_said(
 ):
     table = LatencyTable.load(mini_csv)
     monkeypatch.setattr("search.jobs.kernel_suite.profile_kernels", lambda *_: table)
-    monkeypatch.setattr("search.commands.profile_command.few_shot_space", lambda *_: table)
+    monkeypatch.setattr(
+        "search.commands.profile_command.profile_few_shot", lambda *_, **options: table
+    )
     code, _, err = invoke(lat_profile, "--device", replay_card(devices=2), *way)
     assert code == 0, err
     assert f"{way[0]} is not shared among devices: replay-0 alone measures" in err
@@ -180,14 +183,18 @@ def test_what_only_one_device_of_a_fleet_measures_is_said(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--suite", "kernels", "--resolution", 96], "--resolution does nothing beside --suite"),
-        (["--suite", "kernels", "--width", 0.5], "--width does nothing beside --suite"),
-        (["--suite", "kernels", "--classes", 5], "--classes does nothing beside --suite"),
-        (["--suite", "kernels", "--space", "mini"], "--space does nothing beside --suite"),
-        (["--list", "--device", "gpu"], "--device does nothing beside --list"),
-        (["--check", "--out", "x"], "--out does nothing beside --check"),
-        (["--verify", "--resume"], "--resume does nothing beside --verify"),
-        (["--verify", "--check"], "--verify does nothing beside --check"),
+        (["--suite", "kernels", "--resolution", 96], "of no space: leave out --resolution"),
+        (["--suite", "kernels", "--width", 1.0], "of no space: leave out --width"),
+        (["--suite", "kernels", "--classes", 5], "of no space: leave out --classes"),
+        (["--suite", "kernels", "--space", "mini"], "of no space: leave out --space"),
+        (["--suite", "kernels", "--few-shot", 5], "of no space: leave out --few-shot"),
+        (["--suite", "kernels", "--from", "x"], "of no space: leave out --from"),
+        (["--suite", "conv"], "unknown suite 'conv'"),
+        (["--from", "cpu"], "--from TABLE belongs to --few-shot N"),
+        (["--list", "--device", "cpu"], "--list shows all cards: leave out --device"),
+        (["--check", "--out", "x"], "--check measures nothing: leave out --out"),
+        (["--verify", "--resume"], "--verify measures a table again: leave out --resume"),
+        (["--verify", "--check"], "--check measures nothing: leave out --verify"),
         (["--width", "nan"], "--width nan: a width multiplier is a positive number"),
         (["--width", "inf"], "--width inf: a width multiplier is a positive number"),
         (["--width", "0"], "--width 0: a width multiplier is a positive number"),
@@ -207,9 +214,9 @@ def test_what_a_table_lacks_is_kept_where_another_operator_of_it_fails(mini_csv,
     table = replace(truth, rows=rows, calibrations={"mini@32": Calibration()})
     replayed = replace(truth, rows={**rows, good: truth[good]})
     path = tmp_path / "t.csv"
-    arguments = DeviceCard(name="x"), ReplayDevice(replayed), path, "mini@32", [bad, good]
+    there = Bench(DeviceCard(name="x"), (ReplayDevice(replayed),), path)
     with pytest.raises(DeviceError, match=rf"1 of 2 .*{re.escape(bad.key)}.*t\.csv"):
-        measure_missing(table, *arguments)
+        measure_missing(there, table, "mini@32", [bad, good])
     assert set(LatencyTable.load(path)) == {*known, good}
     assert not list(tmp_path.glob("*.journal"))
 
@@ -224,15 +231,14 @@ def test_missing_operators_that_were_measured_before_a_kill_are_not_measured_aga
         rows={op: truth[op] for op in known},
         calibrations={"mini@32": Calibration()},
     )
-    card = DeviceCard(name="x")
-    arguments = card, ReplayDevice(truth), tmp_path / "t.csv", "mini@32", [first, second]
+    there = Bench(DeviceCard(name="x"), (ReplayDevice(truth),), tmp_path / "t.csv")
     appended.at = 10
     with pytest.raises(KeyboardInterrupt):
-        measure_missing(table, *arguments)
+        measure_missing(there, table, "mini@32", [first, second])
     appended.at = None
-    again = measure_missing(table, *arguments)
+    again = measure_missing(there, table, "mini@32", [first, second])
     assert set(again) == set(truth)
-    assert len(appended) == 2 * card.measuring.min_bursts
+    assert len(appended) == 2 * there.card.measuring.min_bursts
 
 
 def test_the_list_shows_every_card_its_reachability_and_its_table(invoke, own_data_folder):
@@ -370,7 +376,7 @@ def test_a_device_out_of_reach_stands_for_its_newest_table(invoke, mini_csv, own
     code, out, err = invoke(lat_search, *words)
     assert code == 0
     assert "cannot be reached" in err
-    assert "going by its table" in err
+    assert "using its table" in err
     assert json.loads(out)["fastest_ms"] > 0
 
 

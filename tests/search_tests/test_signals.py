@@ -65,7 +65,9 @@ def test_a_signal_to_end_is_dealt_with_as_ctrl_c_is(started, tmp_path):
     out, err = profile.communicate(timeout=60)
     assert (profile.returncode, out) == (1, "")
     (line,) = err.splitlines()
-    assert line.endswith("interrupted by SIGTERM; the same words with --resume go on from here")
+    assert line.endswith(
+        "interrupted by SIGTERM; the same command with --resume continues from here"
+    )
     assert not is_alive(agent)
     assert list((tmp_path / "tmp").iterdir()) == []
     (journal,) = tmp_path.glob("*.journal")

@@ -10,8 +10,10 @@ import tomllib
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import typer
 from rich.progress import Progress as Bar
 from rich.table import Table
 from saved_runs import save_run
@@ -198,7 +200,10 @@ def test_an_interrupted_command_that_can_go_on_says_how(invoke):
         raise KeyboardInterrupt
 
     code, _, err = invoke(lambda: run(command, "lat-long"))
-    assert (code, err) == (1, "lat-long: interrupted; the same words with --resume go on from here")
+    assert (code, err) == (
+        1,
+        "lat-long: interrupted; the same command with --resume continues from here",
+    )
 
 
 def test_verbose_says_what_is_done_on_standard_error_and_quiet_is_the_default(invoke, mini_csv):
@@ -356,3 +361,16 @@ def test_time_left_is_told_while_more_turns_out_to_be_needed():
         show(Progress(done, done + left, "measuring"))
     assert bar.tasks[0].time_remaining == pytest.approx(29, abs=1)
     assert not bar.finished
+
+
+def test_an_error_names_the_options_of_the_command_in_place_of_parameters(invoke):
+    def command(
+        sources: Annotated[str, typer.Option("--from")] = "",
+        only_list: Annotated[bool, typer.Option("--list/--no-list")] = False,
+        input_shape: str = "",
+    ) -> None:
+        raise LatError("give `sources` or `only_list`, not `input_shape`; see column `note`")
+
+    code, _, err = invoke(lambda: run(command, "lat-test"))
+    assert code == 1
+    assert err == "lat-test: give --from or --list, not --input-shape; see column `note`"

@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from latency.footprint import peak_bytes
 from memory import saved_bytes
 from torch.nn import functional
 
@@ -23,7 +24,6 @@ from latency import (
 )
 from latency.candidates import CandidateLatency
 from latency.expected import ExpectedLatency
-from latency.footprint import peak_bytes
 from latency.modules import NetworkModule
 from latency.operators.trees import Tree, edge_operator
 from latency.zoo.pyramid_nets import tree_network

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from latency.candidates import Block
-from latency.operators.network import NetworkSpec
+from latency.graphs.kernels import Network
 from latency.operators.spec import OpSpec
 from search.report.look import CLEAR, GREY, kernel_colour, styled, title_panels
 
@@ -27,7 +27,7 @@ class Drawing:
     blocks: Sequence[OpSpec | None]
 
 
-def drawn(network: NetworkSpec, name: str, details: str = "") -> Drawing:
+def drawn(network: Network, name: str, details: str = "") -> Drawing:
     """A network of which nothing else is known: all of its blocks, none of them skipped."""
     inner = [op for op in network.ops if op.kind not in _AROUND]
     return Drawing(name, details, inner or network.ops)

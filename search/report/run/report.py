@@ -7,7 +7,7 @@ from typing import Any
 
 from latency import zoo
 from latency.errors import CoverageError, LatError
-from latency.operators.network import NetworkSpec
+from latency.graphs.kernels import Network
 from latency.prediction import Prediction
 from latency.predictors.regression import RegressionModel
 from latency.tables.table import LatencyTable
@@ -101,12 +101,11 @@ def _published(model: RegressionModel | None) -> Iterator[Drawing]:
     batch = model.table.setting.batch if model else 1
     for name in zoo.PUBLISHED:
         network = zoo.load(name, batch=batch)
-        assert isinstance(network, NetworkSpec)
         prediction = predicted(model, network)
         yield drawn(network, name, _details(network, prediction.ms if prediction else None))
 
 
-def predicted(model: RegressionModel | None, network: NetworkSpec) -> Prediction | None:
+def predicted(model: RegressionModel | None, network: Network) -> Prediction | None:
     """What a model makes of a network; None without one, and where the network is too far from
     all that was measured."""
     try:
@@ -115,8 +114,8 @@ def predicted(model: RegressionModel | None, network: NetworkSpec) -> Prediction
         return None
 
 
-def _details(network: NetworkSpec, ms: float | None, what: str = "predicted") -> str:
-    macs = f"{macs_of_one(network) / 1e6:.0f} M MACs"
+def _details(network: Network, ms: float | None, what: str = "predicted") -> str:
+    macs = f"{network.macs / network.batch / 1e6:.0f} M MACs"
     return f"{macs}, {format_ms(ms)} {what}" if ms else macs
 
 

@@ -19,6 +19,7 @@ from latency.units import format_bytes, format_count, format_ms
 from search.report.files import ResultFile, read_back
 from search.report.named_spaces import space_of
 from search.result import operators_read
+from search.run_files import RESULT, unfinished
 from search.shared_card import is_card, shared_part
 
 NETWORK = "network.json"
