@@ -10,50 +10,46 @@ from rich.table import Table
 from latency.errors import DeviceError
 from latency.units import format_ms
 from latency.zoo.chains import PUBLISHED
+from search.commands.target_options import Extrapolate, Json, Target
 from search.console import folded, following, notice, print_table, progress_bar, run
+from search.jobs import targets
 from search.jobs.comparison import Row, compare, contenders_of
 from search.jobs.networks import open_network
-from search.jobs.target_names import known_targets
-from search.jobs.targets import Target, resolve
 from search.spaces.bounds import MOST_RESOLUTION
 
 PUBLISHED_NETWORKS = tuple(f"zoo:{name}" for name in PUBLISHED)
 """MobileNetV2 and what ProxylessNAS published for several kinds of hardware."""
 
 
+Networks = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="zoo:NAME, a network.json or an ONNX file, each; MobileNetV2 and the networks "
+        "that ProxylessNAS published if none is given."
+    ),
+]
+Against = Annotated[str, typer.Option(help="The network that the others are compared with.")]
+Resolution = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=MOST_RESOLUTION,
+        help="Of the published networks' images; by default their own.",
+    ),
+]
+InputShape = Annotated[
+    str | None, typer.Option(help="Of ONNX files that leave it open, as in 1x3x224x224.")
+]
+
+
 def compare_command(
-    networks: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="zoo:NAME, a network.json or an ONNX file, each; MobileNetV2 and the networks "
-            "that ProxylessNAS published if none is given."
-        ),
-    ] = None,
-    target: Annotated[
-        str,
-        typer.Option(help="Device card, table, or path to either.", autocompletion=known_targets),
-    ] = "cpu",
-    against: Annotated[
-        str, typer.Option(help="The network that the others are compared with.")
-    ] = PUBLISHED_NETWORKS[0],
-    resolution: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=MOST_RESOLUTION,
-            help="Of the published networks' images; their own where not given.",
-        ),
-    ] = None,
-    input_shape: Annotated[
-        str | None, typer.Option(help="Of ONNX files that leave it open, as in 1x3x224x224.")
-    ] = None,
-    extrapolate: Annotated[
-        bool,
-        typer.Option(
-            "--extrapolate", help="Predict operators far from all that the table covers, too."
-        ),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+    networks: Networks = None,
+    target: Target = "cpu",
+    against: Against = PUBLISHED_NETWORKS[0],
+    resolution: Resolution = None,
+    input_shape: InputShape = None,
+    extrapolate: Extrapolate = False,
+    as_json: Json = False,
 ) -> None:
     """Measure networks side by side on a target, and compare them with one of them.
 
@@ -70,7 +66,7 @@ def compare_command(
     """
     sources = [against, *(networks or PUBLISHED_NETWORKS)]
     opened = {source: open_network(source, input_shape) for source in sources}
-    goal = resolve(target)
+    goal = targets.resolve(target)
     contenders = contenders_of(opened, goal, resolution, input_shape)
     if goal.device is None:
         notice(f"{target} is not at hand: predicted from its table, nothing is measured")
@@ -93,7 +89,7 @@ def compare_command(
         raise DeviceError(f"{len(failed)} of {len(rows)} were not measured: {', '.join(failed)}")
 
 
-def _print(rows: list[Row], target: Target) -> None:
+def _print(rows: list[Row], target: targets.Target) -> None:
     shown = Table("network", box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     for column in ("measured", "ratio", "predicted", "MACs", "params", "top-1*"):
         shown.add_column(column, justify="right")
@@ -118,7 +114,7 @@ def _print(rows: list[Row], target: Target) -> None:
         print(folded(f"* ImageNet, published, not measured by us: {'; '.join(sources)}"))
 
 
-def _circumstances(target: Target) -> str:
+def _circumstances(target: targets.Target) -> str:
     if target.device is not None:
         setting = target.device.setting
     else:
@@ -128,7 +124,7 @@ def _circumstances(target: Target) -> str:
     return f"{runtime}, batch {setting.batch}"
 
 
-def _as_dict(rows: list[Row], target: Target, against: str) -> dict[str, object]:
+def _as_dict(rows: list[Row], target: targets.Target, against: str) -> dict[str, object]:
     networks = []
     for row in rows:
         measured, ratio, predicted = row.measured, row.ratio, row.predicted

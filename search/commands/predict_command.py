@@ -15,24 +15,14 @@ from latency.graphs.network_graph import network_kernels
 from latency.prediction import Prediction
 from latency.tables.table import LatencyTable
 from latency.units import format_ms
+from search.commands.target_options import Extrapolate, Json, Target
 from search.console import print_table, run
 from search.jobs.networks import open_network, read_network_on
-from search.jobs.target_names import known_targets
 from search.jobs.target_tables import table_of
 
 NetworkName = Annotated[
     str,
     typer.Argument(help="An ONNX file, a network.json as lat-search writes it, or zoo:NAME."),
-]
-TargetName = Annotated[
-    str,
-    typer.Option(help="Device card, table, or path to either.", autocompletion=known_targets),
-]
-Extrapolate = Annotated[
-    bool,
-    typer.Option(
-        "--extrapolate", help="Predict operators far from all that the table covers, too."
-    ),
 ]
 InputShape = Annotated[
     str | None,
@@ -42,10 +32,10 @@ InputShape = Annotated[
 
 def predict_command(
     network: NetworkName,
-    target: TargetName = "cpu",
+    target: Target = "cpu",
     extrapolate: Extrapolate = False,
     input_shape: InputShape = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Predict a network's latency from a target's table, without running it.
 

@@ -93,9 +93,7 @@ def profile_command(
     if sources:
         raise UsageError("--from TABLE belongs to --few-shot N: give the number of networks")
     card = load_card(device)
-    chosen = load_spaces(
-        space or (), card.batch, resolution=resolution, width=width, classes=classes
-    )
+    chosen = load_spaces(space, card.batch, resolution, width, classes)
     bench = open_bench(card, out)
     table = profile_spaces(bench, chosen, resume=resume, quiet=as_json)
     _summarise(table, bench, as_json)
@@ -152,9 +150,7 @@ def measure_few(
 ) -> None:
     """Measure a few networks on one device, and predict the rest from tables of others."""
     card = load_card(device)
-    chosen = load_spaces(
-        space or (), card.batch, resolution=resolution, width=width, classes=classes
-    )
+    chosen = load_spaces(space, card.batch, resolution, width, classes)
     for name in sources or ():
         LatencyTable.load(name)  # a broken one is an error before a device is waited for
     bench = open_bench(card, out)

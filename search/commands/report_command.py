@@ -73,8 +73,8 @@ def write_or_notice(folder: Path) -> None:
     try:
         report.write_report(folder)
     except Exception as error:
-        said = str(error) if isinstance(error, LatError) else f"{type(error).__name__}: {error}"
-        notice(f"no report: {' '.join(said.split())}; to make it: lat-report {folder}")
+        why = str(error) if isinstance(error, LatError) else f"{type(error).__name__}: {error}"
+        notice(f"no report: {' '.join(why.split())}; to make it: lat-report {folder}")
 
 
 def _page(what: str, other: str | None) -> "Page":

@@ -96,7 +96,7 @@ def merge(
     """Merge tables of one setting; where several know an operator, the newest row wins, by its
     time; the last one, where they have none.
 
-    Tables of different hardware, runtime, precision, batch, ... are refused, and why is said.
+    Tables of different hardware, runtime, precision, batch, ... are refused with the reason.
 
     Examples:
 
@@ -116,7 +116,7 @@ def import_file(
     format: Format,
     device: Annotated[str, typer.Option(help="Name of the card that the table is for.")],
     out: Annotated[Path, typer.Option(help="The table to write.")],
-    hardware: Annotated[str, typer.Option(help="What it was measured on, in words.")] = "",
+    hardware: Annotated[str, typer.Option(help="What it was measured on.")] = "",
     runtime: Annotated[
         str, typer.Option(help="What executed the operators.")
     ] = "TF-Lite (as published)",
@@ -161,8 +161,9 @@ def export_file(
     if left_out:
         kinds = Counter(op.kind for op in left_out).most_common()
         named = ", ".join(f"{count} {kind}" for kind, count in kinds)
-        said = f"left out, since {format} has no keys for them: {named} (--json names each)"
-        notice(folded(said))
+        notice(
+            folded(f"left out, since {format} has no keys for them: {named} (--json names each)")
+        )
     summary = {"file": str(out), "operators": len(one) - len(left_out)}
     _print_written({**summary, "left_out": [op.key for op in left_out]}, as_json)
 
@@ -242,7 +243,7 @@ def _table_as_dict(table: LatencyTable, unstable: list[OpSpec]) -> dict[str, obj
 
 
 def _difference_as_dict(found: TableDifference) -> dict[str, object]:
-    def told(one: OpDifference) -> dict[str, object]:
+    def as_dict(one: OpDifference) -> dict[str, object]:
         facts = {**vars(one), "key": one.op.key}
         del facts["op"]
         return facts
@@ -251,7 +252,7 @@ def _difference_as_dict(found: TableDifference) -> dict[str, object]:
         "median_ratio": found.median_ratio if found.common else None,
         "sign_p_value": found.sign_p_value,
         "significant": len(found.significant),
-        "common": [told(one) for one in found.common],
+        "common": [as_dict(one) for one in found.common],
         "only_a": [op.key for op in found.only_a],
         "only_b": [op.key for op in found.only_b],
         "settings": found.settings,

@@ -49,7 +49,7 @@ class Journals:
 
 
 def load_spaces(
-    names: Sequence[str],
+    names: Sequence[str] | None,
     batch: int,
     resolution: int | None = None,
     width: float = 1.0,

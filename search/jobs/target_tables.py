@@ -32,7 +32,7 @@ def table_of(target: str) -> LatencyTable:
         except LatError as error:
             return LatencyTable.load(out_of_reach(target, card.name, error))
         paths = tables_of(setting.device, setting.hardware)
-        table = merged(map(LatencyTable.load, paths), setting)
+        table = merged(list(map(LatencyTable.load, paths)), setting)
     if table is None:
         raise UsageError(
             f"no measurements of {target} yet; measure it: lat-profile --device {target}"

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from devices.card import load_card
+from devices.connection import connect
 from devices.export.onnx_model import onnx_model, random_weights
+from devices.replay import ReplayDevice
 from latency import LatencyTable, zoo
 from latency.files import read_file
 from latency.graphs.fusion import FUSION, SUITE
@@ -121,3 +124,59 @@ def test_operators_far_from_the_table_are_refused_with_the_nearest_named(invoke,
     code, _, err = invoke(lat_predict, "zoo:mobilenet_v3", "--target", mini_csv)
     assert code == 2
     assert "did you mean 'mobilenet_v2'" in err
+
+
+@pytest.fixture
+def own_card(tmp_path, mini_csv, monkeypatch):
+    """A card of the user's own for a device that answers from a table, and a list that grows each
+    time the device is asked for its setting."""
+    cards = tmp_path / "user-data" / "cards"
+    cards.mkdir(parents=True)
+    (cards / "mine.toml").write_text(f"transport = 'replay'\n[replay]\ntable = '{mini_csv}'\n")
+    asked: list[str] = []
+    replayed = ReplayDevice.setting
+
+    def counted(self):
+        asked.append(self.label)
+        return replayed.__get__(self)
+
+    monkeypatch.setattr(ReplayDevice, "setting", property(counted))
+    return asked
+
+
+def test_a_card_without_a_table_is_refused_before_its_device_is_asked(invoke, own_card):
+    code, _, err = invoke(lat_predict, "zoo:mobilenet_v2", "--target", "mine")
+    assert code == 2
+    assert "no measurements of mine yet; measure it: lat-profile --device mine" in err
+    assert own_card == []
+
+
+def test_a_cards_table_is_used_only_in_the_setting_that_its_device_has_now(
+    invoke, own_card, mini_csv, tmp_path
+):
+    setting = connect(load_card("mine")).setting
+    table = LatencyTable.load(mini_csv)
+    space = spaces.load("mini")
+    (tmp_path / "n.json").write_text(space.network(space.largest).to_json())
+    kept = tmp_path / "user-data" / "kept.csv"
+    replace(table, setting=setting).save(kept)
+    code, out, err = invoke(lat_predict, "n.json", "--target", "mine", "--json")
+    assert code == 0, err
+    expected = table.predict(space.network(space.largest)).ms
+    assert json.loads(out)["latency_ms"] == pytest.approx(expected, rel=1e-3)
+    updated = replace(setting, runtime="someruntime 1")
+    replace(table, setting=updated).save(kept)
+    code, _, err = invoke(lat_predict, "n.json", "--target", "mine")
+    assert code == 2
+    assert "kept.csv is of another setting (someruntime 1): not used" in err
+
+
+@pytest.mark.parametrize("name", ["kept", "user-data/kept.csv"])
+def test_a_table_by_name_or_path_asks_no_device(invoke, own_card, mini_csv, tmp_path, name):
+    setting = connect(load_card("mine")).setting
+    replace(LatencyTable.load(mini_csv), setting=setting).save(tmp_path / "user-data" / "kept.csv")
+    own_card.clear()
+    space = spaces.load("mini")
+    (tmp_path / "n.json").write_text(space.network(space.largest).to_json())
+    assert invoke(lat_predict, "n.json", "--target", name)[0] == 0
+    assert own_card == []
