@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from latency import LatencyTable, Measurement, Setting
-from latency.transfer import _drawn, _pulled_in
+from latency.transfer.few_samples import _drawn, _pulled_in
 from latency.transfer.table import transfer
 from search.jobs.few_shot import pool_of
 
