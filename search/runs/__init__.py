@@ -1,0 +1,1 @@
+"""A search run, from its plan to its certificate."""
