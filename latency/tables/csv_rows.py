@@ -18,7 +18,7 @@ Row = tuple[OpSpec, Measurement, float | None]
 _READERS: dict[Any, Callable[[str], Any]] = {str: str, int: plain_whole, float: plain_number}
 _OP = {f.name: _READERS[f.type] for f in fields(OpSpec)}
 _LATER = ("groups", "dilation", "tree")
-"""Columns of an operator that older tables lack."""
+"""Columns of an operator that a table may leave out; shipped ones do."""
 _MEASURED = (
     *("latency_ms", "ci95_ms", "runs", "min_ms", "in_network_ms", "measured_at", "sittings"),
     *("converged", "memory_bytes", "temperature_c", "frequency_mhz", "note", "traced_ms"),

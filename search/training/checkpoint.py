@@ -1,7 +1,6 @@
 """Checkpoints: written whole or not at all, read without unpickling code, and only as written.
 
-The first line of a file is a digest of what follows. Files of earlier versions have none: those
-are read whose every part has the checksum that torch wrote beside it.
+The first line of a file is a digest of what follows.
 
 A state is good once a step has been made from it: only that shows that its weights still compute.
 So a running training holds a checkpoint back until then, and a training that diverges leaves the
@@ -12,7 +11,6 @@ import io
 import json
 import os
 import time
-import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -30,8 +28,6 @@ _REST = 20.0
 
 _MOST_BYTES = 1 << 31
 _FIRST = b"lat-search checkpoint, blake2b "
-_WITHOUT_DIGEST = b"PK"
-"""How files of earlier versions begin."""
 
 
 class Checkpoint:
@@ -163,18 +159,8 @@ def first_line(content: bytes | memoryview) -> bytes:
 
 def checked(content: bytes) -> memoryview:
     """What a file holds as torch wrote it; `ValueError` where it is not as it was written."""
-    if content.startswith(_FIRST):
-        line, rest = content[: content.find(b"\n") + 1], memoryview(content)
-        rest = rest[len(line) :]
-        is_whole = line == first_line(rest)
-    else:
-        rest = memoryview(content)
-        is_whole = content.startswith(_WITHOUT_DIGEST) and _has_its_checksums(content)
-    if not is_whole:
-        raise ValueError("it was damaged, or cut off")
+    line = content[: content.find(b"\n") + 1]
+    rest = memoryview(content)[len(line) :]
+    if line != first_line(rest):
+        raise ValueError("it was damaged, or cut off, or is of another version")
     return rest
-
-
-def _has_its_checksums(content: bytes) -> bool:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return archive.testzip() is None
