@@ -1,7 +1,7 @@
 """What `lat-search` wrote, read back and checked: result.json and pareto.json.
 
-Fields that older searches lack may be absent; those of later ones are let pass. Numbers are finite,
-and no larger or smaller than they can be.
+Fields that are not known are let pass. Numbers are finite, and no larger or smaller than they can
+be.
 """
 
 from pathlib import Path, PurePosixPath
@@ -76,9 +76,8 @@ class _Budget(_Part):
 
 class _Attempt(_Part):
     choices: Choices
-    predicted: dict[str, Amount] = {}
-    predicted_ms: Amount | None = None
-    measured: dict[str, _Measured] | _Measured | None = None
+    predicted: dict[str, Amount]
+    measured: dict[str, _Measured]
 
 
 class _Step(_Part):
@@ -86,9 +85,8 @@ class _Step(_Part):
     train_loss: Number | None = None
     valid_loss: Number | None = None
     entropy: Number | None = None
-    expected: dict[str, Number] | None = None
-    expected_ms: Number | None = None
-    multiplier: dict[str, Number] | Number | None = None
+    expected: dict[str, Number]
+    multiplier: dict[str, Number]
     probabilities: Probabilities | None = None
 
 
@@ -131,30 +129,37 @@ class _Drawn(_OfFront):
 class ResultFile(_Network, _Head):
     """result.json (`search.result.SearchResult`)."""
 
+    budget_ms: Limit
     predicted_ms: Amount
+    measured_ms: Amount | None
+    valid_accuracy: Share
+    test_accuracy: Share
+    macs: Count
+    params: Count
+    choices: Choices
     settings: dict[str, str | bool | Integer | Number | None]
     seed: Annotated[int, Field(ge=0, le=MOST_SEED)]
     table: str
     version: str
-    data: str = ""
-    strategy: str = ""
-    predicted_low_ms: Number | None = None
-    predicted_high_ms: Number | None = None
-    measured_low_ms: Number | None = None
-    measured_high_ms: Number | None = None
-    meets_budget: bool | None = None
-    budgets: list[_Budget] | None = None
-    seconds: Amount = 0.0
-    candidates: list[list[str | None]] | None = None
-    attempts: list[_Attempt] | None = None
-    history: list[_Step] | None = None
-    probabilities: Probabilities | None = None
-    command: list[str] | None = None
-    largest: _Network | None = None
-    baselines: list[_Named] | None = None
-    pareto: list[_OfFront] | None = None
-    environment: dict[str, Any] | None = None
-    operators: dict[str, list[_Operator]] | None = None
+    data: str
+    strategy: str
+    predicted_low_ms: Number
+    predicted_high_ms: Number
+    measured_low_ms: Number | None
+    measured_high_ms: Number | None
+    meets_budget: bool
+    budgets: Annotated[list[_Budget], Field(min_length=1)]
+    seconds: Amount
+    candidates: list[list[str | None]]
+    attempts: list[_Attempt]
+    history: list[_Step]
+    probabilities: Probabilities
+    command: list[str]
+    largest: _Network | None
+    baselines: list[_Named]
+    pareto: list[_OfFront]
+    environment: dict[str, Any]
+    operators: dict[str, list[_Operator]]
 
 
 class FrontFile(_Head):

@@ -18,8 +18,7 @@ UNSTABLE = "unstable: <b>stop</b> other work"
 
 
 def save_run(folder: Path, table: Path, **changes: Any) -> Path:
-    """A made-up search of `mini` by `table`; `changes` replace fields of its result, and drop
-    those that are None."""
+    """A made-up search of `mini` by `table`; `changes` replace fields of its result."""
     space, generator = spaces.load("mini"), np.random.default_rng(0)
     choices = [0, 1, 6, 3, 4, 6, 5, 2, 0]
     network = space.network(choices)
@@ -53,6 +52,7 @@ def save_run(folder: Path, table: Path, **changes: Any) -> Path:
         ],
         "history": [_step(step, ms, space.counts, generator) for step in range(STEPS)],
         "probabilities": [[1 / count] * count for count in space.counts],
+        "candidates": [[op and op.key for op in block] for block in space.blocks],
         "table": str(table),
         "version": "0.1.0",
         "largest": _network(1.8 * ms, 0.98),
@@ -79,16 +79,16 @@ def save_run(folder: Path, table: Path, **changes: Any) -> Path:
         **changes,
     }
     folder.mkdir(parents=True)
-    kept = {name: value for name, value in result.items() if value is not None}
-    (folder / "result.json").write_text(json.dumps(kept))
+    (folder / "result.json").write_text(json.dumps(result))
     (folder / "network.json").write_text(network.to_json())
     return folder
 
 
-OLDER = dict.fromkeys(
-    ("budgets", "baselines", "pareto", "command", "largest", "environment", "operators")
-)
-"""Fields that the results of older searches lack."""
+LEAN: dict[str, Any] = {
+    **{"baselines": [], "pareto": [], "command": [], "largest": None, "environment": {}},
+    **{"operators": {}, "attempts": [], "history": []},
+}
+"""Fields of a search that was asked for nothing more, and made no steps."""
 
 
 def save_front(folder: Path, shares: Sequence[float] = (0.5, 1.0)) -> Path:
@@ -128,7 +128,6 @@ def _step(step: int, ms: float, counts: tuple[int, ...], generator: Any) -> dict
     told: dict[str, Any] = {
         "step": step,
         "train_loss": 2.0,
-        "expected_ms": ms * (2 - step / STEPS),
         "expected": {"phone": ms * (2 - step / STEPS), "macs": 1e7, "memory": 3e6},
         "multiplier": {"phone": 0.01 * step, "macs": 0.0, "memory": 0.0},
         "valid_loss": 2.3 - step / STEPS,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from browsing import needs_chromium
-from saved_runs import OLDER, OTHER, UNSTABLE, save_front, save_run, save_table
+from saved_runs import LEAN, OTHER, UNSTABLE, save_front, save_run, save_table
 
 from latency import LatencyTable, LatError, Measurement, NetworkSpec, OpSpec, Setting
 from search import report, spaces
@@ -98,13 +98,22 @@ def test_a_search_is_reported_in_its_folder(invoke, run_folder):
         assert words in text
 
 
-def test_a_result_of_an_older_search_lacks_figures_rather_than_failing(invoke, tmp_path, mini_csv):
-    lean = {**OLDER, "probabilities": None, "attempts": None, "history": None, "strategy": None}
-    save_run(tmp_path / "old", mini_csv, **lean, measured_ms=None, meets_budget=False)
-    code, out, _ = invoke(main, "old", "--json")
+def test_a_search_without_steps_and_other_networks_has_fewer_figures(invoke, tmp_path, mini_csv):
+    save_run(tmp_path / "lean", mini_csv, **LEAN, measured_ms=None, meets_budget=False)
+    code, out, _ = invoke(main, "lean", "--json")
     assert code == 0
-    assert json.loads(out)["figures"] == ["network", "budget", "operators"]
-    assert "Misses the budget, as predicted" in told(tmp_path / "old" / "report.html")
+    assert json.loads(out)["figures"] == ["network", "budget", "probabilities", "operators"]
+    assert "Misses the budget, as predicted" in told(tmp_path / "lean" / "report.html")
+
+
+@pytest.mark.parametrize("field", ["budgets", "history", "operators", "measured_ms"])
+def test_a_result_without_a_field_is_refused_by_its_name(run_folder, field):
+    path = run_folder / "result.json"
+    result = json.loads(path.read_text())
+    del result[field]
+    path.write_text(json.dumps(result))
+    with pytest.raises(LatError, match=f"not a result of lat-search: {field} is absent"):
+        SavedRun.load(run_folder)
 
 
 def test_a_run_keeps_its_breakdown_where_its_table_is_gone_or_another_by_now(run_folder, mini_csv):
@@ -118,7 +127,7 @@ def test_a_run_keeps_its_breakdown_where_its_table_is_gone_or_another_by_now(run
 def test_a_run_without_a_breakdown_says_whether_its_table_is_gone_or_lacks_operators(
     tmp_path, mini_csv
 ):
-    folder = save_run(tmp_path / "old", mini_csv, operators=None, budgets=None)
+    folder = save_run(tmp_path / "run", mini_csv, operators={})
     (first,) = breakdowns(SavedRun.load(folder))
     assert len(first.operators) == len(NetworkSpec.load(folder / "network.json").ops)
     table = LatencyTable.load(mini_csv)
@@ -162,15 +171,11 @@ def test_the_training_loss_is_drawn_beside_the_validation_loss(run_folder):
     assert lines["training"].yaxis == lines["validation"].yaxis
 
 
-def test_skipped_blocks_are_known_from_the_space_and_only_where_it_is_the_same(run_folder):
+def test_skipped_blocks_are_known_where_the_choices_make_the_network(run_folder):
     run = SavedRun.load(run_folder)
-    assert run.blocks is not None
+    assert run.blocks == spaces.load("mini").blocks
     assert [run.blocks[block][i] for block, i in enumerate(run.choices)].count(None) == 2
     assert replace(run, result={**run.result, "choices": [0] * 9}).blocks is None
-    unknown = {**run.result, "space": "mine@32"}
-    assert replace(run, result=unknown).blocks is None
-    keys = [[op.key if op else None for op in block] for block in run.blocks]
-    assert replace(run, result={**unknown, "candidates": keys}).blocks == run.blocks
 
 
 @pytest.mark.parametrize("name", spaces.known())
@@ -327,21 +332,20 @@ def test_two_searches_are_compared(invoke, run_folder, tmp_path, mini_csv):
 
 
 def test_two_searches_have_their_budgets_on_one_axis(run_folder, tmp_path, mini_csv):
-    def rows(**changes):
-        folder = save_run(tmp_path / f"other-{len(changes)}", mini_csv, **OLDER, **changes)
-        first = save_run(tmp_path / f"first-{len(changes)}", mini_csv, **changes | OLDER)
-        pictures = report.runs_page(first, folder).pictures
+    told = {**_BUDGET, "limit": 0.5, "predicted": 0.4, "measured": None}
+    other, first = (
+        save_run(tmp_path / name, mini_csv, **LEAN, budgets=[told]) for name in ("other", "first")
+    )
+
+    def budget(*runs):
+        pictures = report.runs_page(*runs).pictures
         return next(one.figure for one in pictures if one.name == "budget")
 
-    figure = rows(budget_ms=0.5, measured_ms=None)
+    figure = budget(first, other)
     assert figure.layout.xaxis.title.text == "ms"
     assert {y for trace in figure.data for y in trace.y} == {"A predicted", "B predicted"}
     assert [trace.x for trace in figure.data if trace.mode == "lines+markers"] == [(0.5,)] * 2
-    several = next(
-        one.figure
-        for one in report.runs_page(run_folder, tmp_path / "other-2").pictures
-        if one.name == "budget"
-    )
+    several = budget(run_folder, other)
     assert several.layout.xaxis.title.text == "% of the limit"
     assert [*dict.fromkeys(y for trace in several.data for y in trace.y)] == [
         "A phone predicted",
@@ -371,7 +375,7 @@ _OF_NOTHING = {"op": "x", "ms": 1.0, "low_ms": 0.9, "high_ms": 1.1, "source": "m
         (["kept"], 1, "kept/result.json: not a result of lat-search: 'x' is no operator key"),
         (["run", "far-away.csv"], 2, "two of one kind can be compared"),
         (["run", "--out", "report.pdf"], 2, "ends in .html"),
-        (["broken"], 1, "broken/result.json: not a result of lat-search: target, predicted_ms"),
+        (["broken"], 1, "broken/result.json: not a result of lat-search: target, budget_ms, "),
         (["damaged"], 1, "damaged/result.json: not a result of lat-search: budgets.1.limit: is"),
         (["far-away.csv", "--out", "run/result.json/x.html"], 2, "run/result.json"),
     ],
@@ -462,7 +466,7 @@ _BUDGET = {"name": "phone", "unit": "ms", "limit": 1.0, "predicted": 0.0, "measu
     "changes",
     [
         {"probabilities": [[0.5, 0.5]]},
-        {"probabilities": [[0.5, 0.5]], "history": None},
+        {"probabilities": [[0.5, 0.5]], "history": []},
         {"choices": [0]},
         {"choices": [99] * 9},
         {"pareto": [{"budget_ms": 1.0, "choices": [0]}]},
@@ -474,10 +478,11 @@ _BUDGET = {"name": "phone", "unit": "ms", "limit": 1.0, "predicted": 0.0, "measu
         {"space": "mini-w1.2.3@32"},
         {"space": "mini@0"},
         {"budgets": [{**_BUDGET, "limit": 1e-18, "predicted_low": 0.0, "predicted_high": 1.0}]},
-        {"budget_ms": None, "budgets": None},
+        {"budget_ms": None},
+        {"budgets": []},
         {"operators": {"phone": [{**_OF_NOTHING, "op": OTHER.key, "ms": 0.0}]}},
-        {"operators": None, "budgets": [{**_BUDGET, "table": "/dev/zero"}]},
-        {"operators": None, "budgets": [{**_BUDGET, "table": "a\0b"}]},
+        {"operators": {}, "budgets": [{**_BUDGET, "table": "/dev/zero"}]},
+        {"operators": {}, "budgets": [{**_BUDGET, "table": "a\0b"}]},
         {"target": "<script>alert(1)</script>", "strategy": "</html>"},
     ],
 )

@@ -17,13 +17,12 @@ Snapshot = tuple[int, Sequence[Sequence[float]]]
 """A step, and the probabilities of each block's candidates then."""
 
 
-def probabilities_figure(run: SavedRun) -> go.Figure | None:
+def probabilities_figure(run: SavedRun) -> go.Figure:
     """A panel a block, in which the candidates' probabilities fill the height; where the run told
-    of no steps on the way, those at its end as bars. None where it told of none."""
-    end = run.result.get("probabilities")
+    of no steps on the way, those at its end as bars."""
     if len(run.snapshots) > 1:
         return _areas(run, run.snapshots)
-    return _final(run, end) if end else None
+    return _final(run, run.result["probabilities"])
 
 
 def _areas(run: SavedRun, snapshots: Sequence[Snapshot]) -> go.Figure:

@@ -33,14 +33,13 @@ def run_page(run: SavedRun) -> Page:
         Section("Where the milliseconds go", list(_operators(run))),
         Section("To repeat it", list(_circumstances(run))),
     )
-    meets = run.result.get("meets_budget")
     return Page(
         run.title,
-        f"lat-search, {run.result.get('strategy', '')} on {run.result.get('data', '')}",
+        f"lat-search, {run.result['strategy']} on {run.result['data']}",
         summary(run),
         [section for section in sections if section.parts],
         _verdict(run),
-        good=bool(meets),
+        good=run.result["meets_budget"],
     )
 
 
@@ -68,11 +67,8 @@ def _with_ends(bound: Bound, what: str) -> str:
 
 
 def _verdict(run: SavedRun) -> str:
-    meets = run.result.get("meets_budget")
-    if meets is None:
-        return ""
-    by = "as measured" if run.result.get("measured_ms") is not None else "as predicted"
-    return f"{'Meets' if meets else 'Misses'} the budget, {by}"
+    by = "as measured" if run.result["measured_ms"] is not None else "as predicted"
+    return f"{'Meets' if run.result['meets_budget'] else 'Misses'} the budget, {by}"
 
 
 def _network(run: SavedRun) -> Iterator[Part]:
@@ -151,19 +147,18 @@ def _search(run: SavedRun) -> Iterator[Part]:
             "the training split, and how undecided the choices are.",
             curves,
         )
-    if (figure := probabilities_figure(run)) is not None:
-        yield Picture(
-            "probabilities",
-            "How probable each candidate of each block was: kernel as colour, larger expansions in "
-            "stronger shades.",
-            figure,
-        )
+    yield Picture(
+        "probabilities",
+        "How probable each candidate of each block was: kernel as colour, larger expansions in "
+        "stronger shades.",
+        probabilities_figure(run),
+    )
 
 
 def _rivals(run: SavedRun) -> Iterator[Part]:
-    rivals = [run.result.get(name) for name in ("baselines", "pareto", "largest")]
+    rivals = [run.result[name] for name in ("baselines", "pareto", "largest")]
     if any(rivals):
-        front = [one for one in run.result.get("pareto") or () if one.get("choices")]
+        front = [one for one in run.result["pareto"] if one.get("choices")]
         blocks = run.blocks or ()
         yield from rival_parts(
             run.result,
@@ -192,18 +187,18 @@ def _operators(run: SavedRun) -> Iterator[Part]:
 
 def _circumstances(run: SavedRun) -> Iterator[Part]:
     result = run.result
-    if words := result.get("command"):
+    if words := result["command"]:
         yield Words(shlex.join(words), verbatim=True)
     facts = {
         "version": f"lat-search {result['version']}",
         "seed": result["seed"],
         "target": ", ".join(run.tables),
         "space": result["space"],
-        "data": result.get("data", ""),
-        "strategy": result.get("strategy", ""),
+        "data": result["data"],
+        "strategy": result["strategy"],
         "choices": ".".join(map(str, run.choices)),
         "table": ", ".join(dict.fromkeys(map(str, run.tables.values()))),
-        "seconds": f"{result.get('seconds', 0.0):.0f}",
+        "seconds": f"{result['seconds']:.0f}",
     }
     yield Grid(_pairs(facts), caption="The run")
     if run.environment:

@@ -17,7 +17,7 @@ from latency.tables.measurement import Measurement
 from latency.tables.table import LatencyTable
 from latency.units import format_bytes, format_count, format_ms
 from search.report.files import ResultFile, read_back
-from search.report.named_spaces import space_of
+from search.report.folders import RESULT, unfinished
 from search.result import operators_read
 from search.run_files import RESULT, unfinished
 from search.shared_card import is_card, shared_part
@@ -56,7 +56,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class SavedRun:
-    """`result` is result.json as it stands; fields that older or other searches lack are absent."""
+    """`result` is result.json as it stands."""
 
     folder: Path
     result: Mapping[str, Any]
@@ -102,22 +102,20 @@ class SavedRun:
     def operators(self) -> dict[str, tuple[OpPrediction, ...]]:
         """By target, what each operator of the network took by the model that the search went by,
         of those targets of which this was kept."""
-        kept = self.result.get("operators") or {}
+        kept = self.result["operators"]
         return {target: operators_read(rows) for target, rows in kept.items() if rows}
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the search ran in and on, in words; empty where it was not kept."""
-        kept = self.result.get("environment") or {}
+        """What the search ran in and on, in words."""
+        kept = self.result["environment"]
         return {name: str(value) for name, value in kept.items() if name != _FILES}
 
     @property
     def files(self) -> dict[str, str]:
-        """By path, the text of the user's own space, as it was kept, and what is to be shared of
-        cards, of which runs of earlier versions kept all."""
-        kept = (self.result.get("environment") or {}).get(_FILES) or {}
-        texts = {str(path): str(text) for path, text in kept.items()}
-        return {path: shared_part(text) if is_card(text) else text for path, text in texts.items()}
+        """By path, the text of the user's own space and cards, as they were kept."""
+        kept = self.result["environment"]
+        return {str(path): str(text) for path, text in (kept.get(_FILES) or {}).items()}
 
     @cached_property
     def model(self) -> RegressionModel | None:
@@ -129,31 +127,22 @@ class SavedRun:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...] | None:
-        """The candidates of the blocks that were chosen from; None where they are not told, and
-        the space's name is not one that we know, or that space not what it was then."""
-        told = self.result.get("candidates")
-        space = space_of(self.result["space"], self.network.batch)
-        if told is not None:
-            blocks: tuple[Block, ...] = tuple(tuple(map(_op, keys)) for keys in told)
-        elif space is not None:
-            blocks = space.blocks
-        else:
-            return None
+        """The candidates of the blocks that were chosen from; None where these do not make the
+        network."""
+        blocks = tuple(tuple(map(_op, keys)) for keys in self.result["candidates"])
         return blocks if self._is_of(blocks) else None
 
     @cached_property
     def _shapes(self) -> set[tuple[int, ...]]:
         """Candidates of each block, wherever probabilities are told of them."""
-        told = [rows for _, rows in self.snapshots]
-        if end := self.result.get("probabilities"):
-            told.append(end)
+        told = [*(rows for _, rows in self.snapshots), self.result["probabilities"]]
         return {tuple(map(len, rows)) for rows in told}
 
     def _require_one_shape(self) -> None:
         """Raises `ValueError` where parts of the result are of different blocks."""
         if len(self._shapes) > 1:
             raise ValueError("its probabilities are of different blocks")
-        for one in self.result.get("pareto") or ():
+        for one in self.result["pareto"]:
             if self.blocks and (choices := one.get("choices")):
                 pairs = zip(choices, self.blocks, strict=True)
                 if any(choice >= len(block) for choice, block in pairs):
@@ -178,41 +167,35 @@ class SavedRun:
 
     @property
     def choices(self) -> tuple[int, ...]:
-        return tuple(self.result.get("choices") or ())
+        return tuple(self.result["choices"])
 
     @property
     def tried(self) -> list[tuple[str, float, Measurement | None]]:
         """The networks that were derived on the way: choices, ms predicted, and measured."""
         name, found = self.bounds[0].name, []
-        for one in self.result.get("attempts") or ():
-            measured = one.get("measured") or {}
-            row = measured if "median_ms" in measured else measured.get(name)
-            ms = one["predicted"][name] if "predicted" in one else one["predicted_ms"]
+        for one in self.result["attempts"]:
+            row = one["measured"].get(name)
             choices = ".".join(map(str, one["choices"]))
-            found.append((choices, ms, Measurement(**row) if row else None))
+            found.append((choices, one["predicted"][name], Measurement(**row) if row else None))
         return found
 
     @property
     def history(self) -> list[Mapping[str, Any]]:
         """Architecture steps, in order."""
-        return list(self.result.get("history") or ())
+        return list(self.result["history"])
 
     @property
     def bounds(self) -> list[Bound]:
         """The budgets of the search, at least one."""
-        result = self.result
-        if told := result.get("budgets"):
-            return [_bound(one, "") for one in told]
-        legacy = {**result, "name": result["target"], "unit": "ms", "limit": result["budget_ms"]}
-        return [_bound({**legacy, "meets": result.get("meets_budget")}, "_ms")]
+        return [_bound(one) for one in self.result["budgets"]]
 
     def expected(self, bound: Bound) -> list[tuple[int, float]]:
         """(step, expected amount) of a bound's quantity while searching."""
-        return self._over_steps("expected", bound, "expected_ms")
+        return self._over_steps("expected", bound)
 
     def multiplier(self, bound: Bound) -> list[tuple[int, float]]:
         """(step, multiplier) of a bound's penalty while searching."""
-        return self._over_steps("multiplier", bound, "")
+        return self._over_steps("multiplier", bound)
 
     def curve(self, name: str) -> list[tuple[int, Any]]:
         """(step, value) of what the history tells under a name: a loss, the entropy."""
@@ -224,33 +207,27 @@ class SavedRun:
         """(step, probabilities of each block's candidates) of those steps that tell them."""
         return self.curve("probabilities")
 
-    def _over_steps(self, field: str, bound: Bound, legacy: str) -> list[tuple[int, float]]:
-        points = []
-        for one in self.history:
-            value = (one.get(field) or {}).get(bound.name)
-            if value is None and bound.unit == "ms":
-                value = one.get(legacy)
-            if value is not None:
-                points.append((one["step"], value))
-        return points
+    def _over_steps(self, field: str, bound: Bound) -> list[tuple[int, float]]:
+        told = ((one["step"], one[field].get(bound.name)) for one in self.history)
+        return [(step, value) for step, value in told if value is not None]
 
 
 def _op(key: str | None) -> OpSpec | None:
     return None if key is None else OpSpec.parse(key)
 
 
-def _bound(told: Mapping[str, Any], suffix: str) -> Bound:
+def _bound(told: Mapping[str, Any]) -> Bound:
     def ends(what: str) -> Ends | None:
-        low, high = (told.get(f"{what}_{end}{suffix}") for end in ("low", "high"))
+        low, high = (told.get(f"{what}_{end}") for end in ("low", "high"))
         return None if low is None or high is None else (low, high)
 
     return Bound(
         told["name"],
         told["unit"],
         told["limit"],
-        told.get(f"predicted{suffix}"),
+        told.get("predicted"),
         ends("predicted"),
-        told.get(f"measured{suffix}"),
+        told.get("measured"),
         ends("measured"),
         told.get("meets"),
         told.get("table"),
