@@ -8,16 +8,16 @@ import numpy as np
 from rich.progress import Progress
 
 from latency.errors import CoverageError, DeviceError, UsageError
-from latency.prediction import LatencyModel
 from latency.operators.network import NetworkSpec
+from latency.prediction import LatencyModel
 from latency.predictors.regression import fit
 from latency.tables.table import LatencyTable
 from search.baselines import mobilenet_v2_within, random_within
+from search.confirmation import Attempt, predictions
 from search.console import following, notice
+from search.runs.certificate import largest_share
 from search.runs.goals import Goal
 from search.runs.search_run import SearchJob
-from search.runs.certificate import largest_share
-from search.confirmation import Attempt, predictions
 
 _RANDOM = 6
 """Stream of random numbers of the random networks."""

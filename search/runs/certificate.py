@@ -2,16 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+from latency.operators.network import NetworkSpec
 from latency.tables.measurement import Measurement
-from search.space import network_at
-from search.budget import MEMORY, Budget, memory_of
-from search.runs.goals import Goal
+from search.budget import MACS, MEMORY, PARAMS, Budget, macs_of_one, memory_of
 from search.confirmation import Attempt
 from search.result import BudgetResult
-from collections.abc import Sequence
-from latency.operators.network import NetworkSpec
+from search.runs.goals import Goal
 from search.space import network_at
-from search.budget import MACS, PARAMS, Budget, macs_of_one, memory_of
 
 
 def budget_results(

@@ -1,28 +1,23 @@
 """The checkpoints of a run, and what they belong to."""
 
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
 
 from latency.errors import UsageError
 from latency.files import open_file
-from search.space import space_at
-from search.training.checkpoint import Checkpoint
-from search.runs.plan import SearchPlan
 from latency.names import digest
-from search.supernet.narrowing import kept_candidates, narrowed
-from search.settings import RESUMABLE
-from search.space import SearchSpace
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 from latency.tables.measurement import Measurement
 from search.budget import Budget
-from search.training.checkpoint import Checkpoint
 from search.confirmation import Attempt
-from latency.names import digest
-from search.space import SearchSpace
+from search.runs.plan import SearchPlan
+from search.settings import RESUMABLE
+from search.space import SearchSpace, space_at
+from search.supernet.narrowing import kept_candidates, narrowed
+from search.training.checkpoint import Checkpoint
 
 
 class RunCheckpoints:

@@ -12,12 +12,12 @@ import torch
 from devices.cards import known_cards, own_cards_folder
 from latency import machine
 from latency.operators.network import NetworkSpec
-from search.runs.goals import Goal
-from search.training.compute import Compute
 from search.result import operator_rows
+from search.runs.goals import Goal
 from search.shared_card import shared_part
 from search.space import SearchSpace
 from search.spaces.own import SUFFIXES
+from search.training.compute import Compute
 
 
 def run_facts(

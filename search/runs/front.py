@@ -13,20 +13,20 @@ from rich.progress import Progress
 
 from devices.device import Workload
 from devices.measuring.rounds import measure
+from latency.atomic_file import write_whole
 from latency.errors import SpecError
 from latency.operators.network import NetworkSpec
-from latency.atomic_file import write_whole
-from search.space import network_at
 from search.budget import Budget, macs_of_one
-from search.runs.certificate import budget_results
-from search.console import following, notice, progress_bar, version
-from search.runs.search_run import SearchJob
 from search.confirmation import AIM, Attempt, corrected_limits, predictions
-from search.derivation.knapsack import fastest_within
+from search.console import following, notice, progress_bar, version
 from search.derivation.evolution import Evolution
+from search.derivation.knapsack import fastest_within
 from search.report.files import ResultFile, read_back
-from search.run_files import FRONT, RESULT
 from search.result import BudgetResult
+from search.run_files import FRONT, RESULT
+from search.runs.certificate import budget_results
+from search.runs.search_run import SearchJob
+from search.space import network_at
 
 _TOLERANCE = 1e-6
 """By how much a limit is above a network's own cost for the derivation to have room for it."""

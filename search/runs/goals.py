@@ -5,16 +5,15 @@ from dataclasses import dataclass
 
 from latency.candidates import candidate_latency
 from latency.errors import CoverageError, UsageError
-from latency.prediction import PREDICTED, LatencyModel, Prediction
 from latency.operators.network import NetworkSpec
+from latency.prediction import PREDICTED, LatencyModel, Prediction
 from latency.predictors.regression import RegressionModel, fit
 from latency.tables.table import LatencyTable
-from search.space import network_at
 from search.budget import MEMORY, SIZES, AskedBudget, Budget, size_costs
 from search.console import notice
 from search.jobs.target_names import require_known
 from search.jobs.targets import Target, covered
-from search.space import SearchSpace
+from search.space import SearchSpace, network_at
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from latency.stats import Z95
 from latency.tables.table import LatencyTable
 from search.budget import AskedBudget
 from search.console import notice
-from search.runs.goals import Goal
 from search.jobs.profiling import circumstances, keep
 from search.jobs.targets import Target
+from search.runs.goals import Goal
 from search.space import SearchSpace
 
 _ENOUGH = 0.002

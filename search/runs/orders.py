@@ -18,9 +18,9 @@ from search.settings import SearchSettings
 from search.space import SearchSpace
 
 if TYPE_CHECKING:
-    from search.training.compute import Compute
     from search.data import Dataset
     from search.searcher import Revise, SupernetTraining
+    from search.training.compute import Compute
     from search.training.network_training import NetworkTraining
 
 
@@ -93,9 +93,9 @@ def led(command: Callable[..., None]) -> Callable[..., None]:
 def follow(data: str, train_on: str) -> None:
     """Carry out the orders of the first process until it dismisses this one; `LatError` where it
     or another one is gone."""
+    from search.data import load_dataset
     from search.training.checkpoint import Checkpoint
     from search.training.compute import Compute
-    from search.data import load_dataset
     from search.training.distributed import is_of_the_group, join
 
     ranks, dataset = join(), load_dataset(data)

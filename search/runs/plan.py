@@ -6,17 +6,16 @@ from typing import Any
 
 from latency.errors import UsageError
 from search import spaces
-from search.space import space_at
 from search.budget import SIZES, AskedBudget, Budget, check_together, within_memory
-from search.runs.measuring import AsYouGo
 from search.console import notice
-from search.runs.goals import Goal, goal_of, memory_limit, size_budgets
-from search.jobs.targets import resolve
 from search.data import Dataset
-from search.strategies.hardware_loss import HardwareTerm
+from search.jobs.targets import resolve
 from search.presets import load_settings
+from search.runs.goals import Goal, goal_of, memory_limit, size_budgets
+from search.runs.measuring import AsYouGo
 from search.settings import SearchSettings, preset
-from search.space import SearchSpace
+from search.space import SearchSpace, space_at
+from search.strategies.hardware_loss import HardwareTerm
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from latency import zoo
+from latency.atomic_file import write_whole
 from latency.errors import UsageError, extra
 from latency.operators.network import NetworkSpec
-from latency.atomic_file import write_whole
 from search.budget import macs_of_one
-from search.training.checkpoint import Checkpoint
+from search.confirmation import export
 from search.console import progress_bar, version
+from search.data import Dataset
 from search.runs.orders import TrainOrder, shared_training
 from search.runs.progress import show_steps
-from search.training.compute import ON_CPU, Compute
-from search.confirmation import export
-from search.data import Dataset
 from search.settings import RESUMABLE, SearchSettings
 from search.spaces.bounds import check_options
+from search.training.checkpoint import Checkpoint
+from search.training.compute import ON_CPU, Compute
 from search.training.optimizer import accuracy
 
 

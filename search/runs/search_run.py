@@ -15,25 +15,12 @@ from rich.progress import Progress
 from devices.card import DeviceCard
 from devices.device import Device
 from devices.measuring.rounds import OnProgress
-from latency.tables.measurement import Measurement
-from latency.modules import NetworkModule
-from latency.operators.network import NetworkSpec
 from latency.atomic_file import write_whole
-from search.space import network_at
+from latency.modules import NetworkModule
+from latency.names import digest
+from latency.operators.network import NetworkSpec
+from latency.tables.measurement import Measurement
 from search.budget import Budget, macs_of_one
-from search.training.checkpoint import Checkpoint
-from search.runs.checkpoints import as_dict, keep_attempts, kept_attempts
-from search.runs.certificate import budget_results
-from search.runs.environment import run_facts
-from search.console import following, progress_bar, version
-from search.runs.curves import Curves
-from search.runs.goals import Goal
-from search.runs.orders import SearchOrder, TrainOrder, shared_search, shared_training
-from search.runs.checkpoints import RunCheckpoints
-from search.runs.plan import SearchPlan
-from search.runs.progress import show_steps
-from search.runs.certificate import largest_share
-from search.training.compute import ON_CPU, Compute
 from search.confirmation import (
     Attempt,
     Choose,
@@ -44,13 +31,24 @@ from search.confirmation import (
     measure_on,
     predictions,
 )
+from search.console import following, progress_bar, version
 from search.data import Dataset, Split
-from search.derivation.knapsack import MostProbable
-from latency.names import digest
 from search.derivation.evolution import Evolution
 from search.derivation.fitness import supernet_fitness
+from search.derivation.knapsack import MostProbable
 from search.result import SearchResult
+from search.runs.certificate import budget_results, largest_share
+from search.runs.checkpoints import RunCheckpoints, as_dict, keep_attempts, kept_attempts
+from search.runs.curves import Curves
+from search.runs.environment import run_facts
+from search.runs.goals import Goal
+from search.runs.orders import SearchOrder, TrainOrder, shared_search, shared_training
+from search.runs.plan import SearchPlan
+from search.runs.progress import show_steps
 from search.searcher import SupernetTraining
+from search.space import network_at
+from search.training.checkpoint import Checkpoint
+from search.training.compute import ON_CPU, Compute
 from search.training.network_training import NetworkTraining, StepReport
 from search.training.optimizer import accuracy
 

@@ -17,10 +17,8 @@ from latency.tables.measurement import Measurement
 from latency.tables.table import LatencyTable
 from latency.units import format_bytes, format_count, format_ms
 from search.report.files import ResultFile, read_back
-from search.report.folders import RESULT, unfinished
 from search.result import operators_read
 from search.run_files import RESULT, unfinished
-from search.shared_card import is_card, shared_part
 
 NETWORK = "network.json"
 _FILES = "files"
