@@ -19,7 +19,7 @@ _SUMS = 4096
 """Neighbouring blocks are summed ahead, as one lookup, up to this many combinations."""
 
 _CHUNK = 8192
-"""Networks at a time, so that what is computed of them stays in the processor's cache."""
+"""Networks per batch, so that intermediate results stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ def candidate_latency(
     if not all(len(block) for block in blocks):
         raise SpecError("a block without candidates")
     ops = [*fixed, *(op for block in blocks for op in block if op is not None)]
-    lacking = model.missing(ops)
-    if lacking:
-        raise CoverageError((op.key for op in lacking), "the latency model", "measure them first")
+    missing = model.missing(ops)
+    if missing:
+        raise CoverageError((op.key for op in missing), "the latency model", "measure them first")
     ms = {op: _at(model.predict_op(op), sigmas) for op in dict.fromkeys(ops)}
     return sum_over(ms.__getitem__, blocks, fixed)
 

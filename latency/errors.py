@@ -15,7 +15,7 @@ class LatError(Exception):
 
 
 class UsageError(LatError):
-    """What the user asked for cannot be meant: a wrong word, unit, name or folder."""
+    """Invalid input: an unknown name, a wrong unit, an option or a folder that does not fit."""
 
     exit_code = 2
 
@@ -33,17 +33,18 @@ class TableError(LatError):
 
 
 class CoverageError(LatError):
-    """A latency model lacks operators that were asked for. `missing` holds their keys."""
+    """Operators are missing from a latency model. `missing` has their keys."""
 
     def __init__(self, missing: Iterable[str], where: str, remedy: str) -> None:
         self.missing = tuple(missing)
         named = ", ".join(self.missing[:3])
         more = f" and {len(self.missing) - 3} more" if len(self.missing) > 3 else ""
-        super().__init__(f"{where} lacks {len(self.missing)} operator(s): {named}{more}; {remedy}")
+        count = f"{len(self.missing)} operator(s) are missing from {where}"
+        super().__init__(f"{count}: {named}{more}; {remedy}")
 
 
 class DeviceError(LatError):
-    """A device, its runtime or its card does not do what was asked."""
+    """A device, its runtime or its card failed."""
 
 
 class ConnectionLostError(DeviceError):

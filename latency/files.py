@@ -14,7 +14,7 @@ NO_FILE = "not a regular file, but a pipe, a device or a socket"
 
 
 class NotAFileError(OSError):
-    """What stands at a path is a pipe, a device or a socket."""
+    """The path is a pipe, a device or a socket."""
 
 
 def open_file(path: str | Path) -> BufferedReader:

@@ -32,7 +32,7 @@ def open_locked(path: Path, wait: bool = False) -> int:
     the file and its folder are made where they are absent.
 
     Raises `BlockingIOError` where another process has it and it is not to `wait`, and `LatError`
-    for a symbolic link, which might lead to anybody's file, and for what is no file.
+    for a symbolic link, which might lead to anybody's file, and for anything but a file.
     """
     with suppress(FileExistsError):  # a file: opening says so
         path.parent.mkdir(parents=True, exist_ok=True)

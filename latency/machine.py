@@ -1,4 +1,4 @@
-"""What this machine is, in the words that a table's header uses."""
+"""Description of this machine, as a table's header has it."""
 
 import os
 import platform
@@ -16,8 +16,8 @@ def hardware() -> str:
 
 
 def describe(cpus: int, board: str = "", cpu_info: str = "", machine: str = "") -> str:
-    """Hardware in words, by the best of what is known of it: a single-board computer's model, the
-    first processor's paragraph of /proc/cpuinfo, or the machine's architecture.
+    """Description of hardware, from the most specific fact known: a single-board computer's model,
+    the first processor's paragraph of /proc/cpuinfo, or the machine's architecture.
 
     >>> describe(4, board="Raspberry Pi 4 Model B Rev 1.4")
     'Raspberry Pi 4 Model B Rev 1.4, 4 CPUs'

@@ -8,7 +8,7 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def time_of(stamp: str) -> datetime | None:
-    """The time that a stamp means, in UTC where it names no zone; None where it is none.
+    """The time that a stamp means, in UTC if it names no zone; None if it is not a time stamp.
 
     >>> time_of("2026-11-24T21:34:31Z") > time_of("2026-11-24")
     True

@@ -7,7 +7,7 @@ from latency.errors import UsageError
 
 LEAST_MS = 1e-6
 MOST_MS = 1e9
-"""A latency lies between a nanosecond and eleven days: what is beyond was not measured."""
+"""A latency lies between a nanosecond and eleven days: nothing outside was measured."""
 
 _TO_MS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 _TO_ONE = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}

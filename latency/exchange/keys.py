@@ -18,7 +18,7 @@ from latency.operators.spec import OpSpec
 FORMATS = ("proxylessnas", "ofa")
 
 Ops = tuple[OpSpec, ...]
-"""An operator, or a pooling and the linear layer that one key stands for."""
+"""The operators of one key: one, or a pooling and a linear layer."""
 
 _SHAPE = re.compile(r"(?:([1-9]\d{0,5})x([1-9]\d{0,5})x)?([1-9]\d{0,5})", re.ASCII)
 _CONVOLUTIONS = {"Conv": 3, "Conv_1": 1, "Conv_2": 1}
@@ -29,8 +29,8 @@ _FIELDS = {
 
 
 def ops_of(key: str, format: str) -> Ops:
-    """What a key stands for: one operator, or for `Logits` on an image a pooling and a linear
-    layer. `SpecError` says what of it no `OpSpec` expresses."""
+    """The operators of a key: one, or for `Logits` on an image a pooling and a linear
+    layer. Raises `SpecError` where no `OpSpec` expresses it."""
     kind, *parts = key.split("-")
     fields = {name: value for name, _, value in (part.partition(":") for part in parts)}
     readers: dict[str, Callable[[Mapping[str, str], str], Ops]] = {
@@ -53,7 +53,8 @@ def ops_of(key: str, format: str) -> Ops:
 
 
 def key_of(ops: Ops, format: str) -> str:
-    """The key of what `ops_of` returns; `SpecError` where the format has none that says it all."""
+    """The key of what `ops_of` returns; `SpecError` where the format cannot express the
+    operators."""
     key = _written(ops, format)
     if ops_of(key, format) != ops:
         raise SpecError(f"{format} has no key for {' and '.join(op.key for op in ops)}")
@@ -95,7 +96,7 @@ def _block(fields: Mapping[str, str], format: str) -> Ops:
     shape = (height, width, channels, out_channels, numbers["kernel"], numbers["stride"])
     op = OpSpec("mbconv", *shape, expansion, activation, squeeze_excite)
     if _flag(numbers["idskip"]) != (op.stride == 1 and op.in_channels == op.out_channels):
-        raise SpecError("idskip is not what stride and channels say")
+        raise SpecError("idskip contradicts stride and channels")
     return (op,)
 
 
@@ -129,23 +130,23 @@ def _logits(fields: Mapping[str, str], format: str) -> Ops:
     return OpSpec("pool", height, width, channels, channels, height), linear
 
 
-def _check_output(op: OpSpec, said: Shape) -> None:
-    if op.out_shape != said:
-        found, told = ("x".join(map(str, shape)) for shape in (op.out_shape, said))
-        raise SpecError(f"its output would be {found}, not {told}")
+def _check_output(op: OpSpec, stated: Shape) -> None:
+    if op.out_shape != stated:
+        found, expected = ("x".join(map(str, shape)) for shape in (op.out_shape, stated))
+        raise SpecError(f"its output would be {found}, not {expected}")
 
 
 def _shape(text: str) -> Shape:
     """(height, width, channels) of "14x14x80"; of "1000", one pixel."""
     sizes = _SHAPE.fullmatch(text)
     if sizes is None:
-        raise SpecError(f"'{text[:40]}' is no shape such as 14x14x80")
+        raise SpecError(f"'{text[:40]}' is not a shape such as 14x14x80")
     return int(sizes[1] or 1), int(sizes[2] or 1), int(sizes[3])
 
 
 def _whole(text: str) -> int:
     if re.fullmatch(r"0|[1-9]\d{0,5}", text, re.ASCII) is None:
-        raise SpecError(f"'{text[:40]}' is no whole number")
+        raise SpecError(f"'{text[:40]}' is not a whole number")
     return int(text)
 
 

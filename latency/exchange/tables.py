@@ -2,7 +2,7 @@
 
 Each key (`latency.exchange.keys`) holds `count`, `mean` (ms) and `var` (proxylessnas) or `std`
 (ofa) of single runs. Their search code reads what `export_table` writes; `import_table` reads
-what they published. What cannot be expressed is named, never dropped in silence.
+the published files. An operator that cannot be expressed is named, never dropped in silence.
 """
 
 import math
@@ -49,7 +49,7 @@ class _Published:
 
     @classmethod
     def of_rows(cls, table: LatencyTable, ops: Ops) -> "_Published":
-        """What operators take together inside a network."""
+        """The sum of the operators' latencies inside a network."""
         ms = [table.in_network_ms.get(op, table[op].median_ms) for op in ops]
         half = sum(table[op].relative_ci95 * each for op, each in zip(ops, ms, strict=True))
         count = min(table[op].runs for op in ops)
@@ -75,7 +75,7 @@ def import_table(
 ) -> LatencyTable:
     """Read a published table as one of ours, for the card `device`.
 
-    `format` is one of `FORMATS`; `hardware` is what it was measured on, `device` where not given.
+    `format` is one of `FORMATS`; `hardware` is the measured hardware, by default `device`.
     The mean stands for the median and for the fastest run, with the interval of a mean.
     ProxylessNAS' `Logits`, a pooling and a linear layer, is divided between them by the bytes
     that they move; the sum stays.
@@ -94,7 +94,7 @@ def import_table(
         try:
             ops = ops_of(key, format)
         except SpecError as error:
-            raise TableError(f"{where} is no operator of {format}: {error}") from None
+            raise TableError(f"{where} is not an operator of {format}: {error}") from None
         if ops[0] in rows:
             raise TableError(f"{where} is the operator {ops[0].key} of an earlier key")
         if len(ops) == 2:
@@ -105,8 +105,8 @@ def import_table(
     if not rows:
         raise TableError(f"{path}: the table has no rows")
     setting = Setting(device, hardware or device, runtime=runtime, transport="import")
-    told = {"imported": f"{path.name} ({format})", "statistic": "mean of single runs"}
-    return LatencyTable(setting, rows, circumstances=told, source=str(path))
+    circumstances = {"imported": f"{path.name} ({format})", "statistic": "mean of single runs"}
+    return LatencyTable(setting, rows, circumstances=circumstances, source=str(path))
 
 
 def export_table(
@@ -114,28 +114,28 @@ def export_table(
 ) -> tuple[OpSpec, ...]:
     """Write a table so that the search code of ProxylessNAS or Once-for-all reads it.
 
-    Values are what operators cost inside a network, since that code adds them up. Returns the
+    Values are latencies inside a network, since that code adds them up. Returns the
     operators that the format has no key for, which `partial` leaves out; else raises
     `TableError` that names them. The file is written whole or not at all.
     """
     _check_format(format)
     keys: dict[str, dict[str, float]] = {}
-    lacking: list[OpSpec] = []
+    missing: list[OpSpec] = []
     for ops in _units(table, format):
         try:
             keys[key_of(ops, format)] = _Published.of_rows(table, ops).fields(format)
         except SpecError:
-            lacking += ops
-    if (lacking and not partial) or not keys:
-        named = ", ".join(op.key for op in lacking[:3])
-        more = f" and {len(lacking) - 3} more" if lacking[3:] else ""
+            missing += ops
+    if (missing and not partial) or not keys:
+        named = ", ".join(op.key for op in missing[:3])
+        more = f" and {len(missing) - 3} more" if missing[3:] else ""
         activations = "relu6" if format == "proxylessnas" else "relu and h_swish"
         raise TableError(
             f"{table.source}: {format} has no keys for {named}{more} (it knows batch 1, "
             f"{activations}); export the rest with --partial, or in another format"
         )
     write_plain_yaml(keys, Path(path))
-    return tuple(lacking)
+    return tuple(missing)
 
 
 def _check_format(format: str) -> None:
@@ -144,8 +144,8 @@ def _check_format(format: str) -> None:
 
 
 def _units(table: LatencyTable, format: str) -> Iterator[Ops]:
-    """What one key each is to stand for: operators, and for ProxylessNAS every global pooling
-    together with every linear layer that takes its channels."""
+    """The operators of each key: single ones, and for ProxylessNAS every global pooling
+    together with every linear layer of as many channels."""
     pools = [op for op in table if op.kind == "pool" and op.kernel == op.height == op.width]
     joined: set[OpSpec] = set()
     if format == "proxylessnas":
@@ -160,7 +160,7 @@ def _divide(
     pooled: list[tuple[OpSpec, OpSpec, _Published]], rows: dict[OpSpec, Measurement], path: Path
 ) -> None:
     """Divide sums of a pooling and a linear layer, by the bytes that each moves where neither is
-    known yet; the shortest first, so that what others share with it leaves something for them."""
+    known yet. The shortest sum is divided first, so that the others keep a positive rest."""
     for pool, linear, published in sorted(pooled, key=lambda each: each[2].mean):
         share = pool.bytes / (pool.bytes + linear.bytes)
         if pool in rows:
@@ -173,8 +173,8 @@ def _divide(
         known = rows[linear].median_ms if linear in rows else linear_ms
         if min(pool_ms, linear_ms) < LEAST_MS or abs(known - linear_ms) > 1e-6 * published.mean:
             raise TableError(
-                f"{path}: the Logits of {pool.key} and {linear.key} are no sum of a pooling and "
-                "a linear layer that other keys agree with"
+                f"{path}: the Logits of {pool.key} and {linear.key} are not the sum of a pooling "
+                "and a linear layer that other keys agree with"
             )
         note = "divided from Logits by bytes moved"
         rows.setdefault(pool, published.measurement(pool_ms, note))

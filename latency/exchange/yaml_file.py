@@ -61,7 +61,7 @@ def _items(mapping: Any, path: Path, seen: set[int]) -> list[tuple[str, Any]]:
         if not isinstance(key.value, str):
             raise TableError(f"{where}: a key that is not plain text")
         if key.value in found:
-            raise TableError(f"{where}: '{key.value}' stands in the table twice")
+            raise TableError(f"{where}: '{key.value}' appears twice")
         if id(value) in seen:
             raise TableError(f"{where}: aliases are refused in tables")
         seen.add(id(value))

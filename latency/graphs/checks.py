@@ -1,4 +1,4 @@
-"""What is refused of an ONNX file as it is read, before anything is made of it."""
+"""Checks of an ONNX file before anything else reads it."""
 
 from typing import Any
 

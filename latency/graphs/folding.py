@@ -1,7 +1,7 @@
 """Shapes that an ONNX graph computes for itself, turned into constants.
 
 Exporters write `x.shape[1] // 2` as nodes; ONNX's own shape inference follows some of them. Nodes
-are gone through once, in order: what one computes of shapes is known to those behind it.
+are visited once, in order, so that computed shapes are known to the nodes that follow.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ _FOLDED = (
     *("ReduceProd", "Identity", "Reshape", "Equal", "Where", "ConstantOfShape", "Expand"),
 )
 MOST_KEPT = 64
-"""Constants of at most so many numbers are kept: shapes, axes, scales, limits."""
+"""Largest constant that is kept, in numbers: shapes, axes, scales, limits."""
 _MOST_ROUNDS = 8
 """Of folding shapes, all of which are found in the first one or two."""
 _LARGEST = 1 << 40
@@ -46,8 +46,8 @@ def infer_shapes(model: Any, where: str) -> Any:
             model = shape_inference.infer_shapes(model)
         return model
     except (shape_inference.InferenceError, Error, ValueError, RuntimeError, TypeError) as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise SpecError(f"{where}: its shapes contradict each other: {said[-1][:200]}") from None
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise SpecError(f"{where}: its shapes contradict each other: {lines[-1][:200]}") from None
 
 
 def numbers_of(dims: Sequence[int]) -> int:
@@ -105,7 +105,7 @@ class _Folding:
         return True
 
     def _small_integers(self, node: Any) -> NDArray[Any] | None:
-        """What a node computes, where that may be a shape."""
+        """The value that a node computes, if it may be a shape."""
         if node.op_type not in _FOLDED or len(node.output) != 1 or node.domain:
             return None
         if node.output[0] in self.outputs:

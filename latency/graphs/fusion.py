@@ -1,5 +1,5 @@
 """The fusion rules of a runtime: which steps of a graph it executes as one kernel, and in which
-layout. They are measured (`devices.kernel_suite.fusion_traced`) and stand in the header of a
+layout. They are measured (`devices.kernel_suite.fusion_traced`) and are in the header of a
 device's table."""
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Self
 from latency.errors import SpecError
 
 SUITE, FUSION = "kernels", "fusion"
-"""What the suite of kernels is called in a table's header, and the key of the rules there."""
+"""Name of the kernel suite in a table's header, and the header's key of the fusion rules."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Fusion:
 
     `pairs`: "conv+relu" says that a ReLU after a convolution costs no kernel of its own. `blocked`:
     kinds that work in the runtime's own layout of `block` channels together; `either`: kinds that
-    take what they get. All others work on plain tensors.
+    accept either layout. All others work on plain tensors.
     """
 
     pairs: frozenset[str] = frozenset()
@@ -27,14 +27,14 @@ class Fusion:
 
     def __str__(self) -> str:
         parts = {"pairs": self.pairs, "blocked": self.blocked, "either": self.either}
-        words = [f"{name}={','.join(sorted(kinds))}" for name, kinds in parts.items() if kinds]
-        return " ".join([*words, f"block={self.block}"])
+        parts_text = [f"{name}={','.join(sorted(kinds))}" for name, kinds in parts.items() if kinds]
+        return " ".join([*parts_text, f"block={self.block}"])
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """The rules that `str` wrote; `SpecError` for anything else."""
         try:
-            found = dict(word.split("=") for word in text.split())
+            found = dict(part.split("=") for part in text.split())
             block = int(found.pop("block", "1"))
             kinds = {name: frozenset(listed.split(",")) - {""} for name, listed in found.items()}
             rules = cls(**kinds, block=block)
@@ -48,4 +48,4 @@ class Fusion:
 USUAL = Fusion(
     frozenset(f"{kind}+{name}" for kind in ("conv", "linear") for name in ("norm", "relu", "relu6"))
 )
-"""What every runtime fuses."""
+"""Fused by every runtime."""

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from latency.operators.spec import OpSpec
 
 DOUBT = 0.4
-"""Half the interval of what an oblong kernel takes, as a share of it, is this beside that of the
+"""Half the interval of what a non-square kernel takes, as a share of it, is this beside that of the
 squares: runtimes have code of its own for some shapes, and for others none."""
 
 
 @dataclass(frozen=True)
 class Between:
-    """Where on the line from a kernel (share 0) to `other` (share 1) an oblong one is."""
+    """Where on the line from a kernel (share 0) to `other` (share 1) a non-square one is."""
 
     other: OpSpec
     share: float

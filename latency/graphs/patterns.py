@@ -1,4 +1,4 @@
-"""What exporters break up and runtimes put together again: one step instead of several nodes.
+"""Patterns that exporters split into several nodes and runtimes fuse again: one step each.
 
     silu      x * sigmoid(x)
     h_swish   x * hard_sigmoid(x), x * relu6(x + 3) / 6
@@ -49,9 +49,9 @@ _ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow")
 
 @dataclass(frozen=True)
 class Step:
-    """What is done to tensors: `kind` is "activation" or ONNX's name. `nodes`: those that it stands
-    for. `shapes`: of the inputs that depend on the network's input; `weights`: of the others.
-    `constants`: by position, values of the others; None of large ones."""
+    """One operation on tensors: `kind` is "activation" or ONNX's name. `nodes`: those that it
+    stands for. `shapes`: of the inputs that depend on the network's input; `weights`: of the
+    others. `constants`: by position, values of the others; None of large ones."""
 
     kind: str
     nodes: tuple[str, ...]

@@ -1,6 +1,6 @@
 """ONNX files, read as graphs of shapes: nodes, and the shape of every tensor, without weights.
 
-Nothing of a file is executed. What a file may hold is limited before anything is made of it.
+Nothing of a file is executed. The size of a file's content is limited before it is parsed.
 """
 
 from collections import Counter
@@ -63,7 +63,7 @@ def read_graph(path: str | Path, input_shape: Sequence[int] | None = None, batch
 
     `input_shape`: of the first input, as the file has it ((batch, channels, height, width) for
     images), where the file leaves sizes open; an open first size alone is taken as `batch`.
-    Raises `SpecError` for whatever is no static graph of tensors, saying what is wrong with it.
+    Raises `SpecError`, with the reason, for anything but a static graph of tensors.
     """
     return graph_of(read_model(path), str(path), input_shape, batch)
 
@@ -121,7 +121,7 @@ def _fix_input(graph: Any, where: str, input_shape: Sequence[int] | None, batch:
     is_changed = False
     for position, value in enumerate(inputs):
         if not value.type.HasField("tensor_type"):
-            raise SpecError(f"{where}: input '{value.name}' is no tensor")
+            raise SpecError(f"{where}: input '{value.name}' is not a tensor")
         dims = value.type.tensor_type.shape.dim
         known: list[int] = [dim.dim_value for dim in dims]
         if position == 0 and input_shape is not None:
@@ -155,7 +155,7 @@ def _fix_input(graph: Any, where: str, input_shape: Sequence[int] | None, batch:
 
 
 class _Reading:
-    """What is known while a graph is read."""
+    """State while a graph is read."""
 
     def __init__(self, graph: Any, where: str) -> None:
         self.proto, self.where = graph, where
@@ -199,10 +199,10 @@ class _Reading:
         known = {value.name for value in self.proto.input} | set(self.constants) | {""}
         kept = []
         for position, proto in enumerate(self.proto.node):
-            lacking = [name for name in proto.input if name not in known]
-            if lacking:
+            missing = [name for name in proto.input if name not in known]
+            if missing:
                 raise SpecError(
-                    f"{self.where}: node '{proto.name or proto.op_type}' reads '{lacking[0]}', "
+                    f"{self.where}: node '{proto.name or proto.op_type}' reads '{missing[0]}', "
                     "which nothing before it writes: the graph has a cycle, or is damaged"
                 )
             twice = [name for name in proto.output if name and name in known]
@@ -238,14 +238,14 @@ class _Reading:
     def _node(self, proto: Any, position: int) -> Node:
         from onnx import helper
 
-        lacking = [
+        missing = [
             name
             for name in (*proto.input, *proto.output[:1])
             if name and name not in self.shapes and name not in self.constants
         ]
-        if lacking:
+        if missing:
             raise SpecError(
-                f"{self.where}: the shape of '{lacking[0]}' ({proto.op_type} "
+                f"{self.where}: the shape of '{missing[0]}' ({proto.op_type} "
                 f"'{proto.name}') depends on the input's values, or on an operator that ONNX "
                 "does not define; only static shapes can be predicted"
             )

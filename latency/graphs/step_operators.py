@@ -1,4 +1,4 @@
-"""From one step of a graph to the operator that stands for it."""
+"""From one step of a graph to the operator that describes it."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from latency.operators.spec import OpSpec
 
 class StepReader:
     """Steps to operators: the same ones, or others of as many bytes, which a warning names; a
-    `SpecError` says of what no operator stands for."""
+    Raises `SpecError` for a step that no operator describes."""
 
     def __init__(self, warnings: dict[str, None]) -> None:
         self.warnings = warnings
@@ -71,13 +71,13 @@ class StepReader:
 
     def _estimated(self, step: Step, what: str) -> OpSpec:
         """What moves as many bytes as a step writes, as a slice of channels from a tensor of more;
-        `what` is said to be estimated."""
+        a warning says that `what` is estimated."""
         self._warn(f"{what} is estimated from its bytes")
         batch, channels, height, width = channels_first(step.out_shape)
         return OpSpec("slice", height, width, 2 * channels, channels, batch=batch)
 
-    def _warn(self, said: str) -> None:
-        self.warnings[said] = None
+    def _warn(self, message: str) -> None:
+        self.warnings[message] = None
 
     def _conv(self, step: Step) -> OpSpec:
         weight = step.weights[0] if step.weights else ()

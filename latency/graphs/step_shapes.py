@@ -17,7 +17,7 @@ def reduced_axes(step: Step) -> tuple[int, ...]:
     if given is None and 1 in step.constants:
         values = step.constants[1]
         if values is None:
-            raise SpecError("its axes are not told")
+            raise SpecError("its axes are missing")
         given = values.ravel().tolist()
     axes = sorted({int(axis) % rank for axis in given or range(rank)})
     return tuple(axes)

@@ -3,11 +3,11 @@
 Known are the latencies of all networks on other devices (the sources). Log latency on the new
 device is a Gaussian process over networks (Rasmussen & Williams, Gaussian Processes for Machine
 Learning, 2006) whose covariance is a weighted sum of the kernels in `latency.transfer.similarity`.
-Ten points cannot choose weights, so none are chosen: a thousand settings of weights and noise
-are averaged by their evidence (R&W, section 5.2), under a prior that is learnt from the sources.
-Each source in turn stands in for the new device and is explained by the others; a setting that
-explains sources well is likely for the new device too. The task is that of HELP (Lee et al.,
-NeurIPS 2021), with neither its training nor its reference networks. Plain numpy.
+Ten points do not determine the weights, so a thousand settings of weights and noise are averaged
+by their evidence (R&W, section 5.2), under a prior that is learnt from the sources.
+Each source in turn takes the place of the new device and is predicted from the others; a setting
+that predicts sources well is likely for the new device too. The task is that of HELP (Lee et al.,
+NeurIPS 2021), without its training and its reference networks. Plain numpy.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class _Settings:
 def choose_samples(
     sources_ms: ArrayLike, n: int = 10, seed: int = 0, features: ArrayLike | None = None
 ) -> NDArray[np.intp]:
-    """Which `n` networks to measure on a new device, the most telling first.
+    """Which `n` networks to measure on a new device, the most informative first.
 
     Takes nothing but latencies in ms (networks, source devices) and, if there are any, features
     (networks, d): operator choices one-hot, totals of MACs, bytes and launches. Among a thousand
@@ -45,8 +45,8 @@ def choose_samples(
     that is left, summed over these networks (active learning after Cohn, Ghahramani & Jordan,
     JAIR 1996). Needs no measurement of the new device; the same arguments give the same networks.
 
-    Raises SpecError for latencies or features that are no numbers or do not fit together, and
-    UsageError for an `n` that the networks do not have.
+    Raises SpecError for latencies or features that are not finite numbers or differ in length, and
+    UsageError for an `n` above the number of networks.
     """
     known = read(sources_ms, features)
     if not 1 <= n <= len(known.logs):
@@ -60,7 +60,7 @@ def choose_samples(
     covariance = np.full((size, size), _OFFSET)
     for name, weight in zip(space.names, prior @ settings.weights, strict=True):
         covariance += weight * space.between(name, pool, pool)
-    return pool[_most_telling(covariance, max(0.02, float(prior @ settings.noise)), n)]
+    return pool[_most_informative(covariance, max(0.02, float(prior @ settings.noise)), n)]
 
 
 def few_shot(
@@ -71,12 +71,12 @@ def few_shot(
 ) -> Array:
     """Latencies in ms, (networks,), of all networks on the new device.
 
-    Of these the networks `index` (n,) were measured there: `target_ms_at_index` (n,) in ms. Two
-    are enough; ten are what the error is promised for. Sources and features are those of
-    `choose_samples`; where sources and target differ in kind (a GPU, a phone), features are what
-    prediction rests on. Networks that were measured get predictions like all others.
+    Of these the networks `index` (n,) were measured there: `target_ms_at_index` (n,) in ms. At
+    least two; the published error is for ten. Sources and features are those of
+    `choose_samples`; if sources and target differ in kind (a GPU, a phone), the prediction relies
+    on the features. Networks that were measured get predictions like all others.
 
-    Raises SpecError for numbers that are none or do not fit together, and UsageError for an
+    Raises SpecError for numbers that are not finite or differ in length, and UsageError for an
     index that is out of range, repeated, or of fewer than two networks.
     """
     known = read(sources_ms, features)
@@ -98,7 +98,7 @@ class _Fitted:
 
 def _fit(covariances: Array, target_ms: Array, space: Kernels, settings: _Settings) -> _Fitted:
     """The prediction that all settings make together, each as likely as prior and evidence say."""
-    logs = _pulled_in(target_ms, space.deviation)
+    logs = _winsorised(target_ms, space.deviation)
     mean = float(logs.mean())
     evidence, solved = _evidence(covariances, logs - mean, space.deviation, settings)
     likely = _probabilities(settings.log_prior + evidence)
@@ -136,7 +136,7 @@ def _settings(space: Kernels, log_prior: Array) -> _Settings:
 def _drawn(names: tuple[str, ...]) -> tuple[Array, Array]:
     """Weights (settings, kernels) and noise (settings,): the same for the same kernels.
 
-    Log-normal and sparse, with sources (as measured, as far as explained, or both) in each.
+    Log-normal and sparse, with sources (as measured, as explained, or both) in each.
     """
     generator = np.random.default_rng(0)
     shape = (_SETTINGS, len(names))
@@ -182,7 +182,7 @@ def _prior(known: Networks, names: tuple[str, ...], doubt: float = 0.1) -> Array
     return np.log((1 - doubt) * np.mean(learnt or [uniform], axis=0) + doubt * uniform)
 
 
-def _most_telling(covariance: Array, noise: float, n: int) -> NDArray[np.intp]:
+def _most_informative(covariance: Array, noise: float, n: int) -> NDArray[np.intp]:
     """Greedy choice of `n` rows that leave the least variance, summed over all rows."""
     chosen: list[int] = []
     for _ in range(n):
@@ -196,8 +196,8 @@ def _most_telling(covariance: Array, noise: float, n: int) -> NDArray[np.intp]:
     return np.array(chosen)
 
 
-def _pulled_in(target_ms: Array, deviation: float) -> Array:
-    """Log latencies; one far outside the others (nothing was run) is pulled in."""
+def _winsorised(target_ms: Array, deviation: float) -> Array:
+    """Log latencies; outliers (nothing was run) are moved to the edge of the others."""
     logs = np.log(np.maximum(target_ms, target_ms[target_ms > 0].min()))
     low, high = np.quantile(logs, [0.25, 0.75])
     width = max(high - low, deviation / 2)

@@ -1,14 +1,13 @@
-"""In what ways networks resemble each other: coordinates for the kernels of
-`latency.transfer.few_samples`.
+"""Coordinates of networks for the kernels of `latency.transfer.few_samples`.
 
 A kernel is either linear in its coordinates or a Gaussian of their distance. Coordinates are
 centred and have a mean square norm of one, so that kernels are weighed on one scale:
 
 * latencies on the source devices: the principal components of their logarithms, as measured
-  and as far as the features explain them (a source's noise is no device's property);
+  and as far as the features explain them (noise is not a property of the device);
 * the choices, one-hot: each by itself, and counted over all blocks where blocks have the same
   candidates;
-* costs: what a choice costs on the sources (least squares), added up by candidate, by block, and
+* costs: latency of a choice on the sources (least squares), added up by candidate, by block, and
   after saturation x / (x + t), which turns a cost in arithmetic into one in launches
   (the roofline of Williams, Waterman & Patterson, CACM 2009, between its two ends);
 * totals (MACs, bytes, launches) and their logarithms.
@@ -65,8 +64,8 @@ class Kernels:
 
 @dataclass(frozen=True)
 class Networks:
-    """What is known of networks before the new device is: `logs` (networks, sources) of latency,
-    the same as far as features explain them (`smooth`), and the features, told apart."""
+    """What is known before the new device is measured: `logs` (networks, sources) of latency,
+    the part that features explain (`smooth`), and the features by kind."""
 
     logs: Array
     smooth: Array | None
@@ -87,22 +86,22 @@ class Networks:
 
 
 def read(sources_ms: ArrayLike, features: ArrayLike | None) -> Networks:
-    """Latencies (networks, sources) and features (networks, d), checked and told apart."""
+    """Latencies (networks, sources) and features (networks, d), checked and split by kind."""
     latencies = numbers(sources_ms, "sources_ms", 2)
     if latencies.shape[0] < 2 or latencies.shape[1] < 1:
         raise SpecError(f"sources_ms is {latencies.shape}: two networks and a source are the least")
     if latencies.min() < 0:
         raise SpecError("sources_ms has negative latencies: give milliseconds")
     if features is None:
-        return _told_apart(latencies, None)
+        return _by_kind(latencies, None)
     table = numbers(features, "features", 2)
     if len(table) != len(latencies):
         raise SpecError(f"features has {len(table)} rows for {len(latencies)} networks")
-    return _told_apart(latencies, table)
+    return _by_kind(latencies, table)
 
 
 def numbers(values: ArrayLike, name: str, dimensions: int) -> Array:
-    """Finite numbers of so many dimensions, or a SpecError that calls them `name`."""
+    """Finite numbers with `dimensions` axes; otherwise a SpecError that calls them `name`."""
     try:
         array = np.asarray(values, float)
     except (TypeError, ValueError) as error:
@@ -136,7 +135,7 @@ def kernels(known: Networks) -> Kernels:
     )
 
 
-def _told_apart(sources_ms: Array, features: Array | None) -> Networks:
+def _by_kind(sources_ms: Array, features: Array | None) -> Networks:
     logs = _log_latencies(sources_ms)
     if features is None:
         return Networks(logs, None, None, (), None)
@@ -150,8 +149,8 @@ def _told_apart(sources_ms: Array, features: Array | None) -> Networks:
 
 
 def _log_latencies(ms: Array) -> Array:
-    """Logarithms of latencies (networks, devices), or (networks,); what lies far outside the
-    middle half (networks without a live path read almost zero on some devices) is pulled in."""
+    """Logarithms of latencies (networks, devices), or (networks,); outliers (networks
+    without a live path take almost zero on some devices) are moved towards the middle half."""
     smallest = ms[ms > 0].min() if (ms > 0).any() else 1.0
     logs = np.log(np.maximum(ms, smallest))
     low, high = np.quantile(logs, [0.25, 0.75], axis=0)
@@ -214,7 +213,8 @@ def _add_totals(linear: dict[str, Array], radial: dict[str, Array], totals: Arra
 
 
 def _blocks(choices: Array) -> tuple[NDArray[np.intp], ...]:
-    """Columns that exclude each other, one of them always chosen: neighbours, or every so many."""
+    """Columns that exclude each other, one of them always chosen: neighbours, or at a constant
+    step."""
     width = choices.shape[1]
     columns = np.arange(width)
     for size in range(2, width // 2 + 1):

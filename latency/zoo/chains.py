@@ -1,4 +1,4 @@
-"""Published networks as facts: their operators, without weights.
+"""Published networks: their operators, without weights.
 
 A network is written as `stem | blocks | features | classes`: the channels of the first 3x3
 convolution (stride 2), inverted bottlenecks `kernel/expansion/channels` with `:2` for stride 2
@@ -63,9 +63,9 @@ def load(
     name: str, resolution: int | None = None, batch: int = 1, fusion: Fusion = USUAL
 ) -> Network:
     """The published network `name` on `resolution` x `resolution` images (32 for CIFAR-10, 224 for
-    ImageNet where it is None): a chain of operators where it is one of blocks that can be
-    searched, else the kernels that a runtime with the rules `fusion` makes of it. `UsageError` for
-    unknown names.
+    ImageNet where it is None): a chain of operators if it consists of blocks that can be
+    searched, otherwise the kernels that a runtime with the rules `fusion` makes of it. `UsageError`
+    for unknown names.
 
     >>> load("mobilenet_v2").macs
     300774272
@@ -84,8 +84,8 @@ def expand(name: str, text: str, resolution: int = 224, batch: int = 1) -> Netwo
     try:
         stem, blocks, features, classes = text.split("|")
         ops = [_conv((resolution, resolution, 3), int(stem), 3, 2, batch)]
-        for word in blocks.split():
-            ops += _blocks(ops[-1].out_shape, word, batch)
+        for text in blocks.split():
+            ops += _blocks(ops[-1].out_shape, text, batch)
         ops.append(_conv(ops[-1].out_shape, int(features), 1, 1, batch))
         height, width, channels = ops[-1].out_shape
         ops.append(OpSpec("pool", height, width, channels, channels, height, batch=batch))
@@ -101,11 +101,11 @@ def _conv(
     return OpSpec("conv", *shape, channels, kernel, stride, activation="relu6", batch=batch)
 
 
-def _blocks(shape: tuple[int, int, int], word: str, batch: int) -> list[OpSpec]:
-    """The blocks of a word such as `3/6/24:2*2`."""
-    parts = _BLOCKS.fullmatch(word)
+def _blocks(shape: tuple[int, int, int], text: str, batch: int) -> list[OpSpec]:
+    """The blocks of a text such as `3/6/24:2*2`."""
+    parts = _BLOCKS.fullmatch(text)
     if parts is None:
-        raise SpecError(f"'{word}' is no block such as 3/6/24:2*2")
+        raise SpecError(f"'{text}' is not a block such as 3/6/24:2*2")
     kernel, expansion, channels, stride, count = (int(part or 1) for part in parts.groups())
     ops: list[OpSpec] = []
     for position in range(count):

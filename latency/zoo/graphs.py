@@ -1,6 +1,6 @@
-"""Published networks of plain convolutions, as facts: their kernels, without weights.
+"""Published networks of plain convolutions: their kernels, without weights.
 
-They are written as words, each a step on the tensor before it:
+A network is written as a sequence of steps, each on the tensor before it:
 
     64x7:2    convolution to 64 channels, kernel 7, stride 2, norm, ReLU; 64 is 64x1
     64x3-     without activation
@@ -20,22 +20,22 @@ from latency.operators.spec import OpSpec
 
 def _basic(*stages: tuple[int, int]) -> str:
     """Residual stages of two 3x3 convolutions; (channels, blocks) each."""
-    words = []
+    steps = []
     for stage, (channels, count) in enumerate(stages):
         for position in range(count):
             stride = ":2" if stage and not position else ""
-            words.append(f"[ {channels}x3{stride} {channels}x3- ]")
-    return " ".join(words)
+            steps.append(f"[ {channels}x3{stride} {channels}x3- ]")
+    return " ".join(steps)
 
 
 def _bottleneck(*stages: tuple[int, int]) -> str:
     """Residual stages of bottlenecks; (channels inside, blocks) each."""
-    words = []
+    steps = []
     for stage, (channels, count) in enumerate(stages):
         for position in range(count):
             stride = ":2" if stage and not position else ""
-            words.append(f"[ {channels} {channels}x3{stride} {4 * channels}- ]")
-    return " ".join(words)
+            steps.append(f"[ {channels} {channels}x3{stride} {4 * channels}- ]")
+    return " ".join(steps)
 
 
 def _vgg(*stages: tuple[int, int]) -> str:
@@ -73,15 +73,15 @@ def expand_graph(
     """The network that `text` describes in the format of this module; `SpecError` for others."""
     writer = _Writer((resolution, resolution, 3), batch, fusion)
     try:
-        for word in text.split():
-            writer.add(word)
+        for step in text.split():
+            writer.add(step)
     except (ValueError, IndexError) as error:
         raise SpecError(f"network '{name}': {error}") from None
     return KernelGraph(name, tuple(Kernel(op, ()) for op in writer.ops))
 
 
 class _Writer:
-    """Operators while words are read."""
+    """Collects the operators."""
 
     def __init__(self, shape: Shape, batch: int, fusion: Fusion) -> None:
         self.shape, self.batch, self.fusion = shape, batch, fusion

@@ -1,4 +1,4 @@
-"""Published networks of tree-structured cells, as facts: the trees of their residual blocks.
+"""Published networks of tree-structured cells: the trees of their residual blocks.
 
 A network is written as `depth | last | trees`: blocks a stage, channels inside of the last block
 (`latency.zoo.pyramid_nets`), and a tree (`latency.operators.trees`) a block.
@@ -58,11 +58,11 @@ def tree_network(name: str, text: str, resolution: int = 32, batch: int = 1) -> 
     """The network that `text` describes in the format of this module; `SpecError` for others."""
     try:
         depth, last, trees = text.split("|")
-        words = trees.split()
-        if not words or len(words) != STAGES * int(depth):
-            raise ValueError(f"{len(words)} trees for {STAGES} stages of {depth.strip()} blocks")
+        codes = trees.split()
+        if not codes or len(codes) != STAGES * int(depth):
+            raise ValueError(f"{len(codes)} trees for {STAGES} stages of {depth.strip()} blocks")
         first = stem(resolution, batch)
-        blocks = tree_blocks(first[-1].out_shape, int(last), words, batch)
+        blocks = tree_blocks(first[-1].out_shape, int(last), codes, batch)
     except ValueError as error:
         raise SpecError(f"network '{name}': {error}") from None
     ops = (*first, *blocks, *head(blocks[-1].out_shape, CLASSES, batch))

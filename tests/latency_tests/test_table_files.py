@@ -225,14 +225,14 @@ def test_factors_of_an_interval_are_those_of_students_t():
 @pytest.mark.parametrize(
     ("count", "named"),
     [
-        (1, "1 operator(s): a; "),
-        (3, "3 operator(s): a, b, c; "),
-        (5, "5 operator(s): a, b, c and 2 more; "),
+        (1, "1 operator(s) are missing from the table: a; "),
+        (3, "3 operator(s) are missing from the table: a, b, c; "),
+        (5, "5 operator(s) are missing from the table: a, b, c and 2 more; "),
     ],
 )
 def test_operators_that_are_missing_are_named_up_to_three(count, named):
     error = CoverageError("abcde"[:count], "the table", "measure them")
-    assert str(error) == f"the table lacks {named}measure them"
+    assert str(error) == f"{named}measure them"
     assert error.missing == tuple("abcde"[:count])
 
 

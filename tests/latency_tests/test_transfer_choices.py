@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from latency import LatencyTable, Measurement, Setting
-from latency.transfer.few_samples import _drawn, _pulled_in
+from latency.transfer.few_samples import _drawn, _winsorised
 from latency.transfer.table import transfer
 from search.jobs.few_shot import pool_of
 
@@ -18,10 +18,10 @@ def test_every_setting_counts_on_sources_as_measured_or_as_far_as_explained():
         assert 0.2 < share.mean() < 0.5
 
 
-def test_a_network_far_outside_the_middle_half_is_pulled_in_by_its_width():
+def test_a_network_far_outside_the_middle_half_is_winsorised_by_its_width():
     logs = np.array([-90.0, 1.0, 2.0, 3.0, 90.0])
     expected = [1 - 3 * 2, 1, 2, 3, 3 + 4 * 2]
-    assert _pulled_in(np.exp(logs), 0.1) == pytest.approx(expected)
+    assert _winsorised(np.exp(logs), 0.1) == pytest.approx(expected)
 
 
 def test_rows_of_a_transfer_rest_on_all_runs_and_the_most_sittings(toy_space, toy_table):

@@ -133,7 +133,7 @@ def test_the_usual_folder_that_is_taken_is_refused_before_anything_is_measured(
     assert code == 2
     assert f"{usual} holds another run (checkpoint)" in err
     code, _, err = invoke(lat_search, *words, "--range")
-    assert "lacks" in err  # which needs no folder
+    assert "missing from" in err  # which needs no folder
 
 
 @pytest.mark.parametrize("given", [["--out", "runs/far-away-mini-0.4ms"], []])
@@ -159,7 +159,7 @@ def test_a_folder_that_cannot_be_is_refused_before_anything_is_measured_and_none
     assert code == 2
     assert "file/run: cannot be written to" in err
     code, _, err = invoke(lat_search, *words, "--out", "new/run")
-    assert "lacks" in err
+    assert "missing from" in err
     assert not (tmp_path / "new").exists()
 
 
