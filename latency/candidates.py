@@ -27,7 +27,8 @@ class CandidateLatency:
     """Latency of every network of a space.
 
     `matrix` (blocks, candidates): ms of each candidate; rows of blocks with fewer candidates end
-    in NaN, `counts` (blocks,) says how many are real. `fixed_ms`: the operators around them.
+    in NaN, `counts` (blocks,) says how many are real; of these, NaN is one that cannot run on the
+    device. `fixed_ms`: the operators around them.
     """
 
     fixed_ms: float

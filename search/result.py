@@ -62,7 +62,8 @@ class SearchResult:
     alike, where they were asked for. `pareto`: networks from fastest to slowest, with the accuracy
     that they have with the supernet's weights. `environment`: what it ran in and on, and the files
     of a user's own that it read; `operators`, by target: what each operator of the network takes by
-    the latency model, in order of execution (`operator_rows`).
+    the latency model, in order of execution (`operator_rows`). `failed`: candidates that were
+    left out, as they could not be measured, by their keys, and why.
     """
 
     target: str
@@ -98,6 +99,7 @@ class SearchResult:
     pareto: Sequence[Mapping[str, Any]] = field(default_factory=list)
     environment: Mapping[str, Any] = field(default_factory=dict)
     operators: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the result as JSON."""

@@ -43,7 +43,7 @@ _SNAPSHOTS = 50
 
 Revise = Callable[[Tensor], Mapping[str, CandidateLatency]]
 """From path probabilities (blocks, candidates) to costs that have become better known since, by
-the name of their budget."""
+the name of their budget; NaN is the cost of a candidate that is to be left out."""
 
 
 class SupernetTraining:
@@ -72,6 +72,8 @@ class SupernetTraining:
             self.supernet.weights(), settings, Cosines(settings.search_cosines), compute
         )
         self.hardware = HardwareTerm(budgets, settings.penalty)
+        for budget in budgets:
+            self.supernet.leave_out(np.isnan(budget.costs.matrix))
         self.strategy = make_strategy(self.supernet, self.hardware, settings, compute)
         self.revise = revise
         self._weight_batches = self._stream(data.train, settings.batch_size, WEIGHT_BATCHES)
@@ -163,6 +165,7 @@ class SupernetTraining:
         known = self.compute.ranks.from_first(lambda: revise(probabilities))
         for name, costs in known.items():
             self.hardware.revise(name, costs)
+            self.supernet.leave_out(np.isnan(costs.matrix))
 
     def _entry(self, report: StepReport) -> Entry:
         """An architecture step as the history keeps it."""

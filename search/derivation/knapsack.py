@@ -34,6 +34,8 @@ def derive(
     (and, where `at_least_ms` is given, not below that), as are their `others`: costs, and the most
     that they may be.
 
+    A candidate whose cost is NaN is never chosen.
+
     `utility` (blocks, candidates): for the most probable network, the log probabilities. Solved
     as a multiple-choice knapsack (Kellerer, Pferschy, Pisinger, Knapsack Problems, 2004, ch. 11),
     of several dimensions where there are other costs, by mixed-integer linear programming, to
@@ -42,7 +44,8 @@ def derive(
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
-    real = np.arange(costs.matrix.shape[1]) < costs.counts[:, None]
+    every = [costs, *(other for other, _ in others)]
+    real = np.asarray(~np.isnan([one.matrix for one in every]).any(0), bool)
     rows, columns = np.nonzero(real)
     gain = np.maximum(np.nan_to_num(utility[real], nan=_LEAST_UTILITY), _LEAST_UTILITY)
     one_each = (rows == np.arange(len(costs.counts))[:, None]).astype(float)

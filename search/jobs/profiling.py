@@ -153,7 +153,8 @@ def keep(table: LatencyTable, path: Path, known: LatencyTable | None = None) -> 
     before count least. Returns the table as written."""
     with locked(path):
         there = LatencyTable.load(path) if path.exists() else None
-        merged = reduce(LatencyTable.merge, filter(None, (known, there, table)))
+        tables = (one for one in (known, there, table) if one is not None)
+        merged = reduce(LatencyTable.merge, tables)
         merged.save(path)
         return LatencyTable.load(path)
 

@@ -141,6 +141,7 @@ class SearchJob:
             command=[Path(sys.argv[0]).name, *sys.argv[1:]],
             largest=largest,
             baselines=baselines,
+            failed=self.as_you_go.failed if self.as_you_go else {},
             **run_facts(self.goals, self.space, self.compute, chosen.network),
         )
         write_whole(self.folder / "network.json", chosen.network.to_json())
@@ -155,7 +156,7 @@ class SearchJob:
             with Checkpoint(self.trained, {}).restoring():
                 training.take_over(self.checkpoints.taken_over(self.trained))
             if self.as_you_go is not None:
-                self.as_you_go.settle(training.supernet.probabilities.detach())
+                self.as_you_go.settle(training.supernet)
         else:
             training = self._trained_anew(bar)
         if self.as_you_go is not None:
@@ -299,7 +300,7 @@ class SearchJob:
 
     def _largest(self, bar: Progress) -> dict[str, Any]:
         """The space's largest network, trained and measured like the one found."""
-        choices = self.space.largest
+        choices = (self.as_you_go or self.space).largest
         network = self.space.network(choices)
         attempt = Attempt(choices, network, predictions(self.budgets, choices))
         return self.trained_and_measured("largest", network, attempt, bar)

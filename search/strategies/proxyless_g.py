@@ -62,13 +62,14 @@ class ProxylessG:
         width = 2 if self.binarisation == "two" else probabilities.shape[1]
         sampled = np.full((len(probabilities), width), -1)
         active = np.zeros(len(probabilities), int)
-        for row, count in enumerate(self.supernet.space.counts):
-            p = probabilities[row, :count] / probabilities[row, :count].sum()
-            if self.binarisation == "two" and count > 1:
+        for row, mask in enumerate(self.supernet.mask.cpu().numpy()):
+            candidates = np.flatnonzero(mask)
+            p = probabilities[row, candidates] / probabilities[row, candidates].sum()
+            if self.binarisation == "two" and len(candidates) > 1:
                 chosen = _without_replacement(p, generator)
             else:
-                chosen = np.arange(count)
-            sampled[row, : len(chosen)] = chosen
+                chosen = np.arange(len(candidates))
+            sampled[row, : len(chosen)] = candidates[chosen]
             active[row] = generator.choice(len(chosen), p=p[chosen] / p[chosen].sum())
         return torch.from_numpy(sampled), torch.from_numpy(active)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from latency.modules import OperatorModule
@@ -19,8 +20,9 @@ class SuperNet(nn.Module):
     cells, the candidates run in the places of their searched edges.
 
     `alpha` (blocks, candidates): architecture parameters; a path's probability is softmax(alpha)
-    over its block. Blocks with fewer candidates than the widest are padded, `mask` says where. A
-    block's candidates start alike (`search.supernet.supernet`).
+    over its block. Blocks with fewer candidates than the widest are padded, `mask` says where; nor
+    are those among them that were left out. A
+    block's candidates start alike (`search.initialisation`).
     """
 
     mask: Tensor
@@ -55,6 +57,11 @@ class SuperNet(nn.Module):
     def weights(self) -> list[nn.Parameter]:
         """Every parameter but `alpha`."""
         return [value for name, value in self.named_parameters() if name != "alpha"]
+
+    def leave_out(self, is_out: NDArray[np.bool_]) -> None:
+        """Have candidates (blocks, candidates) no probability from now on; one of each block must
+        be left."""
+        self.mask &= ~torch.from_numpy(is_out).to(self.mask.device)
 
     def sample(self, generator: np.random.Generator) -> list[int]:
         """A path: one candidate a block, drawn from softmax(alpha)."""
