@@ -1,5 +1,6 @@
 """One search's job: what it goes by, what it keeps for a resumed run, and what it certifies."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -192,6 +193,35 @@ def test_what_matters_by_probabilities_taken_over_is_measured_before_anything_is
     assert measuring.measured > before
     assert measuring(training.supernet.probabilities.detach()) == {}
     assert job.goals[0].model is measuring.model
+
+
+def test_a_search_goes_on_without_the_candidates_that_cannot_be_measured_and_so_does_its_resume(
+    toy_space, digits, toy_table, tmp_path, quick_cpu
+):
+    failing = [toy_space.blocks[0][toy_space.largest[0]], toy_space.blocks[2][0]]
+    rows = {op: row for op, row in toy_table.rows.items() if op not in failing}
+    device = ReplayDevice(replace(toy_table, rows=rows))
+    path = tmp_path / "toy.csv"
+
+    def run(folder):
+        table = LatencyTable.load(path) if path.exists() else None
+        target = Target("toy", table, path, load_card(quick_cpu), (device,))
+        measuring = AsYouGo(target, toy_space, sigmas=2.0)
+        plan = SearchPlan((measuring.goal(HALF),), (), toy_space, SETTINGS, measuring)
+        job = SearchJob(plan, digits, 0, folder)
+        return job.run(0.0, True, True, lambda job, chosen, bar: [])
+
+    first = run(tmp_path / "run")
+    again = run(tmp_path / "run")
+    for result in (first, again):
+        assert failing[0].key in result.failed
+        assert set(result.failed) <= {op.key for op in failing}
+        for choices in (result.choices, result.largest["choices"]):
+            ops = toy_space.network(choices).ops
+            assert not set(failing) & set(ops)
+        assert result.probabilities[0][toy_space.largest[0]] == 0
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["failed"] == again.failed
+    assert again.choices == first.choices
 
 
 def largest(space):
