@@ -20,7 +20,7 @@ from latency import CandidateLatency, LatencyTable, NetworkSpec, candidate_laten
 from latency.stats import student_t
 from search import spaces
 from search.baselines import random_within
-from search.budget import AskedBudget, Budget
+from search.budget import Budget
 from search.data import Dataset, load_dataset
 from search.derivation.knapsack import MostProbable
 from search.searcher import SupernetTraining
@@ -44,7 +44,7 @@ def worth() -> Iterator[Figure]:
     table = LatencyTable.load(device.setting.stem)
     space, data = spaces.load("mini"), load_dataset("digits")
     costs = candidate_latency(table, space.blocks, space.fixed)
-    budget = AskedBudget.parse("25%").named("cpu").of(costs)
+    budget = Budget.parse("25%", "cpu").over(costs)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         runs = list(pool.map(partial(_one_seed, space, data, costs, budget), range(_SEEDS)))
     found, drawn = [network for _, network, _ in runs], [others for _, _, others in runs]

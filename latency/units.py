@@ -115,6 +115,16 @@ def format_bytes(number: float) -> str:
     return _scaled(number, (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)))
 
 
+def format_amount(amount: float, unit: str) -> str:
+    """An amount in ms, in bytes, or ("") a count.
+
+    >>> format_amount(1.8349, "ms"), format_amount(2_408_448, "bytes"), format_amount(320e6, "")
+    ('1.83 ms', '2.41 MB', '320 M')
+    """
+    write = {"ms": format_ms, "bytes": format_bytes}.get(unit, format_count)
+    return write(amount)
+
+
 def _scaled(number: float, units: tuple[tuple[str, float], ...]) -> str:
     unit, size = next((u for u in units if abs(number) >= 0.9995 * u[1]), units[-1])
     return f"{_three_digits(number / size)} {unit}".strip()

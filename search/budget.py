@@ -1,71 +1,143 @@
-"""`Budget`: how long a network may take on a target, or how large it may be, held against what a
-space can reach."""
+"""`Budget`: how much a network may use of a target's time, of parameters, operations or memory."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Self
 
 import numpy as np
 
 from latency.candidates import CandidateLatency, sum_over
-from latency.errors import UsageError
+from latency.errors import InfeasibleError, UsageError
 from latency.operators.network import NetworkSpec, peak_bytes
 from latency.operators.spec import OpSpec
-from latency.units import format_bytes, format_count, format_ms, parse_bytes, parse_count, parse_ms
+from latency.prediction import LatencyModel, Prediction
+from latency.units import format_amount, format_bytes, parse_bytes, parse_count, parse_ms
 from search.derivation.knapsack import derive
-from search.space import SearchSpace
+from search.space import SearchSpace, network_at
 
-PARAMS, MACS, MEMORY = "params", "macs", "memory"
-SIZES = (PARAMS, MACS, MEMORY)
-"""Names of budgets that are of no target."""
+UNKNOWN_COSTS = CandidateLatency(0.0, np.empty((0, 0)), np.empty(0, np.int64))
+"""Costs of no candidates: those of a budget that belongs to no space yet."""
+
+
+class BudgetKind(StrEnum):
+    """What a budget limits. Budgets other than latencies have the name of their kind."""
+
+    LATENCY = "latency"
+    PARAMS = "params"
+    MACS = "macs"
+    MEMORY = "memory"
+
+    @classmethod
+    def of_name(cls, name: str) -> "BudgetKind":
+        """The kind of a budget of this name; the name of a target is that of a latency."""
+        return next((kind for kind in cls if kind.value == name), cls.LATENCY)
+
+    @property
+    def unit(self) -> str:
+        """ "ms", "bytes", or nothing for a count."""
+        return {BudgetKind.LATENCY: "ms", BudgetKind.MEMORY: "bytes"}.get(self, "")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """At most `limit` of a cost that adds up over a network's operators.
+    """At most `limit` of something that a network uses: ms of latency, a count, or bytes.
 
-    `name`: a target's name (the cost is its latency in ms), "params" or "macs". `costs`: the cost
-    laid out over the candidates of a space. `share`: of what these span, where the limit was asked
-    for as one.
+    `name`: a target's name (a latency), "params", "macs" or "memory". `share`: the limit as a share
+    of what the networks of a space span, if it was given as one; then the limit is NaN until the
+    space is known (`over`). `costs`: what each candidate of the space costs; `UNKNOWN_COSTS` until
+    then, and for memory, which does not add up over operators. `batch`: inputs at once, of a
+    latency and of memory. `model`: predicts a latency.
     """
 
     name: str
     limit: float
-    costs: CandidateLatency
+    costs: CandidateLatency = UNKNOWN_COSTS
     share: float | None = None
+    batch: int = 1
+    model: LatencyModel | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, text: str, target: str) -> Self:
+        """Read `NAME=AMOUNT`, or an amount alone, which limits the latency on `target`.
+
+        The amount is a duration ("5ms"), a count for parameters and multiply-accumulates ("3M"),
+        bytes for memory ("2MB"), or a share of what a space spans ("50%": half way from its least
+        to its most). Raises `UsageError` for anything that is not a positive amount and not a share
+        from 0 to 100 %.
+        """
+        name, _, amount = text.rpartition("=")
+        name = name.strip() or target
+        kind = BudgetKind.of_name(name)
+        if not amount.strip().endswith("%"):
+            return cls(name, _PARSERS[kind](amount))
+        if kind is BudgetKind.MEMORY:
+            raise UsageError(f"'{text}': a memory budget is a size such as 2MB")
+        return cls(name, math.nan, share=_share(amount))
+
+    @property
+    def kind(self) -> BudgetKind:
+        """What it limits."""
+        return BudgetKind.of_name(self.name)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether it limits a sum over operators."""
+        return self.kind is not BudgetKind.MEMORY
 
     @property
     def asked(self) -> str | float:
-        """What was asked for, which stays the same where the costs become better known: a share
-        such as "50%", or the limit itself."""
+        """The budget as the user gave it, which stays the same when the costs become better known:
+        a share such as "50%", or the limit itself."""
         return self.limit if self.share is None else f"{100 * self.share:g}%"
 
-    @property
-    def is_latency(self) -> bool:
-        """Whether it is a latency on a target."""
-        return self.name not in SIZES
+    def over(
+        self, costs: CandidateLatency, model: LatencyModel | None = None, batch: int = 1
+    ) -> Self:
+        """The same budget over the candidates of a space; a share becomes a limit."""
+        limit = self.limit
+        if self.share is not None:
+            limit = costs.fastest_ms + self.share * (costs.slowest_ms - costs.fastest_ms)
+        return replace(self, limit=limit, costs=costs, model=model, batch=batch)
 
-    @property
-    def unit(self) -> str:
-        """ "ms" of a latency, nothing of a number."""
-        return "ms" if self.is_latency else ""
+    def predict(self, network: NetworkSpec) -> Prediction:
+        """The latency of a network with its interval, at this budget's batch. Raises `ValueError`
+        where the budget has no latency model."""
+        if self.model is None:
+            raise ValueError(f"the budget {self.name} has no latency model")
+        return self.model.predict(network_at(network, self.batch))
+
+    def usage(self, network: NetworkSpec) -> float:
+        """What a network uses of the budget: predicted ms, a count, or the peak bytes of its
+        activations."""
+        match self.kind:
+            case BudgetKind.LATENCY:
+                return self.predict(network).ms
+            case BudgetKind.PARAMS:
+                return network.params
+            case BudgetKind.MACS:
+                return macs_of_one(network)
+            case BudgetKind.MEMORY:
+                return memory_of(network_at(network, self.batch))
 
     def text(self, value: float) -> str:
-        """A value of this cost as people write it."""
-        return format_ms(value) if self.is_latency else format_count(value)
+        """An amount with its unit."""
+        return format_amount(value, self.kind.unit)
 
     def check(self) -> str | None:
         """Whether the space has a network within the budget, before anything is trained.
 
-        Raises `UsageError` with the feasible range where it has none. Returns a notice where the
-        budget binds nothing, else None.
+        Raises `InfeasibleError` with the feasible range where it has none. Returns a notice where
+        every network is within the budget, else None.
         """
         fastest, slowest = self.costs.fastest_ms, self.costs.slowest_ms
-        least, most = ("fastest", "slowest") if self.is_latency else ("smallest", "largest")
-        named = "budget" if self.is_latency else f"{self.name} budget"
+        is_latency = self.kind is BudgetKind.LATENCY
+        least, most = ("fastest", "slowest") if is_latency else ("smallest", "largest")
+        named = "budget" if is_latency else f"{self.name} budget"
         feasible = f"the space reaches from {self.text(fastest)} to {self.text(slowest)}"
         if self.limit < fastest:
-            raise UsageError(
+            raise InfeasibleError(
                 f"{named} {self.text(self.limit)} is below the {least} network: {feasible}"
             )
         if self.limit > slowest:
@@ -73,8 +145,16 @@ class Budget:
         return None
 
 
+_PARSERS = {
+    BudgetKind.LATENCY: parse_ms,
+    BudgetKind.PARAMS: parse_count,
+    BudgetKind.MACS: parse_count,
+    BudgetKind.MEMORY: parse_bytes,
+}
+
+
 def check_together(budgets: Sequence[Budget]) -> None:
-    """Whether one network of the space is within all budgets; `UsageError` where none is."""
+    """Raises `InfeasibleError` where no network of the space is within all budgets."""
     first, *others = budgets
     derive(
         np.zeros(first.costs.matrix.shape),
@@ -82,51 +162,6 @@ def check_together(budgets: Sequence[Budget]) -> None:
         first.limit,
         others=[(other.costs, other.limit) for other in others],
     )
-
-
-@dataclass(frozen=True)
-class AskedBudget:
-    """A budget as a user writes it: `NAME=AMOUNT`, or an amount alone, which is of the target.
-
-    The amount is a duration ("5ms"), a number for parameters and multiply-accumulates ("3M"),
-    bytes for memory ("2MB"), or a share of what the space spans ("50%": half way from its least
-    to its most), which only becomes an amount once a space is known.
-    """
-
-    name: str | None
-    amount: float | None
-    share: float | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> "AskedBudget":
-        """Read "5ms", "gpu=750us", "50%", "params=3M", "memory=2MB"; `UsageError` for anything
-        that is no positive amount and no share between 0 and 100 %."""
-        name, _, amount = text.rpartition("=")
-        name = name.strip()
-        if amount.strip().endswith("%"):
-            if name == MEMORY:
-                raise UsageError(f"'{text}': a memory budget is a size such as 2MB")
-            return cls(name or None, None, _share(amount))
-        parse = {PARAMS: parse_count, MACS: parse_count, MEMORY: parse_bytes}.get(name, parse_ms)
-        return cls(name or None, parse(amount))
-
-    def named(self, target: str) -> "AskedBudget":
-        """The same budget, of `target` where it names nothing."""
-        return self if self.name else replace(self, name=target)
-
-    @property
-    def text(self) -> str:
-        """The amount, of ms, or the share, in short: "5ms", "50%"."""
-        return f"{100 * self.share:g}%" if self.share is not None else f"{self.amount:.4g}ms"
-
-    def of(self, costs: CandidateLatency) -> Budget:
-        """The budget over a space's costs."""
-        assert self.name is not None
-        if self.amount is not None:
-            return Budget(self.name, self.amount, costs)
-        assert self.share is not None
-        spanned = costs.slowest_ms - costs.fastest_ms
-        return Budget(self.name, costs.fastest_ms + self.share * spanned, costs, self.share)
 
 
 def _share(text: str) -> float:
@@ -139,11 +174,11 @@ def _share(text: str) -> float:
     return share
 
 
-def size_costs(space: SearchSpace, name: str) -> CandidateLatency:
+def size_costs(space: SearchSpace, kind: BudgetKind) -> CandidateLatency:
     """Parameters, or multiply-accumulates of one input, of every network of a space."""
 
     def size(op: OpSpec) -> float:
-        return op.macs / op.batch if name == MACS else float(op.params)
+        return op.macs / op.batch if kind == BudgetKind.MACS else float(op.params)
 
     return sum_over(size, space.blocks, space.fixed)
 
@@ -162,13 +197,13 @@ def within_memory(space: SearchSpace, limit: float) -> SearchSpace:
     """The space without the candidates whose activations take over `limit` bytes: a network's
     peak is that of its largest operator. That of a grown tree is the one of its cell, which is
     fixed: as an edge, an identity has an input and an output alive, too, as any candidate has.
-    Raises `UsageError` where a network needs one of them."""
+    Raises `InfeasibleError` where a network needs one of them."""
     least = max(
         *(peak_bytes(op) for op in space.fixed),
         *(min(peak_bytes(op) if op else 0 for op in block) for block in space.blocks),
     )
     if limit < least:
-        raise UsageError(
+        raise InfeasibleError(
             f"memory budget {format_bytes(limit)}: every network of the space takes at least "
             f"{format_bytes(least)} for its activations"
         )

@@ -10,7 +10,7 @@ from devices.card import Measuring
 from devices.device import Device, Workload
 from devices.export.onnx_model import onnx_model
 from devices.measuring.rounds import Kept, OnProgress, measure
-from latency.errors import UsageError
+from latency.errors import InfeasibleError
 from latency.modules import NetworkModule
 from latency.operators.network import NetworkSpec
 from latency.tables.measurement import Measurement
@@ -23,15 +23,15 @@ measurement's interval, and for the device's drift until the network is trained.
 _EASE = 1.025
 """By how much the measured budgets are eased at a time where no network is within all of them."""
 _USE = 0.925
-"""Share of the budget below which a network makes too little use of it."""
+"""Share of the budget below which a network uses too little of it."""
 _ATTEMPTS = 8
 _PATIENCE = ((1, 1.0), (3, 4.0), (8, 4.0))
-"""How many times as long the deployed model is measured, and the seconds between sittings."""
+"""How many times as long the deployed model is measured, and the seconds between sessions."""
 _PAUSE_SECONDS = 1.0
-"""Between sittings of a derived network."""
+"""Between sessions of a derived network."""
 
 Choose = Callable[[Sequence[float]], tuple[int, ...]]
-"""The best network whose costs are within these limits, one a budget, near to the first."""
+"""The best network whose costs are within these limits, one per budget, near the first."""
 
 MeasureNetwork = Callable[[NetworkSpec], Measurement]
 
@@ -77,7 +77,7 @@ def derive_confirmed(
 
     `measures`: how a network is measured on each target at hand, by its name. `corrections`: what
     its model is multiplied by at first. The last attempt misses a budget only where all did.
-    Raises `UsageError` where no network is within the budgets that are not measured.
+    Raises `InfeasibleError` where no network is within the budgets that are not measured.
     """
     corrections = dict(corrections or {})
     attempts: list[Attempt] = []
@@ -120,13 +120,13 @@ def _choose_within(
 ) -> tuple[int, ...]:
     """The best network by the models as corrected, with room under the budgets that are `measured`.
     Where none leaves the room, or none is within all budgets, the measured ones are eased together
-    until one is. Raises `UsageError` where none is within those that are not."""
+    until one is. Raises `InfeasibleError` where none is within those that are not."""
     share = AIM
     while True:
         limits = corrected_limits(budgets, measured, corrections, share)
         try:
             return choose(limits)
-        except UsageError:
+        except InfeasibleError:
             pairs = zip(budgets, limits, strict=True)
             if all(limit > b.costs.slowest_ms for b, limit in pairs if b.name in measured):
                 raise
@@ -139,7 +139,7 @@ def corrected_limits(
     corrections: Mapping[str, float],
     share: float = AIM,
 ) -> list[float]:
-    """What the uncorrected models may say: of a `measured` budget a share, corrected."""
+    """Limits on the uncorrected predictions: of a `measured` budget a share, corrected."""
     return [
         budget.limit * share / corrections.get(budget.name, 1.0)
         if budget.name in measured

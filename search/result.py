@@ -9,16 +9,16 @@ from typing import Any, Self
 from latency.atomic_file import write_whole
 from latency.operators.spec import OpSpec
 from latency.prediction import OpPrediction, Prediction
-from latency.units import format_bytes, format_count, format_ms
+from latency.units import format_amount
 
 
 @dataclass(frozen=True)
-class BudgetResult:
-    """A budget, and what the network takes of it: by the latency model with its 95 % interval,
-    before any correction by measurements of the network, and as measured of the exported model
-    where a device was at hand. In `unit`: "ms" of a target's latency, "bytes" of memory, nothing of
-    a count. `meets`: measured with its interval, or where it was not measured, predicted. `table`:
-    the one that the latency model goes by."""
+class BudgetOutcome:
+    """A budget, and what a network uses of it: as predicted by the latency model with its 95 %
+    interval, before any correction by measurements of the network, and as measured of the exported
+    model where a device was at hand. In `unit`: "ms" of a target's latency, "bytes" of memory, ""
+    of a count. `meets`: whether the upper end of what was measured is within the limit; without a
+    measurement, whether the prediction is. `table`: the table of the latency model."""
 
     name: str
     unit: str
@@ -34,20 +34,19 @@ class BudgetResult:
 
     @classmethod
     def of_size(cls, name: str, unit: str, limit: float, size: float) -> Self:
-        """That of a size, which is known and not measured."""
+        """The outcome of a budget on a size, which is known exactly and not measured."""
         return cls(name, unit, limit, size, size, size, None, None, None, size <= limit)
 
     @property
     def is_off(self) -> bool:
-        """Whether it was measured, and nothing of that interval is what was predicted."""
+        """Whether the measured and the predicted interval have nothing in common."""
         if self.measured_low is None or self.measured_high is None:
             return False
         return self.measured_high < self.predicted_low or self.measured_low > self.predicted_high
 
-    def told(self, amount: float) -> str:
-        """An amount of it as people write it."""
-        write = {"ms": format_ms, "bytes": format_bytes}.get(self.unit, format_count)
-        return write(amount)
+    def text(self, amount: float) -> str:
+        """An amount with its unit."""
+        return format_amount(amount, self.unit)
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class SearchResult:
     measured_low_ms: float | None
     measured_high_ms: float | None
     meets_budget: bool
-    budgets: Sequence[BudgetResult]
+    budgets: Sequence[BudgetOutcome]
     valid_accuracy: float
     test_accuracy: float
     macs: int

@@ -5,10 +5,12 @@ number. So a run resumed from a checkpoint ends like an unbroken one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from latency.candidates import CandidateLatency
@@ -83,6 +85,11 @@ class SupernetTraining:
         self.step = 0
         self.history: list[Entry] = []
 
+    @property
+    def utility(self) -> NDArray[np.float64]:
+        """Log probabilities of the candidates, shape (blocks, candidates)."""
+        return self.supernet.log_probabilities.detach().double().cpu().numpy()
+
     def run(self, checkpoint: Checkpoint, on_step: OnStep) -> None:
         """Go on from the checkpoint, if there is one, to the last step. Only the first rank reads
         and writes the checkpoint and tells of its steps. Raises `LatError` for a step that cannot
@@ -92,7 +99,10 @@ class SupernetTraining:
             with checkpoint.restoring():
                 self._restore(state)
         while self.step < self.total_steps:
-            report = self._one_step()
+            path = self.supernet.sample(self._generator(WEIGHT_PATHS))
+            batch = self._weight_batches.at(self.step)
+            loss = self.optimizer.step(self.step, partial(self.supernet, path=path), *batch)
+            report = self._finished_step(loss)
             if report.expected is not None:
                 self.history.append(self._entry(report))
             if self.step == self.total_steps:
@@ -117,10 +127,8 @@ class SupernetTraining:
         self.history = entries(state["history"])
         self.step = self.total_steps
 
-    def _one_step(self) -> StepReport:
-        path = self.supernet.sample(self._generator(WEIGHT_PATHS))
-        batch = self._weight_batches.at(self.step)
-        loss = self.optimizer.step(self.step, lambda x: self.supernet(x, path), *batch)
+    def _finished_step(self, loss: float) -> StepReport:
+        """A step whose weights have moved: the architecture moves too where it is time to."""
         searched = self.step - self.settings.warmup_steps
         is_arch_step = searched >= 0 and (searched + 1) % self.settings.arch_every == 0
         if is_arch_step:

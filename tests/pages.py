@@ -100,7 +100,7 @@ class Reader:
         if "--png" in words and not any(map(shutil.which, BROWSERS)):
             return ""
         if words[0] == "lat-search":
-            words = [*words, *_cut_short(words)]
+            words = _cut_short(words)
         module, function = PROJECT["scripts"][words[0]].split(":")
         before, sys.argv = sys.argv, words
         code: object = 0
@@ -131,13 +131,18 @@ class Reader:
 
 
 def _cut_short(words: list[str]) -> list[str]:
-    """What makes a search be over in seconds."""
+    """The same search, over in seconds: a large space is loaded and its range printed."""
     if "--range" in words:
-        return []
+        return words
     if "--retrain" in words:
-        return FEW_STEPS[2:4]
+        return [*words, *FEW_STEPS[2:4]]
     space = words[words.index("--space") + 1] if "--space" in words else "proxyless"
-    return ["--range"] if space.startswith("proxyless") else FEW_STEPS
+    if not space.startswith("proxyless"):
+        return [*words, *FEW_STEPS]
+    if "--settings" in words:
+        place = words.index("--settings")
+        words = [*words[:place], *words[place + 2 :]]
+    return [*words, "--range"]
 
 
 def installs(words: list[str]) -> None:

@@ -12,7 +12,7 @@ from devices.connection import connect_all
 from fuzzing.damage import TOML_VALUES, reassigned, relined, reworded
 from fuzzing.target import Target, one_file
 from search import presets, spaces
-from search.budget import MACS, memory_of, size_costs
+from search.budget import BudgetKind, memory_of, size_costs
 from search.space import space_at
 from search.training.optimizer import Cosines
 
@@ -116,7 +116,7 @@ def space(folder: Path) -> Target:
 def _read_space(path: Path, generator: Random) -> None:
     options = generator.choice([{}, {"width": 0.5}, {"resolution": 32}, {"batch": 8}])
     found = space_at(spaces.load(str(path), classes=10, **options), 1)
-    costs = size_costs(found, MACS)
+    costs = size_costs(found, BudgetKind.MACS)
     assert costs.fastest_ms <= costs.slowest_ms
     choices = found.random_choices(2, np.random.default_rng(0))
     assert min(memory_of(found.network(row.tolist())) for row in choices) > 0

@@ -12,7 +12,7 @@ from rich.table import Table
 from latency.candidates import CandidateLatency
 from latency.units import format_count, format_ms
 from search.console import folded, print_table
-from search.result import BudgetResult, SearchResult
+from search.result import BudgetOutcome, SearchResult
 from search.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _NOT_MEASURED = "not measured: the device of this table is not at hand"
 _MANY = 1_000_000
-"""Networks, from which on their number is told by its magnitude."""
+"""Networks, from which on their number is written by its magnitude."""
 _FILES = ("result.json", "network.json", "model.onnx", "model.tflite", "report.html")
 
 
@@ -52,7 +52,7 @@ def print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
         print(
             folded(
                 f"measured apart from what was predicted: is {budget.name} as it was when its "
-                "table was measured? lat-profile --verify tells"
+                "table was measured? Check it: lat-profile --verify"
             )
         )
     files = [name for name in _FILES if (folder / name).exists()]
@@ -61,15 +61,15 @@ def print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
 
 def _add_budget(
     table: Table,
-    budget: BudgetResult,
+    budget: BudgetOutcome,
     result: SearchResult,
     others: Sequence[Mapping[str, Any]],
 ) -> None:
-    """What was asked, predicted and measured of one budget, and of the `others` on the target."""
+    """Limit, prediction and measurement of one budget, and of the `others` on the target."""
     if budget.unit != "ms":
-        table.add_row(f"{budget.name} budget", budget.told(budget.limit))
-        if budget.unit == "bytes":  # counts are told of all networks, below
-            table.add_row(budget.name, budget.told(budget.predicted))
+        table.add_row(f"{budget.name} budget", budget.text(budget.limit))
+        if budget.unit == "bytes":  # counts of all networks come below
+            table.add_row(budget.name, budget.text(budget.predicted))
         return
     if budget.name != result.target:
         others = ()
@@ -91,7 +91,7 @@ def _add_budget(
 
 
 def print_front(front: "Front", folder: Path, as_json: bool) -> None:
-    """The networks of a front, fastest first; or all of it as a JSON object."""
+    """The networks of a Pareto front, fastest first; or all of it as a JSON object."""
     if as_json:
         print(json.dumps(vars(front)))
         return

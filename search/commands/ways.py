@@ -1,8 +1,8 @@
 """The ways of a command: functions, of which its options choose one."""
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, get_args, get_type_hints
 
 import typer
 
@@ -20,7 +20,7 @@ def refuse_others(
     parameter of the command whose option chose the way, if the way itself does not take it. The
     options of all commands (--verbose, for example) are always allowed.
     """
-    allowed = {*inspect.signature(way).parameters, *COMMON_OPTIONS, chosen_by}
+    allowed = {*parameters_of(way), *COMMON_OPTIONS, chosen_by}
     given = [
         parameter.opts[0]
         for parameter in context.command.params
@@ -28,6 +28,24 @@ def refuse_others(
     ]
     if given:
         raise UsageError(f"{why}: leave out {', '.join(given)}")
+
+
+def arguments_of(way: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that `way` has a parameter for."""
+    return {name: options[name] for name in parameters_of(way)}
+
+
+def parameters_of(way: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of a way's parameters; of `**options: Unpack[Options]`, those of the typed
+    dictionary."""
+    names: list[str] = []
+    for name, parameter in inspect.signature(way).parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            (options,) = get_args(parameter.annotation)
+            names += get_type_hints(options)
+        else:
+            names.append(name)
+    return tuple(names)
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -70,7 +70,7 @@ class Evolution:
     def best(self, limits: Sequence[float]) -> Scored:
         """The best network found between the first limit less a few percent and the limit itself
         and within the other limits; where none is there, the nearest below it; the fastest one
-        where none is below. Raises `UsageError` where no network is within the others."""
+        where none is below. Raises `InfeasibleError` where no network is within the others."""
         limits = (max(limits[0], self.costs[0].fastest_ms), *limits[1:])
         for seed in (self.utility, *self._noise(_PARENTS - 1)):
             self.score(self._nearest(seed, limits))

@@ -69,9 +69,9 @@ def _by_the_images(supernet: SuperNet) -> SuperNet:
 
 
 def _explained(fitness: Fitness, images: int) -> Fitness:
-    """The function, which says in a line where there is no memory for so many images."""
+    """The function, which raises `LatError` where there is no memory for so many images."""
 
-    def told(choices: Sequence[int]) -> tuple[float, float]:
+    def explained(choices: Sequence[int]) -> tuple[float, float]:
         try:
             return fitness(choices)
         except (RuntimeError, MemoryError) as error:
@@ -79,7 +79,7 @@ def _explained(fitness: Fitness, images: int) -> Fitness:
                 raise
         raise LatError(
             f"out of memory for the {images} images that score a network at once; take a smaller "
-            "space or --resolution, or --train-on cpu"
+            "space or resolution, or train on the CPU"
         )
 
-    return told
+    return explained

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency.candidates import CandidateLatency
-from latency.errors import LatError, UsageError
+from latency.errors import InfeasibleError, LatError
 from latency.units import format_ms
 
 _LEAST_UTILITY = -1e4
@@ -39,8 +39,8 @@ def derive(
     `utility` (blocks, candidates): for the most probable network, the log probabilities. Solved
     as a multiple-choice knapsack (Kellerer, Pferschy, Pisinger, Knapsack Problems, 2004, ch. 11),
     of several dimensions where there are other costs, by mixed-integer linear programming, to
-    proven optimality. Raises `UsageError` where no network is within the budgets, and `LatError`
-    where the solver stops before it has proven either.
+    proven optimality. Raises `InfeasibleError` where no network is within the budgets, and
+    `LatError` where the solver stops before it has proven either.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
@@ -69,7 +69,7 @@ def derive(
     fits = all(other.predict(cheapest)[0] <= limit for other, limit in others)
     if fits and at_least_ms <= costs.fastest_ms <= budget_ms:
         return cheapest  # the budget is the fastest network's latency itself
-    raise UsageError(
+    raise InfeasibleError(
         f"no network between {format_ms(at_least_ms)} and {format_ms(budget_ms)}"
         f"{' within the other budgets' if others else ''}: the space "
         f"reaches from {format_ms(costs.fastest_ms)} to {format_ms(costs.slowest_ms)}"
@@ -80,7 +80,7 @@ def fastest_within(
     costs: CandidateLatency, others: Sequence[tuple[CandidateLatency, float]] = ()
 ) -> tuple[int, ...]:
     """The choices of the least predicted latency among those within the `others`: costs, and the
-    most that they may be. Raises `UsageError` where none is."""
+    most that they may be. Raises `InfeasibleError` where none is."""
     if not others:
         return tuple(int(choice) for choice in np.nanargmin(costs.matrix, axis=1))
     utility = -costs.matrix / np.nanmax(np.abs(costs.matrix))
@@ -142,12 +142,12 @@ class MostProbable:
 
     def __call__(self, limits: Sequence[float]) -> tuple[int, ...]:
         """The most probable network that takes about the first limit, or the nearest there is
-        below it; the fastest one where none is below. Raises `UsageError` where no network is
+        below it; the fastest one where none is below. Raises `InfeasibleError` where no network is
         within the other limits."""
         first, *others = self.costs
         aim = max(limits[0], first.fastest_ms)
         rest = list(zip(others, limits[1:], strict=True))
         try:
             return derive(self.utility, first, aim, aim * (1 - self.band), rest)
-        except UsageError:
+        except InfeasibleError:
             return derive(self.utility, first, aim, others=rest)

@@ -1,45 +1,106 @@
-"""The certificate of a search: of each budget what was asked for, predicted and measured."""
+"""The certificate of a search: the limit of each budget, and what was predicted and measured."""
 
+import sys
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from latency.operators.network import NetworkSpec
+from latency.predictors.regression import RegressionModel
 from latency.tables.measurement import Measurement
-from search.budget import MACS, MEMORY, PARAMS, Budget, macs_of_one, memory_of
+from latency.tables.table import LatencyTable
+from search.budget import Budget, BudgetKind, macs_of_one
 from search.confirmation import Attempt
-from search.result import BudgetResult
-from search.runs.goals import Goal
-from search.space import network_at
+from search.console import version
+from search.jobs.targets import Target
+from search.result import BudgetOutcome, SearchResult
+from search.runs.checkpoints import as_dict
+from search.runs.environment import run_facts
+from search.runs.found_network import FoundNetwork
+from search.runs.search_run import SearchRun
+from search.searcher import SupernetTraining
 
 
-def budget_results(
-    goals: Sequence[Goal],
-    sizes: Sequence[Budget],
-    memory: float | None,
+def certified(
+    run: SearchRun,
+    search: SupernetTraining,
+    found: FoundNetwork,
+    *,
+    largest: Mapping[str, Any] | None,
+    baselines: Sequence[Mapping[str, Any]],
+    started: float,
+) -> SearchResult:
+    """The result of a run. `largest`, `baselines`: networks that were trained to compare with it.
+    `started`: when the run began, on the monotonic clock."""
+    plan, chosen = run.plan, found.attempt
+    outcomes = budget_outcomes(run.budgets, plan.targets, chosen, found.measured)
+    first = outcomes[0]
+    return SearchResult(
+        target=first.name,
+        space=plan.space.tag,
+        data=plan.data.name,
+        strategy=plan.settings.strategy,
+        budget_ms=first.limit,
+        predicted_ms=first.predicted,
+        predicted_low_ms=first.predicted_low,
+        predicted_high_ms=first.predicted_high,
+        measured_ms=first.measured,
+        measured_low_ms=first.measured_low,
+        measured_high_ms=first.measured_high,
+        meets_budget=all(one.meets for one in outcomes),
+        budgets=outcomes,
+        valid_accuracy=run.accuracy(found.training, plan.data.valid),
+        test_accuracy=run.accuracy(found.training, plan.data.test),
+        macs=macs_of_one(chosen.network),
+        params=chosen.network.params,
+        seconds=time.monotonic() - started,
+        seed=plan.seed,
+        choices=chosen.choices,
+        candidates=[[op.key if op else None for op in block] for block in plan.space.blocks],
+        settings=plan.settings.as_dict,
+        attempts=[as_dict(attempt) for attempt in found.attempts],
+        history=search.history,
+        probabilities=np.exp(search.utility).tolist(),
+        table=first.table or "",
+        version=version(),
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        largest=largest,
+        baselines=baselines,
+        failed=plan.as_you_go.failed if plan.as_you_go else {},
+        **run_facts(run.budgets, plan.targets, plan.space, plan.compute, chosen.network),
+    )
+
+
+def budget_outcomes(
+    budgets: Sequence[Budget],
+    targets: Mapping[str, Target],
     chosen: Attempt,
     measured: Mapping[str, Measurement],
-) -> list[BudgetResult]:
-    """What the network `chosen` takes of each budget, the first target's first, at its target's
-    batch. `memory`: the bytes of a memory budget, of the largest batch; `measured` of the deployed
-    files, by the targets' names."""
-    results = [_of_target(goal, chosen, measured.get(goal.budget.name)) for goal in goals]
-    for size in sizes:
-        amount = chosen.predicted[size.name]
-        results.append(BudgetResult.of_size(size.name, size.unit, size.limit, amount))
-    if memory is not None:
-        batch = max(goal.target.batch for goal in goals)
-        amount = memory_of(network_at(chosen.network, batch))
-        results.append(BudgetResult.of_size(MEMORY, "bytes", memory, amount))
-    return results
+) -> list[BudgetOutcome]:
+    """What the network `chosen` uses of each budget. `measured`: of the deployed files, by the
+    targets' names."""
+    return [
+        _of_latency(budget, targets[budget.name], chosen, measured.get(budget.name))
+        if budget.kind is BudgetKind.LATENCY
+        else BudgetOutcome.of_size(
+            budget.name, budget.kind.unit, budget.limit, budget.usage(chosen.network)
+        )
+        for budget in budgets
+    ]
 
 
-def _of_target(goal: Goal, chosen: Attempt, measured: Measurement | None) -> BudgetResult:
-    budget = goal.budget
-    prediction = goal.predict(chosen.network)
+def _of_latency(
+    budget: Budget, target: Target, chosen: Attempt, measured: Measurement | None
+) -> BudgetOutcome:
+    prediction = budget.predict(chosen.network)
     # Where operators are predicted, the budget holds for the mean and some deviations.
     held = measured.high_ms if measured else chosen.predicted[budget.name]
-    return BudgetResult(
+    return BudgetOutcome(
         name=budget.name,
-        unit=budget.unit,
+        unit=budget.kind.unit,
         limit=budget.limit,
         predicted=prediction.ms,
         predicted_low=prediction.low_ms,
@@ -48,17 +109,17 @@ def _of_target(goal: Goal, chosen: Attempt, measured: Measurement | None) -> Bud
         measured_low=measured.low_ms if measured else None,
         measured_high=measured.high_ms if measured else None,
         meets=held <= budget.limit,
-        table=goal.table,
+        table=_table_of(budget, target),
     )
 
 
-def largest_share(
-    network: NetworkSpec, sizes: Sequence[Budget], memory: float | None, batch: int
-) -> float:
-    """The largest share of a limit that a network takes: of its `sizes`, and of the bytes of
-    `memory` for its activations at this batch. 0 where there is no such limit."""
-    counts = {PARAMS: network.params, MACS: macs_of_one(network)}
-    shares = [counts[size.name] / size.limit for size in sizes]
-    if memory is not None:
-        shares.append(memory_of(network_at(network, batch)) / memory)
-    return max(shares, default=0.0)
+def _table_of(budget: Budget, target: Target) -> str:
+    """The file that the table of a budget's model was read from, or else the target's own."""
+    model = budget.model
+    table = model.table if isinstance(model, RegressionModel) else model
+    return table.source if isinstance(table, LatencyTable) else str(target.path)
+
+
+def largest_share(network: NetworkSpec, sizes: Sequence[Budget]) -> float:
+    """The largest share of a limit that a network uses; 0 where there is no limit."""
+    return max((size.usage(network) / size.limit for size in sizes), default=0.0)

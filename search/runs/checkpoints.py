@@ -23,22 +23,20 @@ from search.training.checkpoint import Checkpoint
 class RunCheckpoints:
     """One for each phase of a run, in `folder`.
 
-    They belong to the plan, the data of this name, the seed, and the supernet of the checkpoint
-    `trained` where that of another run is taken over.
+    They belong to the plan's budgets, space, data, seed and settings, and to the supernet of
+    another run where the plan takes one over.
     """
 
-    def __init__(
-        self, folder: Path, plan: SearchPlan, data: str, seed: int, trained: Path | None = None
-    ) -> None:
+    def __init__(self, folder: Path, plan: SearchPlan) -> None:
         self.folder = folder
-        self._space, self._whole = plan.space, plan.whole or plan.space
+        self._space, self._whole = plan.space, plan.whole
         self.identity = {
-            "budgets": {budget.name: budget.asked for budget in plan.budgets},
+            "budgets": {budget.name: budget.asked for budget in plan.budgets if budget.adds_up},
             "space": _named(plan.space),
-            "data": data,
-            "seed": seed,
+            "data": plan.data.name,
+            "seed": plan.seed,
             "sigmas": plan.sigmas,
-            "from": _content(trained),
+            "from": _content(plan.trained),
             **plan.settings.as_dict,
         }
 
@@ -65,32 +63,23 @@ class RunCheckpoints:
         except UsageError as error:
             if not trained.exists():
                 raise
-            said = str(error).rpartition(";")[0]
+            reason = str(error).rpartition(";")[0]
             raise UsageError(
-                f"{said}; a supernet serves the same --data, --space, --resolution and --width; "
-                "one trained within a memory budget lacks the candidates that the budget took out"
+                f"{reason}; a supernet serves the same data, space, resolution and width; one "
+                "trained within a memory budget has no candidates that the budget ruled out"
             ) from None
 
 
-def supernet_of(folder: Path) -> Path:
-    """The checkpoint of the supernet that the run in a folder trained; `UsageError` where there is
-    none."""
-    path = folder / "checkpoint" / "search.pt"
-    if not path.exists():
-        raise UsageError(f"{path}: no such checkpoint; name the folder of a search")
-    return path
-
-
 def _named(space: SearchSpace) -> str:
-    """A space, and what tells its operators apart from those of another of its name, whose
-    supernet has other weights; targets of different batches share one."""
+    """A space with a digest of its candidates: a space of the same name and other candidates has
+    another supernet; targets of different batches share one."""
     space = space_at(space, 1)
     blocks = (" ".join(op.key if op else "skip" for op in block) for block in space.blocks)
     return f"{space.tag} of candidates {digest([*(op.key for op in space.fixed), *blocks])}"
 
 
 def _content(trained: Path | None) -> str | None:
-    """What tells a supernet that is taken over apart from others; None where none is."""
+    """A digest of the supernet that is taken over; None where none is."""
     if trained is None or not trained.exists():
         return None
     with open_file(trained) as file:
@@ -100,8 +89,7 @@ def _content(trained: Path | None) -> str | None:
 def kept_attempts(
     checkpoint: Checkpoint, space: SearchSpace, budgets: Sequence[Budget]
 ) -> list[Attempt]:
-    """Those that a broken-off run derived by the same costs and limits; none where there are
-    none."""
+    """Those that an interrupted run derived by the same costs and limits, if any."""
     kept = checkpoint.load()
     if kept is None:
         return []
@@ -114,7 +102,7 @@ def kept_attempts(
 def keep_attempts(
     checkpoint: Checkpoint, budgets: Sequence[Budget], attempts: Sequence[Attempt]
 ) -> None:
-    """Write what was derived, with what tells the costs and limits apart from others."""
+    """Write what was derived, with a digest of the costs and limits."""
     saved = json.dumps([as_dict(attempt) for attempt in attempts])
     checkpoint.save({"costs": _costs(budgets), "attempts": saved})
 

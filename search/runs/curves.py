@@ -20,8 +20,8 @@ class Curves:
 
     Scalars: `loss/train`, `loss/valid`, `learning_rate`, `entropy/mean`; by the name of each
     budget, `expected/NAME` as a share of `limits[NAME]` and `multiplier/NAME`; and, of the few
-    steps that tell the probabilities, `entropy/block_N` and `probability/block_N/candidate_N`.
-    Steps of a broken-off run that a resumed one makes again replace those it wrote.
+    steps that report the probabilities, `entropy/block_N` and `probability/block_N/candidate_N`.
+    Steps that a resumed run repeats replace those that the interrupted one wrote.
     """
 
     def __init__(self, folder: Path, limits: dict[str, float]) -> None:

@@ -28,19 +28,19 @@ def require_free(
     folder: Path, resume: bool, overwrite: bool, reads: Path | str | None = None
 ) -> None:
     """Raises `UsageError` where the folder holds a run that is neither to be resumed nor to be
-    replaced, and where `reads`, which the new run goes by, is part of the one to be replaced."""
+    overwritten, and where `reads`, which the new run uses, is part of the one to be overwritten."""
     held = _held(folder) or _held(folder / _NEXT)
     if held and not (resume or overwrite):
         raise UsageError(
-            f"{folder} holds another run ({held[0]}); go on with it by --resume, replace it "
-            "by --overwrite, or give another --out"
+            f"{folder} holds another run ({held[0]}): resume it, overwrite it, or write to another "
+            "folder"
         )
     if held and overwrite and not resume and reads is not None:
         read, root = Path(reads).resolve(), folder.resolve()
         if read == root or any(read.is_relative_to(root / name) for name in RUN_FILES):
             raise UsageError(
-                f"{reads} is read from the run in {folder}, which --overwrite replaces; give "
-                "another --out"
+                f"{reads} is read from the run in {folder}, which would be overwritten; write to "
+                "another folder"
             )
 
 
@@ -88,7 +88,9 @@ def _claimed(folder: Path) -> int:
     try:
         return open_locked(folder / ".lock")
     except BlockingIOError:
-        raise UsageError(f"{folder}: another search is running in it; give another --out") from None
+        raise UsageError(
+            f"{folder}: another search is running in it; write to another folder"
+        ) from None
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written to: {error.strerror}") from None
 
@@ -118,7 +120,7 @@ def _replace(folder: Path) -> None:
 
 
 def _recover(folder: Path) -> None:
-    """Go on with a replacement that was broken off: to its end where the old run was set aside
+    """Resume a replacement that was interrupted: to its end where the old run was set aside
     whole, else back to the old run."""
     if os.path.lexists(folder / _DONE):
         _move(folder / _DONE, folder)

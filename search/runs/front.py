@@ -18,29 +18,29 @@ from latency.errors import SpecError
 from latency.operators.network import NetworkSpec
 from search.budget import Budget, macs_of_one
 from search.confirmation import AIM, Attempt, corrected_limits, predictions
-from search.console import following, notice, progress_bar, version
+from search.console import following, notice, version
 from search.derivation.evolution import Evolution
 from search.derivation.knapsack import fastest_within
 from search.report.files import ResultFile, read_back
-from search.result import BudgetResult
+from search.result import BudgetOutcome
 from search.run_files import FRONT, RESULT
-from search.runs.certificate import budget_results
-from search.runs.search_run import SearchJob
-from search.space import network_at
+from search.runs.certificate import budget_outcomes
+from search.runs.search_run import SearchRun
+from search.searcher import SupernetTraining
 
 _TOLERANCE = 1e-6
 """By how much a limit is above a network's own cost for the derivation to have room for it."""
 _ROUNDS = 2
-"""How often networks that prove over a limit are chosen anew."""
+"""How often networks that are over a limit once measured are chosen anew."""
 
 Choices = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Front:
-    """Networks by rising budget; latencies in ms on the first target, accuracies as shares, with
-    the supernet's weights on the validation images. Each with its certificate: `budgets`, a
-    `search.result.BudgetResult` each, and whether it `meets` all of them."""
+    """A Pareto front: networks by rising budget; latencies in ms on the first target, accuracies
+    as shares, with the supernet's weights on the validation images. Each with its certificate:
+    `budgets`, a `search.result.BudgetOutcome` each, and whether it `meets` all of them."""
 
     target: str
     space: str
@@ -51,50 +51,53 @@ class Front:
     networks: list[dict[str, Any]]
 
     @property
-    def certified(self) -> list[BudgetResult]:
-        """Of each network in turn, what it takes of each budget."""
-        return [BudgetResult(**told) for row in self.networks for told in row["budgets"]]
+    def certified(self) -> list[BudgetOutcome]:
+        """Of each network in turn, what it uses of each budget."""
+        return [BudgetOutcome(**saved) for row in self.networks for saved in row["budgets"]]
 
 
-def find_front(job: SearchJob, count: int, quiet: bool) -> Front:
-    """Networks for `count` budgets spread evenly from the fastest network of the job's space that
-    is within its other budgets, to the job's first budget; each within the other budgets as well.
+def find_front(run: SearchRun, search: SupernetTraining, count: int, bar: Progress) -> Front:
+    """Networks for `count` budgets spread evenly from the fastest network of the run's space that
+    is within its other budgets, to the run's first budget; each within the other budgets as well.
 
-    Where devices are at hand, all are measured, and one that proves over a budget gives way to
+    Where devices are at hand, all are measured, and one that is over a budget gives way to
     another; the least budget is what the fastest network takes as measured. Written to
     `pareto.json`, the networks to `pareto/`, and into the `result.json` of the run that is in the
     same folder, where there is one.
     """
-    with progress_bar(quiet) as bar:
-        search = job.search(bar)
-        started = time.monotonic()
-        utility = search.supernet.log_probabilities.detach().double().cpu().numpy()
-        choosing = _Choosing(job, job.evolution(search, utility), bar)
-        found = choosing.networks(count)
-        rows = [
-            _row(job, limit, attempt, choosing.evolution.score(attempt.choices).accuracy)
-            for limit, attempt in found
-        ]
-    seconds = time.monotonic() - started
-    words = job.space.tag, job.data.name, job.seed, seconds, version(), rows
-    front = Front(job.budgets[0].name, *words)
-    _keep(front, [attempt.network for _, attempt in found], job.folder)
+    started, plan = time.monotonic(), run.plan
+    choosing = _Choosing(run, run.evolution(search), bar)
+    found = choosing.networks(count)
+    rows = [
+        _row(run, limit, attempt, choosing.evolution.score(attempt.choices).accuracy)
+        for limit, attempt in found
+    ]
+    front = Front(
+        target=run.budgets[0].name,
+        space=plan.space.tag,
+        data=plan.data.name,
+        seed=plan.seed,
+        seconds=time.monotonic() - started,
+        version=version(),
+        networks=rows,
+    )
+    _keep(front, [attempt.network for _, attempt in found], run.folder)
     return front
 
 
 class _Choosing:
     """Networks of a trained supernet for rising limits, and what was measured of them."""
 
-    def __init__(self, job: SearchJob, evolution: Evolution, bar: Progress) -> None:
-        self.job, self.evolution, self.bar = job, evolution, bar
-        self.at_hand = job.at_hand
+    def __init__(self, run: SearchRun, evolution: Evolution, bar: Progress) -> None:
+        self.run, self.evolution, self.bar = run, evolution, bar
+        self.at_hand = run.at_hand
         self.known: dict[Choices, Attempt] = {}
         self._show = following(bar, visible=bool(self.at_hand))
 
     def networks(self, count: int) -> list[tuple[float, Attempt]]:
         """`count` limits on the first budget, and a network for each; one that is over a budget
         only where all are that were measured."""
-        first, *others = self.job.budgets
+        first, *others = self.run.summed
         fastest = fastest_within(first.costs, [(other.costs, other.limit) for other in others])
         least_ms = float(first.costs.predict(fastest)[0])
         most_ms = max(least_ms, min(first.limit, first.costs.slowest_ms))
@@ -117,8 +120,8 @@ class _Choosing:
     def _evolved(self, limits: NDArray[np.float64], least_ms: float) -> list[Choices]:
         """The best network predicted to be within each of the limits, with room where the target
         will be measured."""
-        first, *others = self.job.budgets
-        is_measured = first.name in [goal.budget.name for goal, *_ in self.at_hand]
+        first, *others = self.run.summed
+        is_measured = first.name in [one.name for one in self.at_hand]
         room = AIM if is_measured else 1.0
         aims = np.maximum(room * limits, (1 + _TOLERANCE) * least_ms).tolist()
         task = self.bar.add_task("evolving networks", total=len(aims))
@@ -131,14 +134,14 @@ class _Choosing:
     def _measure(self, chosen: Iterable[Choices]) -> None:
         """Measure those of the networks that were not, on each target at hand."""
         fresh = [choices for choices in dict.fromkeys(chosen) if choices not in self.known]
-        networks = [self.job.space.network(choices) for choices in fresh]
+        networks = [self.run.plan.space.network(choices) for choices in fresh]
         measured = {}
-        for goal, device, card in self.at_hand if fresh else ():
-            own = [Workload.of_network(network_at(network, card.batch)) for network in networks]
-            found = measure(device, own, card.measuring, on_progress=self._show)
-            measured[goal.budget.name] = found
+        for one in self.at_hand if fresh else ():
+            own = [Workload.of_network(one.network(network)) for network in networks]
+            found = measure(one.device, own, one.card.measuring, on_progress=self._show)
+            measured[one.name] = found
         for choices, network in zip(fresh, networks, strict=True):
-            predicted = predictions(self.job.budgets, choices)
+            predicted = predictions(self.run.summed, choices)
             rows = {name: those[network.name] for name, those in measured.items()}
             self.known[choices] = Attempt(choices, network, predicted, rows)
 
@@ -164,14 +167,14 @@ class _Choosing:
         return self.known[choices].meets(self._budgets(limit))
 
     def _budgets(self, limit: float) -> Sequence[Budget]:
-        first, *others = self.job.budgets
+        first, *others = self.run.summed
         return [replace(first, limit=limit), *others]
 
 
-def _row(job: SearchJob, limit: float, attempt: Attempt, accuracy: float) -> dict[str, Any]:
-    first, *others = job.goals
-    goals = [replace(first, budget=replace(first.budget, limit=limit)), *others]
-    results = budget_results(goals, job.sizes, job.memory, attempt, attempt.measured)
+def _row(run: SearchRun, limit: float, attempt: Attempt, accuracy: float) -> dict[str, Any]:
+    first, *others = run.budgets
+    budgets = [replace(first, limit=limit), *others]
+    results = budget_outcomes(budgets, run.plan.targets, attempt, attempt.measured)
     return {
         "budget_ms": limit,
         "choices": list(attempt.choices),
@@ -197,7 +200,7 @@ def _keep(front: Front, networks: list[NetworkSpec], folder: Path) -> None:
         try:
             read_back(result, ResultFile, "a result")
         except SpecError as error:
-            notice(f"the front is in {FRONT} alone: {error}")
+            notice(f"the Pareto front is in {FRONT} alone: {error}")
             return
         content = json.loads(result.read_bytes()) | {"pareto": front.networks}
         write_whole(result, json.dumps(content, indent=2) + "\n")

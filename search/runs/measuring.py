@@ -17,19 +17,16 @@ from latency.predictors.regression import RegressionModel, fit
 from latency.stats import Z95
 from latency.tables.calibration import Calibration
 from latency.tables.table import LatencyTable
-from search.budget import AskedBudget
+from search.budget import Budget
 from search.console import notice
 from search.jobs.profiling import circumstances, keep
 from search.jobs.targets import Target
-from search.runs.goals import Goal
 from search.space import SearchSpace
 from search.supernet.supernet import SuperNet
 
 _ENOUGH = 0.002
 """The search stops measuring where no operator's deviation times its probability is more than
 this share of the fastest network's latency."""
-
-
 _FAILED = "failed "
 """How a table's header names an operator that could not be measured."""
 
@@ -82,13 +79,13 @@ class AsYouGo:
             matrix[row, failed] = np.nan
         return replace(costs, matrix=matrix)
 
-    def goal(self, asked: AskedBudget) -> Goal:
-        """The goal of a budget on the target, by what is known now."""
-        return Goal(self.target, self.model, asked.of(self.costs))
+    def laid_out(self, budget: Budget) -> Budget:
+        """A budget on the target's latency over the space's candidates, as known now."""
+        return budget.over(self.costs, self.model, self.target.batch)
 
-    def revised(self, goal: Goal) -> Goal:
-        """A goal on the target, by what is known now; its limit stays."""
-        return replace(goal, model=self.model, budget=replace(goal.budget, costs=self.costs))
+    def revised(self, budget: Budget) -> Budget:
+        """A budget on the target's latency, as known now; its limit stays."""
+        return replace(budget, costs=self.costs, model=self.model)
 
     def __call__(self, probabilities: Tensor) -> Mapping[str, CandidateLatency]:
         """Measure the operator that matters most; the target's costs anew, by its name. Nothing
@@ -179,10 +176,10 @@ class AsYouGo:
             f"does): its operators count {kind}"
         )
 
-    def tell(self) -> None:
-        """Say how much of the grid was measured."""
+    def summary(self) -> str:
+        """How many of the space's operators were measured."""
         total = len(self.space.operators)
-        notice(f"{self.target.name}: measured {self.measured} operators on the way, of {total}")
+        return f"{self.target.name}: measured {self.measured} operators on the way, of {total}"
 
 
 def comparable(table: LatencyTable, space: SearchSpace) -> LatencyTable:

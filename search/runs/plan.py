@@ -1,154 +1,204 @@
-"""What a search is asked for, brought together and checked before any work."""
+"""`SearchPlan`: all that a search depends on, brought together and checked before any training."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from latency.errors import UsageError
-from search import spaces
-from search.budget import SIZES, AskedBudget, Budget, check_together, within_memory
+from latency.candidates import candidate_latency
+from latency.errors import CoverageError, UsageError
+from latency.prediction import PREDICTED, LatencyModel
+from latency.predictors.regression import fit
+from search.budget import Budget, BudgetKind, check_together, size_costs, within_memory
 from search.console import notice
 from search.data import Dataset
-from search.jobs.targets import resolve
-from search.presets import load_settings
-from search.runs.goals import Goal, goal_of, memory_limit, size_budgets
+from search.jobs.targets import Target, covered, resolve
+from search.runs.folder import require_usable
 from search.runs.measuring import AsYouGo
-from search.settings import SearchSettings, preset
+from search.settings import SearchSettings
 from search.space import SearchSpace, space_at
 from search.strategies.hardware_loss import HardwareTerm
+from search.training.compute import ON_CPU, Compute
 
-
-@dataclass(frozen=True)
-class Asked:
-    """Budgets, and the space they are for. `predicted`: operators that a table lacks are not
-    measured; `as_you_go`: they are during the search, those first that matter most. `sigmas`:
-    budgets hold for the mean and so many standard deviations. `settings` and `choices`: see
-    `settings_for`."""
-
-    budgets: Sequence[AskedBudget]
-    space: str
-    settings: str | None
-    choices: Mapping[str, Any]
-    resolution: int | None = None
-    width: float = 1.0
-    predicted: bool = False
-    as_you_go: bool = False
-    sigmas: float = 2.0
+SEARCH_CHECKPOINT = Path("checkpoint") / "search.pt"
+"""The supernet's checkpoint in the folder of a run."""
 
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """A search's targets with their budgets, the first of which it makes use of; budgets of sizes;
-    the space, for the first target's batch, what measures during the search, if anything does, and
-    the bytes that activations may take, where that is limited: the space has no candidate that
-    takes more, `whole` has these, too. `sigmas`: see `Asked`."""
+    """A search, as planned.
 
-    goals: tuple[Goal, ...]
-    sizes: tuple[Budget, ...]
+    `budgets`: latencies first, of which the search uses as much of the first as it may; then sizes,
+    and memory. `targets`: by the names of the latencies. `space`: for the first target's batch,
+    without the candidates that a memory budget rules out; `whole`: with them. `folder`: of the
+    results. `trained`: the checkpoint of another run, whose supernet is used instead of training
+    one. `as_you_go`: measures operators during the search. `sigmas`: where operators are predicted,
+    latencies count as their mean plus this many standard deviations.
+    """
+
+    budgets: tuple[Budget, ...]
+    targets: Mapping[str, Target]
     space: SearchSpace
+    whole: SearchSpace
     settings: SearchSettings
+    data: Dataset
+    seed: int
+    folder: Path
+    trained: Path | None = None
+    compute: Compute = ON_CPU
     as_you_go: AsYouGo | None = None
-    memory: float | None = None
     sigmas: float = 2.0
-    whole: SearchSpace | None = None
-
-    @classmethod
-    def of(
-        cls,
-        asked: Asked,
-        data: Dataset,
-        quiet: bool = False,
-        before_measuring: Callable[[SearchSpace], None] = lambda space: None,
-    ) -> "SearchPlan":
-        """The plan for a data set. Settings are checked first; then operators that a table lacks
-        are measured, after `before_measuring` has seen the space. Raises `LatError` for what cannot
-        be."""
-        names = [one.name for one in asked.budgets if one.name and one.name not in SIZES]
-        alone = _space(asked, 1, data.classes)
-        settings = settings_for(asked.settings, alone.name, alone.resolution, data, asked.choices)
-        before_measuring(alone)
-        targets = {name: resolve(name) for name in names}
-        memory = memory_limit(asked.budgets)
-        whole = space_at(alone, max(target.batch for target in targets.values()))
-        within = whole if memory is None else within_memory(whole, memory)
-        own = {name: space_at(within, target.batch) for name, target in targets.items()}
-        space = own[names[0]]
-        as_you_go = AsYouGo(targets[names[0]], space, asked.sigmas) if asked.as_you_go else None
-        words = asked.sigmas, asked.predicted, quiet
-        goals = [
-            as_you_go.goal(one)
-            if as_you_go and one.name == names[0]
-            else goal_of(targets[one.name], own[one.name], one, *words)
-            for one in asked.budgets
-            if one.name in targets
-        ]
-        sizes = size_budgets(space, asked.budgets)
-        rest = as_you_go, memory, asked.sigmas, space_at(whole, targets[names[0]].batch)
-        return cls(tuple(goals), tuple(sizes), space, settings, *rest)
-
-    @property
-    def budgets(self) -> tuple[Budget, ...]:
-        return (*(goal.budget for goal in self.goals), *self.sizes)
 
     def check(self) -> None:
-        """Raises `LatError` where no network can meet the budgets, or a search with the settings
-        cannot be held to them; tells of a budget that holds nothing back."""
-        for budget in self.budgets:
+        """Raises `InfeasibleError` where no network can meet the budgets, and `UsageError` where
+        the penalty cannot hold a search to them; a notice for a budget that every network meets."""
+        summed = [budget for budget in self.budgets if budget.adds_up]
+        for budget in summed:
             if text := budget.check():
                 notice(text)
-        check_together(self.budgets)
-        HardwareTerm(self.budgets, self.settings.penalty)
+        check_together(summed)
+        HardwareTerm(summed, self.settings.penalty)
 
 
-def settings_for(
-    name: str | None, space: str, resolution: int, data: Dataset, words: Mapping[str, Any]
-) -> SearchSettings:
-    """The settings of this name, or the usual ones of a space; with what the user chose besides.
-    Tells of a batch size that makes epochs of a file more or fewer. Raises `UsageError` for words
-    that mean nothing to the strategy."""
-    if name is None:
-        settings = preset(space, resolution).with_choices(**words)
-        _require_of_use(settings.strategy, words)
-        return settings
-    images, size = len(data.train), words.get("batch_size")
-    settings = load_settings(name, images).with_choices(**words)
-    _require_of_use(settings.strategy, words)
-    if size is None:
-        return settings
-    steps, train_steps = _steps(load_settings(name, images, size).with_choices(**words))
-    if _steps(settings) != (steps, train_steps):
+def plan_search(
+    *,
+    budgets: Sequence[Budget],
+    space: SearchSpace,
+    data: Dataset,
+    settings: SearchSettings,
+    seed: int,
+    folder: Path,
+    resume: bool = False,
+    overwrite: bool = False,
+    trained: Path | None = None,
+    compute: Compute = ON_CPU,
+    predicted: bool = False,
+    as_you_go: bool = False,
+    sigmas: float = 2.0,
+    quiet: bool = False,
+) -> SearchPlan:
+    """The plan of a search for `budgets`, the main target's latency first, in a space for batch 1.
+
+    The folder is checked first, then targets are reached and operators measured that their tables
+    are missing: all of them, unless they are `predicted` or measured during the search
+    (`as_you_go`). `trained`: the folder of a run whose supernet is used. Raises `LatError` for
+    whatever rules the search out.
+    """
+    require_usable(folder, resume, overwrite, trained)
+    supernet = None if trained is None else supernet_of(trained)
+    targets = resolved(budgets)
+    whole, within = spaces_within(budgets, targets, space)
+    first = targets[budgets[0].name]
+    measuring = AsYouGo(first, space_at(within, first.batch), sigmas) if as_you_go else None
+    plan = SearchPlan(
+        budgets=laid_out(
+            budgets,
+            targets,
+            within,
+            sigmas=sigmas,
+            predicted=predicted,
+            quiet=quiet,
+            measuring=measuring,
+        ),
+        targets=targets,
+        space=space_at(within, first.batch),
+        whole=space_at(whole, first.batch),
+        settings=settings,
+        data=data,
+        seed=seed,
+        folder=folder,
+        trained=supernet,
+        compute=compute,
+        as_you_go=measuring,
+        sigmas=sigmas,
+    )
+    plan.check()
+    return plan
+
+
+def supernet_of(folder: Path) -> Path:
+    """The checkpoint of the supernet that the run in a folder trained; `UsageError` where there is
+    none."""
+    path = folder / SEARCH_CHECKPOINT
+    if not path.exists():
+        raise UsageError(f"{path}: no such checkpoint; name the folder of a search")
+    return path
+
+
+def resolved(budgets: Sequence[Budget]) -> dict[str, Target]:
+    """The targets of the latencies among the budgets, by their names."""
+    names = [budget.name for budget in budgets if budget.kind is BudgetKind.LATENCY]
+    return {name: resolve(name) for name in names}
+
+
+def spaces_within(
+    budgets: Sequence[Budget], targets: Mapping[str, Target], space: SearchSpace
+) -> tuple[SearchSpace, SearchSpace]:
+    """The space at the largest batch of the targets, and that space without the candidates that a
+    memory budget rules out."""
+    whole = space_at(space, largest_batch(targets))
+    limits = [budget.limit for budget in budgets if budget.kind is BudgetKind.MEMORY]
+    return whole, within_memory(whole, min(limits)) if limits else whole
+
+
+def largest_batch(targets: Mapping[str, Target]) -> int:
+    """The most inputs that a target computes at once."""
+    return max(target.batch for target in targets.values())
+
+
+def laid_out(
+    budgets: Sequence[Budget],
+    targets: Mapping[str, Target],
+    space: SearchSpace,
+    *,
+    sigmas: float,
+    predicted: bool,
+    quiet: bool,
+    measuring: AsYouGo | None = None,
+) -> tuple[Budget, ...]:
+    """The budgets over the candidates of a space, each latency at its target's batch."""
+
+    def over_space(budget: Budget) -> Budget:
+        if budget.kind is BudgetKind.MEMORY:
+            return replace(budget, batch=largest_batch(targets))
+        if budget.kind is not BudgetKind.LATENCY:
+            return budget.over(size_costs(space, budget.kind))
+        if measuring is not None and budget.name == measuring.target.name:
+            return measuring.laid_out(budget)
+        target = targets[budget.name]
+        own = space_at(space, target.batch)
+        model = latency_model(target, own, predicted, quiet)
+        return latency_budget(budget, target, model, own, sigmas)
+
+    return tuple(map(over_space, budgets))
+
+
+def latency_budget(
+    budget: Budget, target: Target, model: LatencyModel, space: SearchSpace, sigmas: float
+) -> Budget:
+    """A latency over the candidates of a space, by a model. If any operator is predicted and not
+    measured, all count with `sigmas` standard deviations above their mean, which a notice says."""
+    missing = [op for op in space.operators if model.predict_op(op).source == PREDICTED]
+    if missing:
         notice(
-            f"--batch-size {size}: the epochs of --settings {name} are counted in its own batches; "
-            f"in these they are --steps {steps} --train-steps {train_steps}"
+            f"{target.name}: {len(missing)} of {len(space.operators)} operators are predicted, not "
+            f"measured; the budget is held for mean + {sigmas:g} standard deviations"
         )
-    return settings
+    costs = candidate_latency(model, space.blocks, space.fixed, sigmas if missing else 0.0)
+    return budget.over(costs, model, target.batch)
 
 
-_STRATEGIES = {
-    "binarisation": ("proxyless-g",),
-    "reward": ("proxyless-r",),
-    "penalty": ("proxyless-g", "proxyless-r"),
-}
-"""The strategies that a setting is of."""
-
-
-def _require_of_use(strategy: str, words: Mapping[str, Any]) -> None:
-    for name, strategies in _STRATEGIES.items():
-        if words.get(name) is not None and strategy not in strategies:
-            raise UsageError(
-                f"--{name} {words[name]}: the strategy {strategy} has none; it is of --strategy "
-                f"{' and '.join(strategies)}"
-            )
-
-
-def _steps(settings: SearchSettings) -> tuple[int, int]:
-    """Of the search, and of the training of what it finds."""
-    return settings.warmup_steps + settings.search_steps, settings.train_steps
-
-
-def _space(asked: Asked, batch: int, classes: int) -> SearchSpace:
-    """The space that is asked for, for a batch."""
-    options: dict[str, Any] = {"width": asked.width, "classes": classes, "batch": batch}
-    if asked.resolution is not None:
-        options["resolution"] = asked.resolution
-    return spaces.load(asked.space, **options)
+def latency_model(target: Target, space: SearchSpace, predicted: bool, quiet: bool) -> LatencyModel:
+    """The target's table with every operator of the space; with `predicted`, operators that it is
+    missing are predicted by regression instead of measured. Raises `CoverageError` for those that
+    are too far from the table to be predicted."""
+    table = target.table
+    if not predicted or table is None or not table.missing(space.operators):
+        return covered(target, space, quiet)
+    model = fit(table)
+    if far := model.missing(space.operators):
+        remedy = (
+            "they are too far from what it has to be predicted; measure them: profile the space "
+            f"{space.tag} on {table.setting.device}"
+        )
+        raise CoverageError((op.key for op in far), f"the table {table.source}", remedy)
+    return model

@@ -19,27 +19,27 @@ def show_steps(
 ) -> Callable[[StepReport], None]:
     """Show steps as a bar on a terminal, and log a line now and then where there is none. Of a
     search with `limits` by their names: the loss, the expected costs as shares of these, their
-    multipliers, and the entropy; on a terminal so much of it as there is room for."""
+    multipliers, and the entropy; on a terminal as much of it as there is room for."""
     task = bar.add_task(doing, total=None)
-    said = [""]
+    details = [""]
 
     def show(report: StepReport) -> None:
-        nonlocal said
+        nonlocal details
         if limits and report.expected and report.entropy is not None:
-            said = _costs(report, limits)
+            details = _costs(report, limits)
         begin = f"{doing}: loss {report.train_loss:.2f}"
         is_last = report.step == report.total_steps
-        fitting = (begin + costs for costs in said if len(begin + costs) <= _WIDEST)
+        fitting = (begin + costs for costs in details if len(begin + costs) <= _WIDEST)
         line = begin if is_last else next(fitting, begin)
         bar.update(task, description=line, completed=report.step, total=report.total_steps)
         if bar.disable and report.step % max(1, report.total_steps // 10) == 0:
-            _log.info("%s%s: step %d of %d", begin, said[0], report.step, report.total_steps)
+            _log.info("%s%s: step %d of %d", begin, details[0], report.step, report.total_steps)
 
     return show
 
 
 def _costs(report: StepReport, limits: Mapping[str, float]) -> list[str]:
-    """What is to be said of an architecture step, from all of it to the least."""
+    """What an architecture step reports, from all of it to the least."""
     multipliers = report.multipliers or {}
     shares = {
         name: f" {Path(name).stem} {value / limits[name]:.0%}"

@@ -13,8 +13,8 @@ from search.budget import macs_of_one
 from search.confirmation import export
 from search.console import progress_bar, version
 from search.data import Dataset
-from search.runs.orders import TrainOrder, shared_training
 from search.runs.progress import show_steps
+from search.runs.tasks import TrainTask, shared_training
 from search.settings import RESUMABLE, SearchSettings
 from search.spaces.bounds import check_options
 from search.training.checkpoint import Checkpoint
@@ -42,7 +42,7 @@ class Trained:
 def network_to_train(name: str, resolution: int | None, classes: int) -> NetworkSpec:
     """The network of a run's folder, a network.json or zoo:NAME, with a classifier of `classes`.
 
-    Raises `UsageError` for a resolution that cannot be, and for a network that is no chain of
+    Raises `UsageError` for an invalid resolution, and for a network that is not a chain of
     operators that ends in a classifier.
     """
     check_options({"resolution": resolution})
@@ -76,15 +76,15 @@ def retrain(
     compute: Compute = ON_CPU,
 ) -> Trained:
     """Train a network and evaluate it; `retrain.json`, `network.json`, `model.onnx` and
-    `model.tflite` in `folder`. Goes on from the checkpoint there."""
+    `model.tflite` in `folder`. Resumes from the checkpoint there."""
     with extra("mobile"):
         from devices.export.tflite_model import tflite_model
     started = time.monotonic()
-    training = shared_training(TrainOrder(network, settings, seed), data, compute)
-    words = {"network": network.to_json(), "data": data.name, "seed": seed, **settings.as_dict}
+    training = shared_training(TrainTask(network, settings, seed), data, compute)
+    identity = {"network": network.to_json(), "data": data.name, "seed": seed, **settings.as_dict}
     with progress_bar(quiet) as bar:
         path = folder / "checkpoint" / "retrain.pt"
-        checkpoint = Checkpoint(path, words, may_change=RESUMABLE)
+        checkpoint = Checkpoint(path, identity, may_change=RESUMABLE)
         training.run(checkpoint, show_steps(bar, "training the network"))
     resolution = network.input_shape[0]
     trained = Trained(

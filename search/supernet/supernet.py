@@ -1,6 +1,7 @@
 """`SuperNet`: every network of a space in one module; one path of it runs at a time."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -80,7 +81,10 @@ class SuperNet(nn.Module):
     def forward(self, x: Tensor, path: Sequence[int]) -> Tensor:
         """Class scores of the network that takes candidate `path[b]` in block b."""
         chosen = [block[choice] for block, choice in zip(self._candidates(), path, strict=True)]
-        return self._through(x, chosen)
+        x = self.stem(x)
+        for transform in self._middle(chosen):
+            x = transform(x)
+        return self.head(x)
 
     def forward_gated(self, x: Tensor, gates: Tensor, sampled: Tensor, active: Tensor) -> Tensor:
         """The same with gates, for an architecture step.
@@ -95,18 +99,21 @@ class SuperNet(nn.Module):
             open_gates, running = gates[row, : len(candidates)], int(active[row])
             return lambda x: gated(x, open_gates, candidates, running)
 
-        blocks = enumerate(self._candidates())
-        return self._through(x, [gated_block(row, block) for row, block in blocks])
-
-    def _through(self, x: Tensor, blocks: Sequence[Transform]) -> Tensor:
-        """Class scores of the network whose blocks compute `blocks`."""
         x = self.stem(x)
-        for module, (cell, edges) in zip(self.cells, self.space.by_cell(blocks), strict=True):
-            names = map(identity_layer, cell.edges)
-            x = module(x, replaced=dict(zip(names, edges, strict=True)))
-        for block in () if self.cells else blocks:
-            x = block(x)
+        blocks = [gated_block(row, block) for row, block in enumerate(self._candidates())]
+        for transform in self._middle(blocks):
+            x = transform(x)
         return self.head(x)
+
+    def _middle(self, blocks: Sequence[Transform]) -> Sequence[Transform]:
+        """What runs between stem and head where the blocks compute `blocks`: these, or the cells
+        with these in place of their searched edges."""
+        if not self.cells:
+            return blocks
+        return [
+            partial(cell, replaced=dict(zip(map(identity_layer, spec.edges), edges, strict=True)))
+            for cell, (spec, edges) in zip(self.cells, self.space.by_cell(blocks), strict=True)
+        ]
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """What can go wrong in a training step, said in one line: a loss that is no number, no memory."""
 
 import math
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -46,7 +47,7 @@ def explained(
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-    # The error and the tensors it held are gone here, so that there is room to try.
+        traceback.clear_frames(error.__traceback__)  # frees their tensors, so that there is room
     share = fitting(size, compute) if ranks.world == 1 else size // 2
     in_groups = share - share % group if group else share
     most = ranks.world * (in_groups or share)

@@ -86,26 +86,27 @@ class WeightOptimizer:
         before any weight is moved, for a loss that is no number, and where memory is short."""
         images, labels = self.compute.bring(images, labels)
 
-        def gradients(size: int) -> float:
-            return self._gradients(forward, images[:size], labels[:size])
+        def attempt(size: int) -> None:
+            self.sgd.zero_grad(set_to_none=True)
+            with self.compute.autocast():
+                scores = forward(images[:size])
+            self._backward(scores, labels[:size])
 
         ranks, in_groups_of = self.compute.ranks, self.compute.norm_batch_size
-        with explained(step, self.schedule.peak, len(labels), gradients, ranks, in_groups_of):
-            loss = gradients(len(labels))
+        with explained(step, self.schedule.peak, len(labels), attempt, ranks, in_groups_of):
+            self.sgd.zero_grad(set_to_none=True)
+            with self.compute.autocast():
+                scores = [forward(images)]
+            loss = self._backward(scores.pop(), labels)  # nothing is held where memory is short
             for group in self.sgd.param_groups:
                 group["lr"] = self.schedule.at(step)
             self.scaler.step(self.sgd)
             self.scaler.update()
         return loss
 
-    def _gradients(
-        self, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor
-    ) -> float:
+    def _backward(self, scores: Tensor, labels: Tensor) -> float:
         """Back-propagate the loss over all ranks' parts of a batch; returns that loss.
-        `DivergedError` where it or a gradient is no number."""
-        self.sgd.zero_grad(set_to_none=True)
-        with self.compute.autocast():
-            scores = forward(images)
+        `DivergedError` where it or a gradient is not a finite number."""
         smoothing = self.label_smoothing
         loss = functional.cross_entropy(widened(scores), labels, label_smoothing=smoothing)
         self.scaler.scale(loss).backward()

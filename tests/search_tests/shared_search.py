@@ -11,7 +11,7 @@ from latency.errors import LatError
 from search import spaces
 from search.budget import Budget, size_costs
 from search.data import load_dataset
-from search.runs.orders import follow
+from search.runs.tasks import assist
 from search.searcher import SupernetTraining
 from search.settings import SearchSettings
 from search.training.checkpoint import Checkpoint
@@ -70,6 +70,6 @@ def lose(folder: Path) -> None:
     if ranks.is_first:
         os._exit(0)
     try:
-        follow("digits", "cpu")
+        assist("digits", "cpu")
     except LatError as error:
         (folder / "said.txt").write_text(str(error))

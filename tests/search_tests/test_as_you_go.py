@@ -19,7 +19,7 @@ from latency import (
 from latency.errors import DeviceError
 from latency.tables.calibration import Calibration
 from search.baselines import random_within
-from search.budget import AskedBudget, Budget
+from search.budget import Budget
 from search.derivation.knapsack import derive
 from search.jobs.targets import Target
 from search.runs.measuring import AsYouGo
@@ -42,8 +42,8 @@ def test_at_first_the_largest_network_is_measured_and_the_rest_predicted(
     largest = set(toy_space.network(toy_space.largest).ops)
     assert set(as_you_go.table) == largest == set(LatencyTable.load(target.path))
     truth = candidate_latency(toy_table, toy_space.blocks, toy_space.fixed)
-    goal = as_you_go.goal(AskedBudget.parse("50%").named("toy"))
-    assert goal.budget.costs.predict(toy_space.largest) == pytest.approx(
+    budget = as_you_go.laid_out(Budget.parse("50%", "toy"))
+    assert budget.costs.predict(toy_space.largest) == pytest.approx(
         truth.predict(toy_space.largest), rel=0.02
     )
 

@@ -1,6 +1,7 @@
 """One checkpoint: what it holds, what it belongs to, and what is refused of it."""
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -113,25 +114,35 @@ def test_a_save_is_due_when_its_time_has_passed(tmp_path, since, due):
 
 
 @pytest.fixture
-def plan(toy_space):
-    return SearchPlan((), (), toy_space, SearchSettings())
+def plan(toy_space, digits, tmp_path):
+    return SearchPlan(
+        budgets=(),
+        targets={},
+        space=toy_space,
+        whole=toy_space,
+        settings=SearchSettings(),
+        data=digits,
+        seed=0,
+        folder=tmp_path,
+    )
 
 
 def test_a_supernet_of_other_data_is_refused_in_one_sentence(plan, tmp_path):
-    theirs = RunCheckpoints(tmp_path / "a", plan, "digits", 0).of("search")
+    theirs = RunCheckpoints(tmp_path / "a", plan).of("search")
     theirs.save({"step": 1})
+    other = replace(plan, data=replace(plan.data, name="cifar10"))
     with pytest.raises(UsageError) as caught:
-        RunCheckpoints(tmp_path / "b", plan, "cifar10", 0).taken_over(theirs.path)
+        RunCheckpoints(tmp_path / "b", other).taken_over(theirs.path)
     assert str(caught.value) == (
         f"{theirs.path} belongs to a run with another data (digits there, cifar10 here); "
-        "a supernet serves the same --data, --space, --resolution and --width; "
-        "one trained within a memory budget lacks the candidates that the budget took out"
+        "a supernet serves the same data, space, resolution and width; "
+        "one trained within a memory budget has no candidates that the budget ruled out"
     )
 
 
 def test_a_supernet_that_is_not_there_is_asked_for(plan, tmp_path):
     with pytest.raises(UsageError) as caught:
-        RunCheckpoints(tmp_path, plan, "digits", 0).taken_over(tmp_path / "none.pt")
+        RunCheckpoints(tmp_path, plan).taken_over(tmp_path / "none.pt")
     assert str(caught.value) == (
         f"{tmp_path / 'none.pt'}: no such checkpoint; name the folder of a search"
     )
@@ -142,7 +153,7 @@ def test_a_run_from_another_supernet_is_another_run(plan, tmp_path):
     one.write_bytes(b"1")
     other.write_bytes(b"2")
     identities = {
-        RunCheckpoints(tmp_path, plan, "digits", 0, trained).identity["from"]
+        RunCheckpoints(tmp_path, replace(plan, trained=trained)).identity["from"]
         for trained in (None, tmp_path / "none.pt", one, other)
     }
     assert len(identities) == 3
@@ -150,6 +161,6 @@ def test_a_run_from_another_supernet_is_another_run(plan, tmp_path):
 
 
 def test_a_run_of_another_seed_is_refused_by_that_name(plan, tmp_path):
-    RunCheckpoints(tmp_path, plan, "digits", 0).of("search").save({"step": 1})
+    RunCheckpoints(tmp_path, plan).of("search").save({"step": 1})
     with pytest.raises(UsageError, match=r"another seed \(0 there, 1 here\)"):
-        RunCheckpoints(tmp_path, plan, "digits", 1).of("search").load()
+        RunCheckpoints(tmp_path, replace(plan, seed=1)).of("search").load()

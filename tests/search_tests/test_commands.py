@@ -157,6 +157,11 @@ def test_budgets_of_a_target_and_of_sizes_hold_together(invoke, mini_csv):
         ),
         (["--pareto", "3", "--largest", "--baselines", "2"], "leave out --largest, --baselines"),
         (
+            ["--range", "--steps", "9", "--out", "r"],
+            "--range trains nothing: leave out --out, --steps",
+        ),
+        (["--range", "--retrain", "zoo:resnet18"], "leave out --space, --range"),
+        (
             ["--retrain", "zoo:resnet18", "--budget", "1ms", "--pareto", "3", "--predicted"],
             "--retrain trains a network and searches nothing: leave out --budget, --space, "
             "--pareto, --predicted",
@@ -203,7 +208,7 @@ def test_a_front_comes_out_of_a_trained_supernet_without_training(
     assert taken == sorted(taken)
     code, _, err = invoke(lat_search, *words, *front[:4], "--resolution", "48", "--out", "c")
     assert code == 1
-    assert "lacks" in err
+    assert "are missing from" in err
 
 
 def test_a_front_that_measures_as_it_goes_tells_what_it_measured_and_left_out(

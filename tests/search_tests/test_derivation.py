@@ -10,18 +10,20 @@ import torch
 from scipy import optimize
 
 from latency import CandidateLatency, LatError, OpSpec, UsageError
+from latency.errors import InfeasibleError
 from latency.operators.network import peak_bytes
+from latency.units import format_ms
 from search import spaces
 from search.budget import (
-    AskedBudget,
     Budget,
     check_together,
     macs_of_one,
+    memory_of,
     size_costs,
     within_memory,
 )
 from search.derivation.knapsack import MostProbable, derive, fastest_within
-from search.space import space_at
+from search.space import network_at, space_at
 from search.supernet.supernet import SuperNet
 
 
@@ -65,12 +67,12 @@ def test_the_fastest_network_is_found_at_its_own_latency(costs, generator):
 
 
 def test_below_the_fastest_network_there_is_none(costs, generator):
-    with pytest.raises(UsageError, match="the space reaches from"):
+    with pytest.raises(InfeasibleError, match="the space reaches from"):
         derive(_utility(costs, generator), costs, 0.99 * costs.fastest_ms)
 
 
 def test_a_budget_is_held_against_the_range_before_any_training(costs):
-    with pytest.raises(UsageError, match="below the fastest network: the space reaches from"):
+    with pytest.raises(InfeasibleError, match="below the fastest network: the space reaches from"):
         Budget("cpu", 0.9 * costs.fastest_ms, costs).check()
     assert Budget("cpu", (costs.fastest_ms + costs.slowest_ms) / 2, costs).check() is None
     assert "above the slowest network" in Budget("cpu", 2 * costs.slowest_ms, costs).check()
@@ -94,7 +96,7 @@ def test_of_several_budgets_each_holds_and_the_best_network_is_found(
 def test_budgets_that_no_network_meets_together_are_refused_before_any_training(toy_space, costs):
     macs = size_costs(toy_space, "macs")
     budgets = [Budget("cpu", costs.slowest_ms, costs), Budget("macs", macs.fastest_ms / 2, macs)]
-    with pytest.raises(UsageError, match="within the other budgets"):
+    with pytest.raises(InfeasibleError, match="within the other budgets"):
         check_together(budgets)
 
 
@@ -119,7 +121,7 @@ def test_a_memory_budget_takes_out_the_candidates_over_it(toy_space):
     within = within_memory(toy_space, limit)
     assert max(peak_bytes(op) for op in within.operators) <= limit < max(peaks)
     assert within.size < toy_space.size
-    with pytest.raises(UsageError, match="every network of the space takes at least"):
+    with pytest.raises(InfeasibleError, match="every network of the space takes at least"):
         within_memory(toy_space, 1000)
 
 
@@ -139,26 +141,49 @@ def test_the_peak_of_a_bottleneck_is_that_of_its_widest_moment():
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "amount", "share"),
+    ("text", "name", "kind", "limit", "share"),
     [
-        ("5ms", None, 5.0, None),
-        ("gpu=750us", "gpu", 0.75, None),
-        ("50%", None, None, 0.5),
-        ("params=3M", "params", 3e6, None),
-        ("macs=30%", "macs", None, 0.3),
-        ("memory=2MB", "memory", 2e6, None),
-        ("memory=512KiB", "memory", 524288.0, None),
+        ("5ms", "cpu", "latency", 5.0, None),
+        ("gpu=750us", "gpu", "latency", 0.75, None),
+        ("50%", "cpu", "latency", np.nan, 0.5),
+        ("params=3M", "params", "params", 3e6, None),
+        ("macs=30%", "macs", "macs", np.nan, 0.3),
+        ("memory=2MB", "memory", "memory", 2e6, None),
+        ("memory=512KiB", "memory", "memory", 524288.0, None),
     ],
 )
-def test_budgets_as_people_write_them(text, name, amount, share):
-    asked = AskedBudget.parse(text)
-    assert (asked.name, asked.amount, asked.share) == (name, amount, share)
+def test_budgets_as_people_write_them(text, name, kind, limit, share):
+    budget = Budget.parse(text, "cpu")
+    assert (budget.name, budget.kind, budget.share) == (name, kind, share)
+    assert budget.limit == pytest.approx(limit, nan_ok=True)
+
+
+def test_a_share_becomes_a_limit_over_a_space_and_stays_what_was_asked(costs):
+    budget = Budget.parse("25%", "cpu")
+    with pytest.raises(ValueError, match="empty sequence"):
+        budget.costs.fastest_ms  # noqa: B018
+    over = budget.over(costs)
+    assert over.limit == pytest.approx(0.75 * costs.fastest_ms + 0.25 * costs.slowest_ms)
+    assert (over.asked, over.text(over.limit)) == ("25%", format_ms(over.limit))
+    assert Budget.parse("5ms", "cpu").over(costs).limit == 5.0
+
+
+def test_the_usage_of_a_budget_is_what_its_kind_counts(toy_space, toy_table, costs):
+    one = toy_space.network(toy_space.largest)
+    eight = network_at(one, 8)
+    latency = Budget.parse("1ms", "cpu").over(costs, toy_table)
+    assert latency.usage(eight) == toy_table.predict(one).ms
+    assert Budget("macs", 1e6).usage(eight) == one.macs
+    assert Budget("params", 1e6).usage(eight) == one.params
+    assert Budget("memory", 1e6, batch=8).usage(one) == 8 * memory_of(one)
+    with pytest.raises(ValueError, match="the budget cpu has no latency model"):
+        Budget("cpu", 1.0, costs).usage(one)
 
 
 @pytest.mark.parametrize("text", ["params=3ms", "memory=50%", "gpu=3M", "120%", "params=-1"])
 def test_budgets_that_cannot_be_are_refused(text):
     with pytest.raises(UsageError):
-        AskedBudget.parse(text)
+        Budget.parse(text, "cpu")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from shared_search import exact_search, lose, share
 from torch import distributed
 
 from latency import LatError, UsageError
-from search.runs.orders import follow
+from search.runs.tasks import assist
 from search.settings import SearchSettings
 from search.training.checkpoint import Checkpoint
 from search.training.compute import Compute
@@ -126,7 +126,7 @@ def test_only_errors_of_the_process_group_are_said_to_be_lost_contact(monkeypatc
     monkeypatch.setattr("search.training.distributed.join", lambda: _Ordered(1, 2))
     lost = isinstance(error, distributed.DistError)
     with pytest.raises(LatError if lost else type(error), match=said):
-        follow("digits", "cpu")
+        assist("digits", "cpu")
 
 
 def test_lat_search_started_as_two_processes_writes_one_run(tmp_path, mini_csv):

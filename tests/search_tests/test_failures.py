@@ -3,12 +3,14 @@
 import random
 import signal
 import time
+import weakref
 
 import forked
 import killed_search
 import pytest
 import torch
 from shared_search import small_search
+from torch import nn
 
 from latency import LatError, UsageError
 from search.commands import search_command
@@ -17,6 +19,7 @@ from search.settings import RESUMABLE, SearchSettings
 from search.training.checkpoint import Checkpoint
 from search.training.distributed import Ranks
 from search.training.failures import DivergedError, explained, fitting, is_out_of_memory
+from search.training.optimizer import Cosines, WeightOptimizer
 
 
 def run(folder, on_step=lambda report: None, **words):
@@ -188,6 +191,27 @@ def test_an_allocation_that_fails_is_known_as_such():
     assert is_out_of_memory(failed.value)
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert not is_out_of_memory(RuntimeError("shapes differ"))
+
+
+def test_what_a_step_held_is_free_before_smaller_batches_are_tried(monkeypatch):
+    layer, settings = nn.Linear(4, 10), SearchSettings()
+    optimizer = WeightOptimizer(layer.parameters(), settings, Cosines(((0.1, 10),)))
+    held = []
+
+    def forward(images):
+        scores = layer(images)
+        held.append(
+            (len(images), weakref.ref(scores), [size for size, one, _ in held if one() is not None])
+        )
+        return scores
+
+    def out_of_memory(scores, labels):
+        raise MemoryError
+
+    monkeypatch.setattr(optimizer, "_backward", out_of_memory)
+    with pytest.raises(LatError, match="out of memory for a batch of 8 images"):
+        optimizer.step(0, forward, torch.zeros(8, 4), torch.zeros(8).long())
+    assert [(size, alive) for size, _, alive in held] == [(8, []), (4, []), (2, [])]
 
 
 def test_where_nothing_fits_no_batch_is_named():

@@ -167,7 +167,7 @@ def test_what_cannot_be_meant_is_one_line_that_says_what_to_do(
     assert "--from TABLE" in err
     code, _, err = invoke(lat_profile, *words, "--width", 0.5, "--few-shot", 10, *sources)
     assert code == 1
-    assert "bytes.csv: the table lacks" in err
+    assert "operator(s) are missing from" in err
     table = LatencyTable.load(mini_csv)
     setting = replace(
         table.setting, device=replay_card, hardware="replay of some phone", transport="replay"

@@ -7,15 +7,15 @@ from planted import PlantedProblem
 from devices.card import load_card
 from devices.replay import ReplayDevice
 from latency import CandidateLatency, LatError
-from search.budget import AskedBudget, Budget
-from search.commands.search_command import _raise_if_over
+from search.budget import Budget
+from search.commands.search_ways import raise_if_over
+from search.console import progress_bar
 from search.derivation.evolution import Evolution
 from search.derivation.knapsack import fastest_within
 from search.jobs.targets import Target
 from search.runs.front import find_front
-from search.runs.goals import Goal
 from search.runs.plan import SearchPlan
-from search.runs.search_run import SearchJob
+from search.runs.search_run import SearchRun
 from search.settings import SearchSettings
 
 SETTINGS = SearchSettings(
@@ -29,27 +29,37 @@ SETTINGS = SearchSettings(
 
 
 @pytest.fixture
-def planned(toy_table, toy_space, costs, tmp_path, quick_cpu, monkeypatch):
-    """A front's job for a device that is slower by a factor than its table says, or for one that is
-    not at hand."""
+def planned(toy_table, toy_space, costs, digits, tmp_path, quick_cpu, monkeypatch):
+    """The plan of a Pareto front for a device that is slower by a factor than its table says, or
+    for one that is not at hand."""
     monkeypatch.setattr("search.derivation.fitness._IMAGES", 16)
 
-    def plan(asked: str, factor: float | None, *sizes: Budget) -> SearchPlan:
+    def plan(asked: str, factor: float | None, *others: Budget) -> SearchPlan:
         at_hand = () if factor is None else (ReplayDevice(toy_table, factor=factor),)
         target = Target("toy", toy_table, tmp_path / "t.csv", load_card(quick_cpu), at_hand)
-        budget = AskedBudget.parse(asked).named("toy").of(costs)
-        return SearchPlan((Goal(target, toy_table, budget),), sizes, toy_space, SETTINGS)
+        return SearchPlan(
+            budgets=(Budget.parse(asked, "toy").over(costs, toy_table), *others),
+            targets=dict.fromkeys(("toy", *(other.name for other in others)), target),
+            space=toy_space,
+            whole=toy_space,
+            settings=SETTINGS,
+            data=digits,
+            seed=0,
+            folder=tmp_path / "run",
+        )
 
     return plan
 
 
-def found(plan, digits, folder, count=4):
-    return find_front(SearchJob(plan, digits, 0, folder), count, quiet=True)
+def found(plan, count=4):
+    run = SearchRun(plan, plan.folder)
+    with progress_bar(quiet=True) as bar:
+        return find_front(run, run.search(bar), count, bar)
 
 
-def test_what_proves_over_a_budget_gives_way_to_what_is_within(planned, costs, digits, tmp_path):
+def test_what_proves_over_a_budget_gives_way_to_what_is_within(planned, costs):
     plan = planned("70%", 1.1)
-    front = found(plan, digits, tmp_path / "run")
+    front = found(plan)
     assert len(front.networks) == 4
     for row in front.networks:
         assert row["meets"]
@@ -59,29 +69,27 @@ def test_what_proves_over_a_budget_gives_way_to_what_is_within(planned, costs, d
     assert front.networks[0]["choices"] == np.nanargmin(costs.matrix, axis=1).tolist()
     assert front.networks[-1]["budget_ms"] == plan.budgets[0].limit
     assert front.networks[-1]["measured_ms"] >= 0.85 * plan.budgets[0].limit
-    _raise_if_over(front.certified)
+    raise_if_over(front.certified)
 
 
-def test_where_even_the_fastest_network_proves_over_the_front_says_so(planned, digits, tmp_path):
-    front = found(planned("1%", 1.3), digits, tmp_path / "run", count=2)
+def test_where_even_the_fastest_network_proves_over_the_front_says_so(planned):
+    front = found(planned("1%", 1.3), count=2)
     assert [row["meets"] for row in front.networks] == [False, False]
     with pytest.raises(LatError, match="% over the budget of"):
-        _raise_if_over(front.certified)
+        raise_if_over(front.certified)
 
 
-def test_a_front_starts_at_the_fastest_network_within_the_other_budgets(
-    planned, toy_space, costs, digits, tmp_path
-):
+def test_a_front_starts_at_the_fastest_network_within_the_other_budgets(planned, toy_table, costs):
     slowest = np.nanmax(costs.matrix, axis=1, keepdims=True)
     against = CandidateLatency(0.0, slowest - costs.matrix, costs.counts)
     limit = 0.3 * against.fastest_ms + 0.7 * against.slowest_ms
-    params = Budget("params", limit, against)
-    front = found(planned("90%", None, params), digits, tmp_path / "run")
+    other = Budget("other", limit, against, model=toy_table)
+    front = found(planned("90%", None, other))
     rows = front.networks
     assert rows[0]["predicted_ms"] > 1.1 * costs.fastest_ms
     assert all(row["meets"] and row["measured_ms"] is None for row in rows)
-    assert [row["budgets"][1]["name"] for row in rows] == ["params"] * 4
-    assert all(row["budgets"][1]["predicted"] <= limit for row in rows)
+    assert [row["budgets"][1]["name"] for row in rows] == ["other"] * 4
+    assert all(against.predict(row["choices"])[0] <= limit for row in rows)
     assert rows[-1]["predicted_ms"] > 1.1 * rows[0]["predicted_ms"]
 
 

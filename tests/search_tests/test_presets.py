@@ -12,8 +12,8 @@ from latency import UsageError
 from search import presets
 from search.budget import Budget
 from search.commands.search_command import main as lat_search
+from search.commands.training_settings import settings_for
 from search.presets import load_settings, steps_of
-from search.runs.plan import settings_for
 from search.settings import MINI, PROXYLESS, SearchSettings, preset
 from search.strategies import make_strategy
 from search.strategies.hardware_loss import HardwareTerm

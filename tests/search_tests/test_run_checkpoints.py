@@ -13,8 +13,17 @@ from search.training.checkpoint import Checkpoint
 
 
 @pytest.fixture
-def plan(toy_space):
-    return SearchPlan((), (), toy_space, SearchSettings())
+def plan(toy_space, digits, tmp_path):
+    return SearchPlan(
+        budgets=(),
+        targets={},
+        space=toy_space,
+        whole=toy_space,
+        settings=SearchSettings(),
+        data=digits,
+        seed=0,
+        folder=tmp_path,
+    )
 
 
 def test_what_was_released_is_not_released_again(tmp_path):
@@ -36,10 +45,10 @@ def test_tensors_of_an_accelerator_are_read_without_one(tmp_path, monkeypatch):
 
 
 def test_a_run_is_not_resumed_with_another_seed(plan, tmp_path):
-    RunCheckpoints(tmp_path, plan, "digits", 1).of("search").save({"step": 1})
+    RunCheckpoints(tmp_path, replace(plan, seed=1)).of("search").save({"step": 1})
     path = tmp_path / "search.pt"
     with pytest.raises(UsageError) as caught:
-        RunCheckpoints(tmp_path, plan, "digits", 2).of("search").load()
+        RunCheckpoints(tmp_path, replace(plan, seed=2)).of("search").load()
     assert str(caught.value) == (
         f"{path} belongs to a run with another seed (1 there, 2 here); "
         "give the same words with --resume, or another --out"
@@ -48,19 +57,21 @@ def test_a_run_is_not_resumed_with_another_seed(plan, tmp_path):
 
 def test_a_supernet_of_other_data_is_refused_by_the_whole_name_of_its_file(plan, tmp_path):
     folder = tmp_path / "a;b"
-    RunCheckpoints(folder, plan, "digits", 1).of("search").save({"step": 1})
+    RunCheckpoints(folder, plan).of("search").save({"step": 1})
     path = folder / "search.pt"
+    other = replace(plan, data=replace(plan.data, name="letters"), trained=path)
     with pytest.raises(UsageError) as caught:
-        RunCheckpoints(tmp_path / "new", plan, "letters", 1, path).taken_over(path)
+        RunCheckpoints(tmp_path / "new", other).taken_over(path)
     assert str(caught.value) == (
         f"{path} belongs to a run with another data (digits there, letters here); a supernet "
-        "serves the same --data, --space, --resolution and --width; one trained within a memory "
-        "budget lacks the candidates that the budget took out"
+        "serves the same data, space, resolution and width; one trained within a memory budget has "
+        "no candidates that the budget ruled out"
     )
 
 
 def test_a_supernet_of_another_seed_is_taken_over(plan, tmp_path):
     other = replace(plan, settings=replace(plan.settings, search_steps=7))
-    RunCheckpoints(tmp_path, other, "digits", 1).of("search").save({"step": 1})
+    RunCheckpoints(tmp_path, other).of("search").save({"step": 1})
     path = tmp_path / "search.pt"
-    assert RunCheckpoints(tmp_path, plan, "digits", 2, path).taken_over(path) == {"step": 1}
+    ours = replace(plan, seed=2, trained=path)
+    assert RunCheckpoints(tmp_path, ours).taken_over(path) == {"step": 1}

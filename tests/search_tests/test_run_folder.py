@@ -71,8 +71,8 @@ def test_a_run_that_fails_after_a_checkpoint_is_resumed_and_replaces_the_old_one
     ("words", "said"),
     [
         (["--from", "nowhere"], "no such checkpoint"),
-        (["--from", "run"], "run is read from the run in run, which --overwrite replaces"),
-        (["--from", "../{here}/run"], "which --overwrite replaces"),
+        (["--from", "run"], "run is read from the run in run, which would be overwritten"),
+        (["--from", "../{here}/run"], "which would be overwritten"),
         (["--seed", "-1"], "Invalid value for '--seed'"),
         (["--seed", str(2**64)], "Invalid value for '--seed'"),
         (["--learning-rate", "1e300"], "--learning-rate: should be less than or equal to 1e+30"),
@@ -82,8 +82,8 @@ def test_a_run_that_fails_after_a_checkpoint_is_resumed_and_replaces_the_old_one
         (["--batch-size", str(10**9)], "--batch-size: should be less than or equal to 65536"),
         (["--norm-batch", str(10**9)], "--norm-batch: should be less than or equal to 65536"),
         (["--baselines", str(10**9)], "Invalid value for '--baselines'"),
-        (["--sigmas", "nan"], "--sigmas nan: a number from 0 to 100"),
-        (["--sigmas", "1e300"], "--sigmas 1e+300: a number from 0 to 100"),
+        (["--sigmas", "nan"], "--sigmas nan: must be a number from 0 to 100"),
+        (["--sigmas", "1e300"], "--sigmas 1e+300: must be a number from 0 to 100"),
         (["--width", "1e300"], "--width 1e+300: a width multiplier is a positive number"),
         (["--resolution", "0"], "--resolution 0: a number from 1 to 8192 is wanted"),
         (["--resolution", str(10**9)], "--resolution 1000000000: a number from 1 to 8192"),
@@ -111,6 +111,15 @@ def test_what_is_retrained_is_not_replaced(invoke, occupied, name):
     assert contents(occupied) == "old"
     require_free(occupied, resume=False, overwrite=True, reads=occupied.parent / "other")
     require_free(occupied, resume=True, overwrite=False, reads=occupied)
+
+
+def test_the_usual_folder_of_a_search_is_refused_as_early(invoke, mini_csv, tmp_path):
+    fill(tmp_path / "runs" / "far-away-mini-0.4ms", "old")
+    missing = ["--resolution", "48"]
+    words = ["--target", mini_csv, "--space", "mini", *missing, "--budget", "400us"]
+    code, _, err = invoke(lat_search, *words)
+    assert code == 2
+    assert "far-away-mini-0.4ms holds another run" in err
 
 
 def test_a_folder_that_is_taken_is_refused_before_anything_is_measured(invoke, mini_csv, occupied):

@@ -10,19 +10,21 @@ import pytest
 from devices.card import load_card
 from devices.replay import ReplayDevice
 from latency import LatencyTable, Measurement, Setting, UsageError, candidate_latency, fit
+from latency.errors import InfeasibleError
 from search import spaces
-from search.budget import AskedBudget, Budget, memory_of, size_costs, within_memory
-from search.commands.search_command import _default_folder
+from search.budget import Budget, memory_of, size_costs, within_memory
+from search.commands.search_options import default_folder, parse_budgets
 from search.confirmation import Attempt, predictions
 from search.console import progress_bar
 from search.jobs.targets import Target
-from search.runs.baselines import _random_search, _widest
-from search.runs.certificate import budget_results
+from search.runs import baselines
+from search.runs.baselines import largest_network, trained_and_measured
+from search.runs.certificate import budget_outcomes, certified
 from search.runs.checkpoints import _named
-from search.runs.goals import Goal, parse_budgets
+from search.runs.found_network import derived, find_network
 from search.runs.measuring import AsYouGo
-from search.runs.plan import Asked, SearchPlan
-from search.runs.search_run import SearchJob
+from search.runs.plan import SearchPlan, plan_search
+from search.runs.search_run import SearchRun
 from search.settings import SearchSettings
 from search.space import network_at
 
@@ -35,14 +37,22 @@ SETTINGS = SearchSettings(
     train_steps=2,
     train_batch_size=16,
 )
-HALF = AskedBudget.parse("50%").named("toy")
+HALF = Budget.parse("50%", "toy")
 
 
 @pytest.fixture
-def plan(toy_table, toy_space, costs, tmp_path):
+def plan(toy_table, toy_space, costs, digits, tmp_path):
     """A search for a target that is not at hand."""
-    target = Target("toy", toy_table, tmp_path / "nowhere.csv", None, ())
-    return SearchPlan((Goal(target, toy_table, HALF.of(costs)),), (), toy_space, SETTINGS)
+    return SearchPlan(
+        budgets=(HALF.over(costs, toy_table),),
+        targets={"toy": Target("toy", toy_table, tmp_path / "nowhere.csv", None, ())},
+        space=toy_space,
+        whole=toy_space,
+        settings=SETTINGS,
+        data=digits,
+        seed=0,
+        folder=tmp_path / "run",
+    )
 
 
 @pytest.fixture
@@ -68,81 +78,86 @@ def as_you_go(toy_space, jagged, tmp_path, quick_cpu):
     return start
 
 
-def searched(plan, digits, folder, trained=None) -> SearchJob:
-    job = SearchJob(plan, digits, 0, folder, trained)
+def measured_by(plan, measuring, share="50%") -> SearchPlan:
+    """The same search, whose operators are measured on the way."""
+    budget = measuring.laid_out(Budget.parse(share, "toy"))
+    return replace(plan, budgets=(budget,), as_you_go=measuring)
+
+
+def searched(plan, folder) -> SearchRun:
+    run = SearchRun(plan, folder)
     with progress_bar(quiet=True) as bar:
-        job.search(bar)
-    return job
+        run.search(bar)
+    return run
 
 
 def test_after_a_search_that_measures_all_goes_by_what_was_measured_and_the_limit_stays(
-    toy_space, digits, as_you_go, tmp_path
+    plan, as_you_go, tmp_path
 ):
     measuring = as_you_go()
-    goal = measuring.goal(HALF)
-    plan = SearchPlan((goal,), (), toy_space, SETTINGS, measuring)
-    first = searched(plan, digits, tmp_path / "run")
-    (after,) = first.goals
-    assert after.model is measuring.model is not goal.model
-    matrix = first.budgets[0].costs.matrix
+    before = measured_by(plan, measuring)
+    first = searched(before, tmp_path / "run")
+    (after,) = first.budgets
+    assert after.model is measuring.model is not before.budgets[0].model
+    matrix = after.costs.matrix
     np.testing.assert_array_equal(matrix, measuring.costs.matrix)
-    assert not np.allclose(matrix, goal.budget.costs.matrix, equal_nan=True)
-    assert first.budgets[0].limit == goal.budget.limit
+    assert not np.allclose(matrix, before.budgets[0].costs.matrix, equal_nan=True)
+    assert after.limit == before.budgets[0].limit
     # Half of the range that is known by now is another limit: a resumed run has the first one.
     again = as_you_go()
-    goal = again.goal(HALF)
-    assert goal.budget.limit != first.budgets[0].limit
-    plan = SearchPlan((goal,), (), toy_space, SETTINGS, again)
-    resumed = searched(plan, digits, tmp_path / "run")
-    assert resumed.budgets[0].limit == first.budgets[0].limit
+    anew = measured_by(plan, again)
+    assert anew.budgets[0].limit != after.limit
+    resumed = searched(anew, tmp_path / "run")
+    assert resumed.budgets[0].limit == after.limit
     np.testing.assert_array_equal(resumed.budgets[0].costs.matrix, matrix)
-    more = again.goal(AskedBudget.parse("60%").named("toy"))
     with pytest.raises(UsageError, match=r"another budgets .*50%.*60%"):
-        searched(replace(plan, goals=(more,)), digits, tmp_path / "run")
+        searched(measured_by(plan, again, "60%"), tmp_path / "run")
 
 
-def test_a_folder_is_named_by_the_budget_in_the_users_words():
-    assert _default_folder(HALF, "mini", None) == Path("runs/toy-mini-50%")
-    assert _default_folder(HALF, "mini", 8) == Path("runs/toy-mini-front8")
-    amount = AskedBudget.parse("toy=400us")
-    assert _default_folder(amount, "mini", None) == Path("runs/toy-mini-0.4ms")
+def test_a_folder_is_named_by_the_budget_in_the_users_words(costs):
+    for share in (HALF, HALF.over(costs)):
+        assert default_folder(share, "mini") == Path("runs/toy-mini-50%")
+    assert default_folder(Budget("toy", 0.4), "mini") == Path("runs/toy-mini-0.4ms")
+    assert default_folder(HALF, "mini", pareto=8) == Path("runs/toy-mini-front8")
 
 
-def test_networks_of_one_name_have_checkpoints_of_their_own(plan, digits, toy_space, tmp_path):
-    job = SearchJob(plan, digits, 0, tmp_path / "run")
+def test_networks_of_one_name_have_checkpoints_of_their_own(plan, toy_space, tmp_path):
+    run = SearchRun(plan, tmp_path / "run")
     networks = [toy_space.network(choices) for choices in ([0, 0, 0, 0], [1, 2, 3, 4])]
     with progress_bar(quiet=True) as bar:
         rows = [
-            job.trained_and_measured("MobileNetV2", network, None, bar)
+            trained_and_measured(run, "MobileNetV2", network, None, bar)
             for network in (*networks, networks[0])
         ]
     assert rows[0] == rows[2] != rows[1]
     assert len(list((tmp_path / "run" / "checkpoint").glob("mobilenetv2-*.pt"))) == 2
 
 
-def test_a_supernet_of_other_candidates_is_refused(plan, digits, toy_space, tmp_path):
-    searched(plan, digits, tmp_path / "a")
+def test_a_supernet_of_other_candidates_is_refused(plan, toy_space, tmp_path):
+    searched(plan, tmp_path / "a")
     trained = tmp_path / "a" / "checkpoint" / "search.pt"
     small = replace(plan, space=within_memory(toy_space, 0.7 * memory_of(largest(toy_space))))
     assert small.space.tag == plan.space.tag
-    with pytest.raises(UsageError, match=r"another space .*memory budget lacks the candidates"):
-        searched(small, digits, tmp_path / "b", trained)
+    small = replace(small, whole=small.space)
+    with pytest.raises(UsageError, match=r"another space .*that the budget ruled out"):
+        searched(replace(small, trained=trained), tmp_path / "b")
     with pytest.raises(UsageError, match="another space"):
-        searched(small, digits, tmp_path / "a")
-    searched(plan, digits, tmp_path / "c", trained)
+        searched(small, tmp_path / "a")
+    searched(replace(plan, trained=trained), tmp_path / "c")
 
 
-def test_a_memory_budget_takes_its_share_of_a_supernet(plan, digits, toy_space, tmp_path):
-    searched(plan, digits, tmp_path / "a")
+def test_a_memory_budget_takes_its_share_of_a_supernet(plan, toy_space, tmp_path):
+    searched(plan, tmp_path / "a")
     trained = tmp_path / "a" / "checkpoint" / "search.pt"
-    memory = 0.7 * memory_of(largest(toy_space))
-    within = within_memory(toy_space, memory)
-    costs = candidate_latency(plan.goals[0].model, within.blocks, within.fixed)
-    goal = replace(plan.goals[0], budget=HALF.of(costs))
-    small = replace(plan, goals=(goal,), space=within, whole=toy_space, memory=memory)
-    job = SearchJob(small, digits, 0, tmp_path / "b", trained)
+    memory = Budget("memory", 0.7 * memory_of(largest(toy_space)))
+    within = within_memory(toy_space, memory.limit)
+    model = plan.budgets[0].model
+    costs = candidate_latency(model, within.blocks, within.fixed)
+    budgets = (HALF.over(costs, model), memory)
+    small = replace(plan, budgets=budgets, space=within, trained=trained)
+    run = SearchRun(small, tmp_path / "b")
     with progress_bar(quiet=True) as bar:
-        training = job.search(bar)
+        training = run.search(bar)
     assert training.supernet.space.counts == within.counts != toy_space.counts
 
 
@@ -151,52 +166,52 @@ def test_targets_of_different_batches_share_a_supernet():
     assert one == eight != _named(spaces.load("mini", width=0.5))
 
 
-def derived(plan, digits, folder, choices, trained=None):
-    """The networks that a job of the folder derives, where it would choose these."""
-    job = SearchJob(plan, digits, 0, folder, trained)
+def choices_derived(plan, folder, choices):
+    """The networks that a run in the folder derives, where it would choose these."""
+    run = SearchRun(plan, folder)
     with progress_bar(quiet=True) as bar:
-        return [one.choices for one in job._derive(lambda limits: choices, (), 0, bar)]
+        return [one.choices for one in derived(run, lambda limits: choices, (), 0, bar)]
 
 
-def test_a_derivation_is_kept_for_the_costs_it_went_by(plan, digits, tmp_path):
+def test_a_derivation_is_kept_for_the_costs_it_went_by(plan, tmp_path):
     run, first, second = tmp_path / "run", (0, 0, 0, 0), (1, 1, 1, 1)
-    assert derived(plan, digits, run, first) == [first]
-    assert derived(plan, digits, run, second) == [first]
-    (goal,) = plan.goals
-    costs = replace(goal.budget.costs, matrix=1.1 * goal.budget.costs.matrix)
-    slower = replace(goal, budget=replace(goal.budget, costs=costs))
-    assert derived(replace(plan, goals=(slower,)), digits, run, second) == [second]
+    assert choices_derived(plan, run, first) == [first]
+    assert choices_derived(plan, run, second) == [first]
+    (budget,) = plan.budgets
+    costs = replace(budget.costs, matrix=1.1 * budget.costs.matrix)
+    slower = replace(plan, budgets=(replace(budget, costs=costs),))
+    assert choices_derived(slower, run, second) == [second]
     with pytest.raises(UsageError, match=r"another sigmas \(2\.0 there, 1\.0 here\)"):
-        derived(replace(plan, sigmas=1.0), digits, run, second)
+        choices_derived(replace(plan, sigmas=1.0), run, second)
 
 
-def test_a_derivation_from_another_supernet_is_refused(plan, digits, tmp_path):
+def test_a_derivation_from_another_supernet_is_refused(plan, tmp_path):
     run, choices = tmp_path / "run", (0, 0, 0, 0)
     for name in "ab":
         (tmp_path / name).write_text(name)
-    derived(plan, digits, run, choices, tmp_path / "a")
-    derived(plan, digits, run, choices, tmp_path / "a")
+    choices_derived(replace(plan, trained=tmp_path / "a"), run, choices)
+    choices_derived(replace(plan, trained=tmp_path / "a"), run, choices)
     with pytest.raises(UsageError, match="another from"):
-        derived(plan, digits, run, choices, tmp_path / "b")
+        choices_derived(replace(plan, trained=tmp_path / "b"), run, choices)
 
 
 def test_what_matters_by_probabilities_taken_over_is_measured_before_anything_is_derived(
-    plan, toy_space, digits, as_you_go, tmp_path
+    plan, as_you_go, tmp_path
 ):
-    searched(plan, digits, tmp_path / "a")
+    searched(plan, tmp_path / "a")
     measuring = as_you_go()
     before = measuring.measured
-    own = SearchPlan((measuring.goal(HALF),), (), toy_space, SETTINGS, measuring)
-    job = SearchJob(own, digits, 0, tmp_path / "b", tmp_path / "a" / "checkpoint" / "search.pt")
+    trained = tmp_path / "a" / "checkpoint" / "search.pt"
+    run = SearchRun(replace(measured_by(plan, measuring), trained=trained), tmp_path / "b")
     with progress_bar(quiet=True) as bar:
-        training = job.search(bar)
+        training = run.search(bar)
     assert measuring.measured > before
     assert measuring(training.supernet.probabilities.detach()) == {}
-    assert job.goals[0].model is measuring.model
+    assert run.budgets[0].model is measuring.model
 
 
 def test_a_search_goes_on_without_the_candidates_that_cannot_be_measured_and_so_does_its_resume(
-    toy_space, digits, toy_table, tmp_path, quick_cpu
+    plan, toy_space, toy_table, tmp_path, quick_cpu
 ):
     failing = [toy_space.blocks[0][toy_space.largest[0]], toy_space.blocks[2][0]]
     rows = {op: row for op, row in toy_table.rows.items() if op not in failing}
@@ -207,9 +222,13 @@ def test_a_search_goes_on_without_the_candidates_that_cannot_be_measured_and_so_
         table = LatencyTable.load(path) if path.exists() else None
         target = Target("toy", table, path, load_card(quick_cpu), (device,))
         measuring = AsYouGo(target, toy_space, sigmas=2.0)
-        plan = SearchPlan((measuring.goal(HALF),), (), toy_space, SETTINGS, measuring)
-        job = SearchJob(plan, digits, 0, folder)
-        return job.run(0.0, True, True, lambda job, chosen, bar: [])
+        measured = replace(measured_by(plan, measuring), targets={"toy": target})
+        run = SearchRun(measured, folder)
+        with progress_bar(quiet=True) as bar:
+            training = run.search(bar)
+            found = find_network(run, training, bar)
+            largest = largest_network(run, bar)
+            return certified(run, training, found, largest=largest, baselines=[], started=0.0)
 
     first = run(tmp_path / "run")
     again = run(tmp_path / "run")
@@ -220,7 +239,8 @@ def test_a_search_goes_on_without_the_candidates_that_cannot_be_measured_and_so_
             ops = toy_space.network(choices).ops
             assert not set(failing) & set(ops)
         assert result.probabilities[0][toy_space.largest[0]] == 0
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["failed"] == again.failed
+    again.save(tmp_path / "result.json")
+    assert json.loads((tmp_path / "result.json").read_text())["failed"] == again.failed
     assert again.choices == first.choices
 
 
@@ -233,12 +253,11 @@ def chosen(space, budgets) -> Attempt:
 
 
 def test_the_certificate_names_the_table_that_the_model_goes_by(plan, toy_table, toy_space):
-    (goal,) = plan.goals
     read = replace(toy_table, source="lut_data/toy.csv")
     for model in (read, fit(read, extrapolate=True)):
-        goals = (replace(goal, model=model),)
-        (result,) = budget_results(goals, (), None, chosen(toy_space, plan.budgets), {})
-        assert result.table == "lut_data/toy.csv"
+        budgets = (replace(plan.budgets[0], model=model),)
+        (outcome,) = budget_outcomes(budgets, plan.targets, chosen(toy_space, budgets), {})
+        assert outcome.table == "lut_data/toy.csv"
 
 
 @pytest.mark.parametrize(("share", "meets"), [(1.0, True), (0.9, False)])
@@ -246,20 +265,21 @@ def test_memory_is_certified_like_other_sizes(plan, toy_space, share, meets):
     macs = Budget("macs", 1e12, size_costs(toy_space, "macs"))
     attempt = chosen(toy_space, (*plan.budgets, macs))
     takes = memory_of(attempt.network)
-    results = budget_results(plan.goals, (macs,), share * takes, attempt, {})
-    assert [one.name for one in results] == ["toy", "macs", "memory"]
-    assert (results[2].unit, results[2].predicted, results[2].meets) == ("bytes", takes, meets)
-    assert results[1].predicted == attempt.network.macs
+    budgets = (*plan.budgets, macs, Budget("memory", share * takes))
+    outcomes = budget_outcomes(budgets, plan.targets, attempt, {})
+    assert [one.name for one in outcomes] == ["toy", "macs", "memory"]
+    assert (outcomes[2].unit, outcomes[2].predicted, outcomes[2].meets) == ("bytes", takes, meets)
+    assert outcomes[1].predicted == attempt.network.macs
 
 
 def test_random_networks_that_break_another_budget_are_no_baseline(
-    plan, digits, toy_space, tmp_path, capsys
+    plan, toy_space, tmp_path, capsys
 ):
     params = size_costs(toy_space, "params")
-    plan = replace(plan, sizes=(Budget("params", params.fastest_ms, params),))
-    job = SearchJob(plan, digits, 0, tmp_path / "run")
+    plan = replace(plan, budgets=(*plan.budgets, Budget("params", params.fastest_ms, params)))
+    run = SearchRun(plan, tmp_path / "run")
     with progress_bar(quiet=True) as bar:
-        assert _random_search(job, chosen(toy_space, plan.budgets), 1, bar) == []
+        assert baselines._random_search(run, chosen(toy_space, plan.budgets), 1, bar) == []
     assert "no random network to compare with" in capsys.readouterr().err
 
 
@@ -271,56 +291,52 @@ def test_random_networks_that_break_another_budget_are_no_baseline(
     ],
 )
 def test_of_random_networks_the_best_within_the_budgets_counts(
-    plan, digits, toy_space, tmp_path, meets, name, accuracy
+    plan, toy_space, tmp_path, monkeypatch, meets, name, accuracy
 ):
     rows = [
         {"valid_accuracy": share, "meets": one}
         for share, one in zip((0.9, 0.8, 0.7), meets, strict=True)
     ]
 
-    class Told(SearchJob):
-        def trained_and_measured(self, *words):
-            return rows.pop(0)
-
-    job = Told(plan, digits, 0, tmp_path / "run")
+    monkeypatch.setattr(baselines, "trained_and_measured", lambda *arguments: rows.pop(0))
+    run = SearchRun(plan, tmp_path / "run")
     with progress_bar(quiet=True) as bar:
-        (best,) = _random_search(job, chosen(toy_space, plan.budgets), 3, bar)
+        (best,) = baselines._random_search(run, chosen(toy_space, plan.budgets), 3, bar)
     assert (best["name"], best["valid_accuracy"]) == (name, accuracy)
 
 
 def test_a_network_that_proves_over_a_budget_does_not_meet_it(
-    plan, digits, toy_space, toy_table, tmp_path, quick_cpu
+    plan, toy_space, toy_table, tmp_path, quick_cpu
 ):
     device = ReplayDevice(toy_table)
-    (goal,) = plan.goals
-    target = replace(goal.target, card=load_card(quick_cpu), devices=(device,))
-    goal = replace(goal, target=target)
-    fast = toy_space.network(choices := tuple(np.nanargmin(goal.budget.costs.matrix, axis=1)))
-    plan = replace(plan, goals=(goal,))
+    target = replace(plan.targets["toy"], card=load_card(quick_cpu), devices=(device,))
+    (budget,) = plan.budgets
+    fast = toy_space.network(choices := tuple(np.nanargmin(budget.costs.matrix, axis=1)))
     least = predictions(plan.budgets, choices)["toy"]
     for share, meets in ((1.2, True), (0.9, False)):
-        held = replace(goal, budget=replace(goal.budget, limit=share * least))
-        job = SearchJob(replace(plan, goals=(held,)), digits, 0, tmp_path / "run")
+        held = replace(budget, limit=share * least)
+        run = SearchRun(replace(plan, budgets=(held,), targets={"toy": target}), tmp_path / "run")
         with progress_bar(quiet=True) as bar:
-            row = job.trained_and_measured("fast", fast, None, bar)
+            row = trained_and_measured(run, "fast", fast, None, bar)
         assert row["meets"] is meets
 
 
-def test_mobilenet_v2_is_held_to_all_budgets(plan, digits, toy_space, toy_table, tmp_path):
+def test_mobilenet_v2_is_held_to_all_budgets(plan, toy_space, toy_table, tmp_path):
     model = fit(toy_table, extrapolate=True)
-    roomy = [replace(g, model=model, budget=replace(g.budget, limit=100.0)) for g in plan.goals]
+    roomy = replace(plan.budgets[0], model=model, limit=100.0)
     params = Budget("params", 5e5, size_costs(toy_space, "params"))
-    sizes, memory = {"sizes": (params,)}, {"memory": 1e5}
-    networks = [
-        _widest(SearchJob(replace(plan, goals=roomy, **words), digits, 0, tmp_path), roomy, {})
-        for words in ({}, sizes, memory)
-    ]
+    memory = Budget("memory", 1e5)
+
+    def widest(*sizes):
+        run = SearchRun(replace(plan, budgets=(roomy, *sizes)), tmp_path)
+        return baselines._widest(run, (roomy,), {})
+
+    networks = [widest(), widest(params), widest(memory)]
     assert networks[0].params > 2 * networks[1].params
     assert 4e5 < networks[1].params <= 5e5
     assert 0.5e5 < memory_of(networks[2]) <= 1e5 < memory_of(networks[0])
-    none = replace(plan, goals=roomy, sizes=(replace(params, limit=100.0),))
-    with pytest.raises(UsageError, match="none is within all budgets"):
-        _widest(SearchJob(none, digits, 0, tmp_path), roomy, {})
+    with pytest.raises(InfeasibleError, match="none is within all budgets"):
+        widest(replace(params, limit=100.0))
 
 
 def test_targets_of_different_batches_have_costs_of_their_own(digits, tmp_path):
@@ -332,17 +348,24 @@ def test_targets_of_different_batches_have_costs_of_their_own(digits, tmp_path):
         tables[name] = LatencyTable(setting, rows)
         tables[name].save(tmp_path / f"{name}.csv")
     names = {name: str(tmp_path / f"{name}.csv") for name in tables}
-    words = [*(f"{path}=60%" for path in names.values()), "memory=2MB"]
-    plan = SearchPlan.of(Asked(parse_budgets(words, None), "mini", None, {}), digits)
+    texts = [*(f"{path}=60%" for path in names.values()), "memory=2MB"]
+    plan = plan_search(
+        budgets=parse_budgets(texts, None),
+        space=spaces.load("mini"),
+        data=digits,
+        settings=SETTINGS,
+        seed=0,
+        folder=tmp_path / "run",
+    )
     choices = tuple(plan.space.largest)
     network = plan.space.network(choices)
     assert network.batch == 1
     assert memory_of(network_at(network, 8)) <= 2e6
-    attempt = Attempt(choices, network, predictions(plan.budgets, choices))
-    *results, memory = budget_results(plan.goals, plan.sizes, plan.memory, attempt, {})
-    for (name, batch), result in zip((("one", 1), ("eight", 8)), results, strict=True):
+    summed = SearchRun(plan, plan.folder).summed
+    attempt = Attempt(choices, network, predictions(summed, choices))
+    *outcomes, memory = budget_outcomes(plan.budgets, plan.targets, attempt, {})
+    for (name, batch), outcome in zip((("one", 1), ("eight", 8)), outcomes, strict=True):
         expected = tables[name].predict(network_at(network, batch)).ms
         assert attempt.predicted[names[name]] == pytest.approx(expected, rel=1e-3)
-        assert result.predicted == pytest.approx(expected, rel=1e-3)
+        assert outcome.predicted == pytest.approx(expected, rel=1e-3)
     assert memory.predicted == memory_of(network_at(network, 8))
-    assert SearchJob(plan, digits, 0, tmp_path).batch == 8

@@ -38,7 +38,7 @@ from search.console import (
     run,
     version,
 )
-from search.result import BudgetResult, SearchResult
+from search.result import BudgetOutcome, SearchResult
 from search.shown_text import PlainConsole
 
 pytestmark = pytest.mark.identity
@@ -345,10 +345,12 @@ def test_a_device_that_is_not_as_its_table_has_it_is_told(
     prediction = {"predicted": 1.0, "predicted_low": 0.9, "predicted_high": 1.1}
     ends = {"measured_low": measured - 0.1, "measured_high": measured + 0.1}
     words = {**told["budgets"][0], **prediction, "measured": measured, **ends}
-    own = {"budgets": [BudgetResult(**words)], "candidates": [], "largest": None, "baselines": []}
+    own = {"budgets": [BudgetOutcome(**words)], "candidates": [], "largest": None, "baselines": []}
     result = SearchResult(**{**told, **own})
     print_result(result, tmp_path / "run", as_json=False)
-    assert ("lat-profile --verify tells" in " ".join(capsys.readouterr().out.split())) == is_said
+    assert (
+        "Check it: lat-profile --verify" in " ".join(capsys.readouterr().out.split())
+    ) == is_said
 
 
 def test_time_left_is_told_while_more_turns_out_to_be_needed():

@@ -8,7 +8,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from latency.footprint import peak_bytes
 from memory import saved_bytes
 from torch.nn import functional
 
@@ -25,6 +24,7 @@ from latency import (
 from latency.candidates import CandidateLatency
 from latency.expected import ExpectedLatency
 from latency.modules import NetworkModule
+from latency.operators.network import peak_bytes
 from latency.operators.trees import Tree, edge_operator
 from latency.zoo.pyramid_nets import tree_network
 from search import spaces

@@ -15,10 +15,11 @@ from latency.prediction import OpPrediction
 from latency.predictors.regression import RegressionModel, fit
 from latency.tables.measurement import Measurement
 from latency.tables.table import LatencyTable
-from latency.units import format_bytes, format_count, format_ms
+from latency.units import format_amount
 from search.report.files import ResultFile, read_back
 from search.result import operators_read
 from search.run_files import RESULT, unfinished
+from search.shared_card import is_card, shared_part
 
 NETWORK = "network.json"
 _FILES = "files"
@@ -44,12 +45,8 @@ class Bound:
     table: str | None = None
 
     def told(self, amount: float | None) -> str:
-        """An amount of it in words."""
-        if amount is None:
-            return "not measured"
-        if self.unit == "ms":
-            return format_ms(amount)
-        return format_bytes(amount) if self.name == "memory" else format_count(amount)
+        """An amount with its unit."""
+        return "not measured" if amount is None else format_amount(amount, self.unit)
 
 
 @dataclass(frozen=True)
@@ -111,9 +108,10 @@ class SavedRun:
 
     @property
     def files(self) -> dict[str, str]:
-        """By path, the text of the user's own space and cards, as they were kept."""
-        kept = self.result["environment"]
-        return {str(path): str(text) for path, text in (kept.get(_FILES) or {}).items()}
+        """By path, the text of the user's own space, and the part of cards that may be shared."""
+        kept = self.result["environment"].get(_FILES) or {}
+        texts = {str(path): str(text) for path, text in kept.items()}
+        return {path: shared_part(text) if is_card(text) else text for path, text in texts.items()}
 
     @cached_property
     def model(self) -> RegressionModel | None:

@@ -1,7 +1,7 @@
-"""A training shared by several processes: the first gives orders, the others carry them out.
+"""A training shared by several processes: the first sends tasks, the others carry them out.
 
 Started by torchrun or `accelerate launch`, every process runs the same command; all but the first
-wait for its orders, so that it alone measures, prints and writes files.
+wait for its tasks, so that it alone measures, prints and writes files.
 """
 
 import os
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SearchOrder:
+class SearchTask:
     """To train a supernet; `revises`: whether costs become better known meanwhile."""
 
     space: SearchSpace
@@ -39,12 +39,19 @@ class SearchOrder:
         from search.searcher import SupernetTraining
 
         revise: Revise | None = (lambda probabilities: {}) if self.revises else None
-        words = self.budgets, self.settings, self.seed, revise, compute
-        return SupernetTraining(self.space, data, *words)
+        return SupernetTraining(
+            self.space,
+            data,
+            budgets=self.budgets,
+            settings=self.settings,
+            seed=self.seed,
+            revise=revise,
+            compute=compute,
+        )
 
 
 @dataclass(frozen=True)
-class TrainOrder:
+class TrainTask:
     """To train a network from scratch."""
 
     network: NetworkSpec
@@ -58,41 +65,40 @@ class TrainOrder:
         return NetworkTraining(self.network, data, self.settings, self.seed, compute)
 
 
-def shared_search(order: SearchOrder, data: "Dataset", compute: "Compute") -> "SupernetTraining":
-    """Give an order to all processes; this one's part of it, to be run."""
-    return compute.ranks.from_first(lambda: order).training(data, compute)
+def shared_search(task: SearchTask, data: "Dataset", compute: "Compute") -> "SupernetTraining":
+    """Send a task to all processes; returns this one's part of it, to be run."""
+    return compute.ranks.from_first(lambda: task).training(data, compute)
 
 
-def shared_training(order: TrainOrder, data: "Dataset", compute: "Compute") -> "NetworkTraining":
-    """Give an order to all processes; this one's part of it, to be run."""
-    return compute.ranks.from_first(lambda: order).training(data, compute)
+def shared_training(task: TrainTask, data: "Dataset", compute: "Compute") -> "NetworkTraining":
+    """Send a task to all processes; returns this one's part of it, to be run."""
+    return compute.ranks.from_first(lambda: task).training(data, compute)
 
 
-def led(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as the first of several processes runs it, and as the others follow it. Its
-    words `data` and `train_on` say what these train with."""
+def distributed_main(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as the first of several processes runs it, and as the others assist it. These
+    train with the command's options `data` and `train_on`."""
 
     @wraps(command)
-    def one_of_several(**words: object) -> None:
+    def main(**options: object) -> None:
         if os.environ.get("WORLD_SIZE", "1") == "1":
-            command(**words)
+            command(**options)
             return
         from search.training.distributed import join, leave
 
         ranks = join()
         if ranks.is_first:
-            command(**words)
-            ranks.from_first(lambda: None)  # dismisses the others
+            command(**options)
+            ranks.from_first(lambda: None)  # no more tasks
         else:
-            follow(str(words["data"]), str(words["train_on"]))
+            assist(str(options["data"]), str(options["train_on"]))
         leave()
 
-    return one_of_several
+    return main
 
 
-def follow(data: str, train_on: str) -> None:
-    """Carry out the orders of the first process until it dismisses this one; `LatError` where it
-    or another one is gone."""
+def assist(data: str, train_on: str) -> None:
+    """Carry out the tasks of the first process until there are no more."""
     from search.data import load_dataset
     from search.training.checkpoint import Checkpoint
     from search.training.compute import Compute
@@ -101,15 +107,15 @@ def follow(data: str, train_on: str) -> None:
     ranks, dataset = join(), load_dataset(data)
     unused = Checkpoint(Path(os.devnull), {})  # the first process alone reads and writes it
     try:
-        while (order := ranks.from_first(_nothing)) is not None:
-            compute = Compute.on(train_on, order.settings, ranks)
-            order.training(dataset, compute).run(unused, lambda report: None)
+        while (task := ranks.from_first(_no_task)) is not None:
+            compute = Compute.on(train_on, task.settings, ranks)
+            task.training(dataset, compute).run(unused, lambda report: None)
     except RuntimeError as error:
         if not is_of_the_group(error):
             raise
-        said = str(error).splitlines()[0]
-        raise LatError(f"process {ranks.rank} lost the others: {said}") from None
+        first_line = str(error).splitlines()[0]
+        raise LatError(f"process {ranks.rank} lost the others: {first_line}") from None
 
 
-def _nothing() -> SearchOrder | TrainOrder | None:
+def _no_task() -> SearchTask | TrainTask | None:
     return None
