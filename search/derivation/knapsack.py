@@ -45,7 +45,7 @@ def derive(
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     every = [costs, *(other for other, _ in others)]
-    real = np.asarray(~np.isnan([one.matrix for one in every]).any(0), bool)
+    real = np.isfinite(sum(one.matrix for one in every))
     rows, columns = np.nonzero(real)
     gain = np.maximum(np.nan_to_num(utility[real], nan=_LEAST_UTILITY), _LEAST_UTILITY)
     one_each = (rows == np.arange(len(costs.counts))[:, None]).astype(float)
