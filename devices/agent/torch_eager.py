@@ -16,7 +16,7 @@ from torch import Tensor
 
 from devices.agent.timing import LoadedModel, TimeRuns, UnableError, timed, typical
 from latency.modules import deployed
-from latency.operators.kinds import INPUT, OTHER, other_shape
+from latency.operators.kinds import INPUT, OTHER, input_shapes
 from latency.operators.spec import OpSpec
 
 Inputs = Mapping[str, Tensor]
@@ -146,11 +146,9 @@ class Torch:
         }
         layout = torch.channels_last if header["channels_last"] else self.layout
         first = ops[0]
-        shapes = {INPUT: (first.height, first.width, first.in_channels), OTHER: other_shape(first)}
         x = {
             name: torch.randn(first.batch, shape[2], *shape[:2]).to(**place, memory_format=layout)
-            for name, shape in shapes.items()
-            if shape is not None
+            for name, shape in input_shapes(first).items()
         }
         return self.chained(ops, weights), x
 

@@ -6,21 +6,14 @@ into its convolution. Operator i's layer "project" has its weights under the nam
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from devices.export.graph_writer import GraphWriter
 from latency.errors import SpecError
-from latency.operators.kinds import (
-    CHANNELS_LAST,
-    INPUT,
-    OTHER,
-    STANDS_ALONE,
-    Layer,
-    Shape,
-    other_shape,
-)
+from latency.operators.kinds import INPUT, OTHER, Layer, Shape, input_shapes
 from latency.operators.spec import OpSpec
 
 Weights = Callable[[str, Layer], tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -52,27 +45,20 @@ def check_alone(ops: Sequence[OpSpec]) -> None:
     """Raise `SpecError` for a longer chain with an operator that stands alone: because it has a
     second input, or another order of axes."""
     for op in ops if len(ops) > 1 else ():
-        if op.kind in STANDS_ALONE or other_shape(op) is not None:
+        if op.traits.stands_alone:
             raise SpecError(f"{op.key}: a {op.kind} stands alone, in no chain of operators")
 
 
 def is_channels_last(ops: Sequence[OpSpec]) -> bool:
     """Whether a chain works along the channels throughout, so that they are the last axis."""
-    return ops[0].kind in CHANNELS_LAST and all(
-        op.kind in (*CHANNELS_LAST, "activation") for op in ops
-    )
+    kinds = [layer.traits for op in ops for layer in op.layers]
+    return kinds[0].channels_last and all(kind.channels_last or kind.is_identity for kind in kinds)
 
 
 def is_flat(ops: Sequence[OpSpec]) -> bool:
     """Whether a chain returns (batch, features), as a linear operator does."""
-    return [op.kind for op in ops if op.kind != "activation"][-1:] == ["linear"]
-
-
-def input_shapes(op: OpSpec) -> dict[str, Shape]:
-    """The (height, width, channels) of an operator's inputs, by their names in a graph."""
-    other = other_shape(op)
-    first = {INPUT: (op.height, op.width, op.in_channels)}
-    return first if other is None else {**first, OTHER: other}
+    kinds = [layer.traits for op in ops for layer in op.layers]
+    return [kind.is_flat for kind in kinds if not kind.is_identity][-1:] == [True]
 
 
 def write_chain(ops: Sequence[OpSpec], write: Callable[[str, Layer, tuple[str, ...]], str]) -> str:
@@ -111,7 +97,9 @@ def onnx_model(
         name: _axes(first.batch, shape, writer.is_channels_last)
         for name, shape in input_shapes(first).items()
     }
-    axes = _axes(first.batch, last.out_shape, writer.is_channels_last or last.kind == "transpose")
+    axes = _axes(
+        first.batch, last.out_shape, writer.is_channels_last or last.layers[-1].traits.turns
+    )
     model = writer.proto(name, inputs, {"output": axes[:2] if is_flat(ops) else axes})
     model.producer_name = "lat-search"
     return model.SerializeToString()
@@ -136,76 +124,123 @@ class _LayerWriter(GraphWriter):
         """Append a layer and its activation; returns the name of its output."""
         return self.activate(self._layer(name, layer, inputs), layer.activation, name)
 
-    def _parameters(self, name: str, layer: Layer) -> tuple[str, str]:
+    def parameters(self, name: str, layer: Layer) -> tuple[str, str]:
+        """The layer's weight and bias as constants."""
         weight, bias = self.weights(name, layer)
         return self.constant(weight, f"{name}.weight"), self.constant(bias, f"{name}.bias")
 
     def _layer(self, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
-        """Append the layer, without its activation; returns the name of its output."""
-        if layer.kind in CHANNELS_LAST:
-            return self._along_channels(name, layer, inputs[0])
-        if layer.kind in ("pool", "max_pool", "avg_pool", "conv", "conv_transpose"):
-            return self._windows(name, layer, inputs)
-        if layer.kind == "linear":
-            flat = self.node("Flatten", inputs, f"{name}.flat")
-            return self.node("Gemm", [flat, *self._parameters(name, layer)], name, transB=1)
-        if layer.kind == "norm":
-            rest = {"mean": np.zeros(layer.out_shape[2]), "var": np.ones(layer.out_shape[2])}
-            numbers = [*inputs, *self._parameters(name, layer)]
-            numbers += [self.constant(value, f"{name}.{key}") for key, value in rest.items()]
-            return self.node("BatchNormalization", numbers, name, epsilon=0.0)
-        if layer.kind == "concat":
-            return self.node("Concat", inputs, name, axis=1)
-        if layer.kind == "slice":
-            end = layer.start + layer.out_shape[2]
-            bounds = {"starts": layer.start, "ends": end, "axes": 1}
-            ends = [self.constant([value], f"{name}.{key}") for key, value in bounds.items()]
-            return self.node("Slice", [*inputs, *ends], name)
-        if layer.kind == "pad":
-            more = [0, 0, 0, 0, 0, layer.out_shape[2] - layer.in_shape[2], 0, 0]
-            return self.node("Pad", [*inputs, self.constant(more, f"{name}.more")], name)
-        if layer.kind == "shuffle":
-            return self.shuffle(inputs[0], layer.groups, _axes(0, layer.out_shape, False), name)
-        if layer.kind == "transpose":
-            return self.channels_last(inputs[0], name)
-        if layer.kind == "resize":
-            return self.upsample(inputs[0], layer.stride, name)
-        if layer.kind == "identity":
-            return inputs[0]
-        if layer.kind in ("add", "multiply"):
-            return self.node({"add": "Add", "multiply": "Mul"}[layer.kind], inputs, name)
-        raise SpecError(f"layer {name}: a '{layer.kind}' exists in runtimes only")
+        """Append the layer, without its activation; returns the name of its output. What works
+        along the channels is transposed before and after in a chain that has them first."""
+        write = _NODES.get(layer.kind)
+        if write is None:
+            raise SpecError(f"layer {name}: a '{layer.kind}' exists in runtimes only")
+        if self.is_channels_last or not layer.traits.channels_last:
+            return write(self, name, layer, inputs)
+        last = self.channels_last(inputs[0], f"{name}.last")
+        return self.channels_first(write(self, name, layer, (last,)), f"{name}.first")
 
-    def _windows(self, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
-        """What slides a window over its input."""
-        if layer.kind == "pool" and layer.kernel == layer.in_shape[:2]:
-            return self.node("GlobalAveragePool", inputs, name)
-        sizes = {"kernel_shape": list(layer.kernel), "strides": [layer.stride, layer.stride]}
-        if layer.kind == "pool":
-            return self.node("AveragePool", inputs, name, **sizes)
-        if layer.kind in ("max_pool", "avg_pool"):
-            pads = [(layer.kernel[0] - 1) // 2] * 4
-            kind = {"max_pool": "MaxPool", "avg_pool": "AveragePool"}[layer.kind]
-            return self.node(kind, inputs, name, **sizes, pads=pads)
-        inputs = inputs + self._parameters(name, layer)
-        if layer.kind == "conv_transpose":
-            before, after = layer.trimming
-            ends = {"pads": [before] * 4, "output_padding": [before - after] * 2}
-            return self.node("ConvTranspose", inputs, name, **sizes, **ends)
-        ends = {"pads": list(layer.padding), "dilations": [layer.dilation] * 2}
-        return self.node("Conv", inputs, name, **sizes, **ends, group=layer.groups)
 
-    def _along_channels(self, name: str, layer: Layer, source: str) -> str:
-        """What works on channels last; transposed before and after in a chain that has them
-        first."""
-        if not self.is_channels_last:
-            source = self.channels_last(source, f"{name}.last")
-        if layer.kind == "softmax":
-            output = self.node("Softmax", [source], name, axis=-1)
-        elif layer.kind == "layer_norm":
-            inputs = [source, *self._parameters(name, layer)]
-            output = self.node("LayerNormalization", inputs, name, axis=-1)
-        else:
-            weight, bias = self.weights(name, layer)
-            output = self.matmul(source, weight.T, bias, name)
-        return output if self.is_channels_last else self.channels_first(output, f"{name}.first")
+_Write = Callable[[_LayerWriter, str, Layer, tuple[str, ...]], str]
+"""Appends a layer of this name, without its activation, that reads these tensors; returns the one
+that it computes."""
+
+
+def _conv(writer: _LayerWriter, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    pads, dilations = list(layer.padding), [layer.dilation] * 2
+    ends = {"pads": pads, "dilations": dilations, "group": layer.groups}
+    return writer.node(
+        "Conv", (*inputs, *writer.parameters(name, layer)), name, **_window(layer), **ends
+    )
+
+
+def _conv_transpose(writer: _LayerWriter, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    before, after = layer.trimming
+    ends = {"pads": [before] * 4, "output_padding": [before - after] * 2}
+    inputs += writer.parameters(name, layer)
+    return writer.node("ConvTranspose", inputs, name, **_window(layer), **ends)
+
+
+def _pool(writer: _LayerWriter, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    if layer.kernel == layer.in_shape[:2]:
+        return writer.node("GlobalAveragePool", inputs, name)
+    return writer.node("AveragePool", inputs, name, **_window(layer))
+
+
+def _padded(kind: str) -> _Write:
+    """A pooling, padded alike on all sides."""
+
+    def write(writer: _LayerWriter, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+        pads = [(layer.kernel[0] - 1) // 2] * 4
+        return writer.node(kind, inputs, name, **_window(layer), pads=pads)
+
+    return write
+
+
+def _window(layer: Layer) -> dict[str, list[int]]:
+    return {"kernel_shape": list(layer.kernel), "strides": [layer.stride, layer.stride]}
+
+
+def _linear(writer: _LayerWriter, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    flat = writer.node("Flatten", inputs, f"{name}.flat")
+    return writer.node("Gemm", [flat, *writer.parameters(name, layer)], name, transB=1)
+
+
+def _matmul(writer: _LayerWriter, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    weight, bias = writer.weights(name, layer)
+    return writer.matmul(inputs[0], weight.T, bias, name)
+
+
+def _norm(writer: _LayerWriter, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    rest = {"mean": np.zeros(layer.out_shape[2]), "var": np.ones(layer.out_shape[2])}
+    numbers = [*inputs, *writer.parameters(name, layer)]
+    numbers += [writer.constant(value, f"{name}.{key}") for key, value in rest.items()]
+    return writer.node("BatchNormalization", numbers, name, epsilon=0.0)
+
+
+def _layer_norm(writer: _LayerWriter, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    inputs += writer.parameters(name, layer)
+    return writer.node("LayerNormalization", inputs, name, axis=-1)
+
+
+def _slice(writer: _LayerWriter, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    end = layer.start + layer.out_shape[2]
+    bounds = {"starts": layer.start, "ends": end, "axes": 1}
+    ends = [writer.constant([value], f"{name}.{key}") for key, value in bounds.items()]
+    return writer.node("Slice", [*inputs, *ends], name)
+
+
+def _pad(writer: _LayerWriter, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    more = [0, 0, 0, 0, 0, layer.out_shape[2] - layer.in_shape[2], 0, 0]
+    return writer.node("Pad", [*inputs, writer.constant(more, f"{name}.more")], name)
+
+
+def _node(kind: str, **attributes: Any) -> _Write:
+    """A node that has nothing of the layer but its inputs."""
+    return lambda writer, name, layer, inputs: writer.node(kind, inputs, name, **attributes)
+
+
+_NODES: dict[str, _Write] = {
+    "conv": _conv,
+    "conv_transpose": _conv_transpose,
+    "linear": _linear,
+    "matmul": _matmul,
+    "pool": _pool,
+    "max_pool": _padded("MaxPool"),
+    "avg_pool": _padded("AveragePool"),
+    "add": _node("Add"),
+    "multiply": _node("Mul"),
+    "norm": _norm,
+    "layer_norm": _layer_norm,
+    "concat": _node("Concat", axis=1),
+    "slice": _slice,
+    "pad": _pad,
+    "shuffle": lambda writer, name, layer, inputs: writer.shuffle(
+        inputs[0], layer.groups, _axes(0, layer.out_shape, False), name
+    ),
+    "transpose": lambda writer, name, layer, inputs: writer.channels_last(inputs[0], name),
+    "resize": lambda writer, name, layer, inputs: writer.upsample(inputs[0], layer.stride, name),
+    "softmax": _node("Softmax", axis=-1),
+    "identity": lambda writer, name, layer, inputs: inputs[0],
+}
+"""Kind of a layer to its nodes; of the kinds that are not here only runtimes have any."""

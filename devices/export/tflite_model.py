@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from devices.export.onnx_model import Weights, check_alone, input_shapes, is_flat, write_chain
+from devices.export.onnx_model import Weights, check_alone, is_flat, write_chain
 from devices.export.tflite_graph import OUTPUT, Graph, serialise
 from devices.export.tflite_layers import Writer
 from latency.errors import SpecError
-from latency.operators.kinds import INPUT
+from latency.operators.kinds import INPUT, input_shapes
 from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
 
@@ -41,7 +41,7 @@ def network_graph(
     _check_chain(ops, name)
     first = ops[0]
     shapes = input_shapes(first)
-    if first.kind == "transpose":
+    if first.layers[0].traits.turns:
         shapes[INPUT] = (first.in_channels, first.height, first.width)
     writer = Writer(Graph(name), weights, first.batch, integer)
     for tensor, shape in shapes.items():
@@ -60,7 +60,8 @@ def _check_chain(ops: Sequence[OpSpec], name: str) -> None:
         where = f"network '{name}': operator {position} ({op.key})"
         if op.batch != before.batch:
             raise SpecError(f"{where} has batch {op.batch}, the one before it {before.batch}")
-        if is_flat(ops[:position]) and op.kind not in ("linear", "activation"):
+        first = op.layers[0].traits
+        if is_flat(ops[:position]) and not (first.is_flat or first.is_identity):
             raise SpecError(f"{where} does not take the (batch, features) of a linear operator")
 
 

@@ -12,9 +12,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from latency.operators.kinds import Layer
+from latency.operators.blocks import expanded_channels
+from latency.operators.kinds import KINDS, Channels, Layer
 from latency.operators.spec import OpSpec
-from latency.operators.trees import hidden_channels
 
 Term = tuple[str, str]
 """(role of an inner layer, what of it is counted): ("depthwise", "macs")."""
@@ -45,15 +45,8 @@ its output once more for any other."""
 _COST_ORDER = ("none", "relu", "clip", "hard", "smooth", "exact")
 _WEIGHTS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 1.0])
 """Of side, channels in, out and hidden, kernel, stride, groups, dilation, activation."""
-_TOLD_APART = (
-    *("conv", "pool", "linear", "conv_add", "conv_transpose", "matmul", "max_pool", "activation"),
-    *("add", "multiply", "scale", "norm", "layer_norm", "concat", "slice", "transpose", "resize"),
-    *("softmax", "reorder", "avg_pool", "sepconv", "tree"),
-)
-_MIXING = (
-    *("conv", "conv_add", "conv_transpose", "linear", "matmul", "mbconv", "sepconv", "tree"),
-)
-"""Kinds whose channels in and out are two sizes; of all others, the one goes with the other."""
+_KINDS = tuple(name for name, kind in KINDS.items() if not kind.activates_inside)
+"""Kinds that feature vectors tell apart, from each other and from all others."""
 _STRANGER = 3.0
 """Octaves that another kind, activation, squeeze-excite or batch counts as."""
 
@@ -73,7 +66,7 @@ def physical_terms(op: OpSpec, sized: bool = False) -> dict[Term, float]:
             if amount:
                 term = (role(layer, sized), what)
                 terms[term] = terms.get(term, 0.0) + amount
-    if op.kind in ("conv", "conv_add") and op.activation not in ("none", "relu"):
+    if op.traits.is_convolution and op.activation not in ("none", "relu"):
         height, width, channels = op.out_shape
         terms[_COSTS[op.activation], "bytes"] = op.batch * height * width * channels * 4e-6
     return terms
@@ -82,9 +75,9 @@ def physical_terms(op: OpSpec, sized: bool = False) -> dict[Term, float]:
 def role(layer: Layer, sized: bool = False) -> str:
     """Which code executes a layer: pointwise, dense, grouped and depthwise convolutions (those of
     each size where `sized`), products with a vector, and the layer's kind for all others."""
-    if layer.kind == "linear":
+    if layer.traits.is_flat:
         return "vector"
-    if layer.kind != "conv":
+    if not layer.traits.convolves:
         return layer.kind
     if 1 < layer.groups < layer.in_shape[2]:
         return "grouped"
@@ -108,7 +101,7 @@ def family(role: str) -> str:
 
 def kernel_family(op: OpSpec) -> str:
     """Which operators one cost model serves: convolutions by their role, others by their kind."""
-    if op.kind in ("conv", "conv_add"):
+    if op.traits.is_convolution:
         return role(op.layers[0])
     return op.kind
 
@@ -125,10 +118,10 @@ def place(op: OpSpec) -> NDArray[np.float64]:
     """Sizes in octaves, what an operator has or lacks, and how much of its vectors is idle."""
     hidden = _hidden(op)
     cost = _COSTS[op.activation]
-    residual = op.kind == "mbconv" and op.stride == 1 and op.in_channels == op.out_channels
+    residual = op.traits.has_residual(op)
     has = [hidden == op.in_channels, bool(op.squeeze_excite), residual]
     has += [cost == name for name in ("none", "clip", "hard", "smooth", "exact")]
-    has += [op.kind == kind for kind in _TOLD_APART]
+    has += [op.kind == kind for kind in _KINDS]
     idle = [4 * _idle_octaves(channels) for channels in (op.in_channels, hidden, op.out_channels)]
     return np.array([*_octaves(op), *map(float, has), *idle, *_misaligned(op)])
 
@@ -165,9 +158,9 @@ def _whereabouts(op: OpSpec) -> NDArray[np.float64]:
     """Sizes in octaves by which the nearest are found: what is told twice of a kernel counts
     once."""
     sizes = _octaves(op).copy()
-    if op.kind != "mbconv":
+    if not op.traits.activates_inside:
         sizes[3] = 0.0
-    if op.kind not in _MIXING:
+    if op.traits.channels is not Channels.MIXED:
         sizes[1] = 0.0
     return np.array([*sizes, math.log2(_activation_cost(op))])
 
@@ -175,14 +168,14 @@ def _whereabouts(op: OpSpec) -> NDArray[np.float64]:
 def _activation_cost(op: OpSpec) -> float:
     """A kernel's activation as a size: those that cost alike are near. The activations inside of
     blocks tell these apart (`_traits`)."""
-    if op.kind == "mbconv":
+    if op.traits.activates_inside:
         return 1.0
     return float(2 ** (_COST_ORDER.index(_COSTS[op.activation]) / 4))
 
 
 def _activation_inside(op: OpSpec) -> str:
     """What the activation of a block costs; a ReLU and a ReLU6 are too near to be strangers."""
-    if op.kind != "mbconv":
+    if not op.traits.activates_inside:
         return ""
     cost = _COSTS[op.activation]
     return "clip" if cost == "relu" else cost
@@ -194,15 +187,13 @@ def _traits(op: OpSpec) -> tuple[object, ...]:
 
 
 def _hidden(op: OpSpec) -> int:
-    if op.kind == "tree":
-        return hidden_channels(op)
-    return max(1, round(op.in_channels * op.expansion))
+    return (op.traits.hidden or expanded_channels)(op)
 
 
 def _misaligned(op: OpSpec) -> tuple[float, float]:
     """Octaves by which the channels (of each group) in and out miss a multiple of a vector. Blocks
     of several layers have too many channels to name: none."""
-    if op.kind in ("mbconv", "tree"):
+    if op.traits.hidden is not None:
         return 0.0, 0.0
     groups = 1 if op.groups == op.in_channels else op.groups
     whole = math.log2(_VECTOR)

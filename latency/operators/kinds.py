@@ -1,8 +1,9 @@
-"""One decomposition, many readers: each operator kind as primitive layers, known here alone.
+"""One decomposition, many readers: each operator kind is one record, known here alone.
 
-MACs, parameters, bytes, the torch module (`latency.modules`) and the exported graph
-(`devices.export.onnx_model`) all read these layers, so that the operator measured is the operator
-searched is the operator deployed. A new kind is one function in `KINDS`.
+A `Kind` says what an operator of it must be (`check`), which primitive layers it consists of
+(`decompose`), and its traits. MACs, parameters, bytes, regression features, the torch module
+(`latency.modules`) and the exported graph (`devices.export`) all read these, so that the operator
+measured is the operator searched is the operator deployed. A new kind is one record in `KINDS`.
 
 Layers name their inputs, so a kind may branch and join (residual, squeeze-excite, and the
 nested copy/split/add cells of tree-structured spaces):
@@ -12,240 +13,209 @@ nested copy/split/add cells of tree-structured spaces):
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
 
 from latency.errors import SpecError
-from latency.operators.fields import OpFields
-from latency.operators.layer import INPUT, OTHER, Chain, Layer, Shape
-from latency.operators.trees import Tree, add_tree, hidden_channels
-
-CHANNELS_LAST = ("matmul", "layer_norm", "softmax")
-"""Layers that work along the channels, which runtimes have last there."""
-
-STANDS_ALONE = ("transpose", "reorder")
-"""Kinds of operators that are in no chain with others, as those with a second input are not."""
+from latency.operators import blocks, primitives, trees
+from latency.operators.fields import Op, OpFields
+from latency.operators.layer import INPUT, OTHER, Layer, Shape
 
 ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "h_sigmoid", "silu", "sigmoid", "gelu")
 
 
-def decompose(op: OpFields) -> tuple[Layer, ...]:
-    """The layers of an operator, in an order in which they can be executed."""
-    return KINDS[op.kind](op)
+class Channels(Enum):
+    """How an operator's output channels follow from its input channels."""
+
+    MIXED = "any number, each made of all inputs"
+    KEPT = "the same ones"
+    REARRANGED = "some of them, or more beside them"
 
 
-def check(op: OpFields) -> None:
-    """Raise `SpecError` where the operator's sizes contradict its kind."""
-    if op.groups != 1 and op.kind not in ("conv", "conv_add", "tree"):
-        raise SpecError(f"{op.key}: only a convolution has groups and dilation")
-    if op.dilation != 1 and op.kind not in ("conv", "conv_add", "sepconv"):
-        raise SpecError(f"{op.key}: only a convolution has groups and dilation")
-    if op.in_channels % op.groups or op.out_channels % op.groups:
-        raise SpecError(f"{op.key}: the groups do not divide the channels")
-    if op.kind in _KEEP_CHANNELS and op.out_channels != op.in_channels:
-        raise SpecError(f"{op.key}: a {op.kind} keeps its channels")
-    if op.kind == "pool" and op.kernel > min(op.height, op.width):
-        raise SpecError(f"{op.key}: the pooling window is larger than the input")
-    padded = 2 * ((op.kernel - 1) // 2) + min(op.height, op.width)
-    if op.kind == "max_pool" and op.kernel > padded:
-        raise SpecError(f"{op.key}: the pooling window is larger than the padded input")
-    if op.kind in _POINTWISE and (op.kernel, op.stride) != (1, 1):
-        raise SpecError(f"{op.key}: a {op.kind} has neither kernel nor stride")
-    if op.kind == "resize" and op.kernel != 1:
-        raise SpecError(f"{op.key}: a resize has no kernel")
-    if op.kind == "conv_transpose" and op.stride == 1 and op.kernel % 2 == 0:
-        raise SpecError(f"{op.key}: a transposed convolution of stride 1 has an odd kernel")
-    if op.kind == "linear" and (op.height, op.width, op.kernel, op.stride) != (1, 1, 1, 1):
-        raise SpecError(f"{op.key}: a linear layer works on 1x1 inputs (pool first)")
-    if op.kind in ("mbconv", "sepconv", "tree") and op.kernel % 2 == 0:
-        raise SpecError(f"{op.key}: the kernel of a padded convolution is odd")
-    if op.kind == "avg_pool" and (op.kernel % 2 == 0 or op.stride != 1):
-        raise SpecError(f"{op.key}: a padded average pooling has an odd kernel and stride 1")
-    if op.kind == "tree" or op.tree:
-        _check_tree(op)
-    if op.kind == "concat" and op.out_channels <= op.in_channels:
-        raise SpecError(f"{op.key}: a concatenation adds channels")
-    if op.kind == "slice" and op.out_channels > op.in_channels:
-        raise SpecError(f"{op.key}: a slice has no more channels than its input")
-    if op.kind == "activation" and op.activation == "none":
-        raise SpecError(f"{op.key}: an activation names its function")
+class Parts(Protocol):
+    """From an operator to those whose latencies add up to its own."""
+
+    def __call__(self, op: Op, /) -> tuple[Op, ...]: ...
 
 
-def _check_tree(op: OpFields) -> None:
-    if op.kind != "tree":
-        raise SpecError(f"{op.key}: a {op.kind} has no tree")
-    Tree.parse(op.tree)
-    if hidden_channels(op) % op.groups:
-        raise SpecError(f"{op.key}: the groups do not divide the {hidden_channels(op)} channels")
-    if op.height % op.stride or op.width % op.stride:
-        raise SpecError(f"{op.key}: the stride of a tree divides its input's height and width")
-    if op.in_channels > op.out_channels:
-        raise SpecError(f"{op.key}: a tree has no fewer channels than its input")
+def _itself(op: Op, /) -> tuple[Op, ...]:
+    return (op,)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An operator kind: its layers in an order in which they can be executed, what it refuses
+    besides what its traits refuse (`own_check`), and its traits.
+
+    `is_pointwise`: has neither kernel nor stride. `is_convolution`: a runtime executes it as one
+    convolution. `is_alone`: is never in a chain with others, even with a single input.
+    `other_shape`: that of its second input, None where it has just one. `hidden`: of a block, the
+    channels inside of it. `activates_inside`: the activation is between its layers.
+    `has_residual`: whether an operator adds its input to its output. `parts`: the operators whose
+    latencies add up to one's own.
+    """
+
+    name: str
+    decompose: Callable[[OpFields], tuple[Layer, ...]]
+    own_check: Callable[[OpFields], None] = lambda op: None
+    channels: Channels = Channels.MIXED
+    is_pointwise: bool = False
+    is_convolution: bool = False
+    is_alone: bool = False
+    has_groups: bool = False
+    has_dilation: bool = False
+    has_odd_kernel: bool = False
+    has_tree: bool = False
+    activates_inside: bool = False
+    other_shape: Callable[[OpFields], Shape] | None = None
+    hidden: Callable[[OpFields], int] | None = None
+    has_residual: Callable[[OpFields], bool] = lambda op: False
+    parts: Parts = _itself
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether an operator is in no chain with others: it has a second input, or its output is
+        not what others read."""
+        return self.is_alone or self.other_shape is not None
+
+    def check(self, op: OpFields) -> None:
+        """Raise `SpecError` where the operator's sizes contradict its kind."""
+        if (op.groups != 1 and not self.has_groups) or (op.dilation != 1 and not self.has_dilation):
+            raise SpecError(f"{op.key}: only a convolution has groups and dilation")
+        if op.in_channels % op.groups or op.out_channels % op.groups:
+            raise SpecError(f"{op.key}: the groups do not divide the channels")
+        if self.channels is Channels.KEPT and op.out_channels != op.in_channels:
+            raise SpecError(f"{op.key}: a {self.name} keeps its channels")
+        if self.is_pointwise and (op.kernel, op.stride) != (1, 1):
+            raise SpecError(f"{op.key}: a {self.name} has neither kernel nor stride")
+        if self.has_odd_kernel and op.kernel % 2 == 0:
+            raise SpecError(f"{op.key}: the kernel of a padded convolution is odd")
+        if op.tree and not self.has_tree:
+            raise SpecError(f"{op.key}: a {self.name} has no tree")
+        self.own_check(op)
+
+
+def _input_shape(op: OpFields) -> Shape:
+    return (op.height, op.width, op.in_channels)
+
+
+def _pixel_shape(op: OpFields) -> Shape:
+    return (1, 1, op.in_channels)
+
+
+def _added_shape(op: OpFields) -> Shape:
+    return (op.height, op.width, op.out_channels - op.in_channels)
+
+
+def _out_shape(op: OpFields) -> Shape:
+    return op.out_shape
+
+
+def _pointwise(name: str, layer: str, **traits: Any) -> Kind:
+    """One layer of the kind `layer` that keeps height, width and, by default, channels."""
+    traits = {"channels": Channels.KEPT, **traits}
+    return Kind(name, primitives.pointwise(layer), is_pointwise=True, **traits)
+
+
+def _joining(name: str, layer: str, other: Callable[[OpFields], Shape], **traits: Any) -> Kind:
+    """One layer of the kind `layer` that makes one tensor of two."""
+    traits = {"channels": Channels.KEPT, **traits}
+    return Kind(name, primitives.joining(layer), is_pointwise=True, other_shape=other, **traits)
+
+
+_KINDS = (
+    Kind(
+        "mbconv",
+        blocks.decompose_mbconv,
+        has_odd_kernel=True,
+        activates_inside=True,
+        hidden=blocks.expanded_channels,
+        has_residual=blocks.has_residual,
+    ),
+    Kind(
+        "conv",
+        primitives.decompose_conv,
+        is_convolution=True,
+        has_groups=True,
+        has_dilation=True,
+    ),
+    Kind(
+        "pool",
+        primitives.decompose_pool,
+        primitives.check_pool,
+        channels=Channels.KEPT,
+    ),
+    Kind("linear", primitives.decompose_linear, primitives.check_linear),
+    Kind(
+        "conv_add",
+        primitives.decompose_conv_add,
+        is_convolution=True,
+        has_groups=True,
+        has_dilation=True,
+        other_shape=_out_shape,
+    ),
+    Kind("conv_transpose", primitives.decompose_conv_transpose, primitives.check_conv_transpose),
+    _pointwise("matmul", "matmul", channels=Channels.MIXED),
+    Kind(
+        "max_pool",
+        primitives.decompose_padded_pool,
+        primitives.check_max_pool,
+        channels=Channels.KEPT,
+    ),
+    _pointwise("activation", "identity", own_check=primitives.check_activation),
+    _joining("add", "add", _input_shape),
+    _joining("multiply", "multiply", _input_shape),
+    _joining("scale", "multiply", _pixel_shape),
+    _pointwise("norm", "norm"),
+    _pointwise("layer_norm", "layer_norm"),
+    _joining(
+        "concat",
+        "concat",
+        _added_shape,
+        own_check=primitives.check_concat,
+        channels=Channels.REARRANGED,
+    ),
+    _pointwise("slice", "slice", own_check=primitives.check_slice, channels=Channels.REARRANGED),
+    _pointwise("transpose", "transpose", is_alone=True),
+    Kind(
+        "resize",
+        primitives.decompose_resize,
+        primitives.check_resize,
+        channels=Channels.KEPT,
+    ),
+    _pointwise("softmax", "softmax"),
+    _pointwise("reorder", "reorder", is_alone=True),
+    Kind(
+        "avg_pool",
+        primitives.decompose_padded_pool,
+        primitives.check_avg_pool,
+        channels=Channels.KEPT,
+    ),
+    Kind("sepconv", blocks.decompose_sepconv, has_odd_kernel=True, has_dilation=True),
+    Kind(
+        "tree",
+        trees.decompose_tree,
+        trees.check_tree,
+        has_groups=True,
+        has_odd_kernel=True,
+        has_tree=True,
+        hidden=trees.hidden_channels,
+        parts=trees.tree_parts,
+    ),
+)
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _KINDS}
+"""Kinds by their names, in the order in which feature vectors tell them apart: a new one goes
+last."""
 
 
 def other_shape(op: OpFields) -> Shape | None:
     """Shape of the operator's second input, None where it has just one."""
-    if op.kind in ("add", "multiply"):
-        return (op.height, op.width, op.in_channels)
-    if op.kind == "scale":
-        return (1, 1, op.in_channels)
-    if op.kind == "concat":
-        return (op.height, op.width, op.out_channels - op.in_channels)
-    if op.kind == "conv_add":
-        return op.out_shape
-    return None
+    shape = KINDS[op.kind].other_shape
+    return shape and shape(op)
 
 
-def _conv(op: OpFields) -> tuple[Layer, ...]:
-    """Convolution, batch norm, activation."""
-    chain = _start(op)
-    chain.conv(
-        "conv",
-        op.out_channels,
-        op.kernel,
-        op.stride,
-        op.groups,
-        activation=op.activation,
-        dilation=op.dilation,
-    )
-    return chain.layers
-
-
-def _conv_add(op: OpFields) -> tuple[Layer, ...]:
-    """Convolution and batch norm, added to a second input; activation."""
-    chain = _start(op)
-    chain.conv("conv", op.out_channels, op.kernel, op.stride, op.groups, dilation=op.dilation)
-    chain.join("add", "add", OTHER, op.activation)
-    return chain.layers
-
-
-def _conv_transpose(op: OpFields) -> tuple[Layer, ...]:
-    """Transposed convolution that enlarges its input `stride` times; activation."""
-    chain = _start(op)
-    shape = (op.height * op.stride, op.width * op.stride, op.out_channels)
-    chain.primitive("conv_transpose", shape, op.kernel, op.stride, op.activation)
-    return chain.layers
-
-
-def _mbconv(op: OpFields) -> tuple[Layer, ...]:
-    """Inverted bottleneck (Sandler et al., MobileNetV2, CVPR 2018): expansion 1x1 (left out
-    where the ratio is 1), depthwise kxk, optional squeeze-excite, linear projection 1x1, and
-    the residual where input and output have one shape."""
-    chain = _start(op)
-    hidden = max(1, round(op.in_channels * op.expansion))
-    if hidden != op.in_channels:
-        chain.conv("expand", hidden, activation=op.activation)
-    squeezed = max(1, round(hidden * op.squeeze_excite)) if op.squeeze_excite else 0
-    chain.conv("depthwise", hidden, op.kernel, op.stride, groups=hidden, activation=op.activation)
-    if squeezed:
-        chain.squeeze_excite(squeezed)
-    chain.conv("project", op.out_channels)
-    if op.stride == 1 and op.in_channels == op.out_channels:
-        chain.join("add", "add", INPUT, droppable=1)
-    return chain.layers
-
-
-def _pool(op: OpFields) -> tuple[Layer, ...]:
-    """Average pooling without padding; a window of the input's size is global pooling."""
-    chain = _start(op)
-    chain.pool("pool", (op.kernel, op.kernel), op.stride, op.activation)
-    return chain.layers
-
-
-def _linear(op: OpFields) -> tuple[Layer, ...]:
-    """Fully connected layer with bias."""
-    chain = _start(op)
-    chain.linear("linear", op.out_channels, op.activation)
-    return chain.layers
-
-
-def _padded_pool(op: OpFields) -> tuple[Layer, ...]:
-    """Max or average pooling, padded by half of what the kernel has more than one pixel."""
-    chain = _start(op)
-    chain.padded_pool(op.kind, op.kernel, op.stride, op.activation)
-    return chain.layers
-
-
-def _sepconv(op: OpFields) -> tuple[Layer, ...]:
-    """Norm, activation, depthwise and pointwise convolution: an edge of tree-structured cells."""
-    chain = _start(op)
-    chain.separable(op.out_channels, op.kernel, op.stride, op.activation, op.dilation)
-    return chain.layers
-
-
-def _tree(op: OpFields) -> tuple[Layer, ...]:
-    """A residual block around a tree-structured cell (`latency.operators.trees`)."""
-    chain = _start(op)
-    add_tree(chain, op)
-    return chain.layers
-
-
-def _resize(op: OpFields) -> tuple[Layer, ...]:
-    """Nearest neighbours, to `stride` times height and width."""
-    chain = _start(op)
-    shape = (op.height * op.stride, op.width * op.stride, op.in_channels)
-    chain.primitive("resize", shape, 1, op.stride, op.activation)
-    return chain.layers
-
-
-def _join(kind: str) -> Callable[[OpFields], tuple[Layer, ...]]:
-    """Two inputs into one, by the layer `kind`; activation."""
-
-    def decompose_join(op: OpFields) -> tuple[Layer, ...]:
-        chain = _start(op)
-        chain.join(kind, kind, OTHER, op.activation, op.out_channels)
-        return chain.layers
-
-    return decompose_join
-
-
-def _pointwise(kind: str) -> Callable[[OpFields], tuple[Layer, ...]]:
-    """One layer of `kind` that keeps height and width; activation."""
-
-    def decompose_pointwise(op: OpFields) -> tuple[Layer, ...]:
-        chain = _start(op)
-        shape = (op.height, op.width, op.out_channels)
-        chain.primitive(kind, shape, activation=op.activation)
-        return chain.layers
-
-    return decompose_pointwise
-
-
-_KEEP_CHANNELS = (
-    *("pool", "max_pool", "avg_pool", "activation", "add", "multiply", "scale", "norm"),
-    *("layer_norm", "transpose", "resize", "softmax", "reorder"),
-)
-
-_POINTWISE = (
-    *("matmul", "activation", "add", "multiply", "scale", "norm", "layer_norm", "concat"),
-    *("slice", "transpose", "softmax", "reorder"),
-)
-
-KINDS: dict[str, Callable[[OpFields], tuple[Layer, ...]]] = {
-    "conv": _conv,
-    "mbconv": _mbconv,
-    "pool": _pool,
-    "linear": _linear,
-    "conv_add": _conv_add,
-    "conv_transpose": _conv_transpose,
-    "matmul": _pointwise("matmul"),
-    "max_pool": _padded_pool,
-    "avg_pool": _padded_pool,
-    "sepconv": _sepconv,
-    "tree": _tree,
-    "activation": _pointwise("identity"),
-    "add": _join("add"),
-    "multiply": _join("multiply"),
-    "scale": _join("multiply"),
-    "norm": _pointwise("norm"),
-    "layer_norm": _pointwise("layer_norm"),
-    "concat": _join("concat"),
-    "slice": _pointwise("slice"),
-    "transpose": _pointwise("transpose"),
-    "resize": _resize,
-    "softmax": _pointwise("softmax"),
-    "reorder": _pointwise("reorder"),
-}
-"""Operator kind to the function that decomposes it."""
-
-
-def _start(op: OpFields) -> Chain:
-    return Chain((op.height, op.width, op.in_channels))
+def input_shapes(op: OpFields) -> dict[str, Shape]:
+    """The (height, width, channels) of an operator's inputs, by their names."""
+    shapes = {INPUT: _input_shape(op), OTHER: other_shape(op)}
+    return {name: shape for name, shape in shapes.items() if shape is not None}

@@ -1,14 +1,41 @@
-"""The primitive layers of operators, and chains of them while they are written."""
+"""The primitive layers of operators, and one record of traits for each kind of layer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from math import prod
+
+from latency.errors import SpecError, unknown_name
 
 Shape = tuple[int, int, int]
 """(height, width, channels)"""
 
 INPUT, OTHER = "input", "other"
 """The names by which a layer refers to its operator's input, and to the second one that some
-kinds have (`layers.other_shape`)."""
+kinds have (`latency.operators.kinds.other_shape`)."""
+
+Weight = tuple[int, ...]
+"""Shape of a weight as torch and ONNX store it."""
+
+
+@dataclass(frozen=True)
+class LayerKind:
+    """Traits of a kind of layer, for whatever reads layers: counts, features, backends.
+
+    `weight`: the shape of its weight, None where it has none. `macs`: multiply-accumulates of one
+    sample. `convolves`: has a window, groups and dilation. `channels_last`: works along the
+    channels, which runtimes have last there. `is_flat`: takes and returns (batch, features).
+    `is_identity`: its output is its input, in any order of axes. `turns`: returns the channels as
+    the last axis. `copies`: reads as many numbers as it writes, whatever the size of its inputs.
+    """
+
+    weight: Callable[["Layer"], Weight] | None = None
+    macs: Callable[["Layer"], int] = lambda layer: 0
+    convolves: bool = False
+    channels_last: bool = False
+    is_flat: bool = False
+    is_identity: bool = False
+    turns: bool = False
+    copies: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,19 +68,19 @@ class Layer:
     start: int = 0
     droppable: int = 0
 
+    def __post_init__(self) -> None:
+        if self.kind not in LAYER_KINDS:
+            raise SpecError(str(unknown_name("layer kind", self.kind, LAYER_KINDS)))
+
     @property
-    def weight_shape(self) -> tuple[int, ...]:
+    def traits(self) -> LayerKind:
+        """The record of the layer's kind."""
+        return LAYER_KINDS[self.kind]
+
+    @property
+    def weight_shape(self) -> Weight:
         """Shape of the weight as torch and ONNX store it; () where there is none."""
-        inside, outside = self.in_shape[2], self.out_shape[2]
-        if self.kind == "conv":
-            return (outside, inside // self.groups, *self.kernel)
-        if self.kind == "conv_transpose":
-            return (inside, outside, *self.kernel)
-        if self.kind in ("linear", "matmul"):
-            return (outside, inside)
-        if self.kind in ("norm", "layer_norm"):
-            return (outside,)
-        return ()
+        return self.traits.weight(self) if self.traits.weight else ()
 
     @property
     def padding(self) -> tuple[int, int, int, int]:
@@ -82,16 +109,12 @@ class Layer:
     @property
     def is_nothing(self) -> bool:
         """Whether the layer's output is its input, so that no runtime executes it."""
-        return self.kind == "identity" and self.activation == "none"
+        return self.traits.is_identity and self.activation == "none"
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one sample."""
-        if self.kind == "conv_transpose":
-            return self.in_shape[0] * self.in_shape[1] * _product(self.weight_shape)
-        if self.kind in ("norm", "layer_norm"):
-            return 0
-        return self.out_shape[0] * self.out_shape[1] * _product(self.weight_shape)
+        return self.traits.macs(self)
 
     @property
     def params(self) -> int:
@@ -99,150 +122,64 @@ class Layer:
         if not self.weight_shape:
             return 0
         vectors = 2 if self.norm else int(self.bias)
-        return _product(self.weight_shape) + self.out_shape[2] * vectors
+        return prod(self.weight_shape) + self.out_shape[2] * vectors
 
     @property
     def activations(self) -> int:
         """Numbers read and written for one sample, weights left out."""
         if self.is_nothing:
             return 0
-        if self.kind == "concat":
-            return 2 * _product(self.out_shape)
-        if self.kind == "slice":
-            return 2 * _product(self.out_shape)
-        return _product(self.in_shape) * len(self.inputs) + _product(self.out_shape)
+        if self.traits.copies:
+            return 2 * prod(self.out_shape)
+        return prod(self.in_shape) * len(self.inputs) + prod(self.out_shape)
 
 
-class Chain:
-    """Appends layers, each reading the one before it, and keeps track of the shape.
-
-    `prefix`: what the names of the layers to come begin with.
-    """
-
-    def __init__(self, shape: Shape) -> None:
-        self.layers: tuple[Layer, ...] = ()
-        self.last, self.shape, self.prefix = INPUT, shape, ""
-
-    @property
-    def place(self) -> tuple[str, Shape]:
-        """Where the chain is: name and shape of what the next layer reads."""
-        return self.last, self.shape
-
-    def return_to(self, place: tuple[str, Shape]) -> None:
-        """Let the next layer read what was computed before."""
-        self.last, self.shape = place
-
-    def append(self, name: str, kind: str, out_shape: Shape, *others: str, **traits: Any) -> None:
-        """A layer of any kind that reads the last one, and `others`."""
-        inputs = (self.last, *others)
-        layer = Layer(self.prefix + name, kind, inputs, self.shape, out_shape, **traits)
-        self.layers += (layer,)
-        self.last, self.shape = layer.name, out_shape
-
-    def conv(
-        self,
-        name: str,
-        channels: int,
-        kernel: int = 1,
-        stride: int = 1,
-        groups: int = 1,
-        norm: bool = True,
-        activation: str = "none",
-        dilation: int = 1,
-        bias: bool = True,
-    ) -> None:
-        height, width, _ = self.shape
-        self.append(
-            name,
-            "conv",
-            (-(-height // stride), -(-width // stride), channels),
-            kernel=(kernel, kernel),
-            stride=stride,
-            groups=groups,
-            norm=norm,
-            activation=activation,
-            dilation=dilation,
-            bias=bias,
-        )
-
-    def primitive(
-        self,
-        kind: str,
-        out_shape: Shape,
-        kernel: int = 1,
-        stride: int = 1,
-        activation: str = "none",
-    ) -> None:
-        """A layer named as its kind."""
-        sizes = {"kernel": (kernel, kernel), "stride": stride}
-        self.append(kind, kind, out_shape, activation=activation, **sizes)
-
-    def norm(self, name: str, activation: str = "none") -> None:
-        """Batch norm that stands alone."""
-        self.append(name, "norm", self.shape, activation=activation)
-
-    def pool(
-        self, name: str, kernel: tuple[int, int], stride: int, activation: str = "none"
-    ) -> None:
-        height, width, channels = self.shape
-        out_shape = (
-            (height - kernel[0]) // stride + 1,
-            (width - kernel[1]) // stride + 1,
-            channels,
-        )
-        self.append(name, "pool", out_shape, kernel=kernel, stride=stride, activation=activation)
-
-    def padded_pool(
-        self, kind: str, kernel: int, stride: int = 1, activation: str = "none"
-    ) -> None:
-        """`max_pool` or `avg_pool`, padded on each side by half of what the kernel has more than
-        one pixel."""
-        padding = 2 * ((kernel - 1) // 2)
-        height, width = ((size + padding - kernel) // stride + 1 for size in self.shape[:2])
-        self.primitive(kind, (height, width, self.shape[2]), kernel, stride, activation)
-
-    def linear(self, name: str, channels: int, activation: str) -> None:
-        self.append(name, "linear", (1, 1, channels), activation=activation)
-
-    def join(
-        self,
-        name: str,
-        kind: str,
-        other: str,
-        activation: str = "none",
-        channels: int | None = None,
-        droppable: int = 0,
-    ) -> None:
-        out_shape = (*self.shape[:2], channels or self.shape[2])
-        self.append(name, kind, out_shape, other, activation=activation, droppable=droppable)
-
-    def squeeze_excite(self, squeezed: int) -> None:
-        """Hu et al., CVPR 2018, with the hard sigmoid of MobileNetV3."""
-        excited = self.place
-        self.pool("squeeze", self.shape[:2], 1)
-        self.conv("reduce", squeezed, norm=False, activation="relu")
-        self.conv("excite", excited[1][2], norm=False, activation="h_sigmoid")
-        gate = self.last
-        self.return_to(excited)
-        self.join("scale", "multiply", gate)
-
-    def separable(
-        self, channels: int, kernel: int, stride: int, activation: str, dilation: int
-    ) -> None:
-        """Norm and activation, depthwise kxk, 1x1: the pre-activation order of He et al. (Identity
-        mappings in deep residual networks, ECCV 2016)."""
-        self.norm("norm", activation)
-        inside = self.shape[2]
-        self.conv(
-            "depthwise", inside, kernel, stride, inside, norm=False, dilation=dilation, bias=False
-        )
-        self.conv("pointwise", channels, norm=False, bias=False)
+def _conv(layer: Layer) -> Weight:
+    return (layer.out_shape[2], layer.in_shape[2] // layer.groups, *layer.kernel)
 
 
-def _product(sizes: tuple[int, ...]) -> int:
-    if not sizes:
-        return 0
-    total = 1
-    for size in sizes:
-        total *= size
-    return total
+def _conv_transpose(layer: Layer) -> Weight:
+    return (layer.in_shape[2], layer.out_shape[2], *layer.kernel)
+
+
+def _matrix(layer: Layer) -> Weight:
+    return (layer.out_shape[2], layer.in_shape[2])
+
+
+def _vector(layer: Layer) -> Weight:
+    return (layer.out_shape[2],)
+
+
+def _per_output(layer: Layer) -> int:
+    """Multiply-accumulates where the weight is applied once for each output pixel."""
+    return prod(layer.out_shape[:2]) * prod(layer.weight_shape)
+
+
+def _per_input(layer: Layer) -> int:
+    """Multiply-accumulates where the weight is applied once for each input pixel."""
+    return prod(layer.in_shape[:2]) * prod(layer.weight_shape)
+
+
+LAYER_KINDS: dict[str, LayerKind] = {
+    "conv": LayerKind(_conv, _per_output, convolves=True),
+    "conv_transpose": LayerKind(_conv_transpose, _per_input),
+    "linear": LayerKind(_matrix, _per_output, is_flat=True),
+    "matmul": LayerKind(_matrix, _per_output, channels_last=True),
+    "pool": LayerKind(),
+    "max_pool": LayerKind(),
+    "avg_pool": LayerKind(),
+    "add": LayerKind(),
+    "multiply": LayerKind(),
+    "norm": LayerKind(_vector),
+    "layer_norm": LayerKind(_vector, channels_last=True),
+    "concat": LayerKind(copies=True),
+    "slice": LayerKind(copies=True),
+    "pad": LayerKind(),
+    "shuffle": LayerKind(),
+    "transpose": LayerKind(turns=True),
+    "resize": LayerKind(),
+    "softmax": LayerKind(channels_last=True),
+    "reorder": LayerKind(),
+    "identity": LayerKind(is_identity=True),
+}
+"""Kind of layer to its traits."""

@@ -7,8 +7,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from latency.errors import SpecError, unknown_name
-from latency.operators.kinds import ACTIVATIONS, KINDS, Layer, Shape, check, decompose
-from latency.operators.trees import tree_parts
+from latency.operators.kinds import ACTIVATIONS, KINDS, Kind, Layer, Shape
 
 _SIZES = re.compile(r"([0-9]+)x([0-9]+)x([0-9]+)")
 _TAGS = {
@@ -78,7 +77,7 @@ class OpSpec:
                 f"expansion {self.expansion} must be positive, {_MOST} at most, and "
                 f"squeeze_excite {self.squeeze_excite} within 0 and 1"
             )
-        check(self)
+        self.traits.check(self)
 
     @property
     def key(self) -> str:
@@ -134,16 +133,21 @@ class OpSpec:
     def __str__(self) -> str:
         return self.key
 
+    @property
+    def traits(self) -> Kind:
+        """The record of the operator's kind."""
+        return KINDS[self.kind]
+
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """The primitive layers that the operator consists of, in order of execution."""
-        return decompose(self)
+        return self.traits.decompose(self)
 
     @cached_property
     def parts(self) -> tuple["OpSpec", ...]:
         """The operators whose latencies add up to this one's: itself, but for a `tree` the one
         whose edges are all identities, and its edges."""
-        return tree_parts(self) if self.kind == "tree" else (self,)
+        return self.traits.parts(self)
 
     @property
     def out_shape(self) -> Shape:

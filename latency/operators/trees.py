@@ -25,8 +25,9 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from latency.errors import SpecError
+from latency.operators.chain import Chain
 from latency.operators.fields import Op, OpFields
-from latency.operators.layer import Chain
+from latency.operators.layer import Layer
 
 IDENTITY = "i"
 _EDGES = {"s": ("sepconv", 1), "d": ("sepconv", 2), "m": ("max_pool", 1), "a": ("avg_pool", 1)}
@@ -163,8 +164,20 @@ def identity_layer(name: str) -> str:
     return f"{name}_identity"
 
 
-def add_tree(chain: Chain, op: OpFields) -> None:
-    """Append the layers of a `tree`."""
+def check_tree(op: OpFields) -> None:
+    """Raise `SpecError` where a `tree` cannot be written with these sizes."""
+    Tree.parse(op.tree)
+    if hidden_channels(op) % op.groups:
+        raise SpecError(f"{op.key}: the groups do not divide the {hidden_channels(op)} channels")
+    if op.height % op.stride or op.width % op.stride:
+        raise SpecError(f"{op.key}: the stride of a tree divides its input's height and width")
+    if op.in_channels > op.out_channels:
+        raise SpecError(f"{op.key}: a tree has no fewer channels than its input")
+
+
+def decompose_tree(op: OpFields) -> tuple[Layer, ...]:
+    """A residual block around a tree-structured cell."""
+    chain = Chain.of(op)
     tree, hidden = Tree.parse(op.tree), hidden_channels(op)
     beginning = chain.place
     chain.norm("in_norm")
@@ -199,6 +212,7 @@ def add_tree(chain: Chain, op: OpFields) -> None:
     shortcut = chain.last
     chain.return_to(residual)
     chain.join("add", "add", shortcut, droppable=1)
+    return chain.layers
 
 
 def _add_node(chain: Chain, op: OpFields, tree: Tree, path: str) -> None:

@@ -20,7 +20,6 @@ from typing import Any
 from latency.errors import SpecError, UsageError
 from latency.files import MOST_BYTES, read_text
 from latency.names import slug
-from latency.operators.kinds import STANDS_ALONE, other_shape
 from search.space import SearchSpace
 from search.spaces import staged
 
@@ -108,7 +107,7 @@ def _contradiction(space: SearchSpace, options: Mapping[str, Any]) -> str | None
         if getattr(space, name) != options[name]:
             return f"of {name} {getattr(space, name)}, not {options[name]}"
     for op in space.operators:
-        if other_shape(op) or op.kind in STANDS_ALONE:
+        if op.traits.stands_alone:
             return f"with {op.key}, which stands in no chain of operators"
         if op.batch != options.get("batch", op.batch):
             return f"with {op.key} of batch {op.batch}, not {options['batch']}"

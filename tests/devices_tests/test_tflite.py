@@ -16,7 +16,8 @@ from devices.export.onnx_model import Weights, is_channels_last, onnx_model, ran
 from devices.export.tflite_int8 import tflite_int8_model
 from devices.export.tflite_model import tflite_model
 from latency import OpSpec, SpecError, UsageError
-from latency.operators.kinds import INPUT, KINDS, Layer
+from latency.operators.kinds import INPUT, KINDS, Kind, Layer
+from latency.operators.layer import LAYER_KINDS, LayerKind
 
 INT8_STEPS = {"conv": 4, "mbconv": 2.5, "pool": 1.5, "linear": 6}
 """By how many of its output's 255 steps an int8 operator may be off, on calibrated inputs: half a
@@ -309,7 +310,7 @@ def _grouped(op: OpSpec) -> tuple[Layer, ...]:
 
 
 def test_grouped_convolutions_and_channel_multipliers(monkeypatch):
-    monkeypatch.setitem(KINDS, "grouped", _grouped)
+    monkeypatch.setitem(KINDS, "grouped", Kind("grouped", _grouped))
     op = OpSpec("grouped", 8, 8, 6, 12, 3)
     module, x = trained_looking(op), _input(op)
     model = tflite_model([op], module.folded)
@@ -340,7 +341,9 @@ def test_what_is_no_chain_is_named(ops, message):
 
 def test_a_layer_without_a_form_in_the_format_is_named(monkeypatch):
     shape = (8, 8, 3)
-    monkeypatch.setitem(KINDS, "odd", lambda op: (Layer("roll", "roll", (INPUT,), shape, shape),))
+    monkeypatch.setitem(LAYER_KINDS, "roll", LayerKind())
+    layers = (Layer("roll", "roll", (INPUT,), shape, shape),)
+    monkeypatch.setitem(KINDS, "odd", Kind("odd", lambda op: layers))
     with pytest.raises(SpecError, match=r"0\.roll: a 'roll' cannot be written"):
         tflite_model([OpSpec("odd", 8, 8, 3, 3)], random_weights())
 
