@@ -2,7 +2,7 @@
 
 The folder is sent as one zip application (`devices.agent_archive`). It needs the standard library,
 numpy and the device's own runtime. It runs on Python 3.9 or newer, and on 3.11 or newer for
-PyTorch, whose layers are those of `latency.modules`.
+PyTorch, whose layers are those of `latency.torch_layers`.
 
 It reads one JSON object per line from standard input and answers each with one line on standard
 output, with the request's `id` in it:

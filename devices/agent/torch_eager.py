@@ -1,5 +1,5 @@
-"""PyTorch on the device, its layers as `latency.modules` has them: executed one by one, or on CUDA
-captured into a graph."""
+"""PyTorch on the device, its layers as `latency.torch_layers` has them: executed one by one, or
+on CUDA captured into a graph."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from devices.agent.timing import LoadedModel, TimeRuns, UnableError, timed, typical
-from latency.modules import deployed
 from latency.operators.kinds import INPUT, OTHER, input_shapes
 from latency.operators.spec import OpSpec
+from latency.torch_layers import deployed
 
 Inputs = Mapping[str, Tensor]
 """A model's inputs by name."""

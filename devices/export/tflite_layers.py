@@ -1,277 +1,217 @@
-"""Each layer as nodes of a TensorFlow Lite graph."""
+"""Each kind of layer as nodes of a TensorFlow Lite graph."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from devices.export.onnx_model import Weights
-from devices.export.tflite_graph import Code, Graph, Node, Tensor
+from devices.export.tflite_graph import Code
+from devices.export.tflite_writer import FUSED, Writer
 from latency.errors import SpecError
 from latency.operators.kinds import Layer
 
-_FUSED = {
-    "none": schema.ActivationFunctionType.NONE,
-    "relu": schema.ActivationFunctionType.RELU,
-    "relu6": schema.ActivationFunctionType.RELU6,
-}
-"""Activations that are a field of the node before them."""
-
-_NOT_FUSING = (
-    *("concat", "slice", "pad", "shuffle", "transpose", "resize", "softmax", "identity"),
-)
-"""Layers whose nodes have no such field."""
+_Write = Callable[[Writer, str, Layer, tuple[str, ...]], str]
+"""Appends a layer of this name that reads these tensors; returns the one that it computes."""
 
 
-class Writer:
-    """Appends the layers of operators to a graph."""
+@dataclass(frozen=True)
+class _Form:
+    """How the format has a kind of layer.
 
-    def __init__(self, graph: Graph, weights: Weights, batch: int, integer: bool) -> None:
-        self.graph = graph
-        self.weights = weights
-        self.batch = batch
-        self.integer = integer
+    `fuses`: its last node has a field for the activations that may be fused, which `write` fills.
+    `has_int8`: its nodes can be quantised.
+    """
 
-    def layer(self, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
-        """Append a layer and its activation; returns the name of its output."""
-        return self._activation(name, layer, self._layer(name, layer, inputs))
+    write: _Write
+    fuses: bool = True
+    has_int8: bool = True
 
-    def tensor(self, name: str, shape: tuple[int, ...]) -> str:
-        """Declare what a node will compute; its shape without the batch. Returns the name."""
-        self.graph.tensors[name] = Tensor(name, (self.batch, *shape))
-        return name
 
-    def _constant(self, name: str, value: NDArray) -> str:
-        self.graph.tensors[name] = Tensor(name, value.shape, np.ascontiguousarray(value))
-        return name
-
-    def _node(
-        self,
-        code: int,
-        name: str,
-        inputs: tuple[str, ...],
-        shape: tuple[int, ...],
-        options: Any,
-        version: int = 1,
-    ) -> str:
-        output = self.tensor(name, shape)
-        self.graph.nodes.append(Node(code, inputs, output, options, version))
-        return name
-
-    def _layer(self, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
-        """Append the layer, with its activation where that can be fused."""
-        fused = _FUSED.get(layer.activation, _FUSED["none"])
-        shape: tuple[int, ...] = layer.out_shape
-        if layer.kind == "conv":
-            return self._conv(name, layer, inputs, fused)
-        if layer.kind == "conv_transpose":
-            return self._conv_transpose(name, layer, inputs, fused)
-        if layer.kind in ("linear", "matmul"):
-            parameters = self._parameters(name, layer, (0, 1))
-            keeps = layer.kind == "matmul"
-            options = schema.FullyConnectedOptionsT(fused, keepNumDims=keeps)
-            shape, version = (shape, 5) if keeps else (shape[2:], 1)
-            code = Code.FULLY_CONNECTED
-            return self._node(code, name, inputs + parameters, shape, options, version)
-        if layer.kind in ("pool", "max_pool", "avg_pool"):
-            return self._pool(name, layer, inputs, fused)
-        if layer.kind == "add":
-            return self._node(Code.ADD, name, inputs, shape, schema.AddOptionsT(fused))
-        if layer.kind == "multiply":
-            return self._node(Code.MUL, name, inputs, shape, schema.MulOptionsT(fused))
-        if layer.kind == "norm":
-            weight, bias = self._parameters(name, layer, (0,))
-            scaled = (*inputs, weight)
-            product = self._node(Code.MUL, f"{name}.scaled", scaled, shape, schema.MulOptionsT())
-            return self._node(Code.ADD, name, (product, bias), shape, schema.AddOptionsT(fused))
-        if layer.kind == "layer_norm":
-            return self._layer_norm(name, layer, inputs[0], fused)
-        if layer.kind == "concat":
-            options = schema.ConcatenationOptionsT(axis=3)
-            return self._node(Code.CONCATENATION, name, inputs, shape, options)
-        if layer.kind == "slice":
-            return self._slice(name, inputs[0], (0, 0, layer.start), layer.out_shape)
-        if layer.kind == "pad":
-            more = layer.out_shape[2] - layer.in_shape[2]
-            amounts = np.array([(0, 0), (0, 0), (0, 0), (0, more)], np.int32)
-            return self._pad(name, layer, amounts, inputs[0])
-        if layer.kind == "shuffle":
-            return self._shuffle(name, layer, inputs[0])
-        if layer.kind == "transpose":
-            axes = self._constant(f"{name}.axes", np.array([0, 2, 3, 1], np.int32))
-            options = schema.TransposeOptionsT()
-            return self._node(Code.TRANSPOSE, name, (*inputs, axes), shape, options)
-        if layer.kind == "resize":
-            size = self._constant(f"{name}.size", np.array(shape[:2], np.int32))
-            options = schema.ResizeNearestNeighborOptionsT()
-            return self._node(Code.RESIZE_NEAREST_NEIGHBOR, name, (*inputs, size), shape, options)
-        if layer.kind == "softmax":
-            return self._node(Code.SOFTMAX, name, inputs, shape, schema.SoftmaxOptionsT(beta=1.0))
-        if layer.kind == "identity":
-            return inputs[0]
+def write_layer(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    """Append a layer and its activation; returns the name of its output. `SpecError` where the
+    format has no such layer, or none in int8 where the writer asks for that."""
+    form = _FORMS.get(layer.kind)
+    if form is None:
         raise SpecError(f"layer {name}: a '{layer.kind}' cannot be written to a TFLite file")
+    if writer.integer and not form.has_int8:
+        raise SpecError(f"layer {name}: a '{layer.kind}' has no int8 form; measure it in float32")
+    output = form.write(writer, name, layer, inputs)
+    return writer.activation(name, layer, output, form.fuses)
 
-    def _pool(self, name: str, layer: Layer, inputs: tuple[str, ...], fused: int) -> str:
-        is_global = layer.kernel == layer.in_shape[:2] and layer.activation == "none"
-        if layer.kind == "pool" and self.integer and is_global:
-            axes = self._constant(f"{name}.axes", np.array([1, 2], np.int32))
-            options = schema.ReducerOptionsT(keepDims=True)
-            return self._node(Code.MEAN, name, (*inputs, axes), layer.out_shape, options)
-        code, padding = Code.AVERAGE_POOL_2D, schema.Padding.VALID
-        if layer.kind == "avg_pool":  # SAME, of stride 1, counts the pixels that are there
-            padding = schema.Padding.SAME
-        if layer.kind == "max_pool":
-            code, half = Code.MAX_POOL_2D, (layer.kernel[0] - 1) // 2
-            padding, surround = _padding(layer, (half, half))
-            if surround is not None:
-                least = np.array([np.finfo(np.float32).min])
-                inputs = (self._pad(f"{name}.pad", layer, surround, inputs[0], least),)
-        sizes = (layer.stride, layer.stride, *layer.kernel[::-1])
-        options = schema.Pool2DOptionsT(padding, *sizes, fused)
-        return self._node(code, name, inputs, layer.out_shape, options)
 
-    def _conv(self, name: str, layer: Layer, inputs: tuple[str, ...], fused: int) -> str:
-        options: Any
-        padding, zeros = _padding(layer, layer.padding[:2])
-        if zeros is not None:
-            inputs = (self._pad(f"{name}.pad", layer, zeros, inputs[0]),)
-        strides, dilations, version = [layer.stride] * 2, [layer.dilation] * 2, 1
-        if layer.groups == layer.in_shape[2] > 1:
-            code, parameters = Code.DEPTHWISE_CONV_2D, self._parameters(name, layer, (1, 2, 3, 0))
-            multiplier = layer.out_shape[2] // layer.groups
-            options = schema.DepthwiseConv2DOptionsT(
-                padding, *strides, multiplier, fused, *dilations
-            )
-            version = 1 if layer.dilation == 1 else 2
-        else:
-            code, parameters = Code.CONV_2D, self._parameters(name, layer, (0, 2, 3, 1))
-            options = schema.Conv2DOptionsT(padding, *strides, fused, *dilations)
-            version = 1 if layer.groups == 1 else 6
-        return self._node(code, name, inputs + parameters, layer.out_shape, options, version)
+def _fused(layer: Layer) -> int:
+    """The layer's activation as a field of its node: none where no such field can hold it."""
+    return FUSED.get(layer.activation, FUSED["none"])
 
-    def _conv_transpose(self, name: str, layer: Layer, inputs: tuple[str, ...], fused: int) -> str:
-        """SAME cuts off the smaller half before; where torch cuts off more there, all is computed
-        and sliced."""
-        before, after = layer.trimming
-        padding, (height, width, channels) = schema.Padding.SAME, layer.out_shape
-        if before > after >= 0:
-            padding = schema.Padding.VALID
-            height, width = height + before + after, width + before + after
-        output, stride = name if padding == schema.Padding.SAME else f"{name}.whole", layer.stride
-        size = np.array([self.batch, height, width, channels], np.int32)
-        weight, bias = self._parameters(name, layer, (1, 2, 3, 0))
-        parameters = (self._constant(f"{name}.shape", size), weight, *inputs, bias)
-        options = schema.TransposeConvOptionsT(padding, stride, stride, fused)
-        shape, version = (height, width, channels), 3 if fused == _FUSED["none"] else 4
-        self._node(Code.TRANSPOSE_CONV, output, parameters, shape, options, version)
-        if output == name:
-            return name
-        return self._slice(name, output, (before, before, 0), layer.out_shape)
 
-    def _layer_norm(self, name: str, layer: Layer, source: str, fused: int) -> str:
-        """By what the format has: the deviation from the mean, over the root of its square's."""
-        if self.integer:
-            raise SpecError(f"layer {name}: a 'layer_norm' has no int8 form; measure it in float32")
-        shape, one = layer.out_shape, (*layer.out_shape[:2], 1)
-        axis = self._constant(f"{name}.axis", np.array([3], np.int32))
-        epsilon = self._constant(f"{name}.epsilon", np.array([1e-5], np.float32))
-        weight, bias = self._parameters(name, layer, (0,))
-        mean, squared = schema.ReducerOptionsT(keepDims=True), schema.SquaredDifferenceOptionsT()
-        times, plus, minus = schema.MulOptionsT(), schema.AddOptionsT(), schema.SubOptionsT()
-        for code, output, inputs, sizes, options in (
-            (Code.MEAN, "mean", (source, axis), one, mean),
-            (Code.SQUARED_DIFFERENCE, "squares", (source, f"{name}.mean"), shape, squared),
-            (Code.MEAN, "variance", (f"{name}.squares", axis), one, mean),
-            (Code.ADD, "shifted", (f"{name}.variance", epsilon), one, plus),
-            (Code.RSQRT, "factor", (f"{name}.shifted",), one, None),
-            (Code.SUB, "deviation", (source, f"{name}.mean"), shape, minus),
-            (Code.MUL, "normal", (f"{name}.deviation", f"{name}.factor"), shape, times),
-            (Code.MUL, "scaled", (f"{name}.normal", weight), shape, times),
-        ):
-            self._node(code, f"{name}.{output}", inputs, sizes, options)
-        shifted = schema.AddOptionsT(fused)
-        return self._node(Code.ADD, name, (f"{name}.scaled", bias), shape, shifted)
+def _product(version: int, keeps_axes: bool) -> _Write:
+    """A matrix product with the channels, of each pixel or of a flat input."""
 
-    def _shuffle(self, name: str, layer: Layer, source: str) -> str:
-        """Channels of all groups in turn: as a matrix, transposed."""
-        height, width, channels = layer.out_shape
-        groups, each = layer.groups, channels // layer.groups
-        axes = self._constant(f"{name}.axes", np.array([0, 1, 2, 4, 3], np.int32))
-        grouped = self._reshape(f"{name}.grouped", source, (height, width, groups, each))
-        turned = (height, width, each, groups)
-        options = schema.TransposeOptionsT()
-        source = self._node(Code.TRANSPOSE, f"{name}.turned", (grouped, axes), turned, options)
-        return self._reshape(name, source, layer.out_shape)
+    def write(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+        inputs += writer.parameters(name, layer, (0, 1))
+        options = schema.FullyConnectedOptionsT(_fused(layer), keepNumDims=keeps_axes)
+        shape = layer.out_shape if keeps_axes else layer.out_shape[2:]
+        return writer.node(Code.FULLY_CONNECTED, name, inputs, shape, options, version)
 
-    def _reshape(self, name: str, source: str, shape: tuple[int, ...]) -> str:
-        sizes = np.array([self.batch, *shape], np.int32)
-        inputs = (source, self._constant(f"{name}.sizes", sizes))
-        options = schema.ReshapeOptionsT(newShape=sizes)
-        return self._node(Code.RESHAPE, name, inputs, shape, options)
+    return write
 
-    def _slice(
-        self, name: str, source: str, begin: tuple[int, int, int], shape: tuple[int, int, int]
-    ) -> str:
-        bounds = {"begin": (0, *begin), "size": (self.batch, *shape)}
-        constants = (
-            self._constant(f"{name}.{key}", np.array(value, np.int32))
-            for key, value in bounds.items()
+
+def _conv(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    options: Any
+    padding, zeros = _padding(layer, layer.padding[:2])
+    if zeros is not None:
+        inputs = (writer.pad(f"{name}.pad", layer, zeros, inputs[0]),)
+    strides, dilations, version = [layer.stride] * 2, [layer.dilation] * 2, 1
+    if layer.groups == layer.in_shape[2] > 1:
+        code, parameters = Code.DEPTHWISE_CONV_2D, writer.parameters(name, layer, (1, 2, 3, 0))
+        multiplier = layer.out_shape[2] // layer.groups
+        options = schema.DepthwiseConv2DOptionsT(
+            padding, *strides, multiplier, _fused(layer), *dilations
         )
-        return self._node(Code.SLICE, name, (source, *constants), shape, schema.SliceOptionsT())
+        version = 1 if layer.dilation == 1 else 2
+    else:
+        code, parameters = Code.CONV_2D, writer.parameters(name, layer, (0, 2, 3, 1))
+        options = schema.Conv2DOptionsT(padding, *strides, _fused(layer), *dilations)
+        version = 1 if layer.groups == 1 else 6
+    return writer.node(code, name, inputs + parameters, layer.out_shape, options, version)
 
-    def _parameters(self, name: str, layer: Layer, order: tuple[int, ...]) -> tuple[str, str]:
-        """The layer's weight, its axes in this order, and its bias."""
-        weight, bias = self.weights(name, layer)
-        return (
-            self._constant(f"{name}.weight", weight.transpose(order)),
-            self._constant(f"{name}.bias", bias),
-        )
 
-    def _pad(
-        self,
-        name: str,
-        layer: Layer,
-        amounts: NDArray[np.int32],
-        source: str,
-        least: NDArray | None = None,
-    ) -> str:
-        """By zeros, or by the `least` number there is."""
-        inputs: tuple[str, ...] = (source, self._constant(f"{name}.amounts", amounts))
-        shape = tuple(np.add(layer.in_shape, amounts[1:].sum(1)).tolist())
-        if least is None:
-            return self._node(Code.PAD, name, inputs, shape, schema.PadOptionsT())
-        inputs += (self._constant(f"{name}.least", least.astype(np.float32)),)
-        return self._node(Code.PADV2, name, inputs, shape, schema.PadV2OptionsT())
+def _conv_transpose(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    """SAME cuts off the smaller half before; where torch cuts off more there, all is computed
+    and sliced."""
+    before, after = layer.trimming
+    padding, (height, width, channels) = schema.Padding.SAME, layer.out_shape
+    if before > after >= 0:
+        padding = schema.Padding.VALID
+        height, width = height + before + after, width + before + after
+    output, stride = name if padding == schema.Padding.SAME else f"{name}.whole", layer.stride
+    size = np.array([writer.batch, height, width, channels], np.int32)
+    weight, bias = writer.parameters(name, layer, (1, 2, 3, 0))
+    parameters = (writer.constant(f"{name}.shape", size), weight, *inputs, bias)
+    options = schema.TransposeConvOptionsT(padding, stride, stride, _fused(layer))
+    shape, version = (height, width, channels), 3 if _fused(layer) == FUSED["none"] else 4
+    writer.node(Code.TRANSPOSE_CONV, output, parameters, shape, options, version)
+    if output == name:
+        return name
+    return writer.slice(name, output, (before, before, 0), layer.out_shape)
 
-    def _activation(self, name: str, layer: Layer, output: str) -> str:
-        """Append the activation, unless it is fused into the layer's own node."""
-        kind, named = layer.activation, f"{name}.{layer.activation}"
-        shape = self.graph.tensors[output].shape[1:]
-        times = schema.MulOptionsT()
-        if kind in _FUSED and (kind == "none" or layer.kind not in _NOT_FUSING):
-            return output
-        if kind in ("relu", "relu6"):
-            code = {"relu": Code.RELU, "relu6": Code.RELU6}[kind]
-            return self._node(code, named, (output,), shape, None)
-        if kind == "gelu":
-            return self._node(Code.GELU, named, (output,), shape, schema.GeluOptionsT())
-        if kind == "h_swish" and not self.integer:
-            return self._node(Code.HARD_SWISH, named, (output,), shape, schema.HardSwishOptionsT())
-        if kind in ("h_swish", "h_sigmoid"):
-            three = self._constant(f"{named}.three", np.array([3], np.float32))
-            sixth = self._constant(f"{named}.sixth", np.array([1 / 6], np.float32))
-            clipped = schema.AddOptionsT(_FUSED["relu6"])
-            gate = self._node(Code.ADD, f"{named}.clip", (output, three), shape, clipped)
-            if kind == "h_swish":
-                gate = self._node(Code.MUL, f"{named}.gate", (output, gate), shape, times)
-            return self._node(Code.MUL, named, (gate, sixth), shape, times)
-        if kind not in ("sigmoid", "silu"):
-            raise SpecError(f"layer {name}: '{kind}' cannot be written to a TFLite file")
-        gate = self._node(Code.LOGISTIC, f"{name}.sigmoid", (output,), shape, None)
-        if kind == "sigmoid":
-            return gate
-        return self._node(Code.MUL, named, (output, gate), shape, times)
+
+def _pool(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    is_global = layer.kernel == layer.in_shape[:2] and layer.activation == "none"
+    if writer.integer and is_global:
+        axes = writer.constant(f"{name}.axes", np.array([1, 2], np.int32))
+        options = schema.ReducerOptionsT(keepDims=True)
+        return writer.node(Code.MEAN, name, (*inputs, axes), layer.out_shape, options)
+    return _window(writer, Code.AVERAGE_POOL_2D, schema.Padding.VALID, name, layer, inputs)
+
+
+def _avg_pool(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    """SAME, of stride 1, counts the pixels that are there."""
+    return _window(writer, Code.AVERAGE_POOL_2D, schema.Padding.SAME, name, layer, inputs)
+
+
+def _max_pool(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    half = (layer.kernel[0] - 1) // 2
+    padding, surround = _padding(layer, (half, half))
+    if surround is not None:
+        least = np.array([np.finfo(np.float32).min])
+        inputs = (writer.pad(f"{name}.pad", layer, surround, inputs[0], least),)
+    return _window(writer, Code.MAX_POOL_2D, padding, name, layer, inputs)
+
+
+def _window(
+    writer: Writer, code: int, padding: int, name: str, layer: Layer, inputs: tuple[str, ...]
+) -> str:
+    sizes = (layer.stride, layer.stride, *layer.kernel[::-1])
+    options = schema.Pool2DOptionsT(padding, *sizes, _fused(layer))
+    return writer.node(code, name, inputs, layer.out_shape, options)
+
+
+def _add(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    return writer.node(Code.ADD, name, inputs, layer.out_shape, schema.AddOptionsT(_fused(layer)))
+
+
+def _multiply(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    return writer.node(Code.MUL, name, inputs, layer.out_shape, schema.MulOptionsT(_fused(layer)))
+
+
+def _norm(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    weight, bias = writer.parameters(name, layer, (0,))
+    scaled, shape = (*inputs, weight), layer.out_shape
+    product = writer.node(Code.MUL, f"{name}.scaled", scaled, shape, schema.MulOptionsT())
+    return _add(writer, name, layer, (product, bias))
+
+
+def _layer_norm(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    """By what the format has: the deviation from the mean, over the root of its square's."""
+    (source,) = inputs
+    shape, one = layer.out_shape, (*layer.out_shape[:2], 1)
+    axis = writer.constant(f"{name}.axis", np.array([3], np.int32))
+    epsilon = writer.constant(f"{name}.epsilon", np.array([1e-5], np.float32))
+    weight, bias = writer.parameters(name, layer, (0,))
+    mean, squared = schema.ReducerOptionsT(keepDims=True), schema.SquaredDifferenceOptionsT()
+    times, plus, minus = schema.MulOptionsT(), schema.AddOptionsT(), schema.SubOptionsT()
+    for code, output, reads, sizes, options in (
+        (Code.MEAN, "mean", (source, axis), one, mean),
+        (Code.SQUARED_DIFFERENCE, "squares", (source, f"{name}.mean"), shape, squared),
+        (Code.MEAN, "variance", (f"{name}.squares", axis), one, mean),
+        (Code.ADD, "shifted", (f"{name}.variance", epsilon), one, plus),
+        (Code.RSQRT, "factor", (f"{name}.shifted",), one, None),
+        (Code.SUB, "deviation", (source, f"{name}.mean"), shape, minus),
+        (Code.MUL, "normal", (f"{name}.deviation", f"{name}.factor"), shape, times),
+        (Code.MUL, "scaled", (f"{name}.normal", weight), shape, times),
+    ):
+        writer.node(code, f"{name}.{output}", reads, sizes, options)
+    shifted = schema.AddOptionsT(_fused(layer))
+    return writer.node(Code.ADD, name, (f"{name}.scaled", bias), shape, shifted)
+
+
+def _concat(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    options = schema.ConcatenationOptionsT(axis=3)
+    return writer.node(Code.CONCATENATION, name, inputs, layer.out_shape, options)
+
+
+def _slice(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    return writer.slice(name, inputs[0], (0, 0, layer.start), layer.out_shape)
+
+
+def _pad(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    more = layer.out_shape[2] - layer.in_shape[2]
+    amounts = np.array([(0, 0), (0, 0), (0, 0), (0, more)], np.int32)
+    return writer.pad(name, layer, amounts, inputs[0])
+
+
+def _shuffle(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    """Channels of all groups in turn: as a matrix, transposed."""
+    height, width, channels = layer.out_shape
+    groups, each = layer.groups, channels // layer.groups
+    axes = writer.constant(f"{name}.axes", np.array([0, 1, 2, 4, 3], np.int32))
+    grouped = writer.reshape(f"{name}.grouped", inputs[0], (height, width, groups, each))
+    turned = (height, width, each, groups)
+    options = schema.TransposeOptionsT()
+    turned_back = writer.node(Code.TRANSPOSE, f"{name}.turned", (grouped, axes), turned, options)
+    return writer.reshape(name, turned_back, layer.out_shape)
+
+
+def _transpose(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    axes = writer.constant(f"{name}.axes", np.array([0, 2, 3, 1], np.int32))
+    options = schema.TransposeOptionsT()
+    return writer.node(Code.TRANSPOSE, name, (*inputs, axes), layer.out_shape, options)
+
+
+def _resize(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    size = writer.constant(f"{name}.size", np.array(layer.out_shape[:2], np.int32))
+    options = schema.ResizeNearestNeighborOptionsT()
+    inputs += (size,)
+    return writer.node(Code.RESIZE_NEAREST_NEIGHBOR, name, inputs, layer.out_shape, options)
+
+
+def _softmax(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    options = schema.SoftmaxOptionsT(beta=1.0)
+    return writer.node(Code.SOFTMAX, name, inputs, layer.out_shape, options)
 
 
 def _padding(layer: Layer, before: tuple[int, ...]) -> tuple[int, NDArray[np.int32] | None]:
@@ -290,3 +230,27 @@ def _padding(layer: Layer, before: tuple[int, ...]) -> tuple[int, NDArray[np.int
         return schema.Padding.SAME, None
     surround = np.array([*amounts, (0, 0)], np.int32)
     return schema.Padding.VALID, surround if surround.any() else None
+
+
+_FORMS = {
+    "conv": _Form(_conv),
+    "conv_transpose": _Form(_conv_transpose),
+    "linear": _Form(_product(version=1, keeps_axes=False)),
+    "matmul": _Form(_product(version=5, keeps_axes=True)),
+    "pool": _Form(_pool),
+    "max_pool": _Form(_max_pool),
+    "avg_pool": _Form(_avg_pool),
+    "add": _Form(_add),
+    "multiply": _Form(_multiply),
+    "norm": _Form(_norm),
+    "layer_norm": _Form(_layer_norm, has_int8=False),
+    "concat": _Form(_concat, fuses=False),
+    "slice": _Form(_slice, fuses=False),
+    "pad": _Form(_pad, fuses=False),
+    "shuffle": _Form(_shuffle, fuses=False),
+    "transpose": _Form(_transpose, fuses=False),
+    "resize": _Form(_resize, fuses=False),
+    "softmax": _Form(_softmax, fuses=False),
+    "identity": _Form(lambda writer, name, layer, inputs: inputs[0], fuses=False),
+}
+"""Kind of layer to its nodes; the format has none of the kinds that are not here."""

@@ -8,11 +8,13 @@ stored as the format wants them.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 from devices.export.onnx_model import Weights, check_alone, is_flat, write_chain
 from devices.export.tflite_graph import OUTPUT, Graph, serialise
-from devices.export.tflite_layers import Writer
+from devices.export.tflite_layers import write_layer
+from devices.export.tflite_writer import Writer
 from latency.errors import SpecError
 from latency.operators.kinds import INPUT, input_shapes
 from latency.operators.network import NetworkSpec
@@ -46,7 +48,7 @@ def network_graph(
     writer = Writer(Graph(name), weights, first.batch, integer)
     for tensor, shape in shapes.items():
         writer.tensor(tensor, shape)
-    current = write_chain(ops, writer.layer)
+    current = write_chain(ops, partial(write_layer, writer))
     return _with_output(writer.graph, current)
 
 

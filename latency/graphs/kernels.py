@@ -261,8 +261,10 @@ class _Splitter:
             if is_blocked.get(name):
                 height, width, channels = shape_of[name]
                 if height * width > 1:
-                    sizes = (height, width, channels, channels)
-                    yield Kernel(OpSpec("reorder", *sizes, batch=batch_of[name]), ())
+                    batch = batch_of[name]
+                    yield Kernel(
+                        OpSpec("reorder", height, width, channels, channels, batch=batch), ()
+                    )
 
     def _layout(self, kernel: _Open, inputs: Sequence[bool]) -> tuple[bool, bool]:
         """Whether a kernel writes, and whether it reads, the runtime's own layout."""
@@ -275,7 +277,7 @@ class _Splitter:
             return both, both
         if op.kind not in self.fusion.blocked:
             return False, False
-        if op.kind in ("conv", "conv_add"):
+        if op.traits.is_convolution:
             if op.groups > 1 and op.groups != op.in_channels:
                 shares = (op.in_channels // op.groups, op.out_channels // op.groups)
                 fits = not any(share % block for share in shares)

@@ -81,12 +81,12 @@ class _Writer:
 
     def _layer(self, name: str, layer: Layer, inputs: list[str]) -> str:
         """Write a layer and its activation; the name of its output."""
-        if layer.kind == "linear":
+        if layer.traits.is_flat:
             inputs = [self._node("Flatten", f"{name}.flat", inputs, self._flat(layer.in_shape))]
         if layer.kind == "shuffle":
             inputs = [self._shuffled(name, layer, inputs)]
         sizes = self._sizes(layer.out_shape)
-        if layer.kind == "linear":
+        if layer.traits.is_flat:
             sizes = self._flat(layer.out_shape)
         if layer.weight_shape:
             inputs = [*inputs, self._weight(f"{name}.weight", layer.weight_shape)]

@@ -103,7 +103,7 @@ class StepReader:
             )
         sizes = padded_sides(step.shapes[0][2:], step.out_shape[2:], stride) or (height, width)
         return OpSpec(
-            "conv", *sizes, inside, outside, kernel, stride,
+            "conv", *sizes, inside, outside, kernel=kernel, stride=stride,
             batch=batch, groups=groups, dilation=dilation,
         )  # fmt: skip
 
@@ -130,8 +130,8 @@ class StepReader:
                 f"a transposed convolution {reason} is in no table; one of square kernel, without "
                 "groups and dilation, that enlarges height and width by its stride is"
             )
-        sizes = (height, width, inside, outside, weight[2], stride)
-        return OpSpec("conv_transpose", *sizes, batch=batch)
+        sizes = (height, width, inside, outside)
+        return OpSpec("conv_transpose", *sizes, kernel=weight[2], stride=stride, batch=batch)
 
     def _product(self, step: Step) -> OpSpec:
         """Rows of a matrix are pixels."""
@@ -152,7 +152,8 @@ class StepReader:
         if kind == "pool":
             _, _, out_height, out_width = channels_first(step.out_shape)
             height, width = ((out - 1) * stride + kernel for out in (out_height, out_width))
-        return OpSpec(kind, height, width, channels, channels, kernel, stride, batch=batch)
+        sizes = (height, width, channels, channels)
+        return OpSpec(kind, *sizes, kernel=kernel, stride=stride, batch=batch)
 
     def _global_pool(self, step: Step) -> OpSpec:
         if step.kind == "GlobalMaxPool":
@@ -179,7 +180,7 @@ class StepReader:
         side = nearest_map(area)
         if side**2 != area:
             self._warn(f"a {what} is estimated from square maps")
-        return OpSpec("pool", side, side, channels, channels, side, batch=batch)
+        return OpSpec("pool", side, side, channels, channels, kernel=side, batch=batch)
 
     def _concat(self, step: Step) -> OpSpec:
         batch, channels, height, width = channels_first(step.out_shape)
@@ -202,7 +203,7 @@ class StepReader:
                 f"a resize ({named}) from {height}x{width} to {out_height}x{out_width} is in no "
                 "table; one to nearest neighbours, by one whole factor in both directions, is"
             )
-        return OpSpec("resize", height, width, channels, channels, 1, factor, batch=batch)
+        return OpSpec("resize", height, width, channels, channels, stride=factor, batch=batch)
 
     def _transpose(self, step: Step) -> OpSpec:
         """To channels last, or back; two neighbouring axes before others, as channels are shuffled,
@@ -274,7 +275,6 @@ class StepReader:
 
     def _arithmetic(self, step: Step) -> OpSpec:
         batch, channels, height, width = channels_first(step.out_shape)
-        sizes = (height, width, channels, channels)
         if step.kind in ("Add", "Sub") and len(step.shapes) < 2:
             kind = "add"  # of a constant
         elif len(step.shapes) < 2:
@@ -283,7 +283,7 @@ class StepReader:
             kind = "multiply" if step.kind in ("Mul", "Div") else "add"
         else:
             kind = "scale"
-        return OpSpec(kind, *sizes, batch=batch)
+        return OpSpec(kind, height, width, channels, channels, batch=batch)
 
     def _square(self, what: str, sizes: Sequence[int]) -> int:
         """One size for both directions: that of the same area."""

@@ -30,8 +30,31 @@ from latency.operators.fields import Op, OpFields
 from latency.operators.layer import Layer
 
 IDENTITY = "i"
-_EDGES = {"s": ("sepconv", 1), "d": ("sepconv", 2), "m": ("max_pool", 1), "a": ("avg_pool", 1)}
-"""First letter of an edge's code to the operator kind and its dilation; the kernel follows."""
+
+
+@dataclass(frozen=True)
+class _Edge:
+    """The operator that an edge is. `activates`: has the activation of its tree."""
+
+    kind: str
+    dilation: int = 1
+    activates: bool = False
+
+    def append(self, chain: Chain, op: OpFields, kernel: int) -> None:
+        """Append its layers inside of the tree `op`."""
+        if self.activates:
+            chain.separable(chain.shape[2], kernel, 1, op.activation, self.dilation)
+        else:
+            chain.padded_pool(self.kind, kernel)
+
+
+_EDGES = {
+    "s": _Edge("sepconv", activates=True),
+    "d": _Edge("sepconv", dilation=2, activates=True),
+    "m": _Edge("max_pool"),
+    "a": _Edge("avg_pool"),
+}
+"""First letter of an edge's code to what the edge is; the kernel follows."""
 _WORD = re.compile(r"[()]|i|[sdma][3579]")
 _DEEPEST, _MOST_BRANCHES, _MOST_EDGES = 32, 10, 256
 """Levels of a tree, branches of a node (the name of an edge has one digit for each node before it),
@@ -112,11 +135,10 @@ def edge_operator(op: Op, code: str) -> Op | None:
     """The operator that an edge of the `tree` operator is, measured alone; None for an identity."""
     if code == IDENTITY:
         return None
-    kind, dilation = _EDGES[code[0]]
-    hidden = hidden_channels(op)
+    edge, hidden = _EDGES[code[0]], hidden_channels(op)
     return replace(
         op,
-        kind=kind,
+        kind=edge.kind,
         height=op.height // op.stride,
         width=op.width // op.stride,
         in_channels=hidden,
@@ -124,9 +146,9 @@ def edge_operator(op: Op, code: str) -> Op | None:
         kernel=int(code[1:]),
         stride=1,
         expansion=1,
-        activation=op.activation if kind == "sepconv" else "none",
+        activation=op.activation if edge.activates else "none",
         groups=1,
-        dilation=dilation,
+        dilation=edge.dilation,
         tree="",
     )
 
@@ -136,7 +158,8 @@ def edge_code(edge: OpFields | None) -> str:
     if edge is None:
         return IDENTITY
     for letter, what in _EDGES.items():
-        if what == (edge.kind, edge.dilation) and _WORD.fullmatch(f"{letter}{edge.kernel}"):
+        is_alike = (what.kind, what.dilation) == (edge.kind, edge.dilation)
+        if is_alike and _WORD.fullmatch(f"{letter}{edge.kernel}"):
             return f"{letter}{edge.kernel}"
     raise SpecError(f"{edge.key}: no edge of a tree is such an operator")
 
@@ -233,12 +256,8 @@ def _add_edge(chain: Chain, op: OpFields, code: str, name: str) -> None:
     if code == IDENTITY:
         chain.append(identity_layer(name), "identity", chain.shape)
         return
-    kind, dilation = _EDGES[code[0]]
     chain.prefix = f"{name}_"
-    if kind == "sepconv":
-        chain.separable(chain.shape[2], int(code[1:]), 1, op.activation, dilation)
-    else:
-        chain.padded_pool(kind, int(code[1:]))
+    _EDGES[code[0]].append(chain, op, int(code[1:]))
     chain.prefix = ""
 
 

@@ -56,7 +56,7 @@ def test_the_archive_has_no_name_that_a_library_could_be_called_by(sources):
 
 
 def test_the_archive_has_nothing_but_what_the_agent_imports(sources):
-    needed = {f"latency/{name}.py" for name in ("errors", "modules", "operators/kinds")}
+    needed = {f"latency/{name}.py" for name in ("errors", "torch_layers", "operators/kinds")}
     assert needed < set(sources)
     assert not {f"latency/{name}.py" for name in ("tables/table", "predictors/regression")} & set(
         sources
