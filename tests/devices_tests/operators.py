@@ -4,7 +4,7 @@ import torch
 
 from latency import OpSpec
 from latency.modules import NetworkModule
-from latency.operators.kinds import ACTIVATIONS, other_shape
+from latency.operators.kinds import ACTIVATIONS, input_shapes
 
 OPERATORS = [
     OpSpec("conv", 16, 16, 3, 8, 3, 2, activation="relu6"),
@@ -88,6 +88,10 @@ KERNELS = [
 """What runtimes execute as one, of the kinds that no search space has."""
 
 
+EXAMPLES = [*OPERATORS, *KERNELS, OpSpec("reorder", 6, 7, 8, 8)]
+"""At least one operator of every kind there is."""
+
+
 def transposes(op: OpSpec) -> bool:
     """Whether an operator cannot do without a transposition: it is one, or shuffles channels."""
     return any(layer.kind in ("transpose", "shuffle") for layer in op.layers)
@@ -110,11 +114,9 @@ def trained_looking(*ops: OpSpec) -> NetworkModule:
 def random_inputs(op: OpSpec) -> dict[str, torch.Tensor]:
     """The operator's inputs by name, channels first."""
     generator = torch.Generator().manual_seed(2)
-    shapes = {"input": (op.height, op.width, op.in_channels), "other": other_shape(op)}
     return {
         name: torch.randn(op.batch, shape[2], *shape[:2], generator=generator)
-        for name, shape in shapes.items()
-        if shape is not None
+        for name, shape in input_shapes(op).items()
     }
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from operators import KERNELS, OPERATORS, computed, random_inputs, trained_looking
+from backends import run_agent
+from operators import trained_looking
 
 from devices.agent.torch_eager import Torch
 from devices.card import DeviceCard
@@ -14,7 +15,6 @@ from devices.device import Workload
 from devices.export.onnx_model import random_weights
 from devices.runtimes.torch_eager import TorchEager
 from latency import OpSpec, SpecError
-from latency.modules import NetworkModule
 
 pytestmark = pytest.mark.identity
 needs_gpu = [
@@ -31,43 +31,14 @@ def torch_settings_are_restored():
     torch.backends.cudnn.benchmark = benchmark
 
 
-def _executed(card: DeviceCard, module: NetworkModule, ops, tmp_path, inputs):
-    """The output of the agent's own executor for a model file that the host wrote."""
-    runtime = TorchEager(card)
-    path = tmp_path / "model.npz"
-    path.write_bytes(runtime.build(ops, module.folded, "n"))
-    settings = {k: v for k, v in runtime.greeting.items() if k != "runtime"}
-    executor = Torch(**settings)
-    with torch.inference_mode():
-        network, drawn = executor.network(str(path))
-        assert list(drawn) == list(inputs)
-        for name, x in inputs.items():
-            assert drawn[name].shape == x.shape
-            drawn[name].copy_(x)
-        output = network(drawn).float().cpu().numpy()
-        for name, x in inputs.items():
-            np.testing.assert_array_equal(drawn[name].float().cpu(), x)  # so that runs are alike
-        return output
-
-
-@pytest.mark.parametrize("op", OPERATORS + KERNELS, ids=str)
-@pytest.mark.parametrize("channels_last", [True, False])
-def test_the_agent_and_the_module_agree(op, channels_last, tmp_path):
-    card = DeviceCard(name="x", runtime="torch", channels_last=channels_last)
-    module, inputs = trained_looking(op), random_inputs(op)
-    expected = computed(module, inputs).numpy()
-    output = _executed(card, module, [op], tmp_path, inputs)
-    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_a_whole_network_agrees(toy_space, tmp_path):
+def test_a_whole_network_agrees(toy_space):
     network = toy_space.network([0, 6, 5, 3])
     module = trained_looking(*network.ops)
     x = torch.randn(1, 3, 16, 16)
     with torch.no_grad():
         expected = module(x).numpy()
     card = DeviceCard(name="x", runtime="torch")
-    output = _executed(card, module, network.ops, tmp_path, {"input": x})
+    output = run_agent(module, {"input": x}, card)
     np.testing.assert_allclose(output, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -144,12 +115,12 @@ def test_a_gpu_still_runs_what_was_loaded_before_other_models(mark):
 
 
 @pytest.mark.parametrize("mark", [pytest.param(None, marks=needs_gpu)])
-def test_on_a_gpu_the_agent_and_the_module_agree(mark, toy_space, tmp_path):
+def test_on_a_gpu_the_agent_and_the_module_agree(mark, toy_space):
     network = toy_space.network([0, 6, 5, 3])
     module = trained_looking(*network.ops)
     x = torch.randn(1, 3, 16, 16)
     with torch.no_grad():
         expected = module(x).numpy()
     card = DeviceCard(name="gpu", runtime="torch", provider="cuda")
-    output = _executed(card, module, network.ops, tmp_path, {"input": x})
+    output = run_agent(module, {"input": x}, card)
     np.testing.assert_allclose(output, expected, rtol=1e-3, atol=1e-3)
