@@ -1,4 +1,4 @@
-"""Each backend computes what torch computes for every operator kind, or refuses the kind by name."""
+"""Each backend computes what torch computes for every kind, or refuses the kind by name."""
 
 from collections.abc import Callable
 
