@@ -23,7 +23,7 @@ from latency.operators.features import kernel_families
 from latency.operators.spec import OpSpec
 from latency.predictors.regression import fit
 from latency.tables.calibration import calibrate, validate
-from latency.tables.measurement import SUITE_ALONE
+from latency.tables.measurement import Origin
 from latency.tables.table import LatencyTable
 
 _EVEN_OF_A_FAMILY, _OF_A_FAMILY = 24, 40
@@ -70,7 +70,7 @@ def _table_of(
     device: Device, ops: Sequence[OpSpec], measured: Measured, fusion: Fusion
 ) -> LatencyTable:
     rows = {
-        op: replace(measured.rows[op.key], note=SUITE_ALONE)
+        op: replace(measured.rows[op.key], note="", origin=Origin.SUITE_ALONE)
         for op in ops
         if op.key in measured.rows
     }

@@ -15,7 +15,7 @@ from devices.measuring.record import Burst
 from latency.graphs.kernels import Kernel
 from latency.operators.spec import OpSpec
 from latency.stats import student_t
-from latency.tables.measurement import INSIDE_NETWORKS, Measurement
+from latency.tables.measurement import Measurement, Origin
 from latency.tables.setting import Setting
 from latency.tables.table import LatencyTable
 
@@ -122,6 +122,6 @@ def _row(processes: Sequence[Sequence[float]], runs: int, measured_at: str) -> M
         min(map(min, processes)),
         measured_at,
         count,
-        note=INSIDE_NETWORKS,
         traced_ms=median,
+        origin=Origin.INSIDE_NETWORKS,
     )

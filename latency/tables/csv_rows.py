@@ -9,7 +9,7 @@ from typing import Any
 
 from latency.errors import SpecError, TableError
 from latency.operators.spec import OpSpec
-from latency.tables.measurement import BOUNDS, Measurement
+from latency.tables.measurement import BOUNDS, Measurement, Origin
 from latency.units import plain_number, plain_whole
 
 Row = tuple[OpSpec, Measurement, float | None]
@@ -68,7 +68,7 @@ def written_rows(
             "memory_bytes": measured.memory_bytes,
             "temperature_c": measured.temperature_c,
             "frequency_mhz": measured.frequency_mhz,
-            "note": " ".join(measured.note.replace("#", "no.").split()),
+            "note": " ".join(measured.note_text.replace("#", "no.").split()),
             "traced_ms": None if measured.traced_ms is None else round(measured.traced_ms, 7),
         }
 
@@ -106,14 +106,16 @@ def _measurement(row: Mapping[str, str]) -> tuple[Measurement, float | None]:
             raise ValueError(f"{name} is empty")
     ms = numbers.pop("latency_ms")
     inside = numbers.pop("in_network_ms", None)
-    told = {
+    origin, note = Origin.read(row.get("note") or "")
+    others = {
         "min_ms": ms,
         **numbers,
         "measured_at": row.get("measured_at") or "",
         "converged": {"yes": True, "no": False}.get(row.get("converged") or ""),
-        "note": row.get("note") or "",
+        "note": note,
+        "origin": origin,
     }
-    return Measurement(ms, **told), inside  # type: ignore[arg-type]
+    return Measurement(ms, **others), inside  # type: ignore[arg-type]
 
 
 def _bounded(name: str, text: str) -> float:

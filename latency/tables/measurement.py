@@ -1,21 +1,34 @@
 """`Measurement`: how long one operator or network took on a device."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any, Self
 
 from latency.stats import clustered_median, median_interval
 from latency.units import LEAST_MS, MOST_MS, format_ms
 
-TRANSFERRED = "transferred"
-"""Note of a row that was not measured, but follows from other devices
-(`latency.transfer.table`)."""
 
-INSIDE_NETWORKS = "inside random networks"
-"""Note of a row that was never measured alone, but inside networks by the runtime's profiler."""
+class Origin(Enum):
+    """How a row of a table was found. Values are the texts of the column `note` in files."""
 
-SUITE_ALONE = "alone, of the kernel suite"
-"""Note of a row that was drawn by the kernel suite, and measured alone."""
+    ALONE = ""
+    """Measured by itself."""
+    SUITE_ALONE = "alone, of the kernel suite"
+    """Drawn by the kernel suite, and measured by itself."""
+    INSIDE_NETWORKS = "inside random networks"
+    """Drawn by the kernel suite, and traced inside networks by the runtime's profiler."""
+    TRANSFERRED = "transferred"
+    """Not measured: it follows from other devices (`latency.transfer.table`)."""
+
+    @classmethod
+    def read(cls, text: str) -> "tuple[Origin, str]":
+        """The origin and the free note that a text of the column `note` stands for."""
+        try:
+            return cls(text), ""
+        except ValueError:
+            return cls.ALONE, text
+
 
 BOUNDS: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys(("latency_ms", "min_ms", "in_network_ms", "traced_ms"), (LEAST_MS, MOST_MS)),
@@ -39,7 +52,8 @@ class Measurement:
 
     `sittings`: over how many processes. `converged`: whether the interval became as narrow as
     asked. `memory_bytes`, `temperature_c`, `frequency_mhz`: peak memory, and the device's state
-    meanwhile; None where it cannot be read. `note`: what is to be known about it, in words.
+    meanwhile; None where it cannot be read. `note`: advice on it in free words, for example that
+    it is unstable; files keep it of rows of origin `ALONE` only.
     `traced_ms`: what an operator takes inside networks by the runtime's own profiler, scaled to
     what the networks take unprofiled; None where it was not traced.
     """
@@ -56,6 +70,19 @@ class Measurement:
     frequency_mhz: float | None = None
     note: str = ""
     traced_ms: float | None = None
+    origin: Origin = Origin.ALONE
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The measurement that `as_dict` wrote; `TypeError` for unknown or missing names."""
+        origin, note = Origin.read(values.get("note", ""))
+        return cls(**{**values, "note": note, "origin": origin})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Field by field as JSON and CSV files keep it: `note` holds the origin's text, too."""
+        values = {**asdict(self), "note": self.note_text}
+        del values["origin"]
+        return values
 
     @classmethod
     def from_bursts(cls, sittings_ms: Sequence[Sequence[Sequence[float]]]) -> Self:
@@ -86,22 +113,27 @@ class Measurement:
     @property
     def is_transferred(self) -> bool:
         """Whether it follows from other devices, and was not measured."""
-        return self.note == TRANSFERRED
+        return self.origin is Origin.TRANSFERRED
 
     @property
     def is_inside(self) -> bool:
         """Whether it was measured inside networks only: its interval holds what they differ by."""
-        return self.note == INSIDE_NETWORKS
+        return self.origin is Origin.INSIDE_NETWORKS
 
     @property
     def is_of_suite(self) -> bool:
         """Whether the kernel suite drew it."""
-        return self.note in (INSIDE_NETWORKS, SUITE_ALONE)
+        return self.origin in (Origin.INSIDE_NETWORKS, Origin.SUITE_ALONE)
 
     @property
     def is_alone(self) -> bool:
         """Whether it was measured by itself, and can be again."""
         return not self.is_transferred and not self.is_inside
+
+    @property
+    def note_text(self) -> str:
+        """The text of the column `note` in files: the origin where it has one, else the note."""
+        return self.origin.value or self.note
 
     @property
     def low_ms(self) -> float:

@@ -22,7 +22,7 @@ from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
 from latency.tables.calibration import Validation, validate
 from latency.tables.csv_header import TRANSFER
-from latency.tables.measurement import TRANSFERRED, Measurement
+from latency.tables.measurement import Measurement, Origin
 from latency.tables.setting import Setting
 from latency.tables.table import LatencyTable
 from latency.timestamps import latest
@@ -119,7 +119,7 @@ def transfer(
     Its rows are no measurements, and say so in every way that a reader may look for:
 
     * the header has a line "transferred SPACE", with the sources and the number of networks;
-    * each row has the note "transferred", and is `predicted`, not `measured`, to whoever asks;
+    * each row is of the origin "transferred", and is `predicted`, not `measured`, to whoever asks;
     * `latency_ms` is what the operator adds to a network (there is no other number, and no
       calibration); `runs` are those of all measured networks, since every row rests on all;
     * the validation of the space is a cross-validation: each measured network against the table
@@ -142,7 +142,13 @@ def transfer(
     stamp = latest(one.measured_at for one in measured.values())
     rows = {
         op: Measurement(
-            float(ms[i]), float(half[i]), runs, float(ms[i]), stamp, sittings, note=TRANSFERRED
+            float(ms[i]),
+            float(half[i]),
+            runs,
+            float(ms[i]),
+            stamp,
+            sittings,
+            origin=Origin.TRANSFERRED,
         )
         for i, op in enumerate(pool.operators)
     }

@@ -112,13 +112,13 @@ def as_dict(attempt: Attempt) -> dict[str, Any]:
     return {
         "choices": list(attempt.choices),
         "predicted": dict(attempt.predicted),
-        "measured": {name: asdict(row) for name, row in attempt.measured.items()},
+        "measured": {name: row.as_dict() for name, row in attempt.measured.items()},
     }
 
 
 def _attempt(space: SearchSpace, saved: dict[str, Any]) -> Attempt:
     choices = tuple(saved["choices"])
-    measured = {name: Measurement(**row) for name, row in saved["measured"].items()}
+    measured = {name: Measurement.from_dict(row) for name, row in saved["measured"].items()}
     return Attempt(choices, space.network(choices), saved["predicted"], measured)
 
 

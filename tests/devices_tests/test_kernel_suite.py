@@ -22,7 +22,7 @@ from latency.graphs.fusion import FUSION, SUITE, USUAL
 from latency.graphs.kernels import Kernel
 from latency.graphs.network_graph import network_kernels
 from latency.operators.spec import OpSpec
-from latency.tables.measurement import INSIDE_NETWORKS, SUITE_ALONE
+from latency.tables.measurement import Origin
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, 
     assert table.validations[SUITE].networks == len(fitted) == 6  # those drawn evenly
     assert all(len(without) < len(table) for without in fitted)
     assert len(table) > 100
-    assert {table[op].note for op in table} == {INSIDE_NETWORKS}
+    assert {table[op].origin for op in table} == {Origin.INSIDE_NETWORKS}
     table.save(tmp_path / "kernels.csv")
     kept = LatencyTable.load(tmp_path / "kernels.csv")
     assert str(kept.fusion) == table.circumstances[FUSION]
@@ -157,7 +157,7 @@ def test_where_networks_cannot_be_traced_kernels_are_measured_alone(monkeypatch,
     quick = Measuring(sittings=1, max_sittings=1, min_bursts=6, max_bursts=6, max_network_bursts=6)
     table = profile_kernels(device, quick, networks=8, held_out=3)
     assert {"conv", "max_pool", "linear"} <= {op.kind for op in table}
-    assert {table[op].note for op in table} == {SUITE_ALONE}
+    assert {table[op].origin for op in table} == {Origin.SUITE_ALONE}
     assert table.validations[SUITE].networks == 3
     assert "each alone, and 6 networks of blocks" in table.circumstances[f"measured {SUITE}"]
     table.save(tmp_path / "kernels.csv")

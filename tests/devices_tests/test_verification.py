@@ -9,7 +9,7 @@ from doubles import ShakyDevice
 from devices.card import Measuring
 from devices.verification import verify
 from latency.errors import DeviceError
-from latency.tables.measurement import INSIDE_NETWORKS, SUITE_ALONE, TRANSFERRED
+from latency.tables.measurement import Origin
 
 RULE = Measuring(sittings=2, min_bursts=8, max_bursts=40)
 
@@ -65,11 +65,11 @@ def test_where_nothing_can_be_measured_any_more_why_is_said(toy_table):
 
 
 def test_only_what_was_measured_alone_is_measured_alone_again(toy_table):
-    notes = [TRANSFERRED, INSIDE_NETWORKS, SUITE_ALONE]
-    noted = zip(toy_table.rows.items(), cycle(notes), strict=False)
-    rows = {op: replace(row, note=note) for (op, row), note in noted}
+    origins = [Origin.TRANSFERRED, Origin.INSIDE_NETWORKS, Origin.SUITE_ALONE]
+    pairs = zip(toy_table.rows.items(), cycle(origins), strict=False)
+    rows = {op: replace(row, origin=origin) for (op, row), origin in pairs}
     found = verify(ShakyDevice(toy_table), replace(toy_table, rows=rows), RULE, share=1.0)
-    assert {r.before.note for r in found.rechecks} == {SUITE_ALONE}
-    rows = {op: row for op, row in rows.items() if row.note != SUITE_ALONE}
+    assert {r.before.origin for r in found.rechecks} == {Origin.SUITE_ALONE}
+    rows = {op: row for op, row in rows.items() if row.origin is not Origin.SUITE_ALONE}
     with pytest.raises(DeviceError, match="there is nothing to measure again"):
         verify(ShakyDevice(toy_table), replace(toy_table, rows=rows), RULE)

@@ -20,6 +20,7 @@ from latency.stats import coverage_factor, student_t
 from latency.tables.calibration import Validation
 from latency.tables.csv_header import Header
 from latency.tables.library import user_folder
+from latency.tables.measurement import Origin
 from latency.transfer.table import transfer
 from search.jobs.few_shot import pool_of
 
@@ -258,16 +259,16 @@ def test_a_row_is_printed_with_its_interval_as_a_share(row, text):
 
 
 @pytest.mark.parametrize(
-    ("ci95_ms", "converged", "note", "is_unstable"),
+    ("ci95_ms", "converged", "origin", "is_unstable"),
     [
-        (0.02, None, "", False),
-        (0.021, None, "", True),
-        (0.021, True, "", True),
-        (0.001, False, "", True),
-        (0.001, True, "", False),
-        (0.5, False, "inside random networks", False),
+        (0.02, None, Origin.ALONE, False),
+        (0.021, None, Origin.ALONE, True),
+        (0.021, True, Origin.ALONE, True),
+        (0.001, False, Origin.ALONE, True),
+        (0.001, True, Origin.ALONE, False),
+        (0.5, False, Origin.INSIDE_NETWORKS, False),
     ],
 )
-def test_a_row_is_unstable_that_is_wide_or_did_not_settle(ci95_ms, converged, note, is_unstable):
-    row = Measurement(1.0, ci95_ms, 50, 0.9, converged=converged, note=note)
+def test_a_row_is_unstable_that_is_wide_or_did_not_settle(ci95_ms, converged, origin, is_unstable):
+    row = Measurement(1.0, ci95_ms, 50, 0.9, converged=converged, origin=origin)
     assert row.is_unstable is is_unstable

@@ -8,6 +8,7 @@ import pytest
 from latency import CoverageError, LatencyTable, Measurement, Setting, UsageError, fit, validate
 from latency.operators.features import physical_terms
 from latency.tables.calibration import Calibration
+from latency.tables.measurement import Origin
 from latency.transfer.table import choose, transfer
 from search.jobs.few_shot import pool_of
 
@@ -110,7 +111,7 @@ def test_a_transferred_table_says_what_it_is_wherever_one_looks(pool, toy_space,
     assert table.circumstances["date"] == "today"
     assert set(table) == set(toy_space.operators)
     for row in table.rows.values():
-        assert row.note == "transferred"
+        assert row.origin is Origin.TRANSFERRED
         assert row.runs == sum(one.runs for one in measured.values())
         assert row.relative_ci95 >= 0.99 * table.relative_ci95
         assert row.median_ms > 0

@@ -12,7 +12,7 @@ from latency import LatencyTable, Measurement, OpSpec, Setting, machine
 from latency.errors import DeviceError
 from latency.graphs.fusion import SUITE
 from latency.tables.calibration import Calibration, Validation
-from latency.tables.measurement import INSIDE_NETWORKS
+from latency.tables.measurement import Origin
 from search import spaces
 from search.commands.profile_command import main as lat_profile
 from search.commands.search_command import main as lat_search
@@ -414,7 +414,8 @@ def test_a_suite_of_kernels_replaces_the_one_before_and_nothing_else(
 
     def suite(device, *_):
         """A kernel that no suite had, and one that a space has too."""
-        rows = {op: Measurement(9.0, 0.1, 5, 9.0, note=INSIDE_NETWORKS) for op in (drawn, own)}
+        traced = Measurement(9.0, 0.1, 5, 9.0, origin=Origin.INSIDE_NETWORKS)
+        rows = {op: traced for op in (drawn, own)}
         return LatencyTable(device.setting, rows, validations={SUITE: validation})
 
     monkeypatch.setattr("search.jobs.kernel_suite.profile_kernels", suite)
@@ -433,4 +434,4 @@ def test_a_suite_of_kernels_replaces_the_one_before_and_nothing_else(
     code, out, _ = invoke(lat_profile, *words[:-1], "--suite", "kernels")
     assert f"{len(measured)} operators; 95 % interval" in out
     assert "1 kernels of the suite; 95 % interval: median ± 1.1 %" in out
-    assert INSIDE_NETWORKS not in out
+    assert Origin.INSIDE_NETWORKS.value not in out

@@ -11,7 +11,7 @@ import yaml
 
 from latency import LatencyTable, Measurement, OpSpec, Validation
 from latency.errors import TableError
-from latency.tables.measurement import INSIDE_NETWORKS
+from latency.tables.measurement import Origin
 from search.commands.table_command import COMMANDS, main
 
 BLOCK = "expanded_conv-input:14x14x80-output:14x14x80-expand:3-kernel:5-stride:1-idskip:1"
@@ -64,7 +64,7 @@ def test_show_tells_circumstances_slowest_unstable_and_validation(lat_table, toy
 
 def test_kernels_inside_networks_are_not_told_to_be_measured_again(lat_table, toy_csv):
     table = LatencyTable.load(toy_csv)
-    rows = {op: replace(row, note=INSIDE_NETWORKS) for op, row in table.rows.items()}
+    rows = {op: replace(row, origin=Origin.INSIDE_NETWORKS) for op, row in table.rows.items()}
     replace(table, rows=rows).save(toy_csv)
     code, out, _ = lat_table("show", toy_csv)
     assert code == 0

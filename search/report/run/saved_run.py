@@ -172,7 +172,8 @@ class SavedRun:
         for one in self.result["attempts"]:
             row = one["measured"].get(name)
             choices = ".".join(map(str, one["choices"]))
-            found.append((choices, one["predicted"][name], Measurement(**row) if row else None))
+            measured = Measurement.from_dict(row) if row else None
+            found.append((choices, one["predicted"][name], measured))
         return found
 
     @property

@@ -77,7 +77,7 @@ def unstable_notes(table: LatencyTable) -> Grid | None:
     it is of; None where nothing was."""
     of_note: dict[str, list[str]] = {}
     for op in unstable_ops(table):
-        if note := table[op].note:
+        if note := table[op].note_text:
             of_note.setdefault(note, []).append(op.key)
     rows = [(note, _named(keys)) for note, keys in of_note.items()]
     return Grid(rows, ("noted", "of"), wraps=True) if rows else None

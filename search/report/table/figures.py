@@ -195,7 +195,7 @@ def spread_figure(table: LatencyTable) -> go.Figure:
                     mode="markers",
                     marker={"size": 6, "color": faded(colour, 0.7)},
                     name=f"{name} ({len(ops)})",
-                    hovertext=[f"{op.key}<br>{table[op]}<br>{table[op].note}" for op in told],
+                    hovertext=[f"{op.key}<br>{table[op]}<br>{table[op].note_text}" for op in told],
                     hoverinfo="text",
                 )
             )
