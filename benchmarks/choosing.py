@@ -22,7 +22,7 @@ def choosing() -> Iterator[Figure]:
     evenly, or chosen; simulated with the kernels of the shipped table of this machine."""
     table = LatencyTable.load(connect(load_card("cpu")).setting.stem)
     inside = {op: row for op, row in table.rows.items() if row.is_inside}
-    drawn = [network.graph for network in draw_networks(_DRAWN, table.fusion)]
+    drawn = [network.graph for network in draw_networks(_DRAWN, table.fusion_rules)]
     graphs = [graph for graph in drawn if inside.keys() >= {*graph.ops}]
     table = replace(table, rows=inside, in_network_ms={}, calibrations={}, validations={})
     errors = np.array([_errors(table, graphs, seed) for seed in range(_SEEDS)])

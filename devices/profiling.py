@@ -74,15 +74,15 @@ def _table_of(
     calibrated = calibrate(alone_ms, [(network.parts, ms) for network, ms in fitted_on])
     in_network_ms = {op: calibrated.in_network_ms(op, row.median_ms) for op, row in rows.items()}
     predicted = [sum(in_network_ms[op] for op in network.parts) for network, _ in unseen]
-    happened = "; ".join(f"{what}: {said}" for what, said in measured.circumstances.items())
-    failed = {f"failed {name}": error for name, error in measured.failures.items()}
     return LatencyTable(
         setting,
         rows,
         in_network_ms,
-        {space: calibrated},
-        {space: validate(predicted, [ms for _, ms in unseen])} if unseen else {},
-        {**circumstances, f"measured {space}": happened, **failed},
+        calibrations={space: calibrated},
+        validations={space: validate(predicted, [ms for _, ms in unseen])} if unseen else {},
+        circumstances=circumstances,
+        measured={space: measured.happened},
+        failed=measured.failures,
     )
 
 
@@ -99,22 +99,21 @@ def _traced(
     on_progress: OnProgress,
 ) -> LatencyTable:
     """The table with what operators take inside networks by the runtime's profiler, where the
-    device offers that; a trace that fails is a circumstance."""
+    device offers that; why a trace fails is in `traced`."""
     try:
         traced = trace_ops(device, networks, whole_ms, on_progress)
     except LatError as error:
-        said = f"failed: {error}"
-        return replace(table, circumstances={**table.circumstances, f"traced {space}": said})
+        return replace(table, traced={space: f"failed: {error}"})
     known = {op: ms for op, ms in traced.items() if op in table.rows}
     if not known:
         return table
     off = [abs(ms / table.in_network_ms[op] - 1) for op, ms in known.items()]
-    said = (
+    summary = (
         f"{len(known)} of {len(table.rows)} operators in {len(networks)} networks; "
         f"{100 * np.median(off):.1f} % from in_network_ms (median)"
     )
     return replace(
         table,
         rows={op: replace(row, traced_ms=known.get(op)) for op, row in table.rows.items()},
-        circumstances={**table.circumstances, f"traced {space}": said},
+        traced={space: summary},
     )

@@ -9,7 +9,6 @@ from fuzzing.damage import WORDS, YAML_VALUES, reassigned, relined, revalued, re
 from fuzzing.target import Target, one_file
 from latency import LatencyTable, NetworkSpec, fit, zoo
 from latency.exchange.tables import export_table, import_table
-from latency.tables.csv_header import TRANSFER
 from latency.tables.library import shipped_folder
 from search.report import table_page, write_page
 
@@ -20,9 +19,9 @@ def small_table(folder: Path) -> Path:
     inside = [op for op, row in shipped.rows.items() if row.is_inside]
     rows = {op: shipped.rows[op] for op in inside[:: len(inside) // 60]}
     space, *_ = shipped.validations
-    said = {**shipped.circumstances, f"{TRANSFER} {space}": "from another; 3 networks measured"}
+    transfers = {space: "from another; 3 networks measured"}
     path = folder / "table.csv"
-    replace(shipped, rows=rows, in_network_ms={}, circumstances=said).save(path)
+    replace(shipped, rows=rows, in_network_ms={}, transfers=transfers).save(path)
     return path
 
 

@@ -16,7 +16,7 @@ from devices.kernel_suite.random_cnns import RandomNetwork
 from devices.kernel_suite.sampling import expected_errors
 from devices.measuring.rounds import Keeper, Measured, OnProgress, measure
 from latency.errors import DeviceError
-from latency.graphs.fusion import FUSION, SUITE, Fusion
+from latency.graphs.fusion import SUITE, Fusion
 from latency.graphs.kernels import KernelGraph
 from latency.graphs.network_graph import network_kernels
 from latency.operators.features import kernel_families
@@ -59,11 +59,13 @@ def measure_alone(
         if whole.name in measured.rows
     ]
     table = _calibrated(table, graphs[::2], graphs[1::2])
-    happened = "; ".join(f"{what}: {how}" for what, how in measured.circumstances.items())
-    said = f"{len(table)} kernels, each alone, and {len(graphs)} networks of blocks; {happened}"
-    failed = {f"failed {name}": error for name, error in measured.failures.items()}
-    known = {**circumstances, **table.circumstances, f"measured {SUITE}": said, **failed}
-    return replace(table, circumstances=known)
+    how = f"{len(table)} kernels, each alone, and {len(graphs)} networks of blocks"
+    return replace(
+        table,
+        circumstances=circumstances,
+        measured={SUITE: f"{how}; {measured.happened}"},
+        failed=measured.failures,
+    )
 
 
 def _table_of(
@@ -76,7 +78,7 @@ def _table_of(
     }
     if not rows:
         raise DeviceError(f"no kernel could be measured on {device.label}")
-    return LatencyTable(device.setting, rows, circumstances={FUSION: str(fusion)})
+    return LatencyTable(device.setting, rows, fusion=fusion)
 
 
 def _even(networks: Sequence[RandomNetwork], count: int) -> list[OpSpec]:

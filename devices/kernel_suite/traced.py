@@ -23,7 +23,7 @@ from devices.measuring.rounds import Keeper, OnProgress, Progress, cooled, last_
 from devices.measuring.sessions import PatientSitting
 from devices.measuring.tracing import TraceTimes, trace_model
 from latency.errors import DeviceError, WorkloadError
-from latency.graphs.fusion import FUSION, SUITE, Fusion
+from latency.graphs.fusion import SUITE, Fusion
 from latency.predictors.regression import fit
 from latency.tables.calibration import Validation, validate
 from latency.tables.table import LatencyTable
@@ -77,9 +77,13 @@ def trace_kernels(
         f"{span([c.temperature_c for c in conditions], '°C')}; frequency: "
         f"{span([c.frequency_mhz for c in conditions], 'MHz')}"
     )
-    said = {**circumstances, FUSION: str(fusion), f"measured {SUITE}": how}
-    validation = _cross_validated(table, networks, first, bursts)
-    return replace(table, circumstances=said, validations={SUITE: validation})
+    return replace(
+        table,
+        validations={SUITE: _cross_validated(table, networks, first, bursts)},
+        circumstances=circumstances,
+        measured={SUITE: how},
+        fusion=fusion,
+    )
 
 
 class _Tracing:

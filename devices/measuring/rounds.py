@@ -66,6 +66,11 @@ class Measured:
     failures: Mapping[str, str]
     circumstances: Mapping[str, str]
 
+    @property
+    def happened(self) -> str:
+        """The circumstances in one line."""
+        return "; ".join(f"{name}: {value}" for name, value in self.circumstances.items())
+
     def __getitem__(self, name: str) -> Measurement:
         """A workload's measurement; `DeviceError` where it failed."""
         if name in self.failures:

@@ -14,7 +14,7 @@
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from typing import Any
 from latency.atomic_file import write_whole
 from latency.errors import TableError
 from latency.files import read_file, read_text
-from latency.graphs.fusion import FUSION, Fusion
 from latency.operators.spec import OpSpec
 from latency.tables.calibration import Calibration, Validation
-from latency.tables.csv_header import FORMAT_VERSION, Header, comment_lines
+from latency.tables.content import TableContent
+from latency.tables.csv_header import FORMAT_VERSION, Header, comment_lines, history_lines
 from latency.tables.csv_rows import COLUMNS, read_rows, written_rows
 from latency.tables.measurement import Measurement
 from latency.tables.setting import Setting
@@ -34,24 +34,6 @@ from latency.units import plain_whole
 
 MOST_BYTES = 64_000_000
 """Of a table's file; its rows have 150 bytes."""
-
-
-@dataclass(frozen=True)
-class TableContent:
-    """What a table file holds.
-
-    `rows`: operators measured alone. `in_network_ms`: what an operator costs inside a network,
-    where calibration found it to differ from that; `calibrations`, per space, how it was found.
-    `validations`: per space, the table's error on networks that it was not fitted on.
-    `circumstances`: what else was recorded while measuring (clock, date, ...).
-    """
-
-    setting: Setting
-    rows: Mapping[OpSpec, Measurement]
-    in_network_ms: Mapping[OpSpec, float] = field(default_factory=dict)
-    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
-    validations: Mapping[str, Validation] = field(default_factory=dict)
-    circumstances: Mapping[str, str] = field(default_factory=dict)
 
 
 def _one_or_more(text: str) -> int:
@@ -139,17 +121,23 @@ def _parse(text: str, path: Path) -> TableContent:
         )
     calibrations = header.pop_per_space("calibration", Calibration)
     validations = header.pop_per_space("validation", Validation)
-    header.check_transfers(validations)
-    header.check(FUSION, Fusion.parse)
-    setting = _pop_setting(header)
-    return TableContent(setting, rows, in_network, calibrations, validations, header.values)
+    history = header.pop_history(validations)
+    return TableContent(
+        setting=_pop_setting(header),
+        rows=rows,
+        in_network_ms=in_network,
+        calibrations=calibrations,
+        validations=validations,
+        circumstances=header.values,
+        **history,
+    )
 
 
 def _header(table: TableContent) -> dict[str, object]:
     return {
         "format": FORMAT_VERSION,
         **asdict(table.setting),
-        **table.circumstances,
+        **history_lines(table),
         **_per_space("calibration", table.calibrations),
         **_per_space("validation", table.validations),
         "rows": len(table.rows),

@@ -7,11 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from latency.errors import SpecError, TableError
+from latency.graphs.fusion import FUSION, SUITE, Fusion
+from latency.tables.content import TableContent
 from latency.units import plain_number, plain_whole
 
 FORMAT_VERSION = "1"
-TRANSFER = "transferred"
-"""Followed by a space, the key of the line that marks its rows as transferred."""
+_BY_SPACE = {"measured": "measured", "transferred": "transfers", "traced": "traced"}
+"""Keys begin with these words, followed by a space's tag; the field of a table of each."""
+_FAILED = "failed"
+"""Keys begin with it, followed by an operator's key or a network's name."""
+
+
+def history_lines(table: TableContent) -> dict[str, str]:
+    """The header's values by key, beside those of setting, calibrations and validations: free
+    circumstances, then what each space went through, then what failed."""
+    lines = dict(table.circumstances)
+    fusion = {} if table.fusion is None else {FUSION: str(table.fusion)}
+    fields = {word: getattr(table, name) for word, name in _BY_SPACE.items()}
+    for space in dict.fromkeys(space for values in fields.values() for space in values):
+        if space == SUITE:
+            lines |= fusion
+        lines |= {
+            f"{word} {space}": values[space] for word, values in fields.items() if space in values
+        }
+    return lines | fusion | {f"{_FAILED} {name}": why for name, why in table.failed.items()}
 
 
 def comment_lines(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
@@ -79,22 +98,30 @@ class Header:
                 raise self._broken(key, error) from None
         return found
 
-    def check_transfers(self, validations: Mapping[str, Any]) -> None:
-        """Raise `TableError` for a transferred space without a validation of it."""
-        for key in self.values:
-            space = key.removeprefix(f"{TRANSFER} ")
-            if space != key and space not in validations:
-                raise self._broken(key, f"no '# validation {space}:' says by how much it is off")
-
-    def check(self, key: str, read: Callable[[str], Any]) -> None:
-        """Raise `TableError` for a value of this key that `read` refuses by a `SpecError`."""
+    def pop_history(self, validations: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a `TableContent` that `history_lines` wrote. Raises `TableError` for a
+        transferred space without a validation, and for rules of fusion that are not valid."""
+        found: dict[str, Any] = {
+            name: self._pop_by_prefix(word) for word, name in _BY_SPACE.items()
+        }
+        for space in found["transfers"]:
+            if space not in validations:
+                missing = f"no '# validation {space}:' says by how much it is off"
+                raise self._broken(f"transferred {space}", missing)
         try:
-            read(self.values[key]) if key in self.values else None
+            rules = self.values.pop(FUSION, None)
+            found["fusion"] = None if rules is None else Fusion.parse(rules)
         except SpecError as error:
-            raise self._broken(key, error) from None
+            raise self._broken(FUSION, error) from None
+        return {**found, "failed": self._pop_by_prefix(_FAILED)}
 
-    def _broken(self, key: str, said: object) -> TableError:
-        return TableError(f"{self.path}:{self.lines[key]}: broken header line '{key}': {said}")
+    def _pop_by_prefix(self, word: str) -> dict[str, str]:
+        """The values of all keys that begin with a word and a space, by the rest of the key."""
+        keys = [key for key in self.values if key.startswith(f"{word} ")]
+        return {key.removeprefix(f"{word} "): self.values.pop(key) for key in keys}
+
+    def _broken(self, key: str, why: object) -> TableError:
+        return TableError(f"{self.path}:{self.lines[key]}: broken header line '{key}': {why}")
 
 
 def _number(text: str) -> float:

@@ -1,18 +1,19 @@
 """`LatencyTable`: what each operator costs on one device setting."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from latency.errors import CoverageError, TableError, extra
-from latency.graphs.fusion import FUSION, SUITE, USUAL, Fusion
+from latency.graphs.fusion import SUITE, USUAL, Fusion
 from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
 from latency.prediction import MEASURED, PREDICTED, OpPrediction, Prediction
-from latency.tables.csv_file import TableContent, read_table, table_rows, write_table
-from latency.tables.csv_header import TRANSFER
+from latency.tables.content import TableContent
+from latency.tables.csv_file import read_table, table_rows, write_table
+from latency.tables.csv_header import history_lines
 from latency.tables.library import find_table
 from latency.tables.measurement import Measurement
 from latency.tables.setting import Setting
@@ -26,11 +27,8 @@ if TYPE_CHECKING:
 class LatencyTable(TableContent):
     """Measurements of operators on one device setting; a `LatencyModel`.
 
-    `in_network_ms` holds what an operator costs inside a network where calibration found it to
-    differ from its measurement alone; `calibrations`, per space, how that was found.
-    `validations`: per space, the table's error on networks that it was not fitted on.
-    `circumstances`: what else was recorded while measuring (clock, date, ...).
-    Rows may be transferred from other devices (`latency.transfer.table`): then `transfers` says so.
+    Its fields are those of a table's file (`latency.tables.content.TableContent`). Rows may be
+    transferred from other devices (`latency.transfer.table`): then `transfers` names the spaces.
     """
 
     source: str = "table"
@@ -88,25 +86,20 @@ class LatencyTable(TableContent):
         return max((v.relative_ci95 for v in spaces), default=0.0)
 
     @property
-    def fusion(self) -> Fusion:
+    def fusion_rules(self) -> Fusion:
         """The fusion rules of the runtime, as the kernel suite found them; the usual ones where
         the table has none."""
-        said = self.circumstances.get(FUSION)
-        return USUAL if said is None else Fusion.parse(said)
+        return USUAL if self.fusion is None else self.fusion
 
-    @property
-    def transfers(self) -> dict[str, str]:
-        """The spaces that were transferred: from which tables, after how many measurements."""
-        return {
-            key.removeprefix(f"{TRANSFER} "): said
-            for key, said in self.circumstances.items()
-            if key.startswith(f"{TRANSFER} ")
-        }
+    def header_lines(self) -> dict[str, str]:
+        """The history of the table as its file's header has it, by the keys of the lines: free
+        circumstances, fusion rules, and what was measured, traced, transferred or failed."""
+        return history_lines(self)
 
     def stated_error(self, space: str) -> str:
         """The error that the table states of itself on networks of a space, in words."""
-        if said := self.transfers.get(space):
-            return f"{self.validations[space]}, cross-validated; transferred {said}"
+        if sources := self.transfers.get(space):
+            return f"{self.validations[space]}, cross-validated; transferred {sources}"
         return f"{self.validations[space]}, never fitted on"
 
     def merge(self, other: Self) -> Self:
@@ -124,9 +117,9 @@ class LatencyTable(TableContent):
         self.require_setting(other.setting)
         known = self._profiled | other._profiled
         ours, theirs = self._without_transfers(known), other._without_transfers(known)
-        measured = {f"failed {op.key}" for op in (*ours.rows, *theirs.rows)}
+        known_keys = {op.key for op in (*ours.rows, *theirs.rows)}
         old, new = (theirs, ours) if is_newer(self.date, other.date) else (ours, theirs)
-        said = {**old.circumstances, **new.circumstances}
+        failed = {**old.failed, **new.failed}
         stay = {op for op in ours.rows if op not in theirs.rows or ours._wins(op, theirs)}
         return replace(
             theirs,
@@ -138,7 +131,12 @@ class LatencyTable(TableContent):
             },
             calibrations={**old.calibrations, **new.calibrations},
             validations={**old.validations, **new.validations},
-            circumstances={key: what for key, what in said.items() if key not in measured},
+            circumstances={**old.circumstances, **new.circumstances},
+            measured={**old.measured, **new.measured},
+            traced={**old.traced, **new.traced},
+            transfers={**old.transfers, **new.transfers},
+            failed={name: why for name, why in failed.items() if name not in known_keys},
+            fusion=old.fusion if new.fusion is None else new.fusion,
         )
 
     @property
@@ -194,13 +192,13 @@ class LatencyTable(TableContent):
         gone = {*spaces} & {*self.transfers}
         if not gone:
             return self
-        said = {f"{what} {space}" for what in (TRANSFER, "measured") for space in gone}
         is_left = len(gone) < len(self.transfers)
         return replace(
             self,
             rows={op: row for op, row in self.rows.items() if is_left or not row.is_transferred},
-            validations={tag: v for tag, v in self.validations.items() if tag not in gone},
-            circumstances={k: v for k, v in self.circumstances.items() if k not in said},
+            validations=_without(self.validations, gone),
+            measured=_without(self.measured, gone),
+            transfers=_without(self.transfers, gone),
         )
 
     def _worst_error(self, ops: Iterable[OpSpec]) -> float | None:
@@ -233,3 +231,7 @@ class LatencyTable(TableContent):
                 self.source,
                 f"measure them: lat-profile --device {self.setting.device}",
             )
+
+
+def _without(values: Mapping[str, Any], gone: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in gone}

@@ -21,7 +21,6 @@ from latency.operators.features import physical_terms
 from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
 from latency.tables.calibration import Validation, validate
-from latency.tables.csv_header import TRANSFER
 from latency.tables.measurement import Measurement, Origin
 from latency.tables.setting import Setting
 from latency.tables.table import LatencyTable
@@ -118,7 +117,7 @@ def transfer(
 
     Its rows are no measurements, and say so in every way that a reader may look for:
 
-    * the header has a line "transferred SPACE", with the sources and the number of networks;
+    * `transfers` names the space, with the sources and the number of networks;
     * each row is of the origin "transferred", and is `predicted`, not `measured`, to whoever asks;
     * `latency_ms` is what the operator adds to a network (there is no other number, and no
       calibration); `runs` are those of all measured networks, since every row rests on all;
@@ -153,12 +152,12 @@ def transfer(
         for i, op in enumerate(pool.operators)
     }
     stems = ", ".join(Path(one.source).stem for one in pool.sources)
-    said = f"from {stems}; {len(index)} networks measured"
     return LatencyTable(
         setting,
         rows,
         validations={space: validation},
-        circumstances={**(circumstances or {}), f"{TRANSFER} {space}": said},
+        circumstances=circumstances or {},
+        transfers={space: f"from {stems}; {len(index)} networks measured"},
     )
 
 

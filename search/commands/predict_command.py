@@ -9,7 +9,7 @@ from rich.table import Table
 
 from latency import fit
 from latency.errors import CoverageError, UsageError
-from latency.graphs.fusion import FUSION, SUITE
+from latency.graphs.fusion import SUITE
 from latency.graphs.kernels import Network
 from latency.graphs.network_graph import network_kernels
 from latency.prediction import Prediction
@@ -60,7 +60,7 @@ def predict_command(
     spec = read_network_on(
         network,
         setting.batch,
-        table.fusion,
+        table.fusion_rules,
         input_shape=input_shape,
         precision=setting.precision,
         opened=opened,
@@ -87,10 +87,10 @@ def predict_command(
 def _covered(network: Network, table: LatencyTable) -> Network:
     """The network itself, if the table covers all of its operators or has no kernels; else the
     kernels that the table's runtime makes of it."""
-    has_kernels = FUSION in table.circumstances
+    has_kernels = table.fusion is not None
     if network.kernels or not has_kernels or not fit(table).missing(network.parts):
         return network
-    return network_kernels(network, table.fusion)
+    return network_kernels(network, table.fusion_rules)
 
 
 def _print(prediction: Prediction, network: Network, target: str) -> None:

@@ -40,7 +40,7 @@ def print_summary(summary: ProfileSummary, device: str, as_json: bool) -> None:
         print(f"{summary.transferred} operators transferred from other devices, not measured")
     for tag in table.validations:
         print(folded(f"{tag}: {table.stated_error(tag)}"))
-    for key, error in summary.failed.items():
+    for key, error in summary.table.failed.items():
         print(folded(f"could not be measured: {key}: {error}"))
     for line in _unsteady(summary.unsteady):
         print(folded(line))

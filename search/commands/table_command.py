@@ -44,7 +44,7 @@ def show(table: Name, rows: Rows = 10, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(_table_as_dict(one, unstable)))
         return
-    facts = {**_filled(asdict(one.setting)), **one.circumstances}
+    facts = {**_filled(asdict(one.setting)), **one.header_lines()}
     _print_pairs(str(one.source), facts)
     print(f"\n{len(one)} operators")
     for tag in one.validations:
@@ -225,7 +225,7 @@ def _table_as_dict(table: LatencyTable, unstable: list[OpSpec]) -> dict[str, obj
     return {
         "table": table.source,
         "setting": asdict(table.setting),
-        "circumstances": dict(table.circumstances),
+        "circumstances": table.header_lines(),
         "validation": {tag: asdict(one) for tag, one in table.validations.items()},
         "unstable": [op.key for op in unstable],
         "ops": [

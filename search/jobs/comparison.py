@@ -90,7 +90,7 @@ def contenders_of(
 
     Raises `UsageError` if the batch of one is not the target's.
     """
-    fusion = target.table.fusion if target.table else USUAL
+    fusion = target.table.fusion_rules if target.table else USUAL
     found = []
     for source, content in opened.items():
         network = read_network(

@@ -1,6 +1,7 @@
 """A table from a few networks measured on a device, and from the tables of other devices."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,13 +75,8 @@ def _transferred(
             f"{name}: {error}; see what the device is missing: lat-profile --device "
             f"{bench.card.words} --check"
         )
-    happened = "; ".join(f"{what}: {value}" for what, value in measured.circumstances.items())
-    header = {
-        **circumstances(bench.card),
-        f"measured {space.tag}": happened,
-        **{f"failed {name}": error for name, error in measured.failures.items()},
-    }
-    return transfer(pool, rows, bench.device.setting, space.tag, header)
+    table = transfer(pool, rows, bench.device.setting, space.tag, circumstances(bench.card))
+    return replace(table, measured={space.tag: measured.happened}, failed=measured.failures)
 
 
 def sources_of(

@@ -1,7 +1,7 @@
 """What can be found out without a profile: all cards, whether a device is ready to be measured, and
 whether a table is still valid."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -40,7 +40,7 @@ class CardOverview:
     table: str | None = None
     age_days: int | None = None
     mean_error: float | None = None
-    transferred: dict[str, str] | None = None
+    transferred: Mapping[str, str] | None = None
 
 
 def list_cards() -> list[CardOverview]:

@@ -9,8 +9,6 @@ import numpy as np
 from latency.tables.measurement import Measurement
 from latency.tables.table import LatencyTable
 
-_FAILED = "failed "
-
 
 @dataclass(frozen=True)
 class ProfileSummary:
@@ -55,22 +53,13 @@ class ProfileSummary:
         return float(np.mean(self._intervals <= self.asked_ci95))
 
     @property
-    def failed(self) -> dict[str, str]:
-        """Errors of what could not be measured, by operator or network."""
-        return {
-            key.removeprefix(_FAILED): error
-            for key, error in self.table.circumstances.items()
-            if key.startswith(_FAILED)
-        }
-
-    @property
     def unsteady(self) -> list[tuple[str, list[str]]]:
         """Notes on measurements, and the keys of the operators that have them, widest interval
         first; the most frequent note first."""
         noted: dict[str, list[str]] = {}
         for op in sorted(self.table, key=lambda op: -self.table[op].relative_ci95):
             row = self.table[op]
-            if row.note and not row.is_transferred and not row.is_of_suite:
+            if row.note:
                 noted.setdefault(row.note, []).append(op.key)
         return sorted(noted.items(), key=lambda item: -len(item[1]))
 
@@ -84,7 +73,7 @@ class ProfileSummary:
             "operators": len(table),
             "median_ci95": self.median_ci95,
             "within_asked": self.within_asked,
-            "failed": self.failed,
+            "failed": dict(self.table.failed),
             "validation": {
                 tag: {"networks": v.networks, "mean_error": v.mean, "worst_error": v.worst}
                 for tag, v in table.validations.items()

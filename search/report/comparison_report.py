@@ -110,8 +110,9 @@ def _ratios(mine: Sequence[OpDifference], name: str, colour: str) -> go.Scatter:
 
 def _settings(a: LatencyTable, b: LatencyTable, found: TableDifference) -> Part:
     rows = [(name, str(x), str(y)) for name, (x, y) in found.settings.items()]
-    for name in dict.fromkeys([*a.circumstances, *b.circumstances]):
-        pair = (a.circumstances.get(name, ""), b.circumstances.get(name, ""))
+    ours, theirs = a.header_lines(), b.header_lines()
+    for name in dict.fromkeys([*ours, *theirs]):
+        pair = (ours.get(name, ""), theirs.get(name, ""))
         if pair[0] != pair[1]:
             rows.append((name, *pair))
     if not rows:

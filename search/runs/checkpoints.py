@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any

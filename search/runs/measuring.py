@@ -27,8 +27,6 @@ from search.supernet.supernet import SuperNet
 _ENOUGH = 0.002
 """The search stops measuring where no operator's deviation times its probability is more than
 this share of the fastest network's latency."""
-_FAILED = "failed "
-"""How a table's header names an operator that could not be measured."""
 
 
 class AsYouGo:
@@ -130,21 +128,25 @@ class AsYouGo:
         rows = {op: found.rows[op.key] for op in ops if op.key in found.rows}
         failed = {op: found.failures[op.key] for op in ops if op.key in found.failures}
         self.measured += len(rows)
-        said = circumstances(self.card) if rows else {}
-        said |= {f"{_FAILED}{op.key}": error for op, error in failed.items()}
+        errors = {op.key: error for op, error in failed.items()}
         fresh = replace(self.table, setting=self.device.setting, rows=rows, in_network_ms={})
         inside = comparable(fresh, self.space).in_network_ms
         if rows or self.table.rows:
-            fresh = LatencyTable(self.device.setting, rows, inside, circumstances=said)
+            fresh = LatencyTable(
+                self.device.setting,
+                rows,
+                inside,
+                failed=errors,
+                circumstances=circumstances(self.card) if rows else {},
+            )
             self.table = comparable(keep(fresh, self.target.path, self.table), self.space)
         self._leave_out(failed)
 
     def _known_failures(self) -> dict[OpSpec, str]:
         """The candidates that the table says could not be measured."""
-        said = self.table.circumstances
-        lacking = self.table.missing(set(self.space.operators) - set(self.space.fixed))
-        keys = {op: f"{_FAILED}{op.key}" for op in self.space.operators if op in lacking}
-        return {op: said[key] for op, key in keys.items() if key in said}
+        missing = self.table.missing(set(self.space.operators) - set(self.space.fixed))
+        failed = self.table.failed
+        return {op: failed[op.key] for op in missing if op.key in failed}
 
     def _leave_out(self, failed: Mapping[OpSpec, str], what: str = "it cannot be measured") -> None:
         """Take operators out of the candidates, with a notice of each."""

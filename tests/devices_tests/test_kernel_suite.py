@@ -18,7 +18,7 @@ from devices.kernel_suite.suite import profile_kernels
 from devices.measuring.tracing import TraceTimes
 from devices.replay import ReplayDevice
 from latency import LatencyTable, Measurement, fit
-from latency.graphs.fusion import FUSION, SUITE, USUAL
+from latency.graphs.fusion import SUITE, USUAL
 from latency.graphs.kernels import Kernel
 from latency.graphs.network_graph import network_kernels
 from latency.operators.spec import OpSpec
@@ -117,7 +117,7 @@ def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, 
     assert {table[op].origin for op in table} == {Origin.INSIDE_NETWORKS}
     table.save(tmp_path / "kernels.csv")
     kept = LatencyTable.load(tmp_path / "kernels.csv")
-    assert str(kept.fusion) == table.circumstances[FUSION]
+    assert kept.fusion == table.fusion
     network = draw_networks(1, kept.fusion, first=50)[0].graph
     predicted = fit(kept, extrapolate=True).predict(network)
     assert predicted.low_ms < predicted.ms < predicted.high_ms
@@ -159,7 +159,7 @@ def test_where_networks_cannot_be_traced_kernels_are_measured_alone(monkeypatch,
     assert {"conv", "max_pool", "linear"} <= {op.kind for op in table}
     assert {table[op].origin for op in table} == {Origin.SUITE_ALONE}
     assert table.validations[SUITE].networks == 3
-    assert "each alone, and 6 networks of blocks" in table.circumstances[f"measured {SUITE}"]
+    assert "each alone, and 6 networks of blocks" in table.measured[SUITE]
     table.save(tmp_path / "kernels.csv")
     network = random_blocks(50)
     graph = network_kernels(network, table.fusion)

@@ -273,11 +273,11 @@ def test_a_profile_has_what_operators_take_inside_networks(toy_space, tmp_path):
     traced = {op for op, row in table.rows.items() if row.traced_ms is not None}
     assert seen[-1] == "tracing"
     assert {op for op in table if op.kind in ("conv", "linear", "pool")} <= traced
-    said = table.circumstances["traced toy@16"]
+    said = table.traced["toy@16"]
     assert said.startswith(f"{len(traced)} of {len(table)} operators in 6 networks; ")
     table.save(tmp_path / "t.csv")
     back = LatencyTable.load(tmp_path / "t.csv")
-    assert back.circumstances["traced toy@16"] == said
+    assert back.traced["toy@16"] == said
     for op in table:
         assert back[op].traced_ms == pytest.approx(table[op].traced_ms, abs=1e-7)
 
@@ -303,9 +303,9 @@ def test_a_failing_trace_does_not_fail_the_profile(toy_table, toy_space, error, 
     table = profiled(TracedDevice(toy_table, error), toy_space)
     assert {row.traced_ms for row in table.rows.values()} == {None}
     assert table.validations["toy@16"].networks == 2
-    assert table.circumstances["traced toy@16"] == f"failed: {before}{error}"
+    assert table.traced["toy@16"] == f"failed: {before}{error}"
     table.save(tmp_path / "t.csv")
-    said = LatencyTable.load(tmp_path / "t.csv").circumstances["traced toy@16"]
+    said = LatencyTable.load(tmp_path / "t.csv").traced["toy@16"]
     assert said == f"failed: {before}" + " ".join(str(error).split())
 
 
@@ -322,7 +322,7 @@ def test_a_killed_trace_does_not_fail_the_profile(toy_space, monkeypatch):
     table = profiled(device, toy_space, count=2)
     device.close()
     assert {row.traced_ms for row in table.rows.values()} == {None}
-    said = table.circumstances["traced toy@16"]
+    said = table.traced["toy@16"]
     assert said.startswith(f"failed: {LOST}this machine: the measuring process is gone")
 
 
@@ -347,7 +347,7 @@ def test_without_a_profiler_a_profile_says_nothing_of_it(toy_table, toy_space):
     for device in (ReplayDevice(toy_table), ShakyDevice(toy_table)):
         table = profiled(device, toy_space)
         assert {row.traced_ms for row in table.rows.values()} == {None}
-        assert "traced toy@16" not in table.circumstances
+        assert not table.traced
 
 
 @pytest.mark.gpu

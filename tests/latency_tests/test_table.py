@@ -166,11 +166,11 @@ def test_the_newest_table_of_a_card_is_the_one_measured_last_whatever_its_files_
 
 def test_a_failure_is_forgotten_once_the_operator_was_measured(toy_table):
     first, second, *_ = toy_table
-    failures = {f"failed {first.key}": "too large", f"failed {second.key}": "too large"}
+    failures = {first.key: "too large", second.key: "too large"}
     rows = {op: row for op, row in toy_table.rows.items() if op not in (first, second)}
-    before = replace(toy_table, rows=rows, circumstances=failures)
+    before = replace(toy_table, rows=rows, failed=failures)
     now = replace(toy_table, rows={first: toy_table[first]})
-    assert before.merge(now).circumstances == {f"failed {second.key}": "too large"}
+    assert before.merge(now).failed == {second.key: "too large"}
 
 
 def test_tables_of_two_settings_are_never_mixed(toy_table):
@@ -303,7 +303,8 @@ def test_a_table_that_a_spreadsheet_saved_reads_as_before(
     table = replace(
         toy_table,
         setting=replace(toy_table.setting, hardware=hardware),
-        circumstances={"fusion": str(FUSION_RULES), "load": ""},
+        fusion=FUSION_RULES,
+        circumstances={"load": ""},
         validations={"toy@16": Validation(12, 0.01, 0.02, 0.012)},
     )
     path = tmp_path / "t.csv"

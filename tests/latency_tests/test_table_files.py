@@ -16,6 +16,7 @@ from latency import (
 )
 from latency.exchange.keys import key_of, ops_of
 from latency.exchange.tables import export_table, import_table
+from latency.graphs.fusion import Fusion
 from latency.stats import coverage_factor, student_t
 from latency.tables.calibration import Validation
 from latency.tables.csv_header import Header
@@ -272,3 +273,43 @@ def test_a_row_is_printed_with_its_interval_as_a_share(row, text):
 def test_a_row_is_unstable_that_is_wide_or_did_not_settle(ci95_ms, converged, origin, is_unstable):
     row = Measurement(1.0, ci95_ms, 50, 0.9, converged=converged, origin=origin)
     assert row.is_unstable is is_unstable
+
+
+def test_the_history_of_a_table_is_lines_in_a_file_and_fields_in_memory(tmp_path):
+    table = LatencyTable(
+        Setting("toy", "toy hardware", runtime="toyruntime 1"),
+        {OP: Measurement(1.0, 0.01, 50, 0.9)},
+        validations={"b@16": validate([1.0], [1.01])},
+        circumstances={"load": "0.1"},
+        measured={"a@16": "drift: none", "kernels": "9 kernels"},
+        traced={"a@16": "failed: no profiler"},
+        transfers={"b@16": "from x; 3 networks measured"},
+        failed={"conv-8x8": "too large"},
+        fusion=Fusion(pairs=frozenset({"conv+relu"})),
+    )
+    table.save(tmp_path / "t.csv")
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    first = lines.index("# load: 0.1")
+    assert lines[first : first + 7] == [
+        "# load: 0.1",
+        "# measured a@16: drift: none",
+        "# traced a@16: failed: no profiler",
+        "# fusion: pairs=conv+relu block=1",
+        "# measured kernels: 9 kernels",
+        "# transferred b@16: from x; 3 networks measured",
+        "# failed conv-8x8: too large",
+    ]
+    back = LatencyTable.load(tmp_path / "t.csv")
+    assert replace(back, source=table.source, validations=table.validations) == replace(
+        table, in_network_ms=back.in_network_ms
+    )
+
+
+def test_an_origin_and_a_note_share_a_column_and_are_told_apart(tmp_path):
+    for origin in Origin:
+        row = Measurement(1.0, 0.01, 50, 0.9, origin=origin)
+        assert LatencyTable.load(saved(tmp_path, row))[OP] == row
+        assert Measurement.from_dict(row.as_dict()) == row
+    noted = Measurement(1.0, 0.01, 50, 0.9, note="transferred by hand")
+    assert LatencyTable.load(saved(tmp_path, noted))[OP] == noted
+    assert Measurement.from_dict(noted.as_dict()) == noted

@@ -137,21 +137,23 @@ def test_measured_rows_win_over_transferred_ones_both_ways(pool, toy_space):
 
 def test_a_profile_of_the_space_replaces_a_transfer_both_ways(pool, toy_space):
     truth = _table(toy_space, _by_macs, "new")
-    said = {"measured toy@16": "ten networks"}
-    transferred = transfer(pool, _measured(pool, truth), SETTING, "toy@16", said)
+    transferred = replace(
+        transfer(pool, _measured(pool, truth), SETTING, "toy@16"),
+        measured={"toy@16": "ten networks"},
+    )
     failed, *rest = toy_space.operators
     profile = LatencyTable(
         SETTING,
         {op: truth[op] for op in rest},
         calibrations={"toy@16": Calibration()},
         validations={"toy@16": validate([1.0, 1.01], [1.0, 1.0])},
-        circumstances={"measured toy@16": "all of it"},
+        measured={"toy@16": "all of it"},
     )
     for merged in (profile.merge(transferred), transferred.merge(profile)):
         assert merged.rows == profile.rows
         assert merged.missing([failed]) == (failed,)
         assert merged.validations == profile.validations
-        assert merged.circumstances == {"measured toy@16": "all of it"}
+        assert merged.measured == {"toy@16": "all of it"}
         assert not merged.transfers
 
 

@@ -13,7 +13,7 @@ from devices.export.onnx_model import onnx_model, random_weights
 from devices.replay import ReplayDevice
 from latency import LatencyTable, zoo
 from latency.files import read_file
-from latency.graphs.fusion import FUSION, SUITE
+from latency.graphs.fusion import SUITE
 from latency.tables.library import shipped_folder
 from search import spaces
 from search.commands.predict_command import main as lat_predict
@@ -87,8 +87,7 @@ def kernels_csv(tmp_path) -> Path:
     table = LatencyTable.load(shipped)
     rows = {op: row for op, row in table.rows.items() if row.is_inside}
     validations = {SUITE: table.validations[SUITE]}
-    said = {FUSION: str(table.fusion)}
-    only = LatencyTable(table.setting, rows, validations=validations, circumstances=said)
+    only = LatencyTable(table.setting, rows, validations=validations, fusion=table.fusion)
     only.save(tmp_path / "kernels.csv")
     return tmp_path / "kernels.csv"
 

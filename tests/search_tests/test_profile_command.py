@@ -54,7 +54,7 @@ def test_a_replayed_profile_has_the_numbers_of_its_table(
         assert table[op].median_ms == pytest.approx(truth[op].median_ms, rel=0.02)
         assert table[op].sittings >= 3
         assert table[op].converged is not None
-    said = table.circumstances["measured mini@32"]
+    said = table.measured["mini@32"]
     assert ("3 devices agree on 2 anchors" in said) == (devices == 3)
     assert not list((tmp_path / "o").glob("*.journal"))
 
@@ -415,7 +415,7 @@ def test_a_suite_of_kernels_replaces_the_one_before_and_nothing_else(
     def suite(device, *_):
         """A kernel that no suite had, and one that a space has too."""
         traced = Measurement(9.0, 0.1, 5, 9.0, origin=Origin.INSIDE_NETWORKS)
-        rows = {op: traced for op in (drawn, own)}
+        rows = dict.fromkeys((drawn, own), traced)
         return LatencyTable(device.setting, rows, validations={SUITE: validation})
 
     monkeypatch.setattr("search.jobs.kernel_suite.profile_kernels", suite)

@@ -1,25 +1,20 @@
 """What a table tells of itself, as tables of words."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
-from latency.graphs.fusion import FUSION
 from latency.operators.spec import OpSpec
 from latency.tables.table import LatencyTable
 from latency.units import format_ms
 from search.report.page import Grid
 
-_MEASURED = "measured "
 _MOST_ROWS = 20
 
 
 def setting_grid(table: LatencyTable) -> Grid:
     """The setting and the circumstances that the table was measured in."""
-    told = {**asdict(table.setting), **table.circumstances}
-    facts = {
-        name: str(value)
-        for name, value in told.items()
-        if value != "" and not name.startswith(_MEASURED) and name != FUSION
-    }
+    others = replace(table, measured={}, fusion=None).header_lines()
+    header = {**asdict(table.setting), **others}
+    facts = {name: str(value) for name, value in header.items() if value != ""}
     facts["table"] = table.source
     return Grid(list(facts.items()), caption="Measured with")
 
@@ -40,11 +35,7 @@ def validation_grid(table: LatencyTable) -> Grid | None:
 
 def drift_grid(table: LatencyTable) -> Grid | None:
     """What was recorded of the machine while each space was measured; None where nothing was."""
-    rows = [
-        (name.removeprefix(_MEASURED), said)
-        for name, said in table.circumstances.items()
-        if name.startswith(_MEASURED)
-    ]
+    rows = list(table.measured.items())
     return Grid(rows, caption="The machine meanwhile") if rows else None
 
 
