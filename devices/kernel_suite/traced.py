@@ -24,7 +24,7 @@ from devices.measuring.sessions import PatientSitting
 from devices.measuring.tracing import TraceTimes, trace_model
 from latency.errors import DeviceError, WorkloadError
 from latency.graphs.fusion import SUITE, Fusion
-from latency.predictors.regression import fit
+from latency.predictors.regression import fit, operators_of
 from latency.tables.calibration import Validation, validate
 from latency.tables.table import LatencyTable
 from latency.units import LEAST_MS
@@ -159,7 +159,9 @@ def _cross_validated(
     for fold in range(min(_FOLDS, len(known))):
         unseen = known[fold::_FOLDS]
         others = [network for network in networks if network not in unseen]
-        model = fit(kernel_table(table.setting, others, bursts), extrapolate=True)
+        known_table = kernel_table(table.setting, others, bursts)
+        operators = [op for network in unseen for op in operators_of(network.graph)]
+        model = fit(known_table, extrapolate=True, operators=operators)
         predicted += [model.predict(network.graph).ms for network in unseen]
         actual += [levels[network.graph.name] for network in unseen]
     return validate(predicted, actual)

@@ -6,18 +6,25 @@ layers, `latency.predictors.roofline`) plus a Gaussian process of what that gets
 """
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latency.operators.features import Neighbours, place
+from latency.operators.features import Neighbours, kernel_family, place
 from latency.operators.spec import OpSpec
 from latency.predictors.gaussian_process import Floats, GaussianProcess, Kernel, fit_process, tune
 from latency.predictors.roofline import Roofline, solve, term_matrix
-from latency.stats import student_t
+from latency.stats import coverage_factor, student_t
+from latency.tables.table import LatencyTable
 
+FEWEST_ROWS = 5
+"""Of a cost model."""
+_OWN_FAMILY = 40
+"""A family of fewer rows has no cost model of its own: all such share one."""
+REST = "rest"
 REACH = 2.0
 """An operator this many octaves or more (`features.Neighbours`) from all of a table is refused."""
 
@@ -60,6 +67,38 @@ class Family:
         residual, covariance = self.process.predict(places)
         np.fill_diagonal(covariance, np.maximum(np.diag(covariance), 0.0) + self.noise)
         return self.roofline.log_ms(ops) + residual, covariance
+
+
+def members_of(rows: Sequence[OpSpec]) -> dict[str, list[OpSpec]]:
+    """The rows of each family that has a cost model, by its name."""
+    sizes = Counter(map(kernel_family, rows))
+    members: dict[str, list[OpSpec]] = {}
+    for op in rows:
+        name = kernel_family(op)
+        has_own = sizes[name] >= _OWN_FAMILY and name != "mbconv"
+        members.setdefault(name if has_own else REST, []).append(op)
+    if 0 < len(members.get(REST, ())) < FEWEST_ROWS:
+        members[REST] = list(rows)
+    return members
+
+
+def served_by(op: OpSpec, families: Collection[str], fallback: str) -> str:
+    """The name of the family whose cost model an operator uses: its own where that has rows."""
+    name = kernel_family(op)
+    return name if name in families else fallback
+
+
+def fit_rows(table: LatencyTable, rows: Sequence[OpSpec]) -> Family:
+    """The cost model of some rows of a table."""
+    ms = np.array([table[op].median_ms for op in rows])
+    noise = np.array([_noise(table[op].relative_ci95) for op in rows])
+    inside = all(row.kind != "mbconv" for row in rows) and len(rows) >= _OWN_FAMILY
+    return fit_family(rows, ms, noise, inside)
+
+
+def _noise(relative_ci95: float) -> float:
+    """Variance of a row's logarithm by its interval."""
+    return 1e-8 + (min(relative_ci95, 1.0) / coverage_factor(1000)) ** 2
 
 
 def fit_family(ops: Sequence[OpSpec], ms: Floats, noise: Floats, inside: bool = False) -> Family:

@@ -1,4 +1,4 @@
-"""`fit`: from a table to a model that also predicts operators that the table lacks.
+"""`fit`: from a table to a model that also predicts operators that are missing in the table.
 
 What an operator takes alone is predicted by the cost model of its family
 (`latency.predictors.families`); what it costs inside a network follows by the calibration of the
@@ -8,29 +8,31 @@ A model is a pure function of its table: no randomness, nothing stored.
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latency.errors import CoverageError, TableError
 from latency.graphs.fusion import SUITE
 from latency.graphs.kernels import Network
 from latency.graphs.non_square import DOUBT, Between
-from latency.operators.features import Neighbours, kernel_family
+from latency.operators.features import Neighbours
 from latency.operators.spec import OpSpec
 from latency.prediction import PREDICTED, OpPrediction, Prediction
-from latency.predictors.families import REACH, Family, Floats, fit_family
-from latency.stats import coverage_factor
+from latency.predictors.families import (
+    FEWEST_ROWS,
+    REACH,
+    REST,
+    Family,
+    fit_rows,
+    members_of,
+    served_by,
+)
 from latency.tables.calibration import Calibration
 from latency.tables.table import LatencyTable
 
-_FEWEST_ROWS = 5
-_OWN_FAMILY = 40
-"""A family of fewer rows has no cost model of its own: all such share one."""
-_REST = "rest"
 _NEGLIGIBLE = 0.03
 """Kernels out of reach that take no more than this share of a network, at the upper ends of their
 intervals, are predicted all the same."""
@@ -42,12 +44,18 @@ _SHARED = 0.1
 class RegressionModel:
     """A `LatencyModel` that says of each operator whether it was `measured` or is `predicted`.
 
-    `fit` makes it. The cost model of a family is fitted when first asked for.
+    `fit` makes it; predicting changes nothing of it. `rows`: the table's operators, by which the
+    nearest to others are found; `input_sizes` (rows, 2): their heights and widths. `families`: the
+    cost models by name, None where one was not fitted since no operator needed it; `fallback` names
+    the one of operators whose family has no rows.
     """
 
     table: LatencyTable
     extrapolate: bool
-    _fitted: dict[str, Family] = field(default_factory=dict, repr=False, compare=False)
+    rows: Neighbours = field(repr=False, compare=False)
+    input_sizes: NDArray[np.int64] = field(repr=False, compare=False)
+    families: Mapping[str, Family | None] = field(repr=False, compare=False)
+    fallback: str
 
     def predict(self, network: Network) -> Prediction:
         """Latency of a network: the sum of its operators.
@@ -73,8 +81,9 @@ class RegressionModel:
 
     def _predict_kernels(self, graph: Network) -> Prediction:
         """As `predict`, of kernels. Those that are not square add their doubt to the interval."""
-        beside = {k.between.other for k in graph.kernels if k.between is not None}
-        parts = self._predict_ops(tuple(dict.fromkeys([*graph.ops, *beside])))
+        asked = operators_of(graph)
+        self._require_fitted(asked)
+        parts = self._predict_ops(asked)
         far = set(self.missing(parts))
         per_op, squares, doubt, unsure = [], [], 0.0, 0.0
         for kernel in graph.kernels:
@@ -83,7 +92,7 @@ class RegressionModel:
             squares.append(part)
             if kernel.between is not None:
                 needed.add(kernel.between.other)
-                part = _oblong(kernel.between, part, parts[kernel.between.other])
+                part = _non_square(kernel.between, part, parts[kernel.between.other])
                 doubt += DOUBT * part.ms
             per_op.append(part)
             unsure += part.high_ms if needed & far else 0.0
@@ -106,75 +115,47 @@ class RegressionModel:
         return self._predict_ops((op,))[op]
 
     def missing(self, ops: Iterable[OpSpec]) -> tuple[OpSpec, ...]:
-        """Those of `ops` that are out of reach, each once, in order; none with `extrapolate`."""
-        if self.extrapolate:
-            return ()
-        return tuple(op for op in self.table.missing(ops) if self.nearest(op)[1] >= REACH)
+        """Those of `ops` that are out of reach (none is with `extrapolate`), or whose cost model
+        was not fitted, each once, in order."""
+        unknown = self.table.missing(ops)
+        far = set() if self.extrapolate else set(_far(self.rows, unknown))
+        return tuple(op for op in unknown if op in far or self.family_of(op) is None)
 
     def nearest(self, op: OpSpec) -> tuple[OpSpec, float]:
         """The operator of the table that is nearest, and how far it is (`features.Neighbours`)."""
-        near = self._near
-        far = near.distances(op)
-        index = int(far.argmin())
-        return near.ops[index], float(far[index])
+        return _nearest(self.rows, op)
 
-    @cached_property
-    def _near(self) -> Neighbours:
-        return Neighbours(sorted(self.table, key=lambda op: op.key))
+    def family_of(self, op: OpSpec) -> Family | None:
+        """The cost model that serves an operator; None where it was not fitted."""
+        return self.families[served_by(op, self.families, self.fallback)]
 
-    @cached_property
-    def _members(self) -> dict[str, list[OpSpec]]:
-        """The rows of each family."""
-        sizes = Counter(kernel_family(op) for op in self.table)
-        members: dict[str, list[OpSpec]] = {}
-        for op in self._near.ops:
-            name = kernel_family(op)
-            own = sizes[name] >= _OWN_FAMILY and name != "mbconv"
-            members.setdefault(name if own else _REST, []).append(op)
-        if 0 < len(members.get(_REST, ())) < _FEWEST_ROWS:
-            members[_REST] = list(self._near.ops)
-        return members
-
-    def _family_name(self, op: OpSpec) -> str:
-        """A family that has no rows is served by the rest, or else by the largest."""
-        name = kernel_family(op)
-        if name in self._members:
-            return name
-        if _REST in self._members:
-            return _REST
-        return max(self._members, key=lambda one: len(self._members[one]))
-
-    def family_of(self, op: OpSpec) -> Family:
-        """The cost model that serves an operator."""
-        return self._family(self._family_name(op))
-
-    def _family(self, name: str) -> Family:
-        if name not in self._fitted:
-            rows = self._members[name]
-            ms = np.array([self.table[op].median_ms for op in rows])
-            noise = np.array([_noise(self.table[op].relative_ci95) for op in rows])
-            inside = all(row.kind != "mbconv" for row in rows) and len(rows) >= _OWN_FAMILY
-            self._fitted[name] = fit_family(rows, ms, noise, inside)
-        return self._fitted[name]
-
-    def _require(self, ops: Iterable[OpSpec]) -> None:
-        lacking = self.missing(ops)
-        if lacking:
-            near, _ = self.nearest(lacking[0])
+    def _require_fitted(self, ops: Collection[OpSpec]) -> None:
+        unfitted = [op for op in self.table.missing(ops) if self.family_of(op) is None]
+        if unfitted:
             raise CoverageError(
-                (op.key for op in lacking),
+                (op.key for op in unfitted),
+                f"the regression of {self.table.source}, which was fitted for other operators",
+                "name them when fitting: fit(table, operators=...)",
+            )
+
+    def _require(self, ops: Collection[OpSpec]) -> None:
+        self._require_fitted(ops)
+        if missing := self.missing(ops):
+            near, _ = self.nearest(missing[0])
+            raise CoverageError(
+                (op.key for op in missing),
                 f"{self.table.source}, even by regression,",
-                f"far from all that was measured (nearest to {lacking[0].key}: {near.key}); "
-                f"measure it: lat-profile --device {self.table.setting.device}, or predict it "
-                "all the same: --extrapolate",
+                f"far from all that was measured (nearest to {missing[0].key}: {near.key}); "
+                f"measure it: lat-profile --device {self.table.setting.device}, or fit the model "
+                "with `extrapolate` to predict it all the same",
             )
 
     def _predict_ops(self, ops: Sequence[OpSpec]) -> dict[OpSpec, OpPrediction]:
-        """Each of different operators; those that the table lacks family by family."""
+        """Each of different operators; those missing in the table family by family."""
         found = {op: self.table.predict_op(op) for op in ops if op in self.table}
-        for name, lacking in self._by_family(op for op in ops if op not in self.table).items():
-            middles, halves = self._family(name).log_alone(lacking)
-            for op, middle, half in zip(lacking, middles, halves, strict=True):
+        for family, missing in self._by_family(op for op in ops if op not in self.table):
+            middles, halves = family.log_alone(missing)
+            for op, middle, half in zip(missing, middles, halves, strict=True):
                 inside = self._calibration(op).in_network_ms
                 ms, low, high = (inside(op, math.exp(middle + s * half)) for s in (0, -1, 1))
                 least = ms * self.table.relative_ci95
@@ -183,11 +164,15 @@ class RegressionModel:
                 )
         return found
 
-    def _by_family(self, ops: Iterable[OpSpec]) -> dict[str, list[OpSpec]]:
-        families: dict[str, list[OpSpec]] = {}
+    def _by_family(self, ops: Iterable[OpSpec]) -> list[tuple[Family, list[OpSpec]]]:
+        """Operators with the cost models that serve them, which are fitted."""
+        groups: dict[str, tuple[Family, list[OpSpec]]] = {}
         for op in ops:
-            families.setdefault(self._family_name(op), []).append(op)
-        return families
+            family = self.family_of(op)
+            assert family is not None, op.key
+            name = served_by(op, self.families, self.fallback)
+            groups.setdefault(name, (family, []))[1].append(op)
+        return list(groups.values())
 
     def _half_of_predicted(self, parts: Sequence[OpPrediction]) -> float:
         """Half the interval of the sum of those operators that are predicted, in ms."""
@@ -197,8 +182,8 @@ class RegressionModel:
                 half = (part.high_ms - part.low_ms) / 2
                 halves[part.op] = halves.get(part.op, 0.0) + half
         variance = total = 0.0
-        for name, ops in self._by_family(halves).items():
-            _, covariance = self._family(name).posterior(ops)
+        for family, ops in self._by_family(halves):
+            _, covariance = family.posterior(ops)
             deviation = np.sqrt(np.diag(covariance))
             correlation = np.clip(covariance / np.outer(deviation, deviation), _SHARED, 1.0)
             summed = np.array([halves[op] for op in ops])
@@ -211,45 +196,74 @@ class RegressionModel:
         resolutions rarely share; of the nearest row where no input has that size."""
         if not self.table.calibrations:
             return Calibration()
-        elsewhere = self._heights != op.height
-        elsewhere |= self._widths != op.width
-        index = int((self._near.distances(op) + 1e3 * elsewhere).argmin())
-        return _calibration_of(self.table, self._near.ops[index])
-
-    @cached_property
-    def _heights(self) -> Floats:
-        return np.array([row.height for row in self._near.ops], float)
-
-    @cached_property
-    def _widths(self) -> Floats:
-        return np.array([row.width for row in self._near.ops], float)
+        elsewhere = (self.input_sizes != (op.height, op.width)).any(1)
+        index = int((self.rows.distances(op) + 1e3 * elsewhere).argmin())
+        return _calibration_of(self.table, self.rows.ops[index])
 
 
-def fit(table: LatencyTable, *, extrapolate: bool = False) -> RegressionModel:
+def fit(
+    table: LatencyTable, *, extrapolate: bool = False, operators: Iterable[OpSpec] | None = None
+) -> RegressionModel:
     """The regression model of a table; the same for the same table.
 
-    `extrapolate`: predict operators far from all that was measured, too. Raises `TableError` for
-    tables of fewer than five rows.
+    `extrapolate`: predict operators far from all that was measured, too. `operators`: all that is
+    going to be predicted, so that only the cost models that these need are fitted (for a network:
+    `operators_of`); None fits all, which takes seconds for the table of a kernel suite.
+
+    Raises `TableError` for tables of fewer than five rows.
     """
-    if len(table) < _FEWEST_ROWS:
+    if len(table) < FEWEST_ROWS:
         raise TableError(
             f"{table.source}: {len(table)} rows are too few for a regression; measure at least "
-            f"{_FEWEST_ROWS} operators"
+            f"{FEWEST_ROWS} operators"
         )
-    return RegressionModel(table, extrapolate)
+    rows = Neighbours(sorted(table, key=lambda op: op.key))
+    members = members_of(rows.ops)
+    fallback = REST if REST in members else max(members, key=lambda one: len(members[one]))
+    needed = set(members)
+    if operators is not None:
+        needed = {served_by(op, members, fallback) for op in table.missing(operators)}
+    return RegressionModel(
+        table=table,
+        extrapolate=extrapolate,
+        rows=rows,
+        input_sizes=np.array([(row.height, row.width) for row in rows.ops]),
+        families={
+            name: fit_rows(table, ops) if name in needed else None for name, ops in members.items()
+        },
+        fallback=fallback,
+    )
 
 
-def _oblong(place: Between, near: OpPrediction, far: OpPrediction) -> OpPrediction:
+def operators_of(network: Network) -> tuple[OpSpec, ...]:
+    """All operators, each once, that the prediction of a network needs: its own, and the larger
+    square of each kernel that is not square."""
+    others = [k.between.other for k in network.kernels if k.between is not None]
+    return tuple(dict.fromkeys([*network.parts, *others]))
+
+
+def out_of_reach(table: LatencyTable, ops: Iterable[OpSpec]) -> tuple[OpSpec, ...]:
+    """Those of `ops`, each once, that a model of the table refuses to predict unless it
+    extrapolates; nothing is fitted to find them."""
+    return _far(Neighbours(sorted(table, key=lambda op: op.key)), table.missing(ops))
+
+
+def _far(rows: Neighbours, ops: Iterable[OpSpec]) -> tuple[OpSpec, ...]:
+    return tuple(op for op in ops if _nearest(rows, op)[1] >= REACH)
+
+
+def _nearest(rows: Neighbours, op: OpSpec) -> tuple[OpSpec, float]:
+    distances = rows.distances(op)
+    index = int(distances.argmin())
+    return rows.ops[index], float(distances[index])
+
+
+def _non_square(bounds: Between, near: OpPrediction, far: OpPrediction) -> OpPrediction:
     """A kernel that is not square, by the predictions of the squares on both sides of it."""
-    ms = place.mix(near.ms, far.ms)
-    low = place.mix(near.low_ms, far.low_ms) - DOUBT * ms
-    high = place.mix(near.high_ms, far.high_ms) + DOUBT * ms
+    ms = bounds.mix(near.ms, far.ms)
+    low = bounds.mix(near.low_ms, far.low_ms) - DOUBT * ms
+    high = bounds.mix(near.high_ms, far.high_ms) + DOUBT * ms
     return OpPrediction(near.op, ms, max(0.0, low), high, PREDICTED)
-
-
-def _noise(relative_ci95: float) -> float:
-    """Variance of a row's logarithm by its interval."""
-    return 1e-8 + (min(relative_ci95, 1.0) / coverage_factor(1000)) ** 2
 
 
 def _calibration_of(table: LatencyTable, op: OpSpec) -> Calibration:

@@ -13,6 +13,7 @@ from latency.graphs.fusion import SUITE
 from latency.graphs.kernels import Network
 from latency.graphs.network_graph import network_kernels
 from latency.prediction import Prediction
+from latency.predictors.regression import operators_of, out_of_reach
 from latency.tables.table import LatencyTable
 from latency.units import format_ms
 from search.commands.target_options import Extrapolate, Json, Target
@@ -66,8 +67,9 @@ def predict_command(
         opened=opened,
     )
     spec = _covered(spec, table)
+    model = fit(table, extrapolate=extrapolate, operators=operators_of(spec))
     try:
-        prediction = fit(table, extrapolate=extrapolate).predict(spec)
+        prediction = model.predict(spec)
     except CoverageError as error:
         if not spec.kernels or SUITE in table.validations:
             raise
@@ -87,8 +89,7 @@ def predict_command(
 def _covered(network: Network, table: LatencyTable) -> Network:
     """The network itself, if the table covers all of its operators or has no kernels; else the
     kernels that the table's runtime makes of it."""
-    has_kernels = table.fusion is not None
-    if network.kernels or not has_kernels or not fit(table).missing(network.parts):
+    if network.kernels or table.fusion is None or not out_of_reach(table, network.parts):
         return network
     return network_kernels(network, table.fusion_rules)
 

@@ -104,9 +104,9 @@ def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, 
     monkeypatch.setattr(sampling, "_FOLDS", 2)
     fitted = []
 
-    def noted(table, extrapolate):
+    def noted(table, **options):
         fitted.append(table)
-        return fit(table, extrapolate=extrapolate)
+        return fit(table, **options)
 
     monkeypatch.setattr(traced, "fit", noted)
     journal = Memory()

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +158,7 @@ def test_far_from_all_that_was_measured_it_refuses_and_names_the_nearest(toy_tab
     near, distance = model.nearest(far)
     assert distance >= REACH
     assert model.missing([far, near]) == (far,)
-    with pytest.raises(CoverageError, match=rf"nearest to {far.key}: {near.key}.*--extrapolate"):
+    with pytest.raises(CoverageError, match=rf"nearest to {far.key}: {near.key}.*`extrapolate`"):
         model.predict_op(far)
     with pytest.raises(CoverageError, match=far.key):
         model.predict(NetworkSpec.of("far", (far,)))
@@ -271,3 +271,40 @@ def test_importing_the_regression_does_not_load_scipy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_model_is_fitted_when_fit_returns_and_predicting_changes_nothing_of_it(
+    toy_table, monkeypatch
+):
+    model = fit(toy_table, extrapolate=True)
+    before = dict(model.families)
+    assert all(before.values())
+    monkeypatch.setattr("latency.predictors.families.fit_family", None)  # nothing is fitted now
+    stranger = replace(next(iter(toy_table)), height=15, width=15)
+    assert model.predict_op(stranger) == model.predict_op(stranger)
+    assert all(model.families[name] is family for name, family in before.items())
+    with pytest.raises(FrozenInstanceError):
+        model.families = {}
+
+
+def test_only_the_cost_models_that_operators_need_are_fitted(monkeypatch):
+    table = _two_families()
+    pointwise, pool = OpSpec("conv", 9, 9, 24, 24, 1), OpSpec("max_pool", 9, 9, 24, 24, 3)
+    model = fit(table, operators=[*table, pointwise])
+    assert model.predict_op(pointwise) == fit(table).predict_op(pointwise)
+    assert model.missing([pointwise, pool]) == (pool,)
+    asked = KernelGraph("asked", (Kernel(pool, ()),))
+    for predict in (lambda: model.predict_op(pool), lambda: model.predict(asked)):
+        with pytest.raises(CoverageError, match=r"fitted for other operators.*operators="):
+            predict()
+    covered = fit(table, operators=table)
+    assert not any(covered.families.values())
+    some = next(iter(table))
+    assert covered.predict_op(some) == table.predict_op(some)
+
+
+def _two_families():
+    ops = [OpSpec("conv", 8, 8, 8 * i, 8 * j, 1) for i in range(1, 7) for j in range(1, 8)]
+    ops += [OpSpec("max_pool", side, side, 8, 8, 3) for side in range(4, 50)]
+    rows = {op: Measurement(ms, 0.01 * ms, 50, ms) for op in ops for ms in [0.01 + op.bytes * 1e-7]}
+    return LatencyTable(Setting("toy", "toy hardware"), rows)

@@ -39,7 +39,8 @@ def _by_table(run: SavedRun, target: str, table: Path) -> Breakdown:
         return Breakdown(target, (), f"{target}: the table is not at hand: {error}")
     try:
         network = network_at(run.network, known.setting.batch)
-        model = fit(known) if known.missing(network.parts) else known
+        is_whole = not known.missing(network.parts)
+        model = known if is_whole else fit(known, operators=network.parts)
         return Breakdown(target, model.predict(network).per_op)
     except LatError as error:
         return Breakdown(target, (), f"{target}: the table does not cover the network: {error}")
