@@ -58,7 +58,9 @@ class _Published:
     def measurement(self, ms: float, note: str = "") -> Measurement:
         """`ms` of the mean, with its relative 95 % interval."""
         half = Z95 * self.std / math.sqrt(self.count)
-        return Measurement(ms, half * ms / self.mean, self.count, ms, note=note)
+        return Measurement(
+            median_ms=ms, ci95_ms=half * ms / self.mean, runs=self.count, min_ms=ms, note=note
+        )
 
     def fields(self, format: str) -> dict[str, float]:
         spread = {"std": self.std} if format == "ofa" else {"var": self.std**2}
@@ -94,7 +96,7 @@ def import_table(
         try:
             ops = ops_of(key, format)
         except SpecError as error:
-            raise TableError(f"{where} is not an operator of {format}: {error}") from None
+            raise TableError(f"{where} is not a valid operator of {format}: {error}") from None
         if ops[0] in rows:
             raise TableError(f"{where} is the operator {ops[0].key} of an earlier key")
         if len(ops) == 2:
@@ -132,7 +134,7 @@ def export_table(
         activations = "relu6" if format == "proxylessnas" else "relu and h_swish"
         raise TableError(
             f"{table.source}: {format} has no keys for {named}{more} (it knows batch 1, "
-            f"{activations}); export the rest with --partial, or in another format"
+            f"{activations}); export the rest with `partial`, or in another format"
         )
     write_plain_yaml(keys, Path(path))
     return tuple(missing)

@@ -31,8 +31,8 @@ REACH = 2.0
 _FOLDS, _STEPS_AGAIN = 6, 8
 """Of rows, and steps by which the kernel is tuned anew without one of them."""
 _UNSEEN = 0.1
-"""Half an interval (in logarithms) of an operator that has what no row has, or lacks what all
-have, is this at least: no row left out could tell what it matters."""
+"""Half an interval (in logarithms) of an operator with a trait that no row has, or without one
+that all have, is at least this: no row left out shows its effect."""
 _DOUBT = 0.35
 """Half an interval (in logarithms) grows by at least this an octave beyond what is covered."""
 
@@ -63,8 +63,8 @@ class Family:
 
     def posterior(self, ops: Sequence[OpSpec]) -> tuple[Floats, Floats]:
         """Mean (operators,) and covariance (operators, operators) of the logarithms."""
-        places = np.array([place(op) for op in ops])[:, self.varying]
-        residual, covariance = self.process.predict(places)
+        features = np.array([place(op) for op in ops])[:, self.varying]
+        residual, covariance = self.process.predict(features)
         np.fill_diagonal(covariance, np.maximum(np.diag(covariance), 0.0) + self.noise)
         return self.roofline.log_ms(ops) + residual, covariance
 
@@ -118,16 +118,23 @@ def fit_family(ops: Sequence[OpSpec], ms: Floats, noise: Floats, inside: bool = 
 
 def _fit(ops: Sequence[OpSpec], ms: Floats, noise: Floats, inside: bool) -> Family:
     roofline = Roofline.fit(ops, ms)
-    places = np.array([place(op) for op in ops])
-    varying = np.ptp(places, axis=0) > 1e-9
-    places = places[:, varying]
-    process = fit_process(places, np.log(ms) - roofline.log_ms(ops), noise, inside)
+    features = np.array([place(op) for op in ops])
+    varying = np.ptp(features, axis=0) > 1e-9
+    features = features[:, varying]
+    process = fit_process(features, np.log(ms) - roofline.log_ms(ops), noise, inside)
     near = Neighbours(ops)
     if inside:
         scores = _fold_scores(process, ops, ms, roofline.sized)
     else:
-        scores = _scores(near, ms, roofline.sized, process.kernel, places, noise)
-    return Family(near, roofline, process, varying, _conformal(scores), float(np.median(noise)))
+        scores = _scores(near, ms, roofline.sized, process.kernel, features, noise)
+    return Family(
+        near=near,
+        roofline=roofline,
+        process=process,
+        varying=varying,
+        deviations=_conformal(scores),
+        noise=float(np.median(noise)),
+    )
 
 
 def _fold_scores(
@@ -148,7 +155,7 @@ def _fold_scores(
 
 
 def _scores(
-    near: Neighbours, ms: Floats, sized: bool, kernel: Kernel, places: Floats, noise: Floats
+    near: Neighbours, ms: Floats, sized: bool, kernel: Kernel, features: Floats, noise: Floats
 ) -> Floats:
     """Errors of rows left out, in their predicted deviations; of those rows that the rest of the
     table covers. The roofline is fitted anew without each row, the kernel tuned anew without
@@ -159,8 +166,8 @@ def _scores(
     scores = []
     for fold in range(_FOLDS):
         kept = np.flatnonzero(folds != fold)
-        tuned = tune(kernel, places[kept], residuals[kept], noise[kept], _STEPS_AGAIN)
-        inverse = np.linalg.inv(tuned.among(places) + np.diag(noise))
+        tuned = tune(kernel, features[kept], residuals[kept], noise[kept], _STEPS_AGAIN)
+        inverse = np.linalg.inv(tuned.among(features) + np.diag(noise))
         for row in np.flatnonzero(folds == fold).tolist():
             if _farness(near, row) >= REACH:
                 continue

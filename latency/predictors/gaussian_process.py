@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ROWS_OF_OWN_LENGTHS = 20
-"""Tables of fewer rows get one length for all features: their rows cannot tell lengths apart."""
+"""Tables of fewer rows get one length for all features: they do not determine several."""
 _MOST_ROWS_TO_TUNE, _STEPS = 200, 30
 """Rows whose likelihood is climbed, and steps of the climb."""
 _KERNEL_ROWS, _KERNEL_STEPS = 80, 12
@@ -50,25 +50,25 @@ class Kernel:
         limits = [of_variance, *[of_lengths] * len(lengths), of_white]
         return cls(np.log([variance, *lengths, white]), np.log(limits))
 
-    def between(self, places: Floats, others: Floats) -> Floats:
-        """Covariance, shape (places, others), of what lies under the noise."""
-        steps = math.sqrt(5) * np.sqrt(self._squares(places, others))
+    def between(self, features: Floats, others: Floats) -> Floats:
+        """Covariance, shape (rows, others), of what lies under the noise."""
+        steps = math.sqrt(5) * np.sqrt(self._squares(features, others))
         return np.exp(self.theta[0]) * (1 + steps + steps**2 / 3) * np.exp(-steps)
 
-    def among(self, places: Floats) -> Floats:
-        """Covariance, shape (places, places), white noise included."""
-        covariance = self.between(places, places)
+    def among(self, features: Floats) -> Floats:
+        """Covariance, shape (rows, rows), white noise included."""
+        covariance = self.between(features, features)
         covariance[np.diag_indices_from(covariance)] += np.exp(self.theta[-1])
         return covariance
 
-    def slope(self, places: Floats, weights: Floats) -> Floats:
-        """Sum of the symmetric `weights` (places, places) times the derivative of `among` by each
+    def slope(self, features: Floats, weights: Floats) -> Floats:
+        """Sum of the symmetric `weights` (rows, rows) times the derivative of `among` by each
         of `theta`."""
         variance, white = np.exp(self.theta[[0, -1]])
-        smooth = self.between(places, places)
-        steps = math.sqrt(5) * np.sqrt(self._squares(places, places))
+        smooth = self.between(features, features)
+        steps = math.sqrt(5) * np.sqrt(self._squares(features, features))
         pulls = weights * (5 / 3 * variance * (1 + steps) * np.exp(-steps))
-        scaled = places / self._lengths
+        scaled = features / self._lengths
         squared = 2 * (pulls.sum(1) @ scaled**2 - np.einsum("ij,ij->j", scaled, pulls @ scaled))
         by_length = squared if len(self.theta) > 3 else squared.sum(keepdims=True)
         return np.array([np.sum(weights * smooth), *by_length, white * np.trace(weights)])
@@ -77,9 +77,9 @@ class Kernel:
     def _lengths(self) -> Floats:
         return np.exp(self.theta[1:-1])
 
-    def _squares(self, places: Floats, others: Floats) -> Floats:
-        """Squared distances in lengths, shape (places, others)."""
-        here, there = places / self._lengths, others / self._lengths
+    def _squares(self, features: Floats, others: Floats) -> Floats:
+        """Squared distances in lengths, shape (rows, others)."""
+        here, there = features / self._lengths, others / self._lengths
         squares = (here**2).sum(1)[:, None] + (there**2).sum(1) - 2 * here @ there.T
         return np.maximum(squares, 0.0)
 
@@ -90,59 +90,59 @@ class GaussianProcess:
     what it has seen; `weights` (rows,): that inverse times the values."""
 
     kernel: Kernel
-    places: Floats
+    features: Floats
     inverse: Floats
     weights: Floats
 
     @classmethod
     def fit(
-        cls, kernel: Kernel, places: Floats, values: Floats, noise: Floats
+        cls, kernel: Kernel, features: Floats, values: Floats, noise: Floats
     ) -> "GaussianProcess":
-        """Of `values` (rows,) at `places` (rows, features), with variances `noise` (rows,) beside
-        the kernel's white noise. Raises `numpy.linalg.LinAlgError` where the rows contradict the
-        kernel."""
-        inverse = np.linalg.inv(kernel.among(places) + np.diag(noise))
+        """Of `values` (rows,) at feature vectors `features` (rows, n), with variances `noise`
+        (rows,) beside the kernel's white noise. Raises `numpy.linalg.LinAlgError` where the rows
+        contradict the kernel."""
+        inverse = np.linalg.inv(kernel.among(features) + np.diag(noise))
         inverse = (inverse + inverse.T) / 2
-        return cls(kernel, places, inverse, inverse @ values)
+        return cls(kernel, features, inverse, inverse @ values)
 
-    def predict(self, places: Floats) -> tuple[Floats, Floats]:
-        """Mean (places,) and covariance (places, places) of new measurements."""
-        across = self.kernel.between(places, self.places)
-        return across @ self.weights, self.kernel.among(places) - across @ self.inverse @ across.T
+    def predict(self, features: Floats) -> tuple[Floats, Floats]:
+        """Mean (rows,) and covariance (rows, rows) of new measurements."""
+        across = self.kernel.between(features, self.features)
+        return across @ self.weights, self.kernel.among(features) - across @ self.inverse @ across.T
 
 
 def log_likelihood(
-    kernel: Kernel, places: Floats, values: Floats, noise: Floats
+    kernel: Kernel, features: Floats, values: Floats, noise: Floats
 ) -> tuple[float, Floats]:
     """Logarithm of the marginal likelihood of values, and its slope by `kernel.theta`; minus
     infinity where the covariance is not positive definite (Rasmussen & Williams, 5.8 and 5.9)."""
     try:
-        lower = np.linalg.cholesky(kernel.among(places) + np.diag(noise))
+        lower = np.linalg.cholesky(kernel.among(features) + np.diag(noise))
     except np.linalg.LinAlgError:
         return -math.inf, np.zeros_like(kernel.theta)
     half = np.linalg.inv(lower)
     inverse = half.T @ half
     weights = inverse @ values
     value = -0.5 * values @ weights - np.log(np.diag(lower)).sum() - 0.5 * len(values) * _LOG_2PI
-    return float(value), 0.5 * kernel.slope(places, np.outer(weights, weights) - inverse)
+    return float(value), 0.5 * kernel.slope(features, np.outer(weights, weights) - inverse)
 
 
 def fit_process(
-    places: Floats, residuals: Floats, noise: Floats, inside: bool = False
+    features: Floats, residuals: Floats, noise: Floats, inside: bool = False
 ) -> GaussianProcess:
-    """The process of `residuals` (rows,) at `places` (rows, features), which have `noise`
-    (variances, rows). `inside`: of kernels that were measured inside networks."""
-    start = _start(places, residuals, inside)
+    """The process of `residuals` (rows,) at feature vectors `features` (rows, n), which have
+    `noise` (variances, rows). `inside`: of kernels that were measured inside networks."""
+    start = _start(features, residuals, inside)
     most, steps = (_KERNEL_ROWS, _KERNEL_STEPS) if inside else (_MOST_ROWS_TO_TUNE, _STEPS)
-    kernel = tune(start, places, residuals, noise, steps, most)
-    return GaussianProcess.fit(kernel, places, residuals, noise)
+    kernel = tune(start, features, residuals, noise, steps, most)
+    return GaussianProcess.fit(kernel, features, residuals, noise)
 
 
-def _start(places: Floats, residuals: Floats, inside: bool) -> Kernel:
+def _start(features: Floats, residuals: Floats, inside: bool) -> Kernel:
     """The kernel before its parameters are tuned. What their neighbourhoods do to rows that were
     measured `inside` networks is noise of its own."""
-    rows, features = places.shape
-    lengths = np.full(features if rows >= _ROWS_OF_OWN_LENGTHS else 1, 2.0)
+    rows, columns = features.shape
+    lengths = np.full(columns if rows >= _ROWS_OF_OWN_LENGTHS else 1, 2.0)
     variance = float(np.clip(np.mean(residuals**2), 1e-4, 1.0))
     white, of_white = (1e-2, (1e-5, 0.5)) if inside else (1e-5, (1e-7, 1e-2))
     return Kernel.of(variance, lengths, white, ((1e-4, 10.0), (0.3, 100.0), of_white))
@@ -150,7 +150,7 @@ def _start(places: Floats, residuals: Floats, inside: bool) -> Kernel:
 
 def tune(
     kernel: Kernel,
-    places: Floats,
+    features: Floats,
     residuals: Floats,
     noise: Floats,
     steps: int,
@@ -160,13 +160,13 @@ def tune(
     by `most` of the rows."""
     from scipy.optimize import minimize
 
-    few = slice(None, None, -(-len(places) // most))
+    few = slice(None, None, -(-len(features) // most))
     usual = kernel.theta.copy()
     usual[1:-1] = math.log(_USUAL_LENGTH)
 
     def penalised(theta: Floats) -> tuple[float, Floats]:
         trial = replace(kernel, theta=theta)
-        value, slope = log_likelihood(trial, places[few], residuals[few], noise[few])
+        value, slope = log_likelihood(trial, features[few], residuals[few], noise[few])
         off = (theta - usual) / _USUAL_SPREAD
         return 0.5 * float(off @ off) - value, off / _USUAL_SPREAD - slope
 

@@ -19,7 +19,7 @@ _FALLS_OFF = 2.0
 
 @dataclass(frozen=True)
 class Roofline:
-    """What each physical term (`latency.operators.features`) costs, in ms a unit.
+    """The cost of each physical term (`latency.operators.features`), in ms per unit.
 
     `scale`: ms of a million usual multiply-accumulates. `sized`: depthwise kernels of each size
     have costs of their own.
@@ -59,13 +59,13 @@ class Roofline:
         return np.log(totals)
 
     def _cost(self, term: Term) -> float:
-        """Of a term that no row had: the mean of its family, or else what is usual."""
+        """Of a term that no row had: the mean of its family, or else the usual cost."""
         if term in self.costs:
             return self.costs[term]
         kin = [
             cost
-            for (role, what), cost in self.costs.items()
-            if what == term[1] and family(role) == family(term[0])
+            for (role, quantity), cost in self.costs.items()
+            if quantity == term[1] and family(role) == family(term[0])
         ]
         return float(np.mean(kin)) if kin else self.scale * typical_cost(term)
 
@@ -82,7 +82,7 @@ def solve(terms: Sequence[Term], amounts: Floats, ms: Floats) -> tuple[Floats, f
     scale of the usual ones.
 
     Non-negative least squares on relative errors, drawn weakly towards the usual balance of a
-    processor, so that terms that the rows cannot tell apart share what they cost together.
+    processor, so that terms that the rows do not separate share their common cost.
     """
     from scipy.optimize import nnls
 

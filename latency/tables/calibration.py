@@ -38,7 +38,7 @@ _MOST_NETWORKS, _WORST = 10**9, 1e15
 @dataclass(frozen=True)
 class Calibration:
     """The coefficients a, b (ms), c and d (ms per MB) of one space on one device setting;
-    `SpecError` where one is no finite number."""
+    `SpecError` where one is not a finite number."""
 
     scale: float = 1.0
     per_op_ms: float = 0.0

@@ -12,7 +12,7 @@ from latency.tables.table import LatencyTable
 
 LEVEL = 0.05
 _LEAST_RELATIVE = 1e-7
-"""Tables keep seven decimals: a deviation below this is none that a table can tell."""
+"""Tables keep seven decimals: a deviation below this is not visible in one."""
 _MOST_DEVIATION = 600 / Z95
 """Of a logarithm: the ends of its interval stay numbers."""
 
@@ -54,7 +54,7 @@ class TableDifference:
 def diff(a: LatencyTable, b: LatencyTable) -> TableDifference:
     """Compare two tables operator by operator, b against a; any two settings may be compared.
 
-    The logarithms of medians are taken as normal with the deviations that their intervals tell.
+    The logarithms of medians are taken as normal, with deviations by their intervals.
     Significant: by Holm's step-down procedure (Scandinavian Journal of Statistics, 1979) over all
     common operators, so that the chance of naming even one by mistake is 5 %. The sign test says
     whether one table is faster as a whole, whatever the single intervals are.
@@ -63,25 +63,25 @@ def diff(a: LatencyTable, b: LatencyTable) -> TableDifference:
     named = _holm([p for *_, p in measured])
     common = [
         OpDifference(
-            op,
-            a[op].median_ms,
-            b[op].median_ms,
-            math.exp(log),
-            math.exp(log - Z95 * deviation),
-            math.exp(log + Z95 * deviation),
-            p_value,
-            significant,
+            op=op,
+            a_ms=a[op].median_ms,
+            b_ms=b[op].median_ms,
+            ratio=math.exp(log),
+            low=math.exp(log - Z95 * deviation),
+            high=math.exp(log + Z95 * deviation),
+            p_value=p_value,
+            significant=significant,
         )
         for (op, log, deviation, p_value), significant in zip(measured, named, strict=True)
     ]
     logs = [log for _, log, _, _ in measured]
     return TableDifference(
-        tuple(sorted(common, key=lambda one: -one.ratio)),
-        b.missing(a),
-        a.missing(b),
-        math.exp(float(np.median(logs))) if logs else math.nan,
-        sign_test(logs) if logs else 1.0,
-        _settings(a.setting, b.setting),
+        common=tuple(sorted(common, key=lambda one: -one.ratio)),
+        only_a=b.missing(a),
+        only_b=a.missing(b),
+        median_ratio=math.exp(float(np.median(logs))) if logs else math.nan,
+        sign_p_value=sign_test(logs) if logs else 1.0,
+        settings=_settings(a.setting, b.setting),
     )
 
 

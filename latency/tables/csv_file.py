@@ -84,8 +84,8 @@ def read_header(path: Path) -> dict[str, str]:
 
 
 def read_date(path: Path) -> datetime | None:
-    """When a table's newest row was measured, without reading what the rows say else; where no row
-    says when, the date of the header; None where that says nothing either."""
+    """When a table's newest row was measured, without reading the rest of the rows; where no row
+    has a time, the date of the header; None where that has none either."""
     lines = read_file(path, MOST_BYTES, TableError).decode("utf-8-sig", errors="replace")
     comments = dict(comment_lines(lines.splitlines()))
     body = [line for i, line in enumerate(lines.splitlines(), 1) if i not in comments]
@@ -144,18 +144,18 @@ def _header(table: TableContent) -> dict[str, object]:
     }
 
 
-def _per_space(what: str, values: Mapping[str, Any]) -> dict[str, str]:
+def _per_space(name: str, values: Mapping[str, Any]) -> dict[str, str]:
     return {
-        f"{what} {space}": " ".join(
-            f"{name}={number if isinstance(number, int) else format(number, '.6g')}"
-            for name, number in asdict(value).items()
+        f"{name} {space}": " ".join(
+            f"{key}={number if isinstance(number, int) else format(number, '.6g')}"
+            for key, number in asdict(value).items()
         )
         for space, value in sorted(values.items())
     }
 
 
 def _pop_setting(header: Header) -> Setting:
-    lacking = [name for name in ("device", "hardware", "runtime") if not header.values.get(name)]
-    if lacking:
-        raise TableError(f"{header.path}:1: the header lacks {', '.join(lacking)}")
+    missing = [name for name in ("device", "hardware", "runtime") if not header.values.get(name)]
+    if missing:
+        raise TableError(f"{header.path}:1: the header has no {', '.join(missing)}")
     return Setting(**header.pop_fields(_SETTING))

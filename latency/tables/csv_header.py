@@ -20,7 +20,7 @@ _FAILED = "failed"
 
 def history_lines(table: TableContent) -> dict[str, str]:
     """The header's values by key, beside those of setting, calibrations and validations: free
-    circumstances, then what each space went through, then what failed."""
+    circumstances, then the history of each space, then failures."""
     lines = dict(table.circumstances)
     fusion = {} if table.fusion is None else {FUSION: str(table.fusion)}
     fields = {word: getattr(table, name) for word, name in _BY_SPACE.items()}
@@ -45,7 +45,7 @@ def comment_lines(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 @dataclass(frozen=True)
 class Header:
-    """Values by their keys, and the keys' `lines`. What is popped is gone from `values`; an error
+    """Values by their keys, and the keys' `lines`. Popping removes from `values`; an error
     names file and line."""
 
     path: Path
@@ -84,16 +84,16 @@ class Header:
                     raise self._broken(key, error) from None
         return found
 
-    def pop_per_space(self, what: str, kind: Callable[..., Any]) -> dict[str, Any]:
-        """By space, what the lines `# WHAT SPACE: name=number ...` say."""
+    def pop_per_space(self, word: str, kind: Callable[..., Any]) -> dict[str, Any]:
+        """By space, the values of the lines `# WORD SPACE: name=number ...`."""
         found = {}
-        for key in [key for key in self.values if key.startswith(f"{what} ")]:
+        for key in [key for key in self.values if key.startswith(f"{word} ")]:
             try:
                 parts = [part.split("=") for part in self.values.pop(key).split()]
                 numbers = {name: _number(text) for name, text in parts}
                 if len(numbers) < len(parts):
                     raise ValueError("it has a name twice")
-                found[key.removeprefix(f"{what} ")] = kind(**numbers)
+                found[key.removeprefix(f"{word} ")] = kind(**numbers)
             except (ValueError, TypeError, SpecError) as error:
                 raise self._broken(key, error) from None
         return found

@@ -13,7 +13,7 @@ from latency.tables.measurement import BOUNDS, Measurement, Origin
 from latency.units import plain_number, plain_whole
 
 Row = tuple[OpSpec, Measurement, float | None]
-"""An operator, its measurement alone, and what it costs inside a network where that is told."""
+"""An operator, its measurement alone, and its cost inside a network where a file has it."""
 
 _READERS: dict[Any, Callable[[str], Any]] = {str: str, int: plain_whole, float: plain_number}
 _OP = {f.name: _READERS[f.type] for f in fields(OpSpec)}
@@ -31,7 +31,7 @@ _WHOLE = ("runs", "sittings", "memory_bytes")
 
 def read_rows(path: Path, body: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Row]]:
     """The rows of numbered lines, of which the first names the columns; `TableError` with file and
-    line for what is no row."""
+    line for anything that is not a valid row."""
     lines = [(number, line) for number, line in body if line.strip(", ")]
     reader = csv.reader(line for _, line in lines)
     header: list[str] = []
@@ -77,9 +77,9 @@ def _columns(where: str, cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     while names and not names[-1]:
         names.pop()
-    lacking = [name for name in _NEEDED if name not in names]
-    if lacking:
-        raise TableError(f"{where}: the header row lacks {', '.join(lacking)}")
+    missing = [name for name in _NEEDED if name not in names]
+    if missing:
+        raise TableError(f"{where}: the header row has no {', '.join(missing)}")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise TableError(f"{where}: the header row has {twice[0]} twice")

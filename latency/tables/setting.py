@@ -25,12 +25,12 @@ class Setting:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """All that changes a latency. The operating system's build is told, not compared."""
+        """All that changes a latency. The operating system's build is recorded, not compared."""
         return tuple(getattr(self, f.name) for f in fields(self) if f.name != "system")
 
     @property
     def stem(self) -> str:
-        """A table's file name: hardware and runtime, and what is not as usual.
+        """A table's file name: hardware and runtime, and any unusual threads, precision or batch.
 
         >>> Setting("gpu", "NVIDIA H200", runtime="torch 2.11.0", precision="float16", batch=8).stem
         'nvidia-h200-torch-2.11.0-float16-batch-8'

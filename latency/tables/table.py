@@ -1,4 +1,4 @@
-"""`LatencyTable`: what each operator costs on one device setting."""
+"""`LatencyTable`: the latency of each operator on one device setting."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -35,7 +35,7 @@ class LatencyTable(TableContent):
     """Where the table was read from, for error messages."""
 
     def __getitem__(self, op: OpSpec) -> Measurement:
-        """The operator's measurement; `CoverageError` where the table lacks it."""
+        """The operator's measurement; `CoverageError` where it is missing."""
         self._require([op])
         return self.rows[op]
 
@@ -49,11 +49,11 @@ class LatencyTable(TableContent):
         return iter(self.rows)
 
     def missing(self, ops: Iterable[OpSpec]) -> tuple[OpSpec, ...]:
-        """Those of `ops` that the table lacks, each once, in order."""
+        """Those of `ops` that are missing in the table, each once, in order."""
         return tuple(op for op in dict.fromkeys(ops) if op not in self.rows)
 
     def predict_op(self, op: OpSpec) -> OpPrediction:
-        """Latency that an operator adds to a network; `CoverageError` where the table lacks it.
+        """Latency that an operator adds to a network; `CoverageError` where it is missing.
 
         It is `predicted` where the row was transferred, else `measured`.
         """
@@ -68,8 +68,8 @@ class LatencyTable(TableContent):
 
         The interval comes from the table's error on held-out networks (on that of transfers only
         where an operator was transferred); a table that has none adds up its operators' intervals,
-        since errors of one machine need not cancel. Raises `CoverageError` with all operators that
-        the table lacks.
+        since errors of one machine need not cancel. Raises `CoverageError` with all operators
+        that are missing.
         """
         self._require(network.parts)
         per_op = tuple(self.predict_op(op) for op in network.parts)
@@ -109,8 +109,8 @@ class LatencyTable(TableContent):
         tables as old as each other, or of which one says no time, that of `other` wins.
 
         But what was measured wins over what was transferred, either way: row by row, and where
-        one has measured a space that the other has transferred, nothing of that transfer is told
-        any more, and rows behind which no transfer is left are dropped.
+        one has measured a space that the other has transferred, that transfer is forgotten, and
+        rows behind which no transfer is left are dropped.
 
         Raises `TableError` where the two were measured in different settings.
         """
@@ -202,12 +202,12 @@ class LatencyTable(TableContent):
         )
 
     def _worst_error(self, ops: Iterable[OpSpec]) -> float | None:
-        """Half a 95 % interval, relative, by the least certain validation that tells of networks
-        of such operators; None where none does."""
-        told = set(self.validations) - {SUITE}
+        """Half a 95 % interval, relative, by the least certain validation on networks
+        of such operators; None where there is none."""
+        spaces = set(self.validations) - {SUITE}
         if not any(self.rows[op].is_transferred for op in ops):
-            told -= set(self.transfers)
-        return max((self.validations[space].relative_ci95 for space in told), default=None)
+            spaces -= set(self.transfers)
+        return max((self.validations[space].relative_ci95 for space in spaces), default=None)
 
     def require_setting(self, theirs: Setting) -> None:
         """Raise `TableError` unless what is measured in a setting may be merged with the table."""
@@ -224,10 +224,10 @@ class LatencyTable(TableContent):
             )
 
     def _require(self, ops: Iterable[OpSpec]) -> None:
-        lacking = self.missing(ops)
-        if lacking:
+        missing = self.missing(ops)
+        if missing:
             raise CoverageError(
-                (op.key for op in lacking),
+                (op.key for op in missing),
                 self.source,
                 f"measure them: lat-profile --device {self.setting.device}",
             )

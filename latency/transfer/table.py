@@ -30,8 +30,8 @@ from latency.transfer.few_samples import choose_samples, few_shot
 Array = NDArray[np.float64]
 
 FEWEST = 3
-"""So many networks at least must be measured: each is predicted from the others, and the noise
-of a measurement is told from two."""
+"""At least this many networks must be measured: each is predicted from the others, and the noise
+of a measurement is estimated from two."""
 _FOLDS = 10
 _RIDGE = 0.01
 """Penalty of an operator that costs twice what the sources say, in squared relative errors of a
@@ -45,7 +45,7 @@ class Pool:
     """Networks of a space, as the tables of other devices (`sources`, one at least) know them.
 
     `one_hots` (networks, d): the choices that make each network. Raises `CoverageError` where a
-    source lacks one of their operators.
+    source is missing one of their operators.
     """
 
     networks: tuple[NetworkSpec, ...]
@@ -82,7 +82,7 @@ class Pool:
     @cached_property
     def features(self) -> Array:
         """Choices one-hot, then totals: MACs, bytes, launches, and the MACs of each kind of inner
-        layer, depthwise kernels by their size (a runtime may lack fast code for one of them)."""
+        layer, depthwise kernels by their size (a runtime may have no fast code for one of them)."""
         terms = [physical_terms(op, sized=True) for op in self.operators]
         roles = sorted({term for one in terms for term in one if term[1] == "macs"})
         totals = [
@@ -99,8 +99,8 @@ def choose(pool: Pool, n: int, seed: int = 0) -> list[int]:
     """
     if n < FEWEST:
         raise UsageError(
-            f"{n} network(s) are too few to predict a device from, and to tell by how much it is "
-            f"off: measure {FEWEST} at least, better 10"
+            f"{n} network(s) are too few to predict a device from, and to estimate the error "
+            f"of that: measure {FEWEST} at least, better 10"
         )
     return [int(i) for i in choose_samples(pool.sources_ms, n, seed, pool.features)]
 
@@ -141,12 +141,12 @@ def transfer(
     stamp = latest(one.measured_at for one in measured.values())
     rows = {
         op: Measurement(
-            float(ms[i]),
-            float(half[i]),
-            runs,
-            float(ms[i]),
-            stamp,
-            sittings,
+            median_ms=float(ms[i]),
+            ci95_ms=float(half[i]),
+            runs=runs,
+            min_ms=float(ms[i]),
+            measured_at=stamp,
+            sittings=sittings,
             origin=Origin.TRANSFERRED,
         )
         for i, op in enumerate(pool.operators)

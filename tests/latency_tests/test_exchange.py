@@ -140,7 +140,7 @@ def test_what_a_format_cannot_tell_is_named_and_never_written(toy_table, tmp_pat
     known = ops_of(BLOCK if format == "proxylessnas" else OFA_BLOCK, format)[0]
     rows = {known: Measurement(1, 0.1, 9, 1), op: Measurement(2, 0.1, 9, 1)}
     table = replace(toy_table, rows=rows)
-    with pytest.raises(TableError, match=f"no keys for {op.key}.*--partial"):
+    with pytest.raises(TableError, match=f"no keys for {op.key}.*`partial`"):
         export_table(table, format, tmp_path / "out.yaml")
     assert not (tmp_path / "out.yaml").exists()
     assert export_table(table, format, tmp_path / "out.yaml", partial=True) == (op,)

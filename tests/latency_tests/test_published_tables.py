@@ -43,7 +43,7 @@ def test_what_a_format_has_no_key_for_is_named_with_what_it_knows(tmp_path, form
         export_table(table, format, tmp_path / "t.yaml")
     assert str(caught.value) == (
         f"t.csv: {format} has no keys for conv-8x8x3-4-k1-s1-gelu (it knows batch 1, "
-        f"{activations}); export the rest with --partial, or in another format"
+        f"{activations}); export the rest with `partial`, or in another format"
     )
 
 

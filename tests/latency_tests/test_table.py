@@ -265,7 +265,7 @@ def test_a_table_that_could_not_be_read_again_is_not_written(toy_table, saved, r
     with pytest.raises(TableError, match=r"not written, since .*toy\.csv:\d+: broken row"):
         broken.save(saved)
     named = replace(toy_table, setting=replace(toy_table.setting, device=""))
-    with pytest.raises(TableError, match=r"not written, since .*the header lacks device"):
+    with pytest.raises(TableError, match=r"not written, since .*the header has no device"):
         named.save(saved)
     assert saved.read_text() == before
 
@@ -368,7 +368,7 @@ def test_a_duplicate_operator_is_refused_with_its_line(saved):
 
 def test_a_missing_column_is_refused(saved):
     _edit(saved, ",ci95_ms", ",ci_ms")
-    with pytest.raises(TableError, match="the header row lacks ci95_ms"):
+    with pytest.raises(TableError, match="the header row has no ci95_ms"):
         LatencyTable.load(saved)
 
 
