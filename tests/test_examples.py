@@ -88,22 +88,3 @@ def test_pandas_alone_names_operators_that_a_table_lacks(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.search(r"lacks\n.*\n *linear +1 +1 +256", done.stderr)
-
-
-def test_all_but_expected_latency_works_without_torch():
-    code = """
-import importlib, pkgutil, sys
-sys.modules["torch"] = None
-import latency
-for module in pkgutil.iter_modules(latency.__path__):
-    if module.name not in ("expected", "modules"):
-        importlib.import_module(f"latency.{module.name}")
-table = latency.LatencyTable.load(sys.argv[1])
-ops = list(table)
-costs = latency.candidate_latency(table, [[op, None] for op in ops])
-assert costs.predict([[0] * len(ops)]) > costs.predict([[1] * len(ops)])
-assert latency.fit(table).predict_op(ops[0]).ms > 0
-"""
-    path = next((EXAMPLES.parent / "lut_data").glob("*.csv"))
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
