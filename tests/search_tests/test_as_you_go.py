@@ -194,7 +194,7 @@ def test_a_candidate_that_fails_meanwhile_is_left_out_and_never_chosen(
         supernet.alpha[:, likely] = 8.0
     as_you_go.settle(supernet)
     assert as_you_go.failed[failing.key]
-    assert LatencyTable.load(target.path).circumstances[f"failed {failing.key}"]
+    assert LatencyTable.load(target.path).failed[failing.key]
     places = {
         (b, i)
         for b, ops in enumerate(toy_space.blocks)
