@@ -1,5 +1,5 @@
-"""What a search is held against, at the same latency: random networks of the space, and
-MobileNetV2 at whatever width fits."""
+"""Baselines of a search at the same latency: random networks of the space, and MobileNetV2 at the
+width that fits."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -16,16 +16,15 @@ from latency.errors import InfeasibleError
 from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
 from latency.units import format_ms
+from search.settings import SMALL_IMAGES
 from search.space import SearchSpace
-from search.spaces.inverted import divisible
+from search.spaces.staged import divisible
 
-_DRAWS, _TURNS = 4096, 16
-"""Networks drawn at a time, and how many times before a band is taken for empty."""
+_DRAWS, _ROUNDS = 4096, 16
+"""Networks per round, and rounds without a hit after which a band is taken to be empty."""
 _STEEPEST, _BISECTIONS = 1e4, 100
-"""Largest tilt, in units of one over the largest difference within a block; steps of its search."""
+"""Largest tilt, relative to 1 / the largest difference within a block; steps of its bisection."""
 _WIDTHS = [percent / 100 for percent in range(5, 401)]
-_SMALL = 64
-"""Pixels of images that are small."""
 
 
 def random_within(
@@ -36,11 +35,11 @@ def random_within(
     generator: np.random.Generator,
     band: float = 0.05,
 ) -> NDArray[np.int64]:
-    """Random networks that make use of the budget: choices, shape (count, blocks).
+    """Random networks close to the budget: choices, shape (count, blocks).
 
-    Independent draws, each uniform among all choices of the space whose predicted latency lies
-    between (1 - band) and 1 of the budget. Where none does, the band is doubled downwards until
-    one does. Raises `InfeasibleError` where no network is within the budget.
+    Independent uniform draws among all networks of the space whose predicted latency is between
+    (1 - band) * budget and the budget. The band is doubled until it contains a network. Raises
+    `InfeasibleError` if no network is within the budget.
     """
     if costs.fastest_ms > budget_ms:
         raise InfeasibleError(
@@ -62,30 +61,29 @@ def _within(
     count: int,
     generator: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """`count` independent uniform draws among the choices of a latency between two bounds; none
-    where none was found.
+    """`count` independent uniform draws among the choices with a latency between two bounds; none
+    if no round finds one.
 
-    Each block draws its candidates in proportion to exp(-tilt x ms), the tilt such that the
-    expected latency lies between the bounds (exponential tilting, as in importance sampling of rare
-    events: Siegmund, Annals of Statistics 1976). A draw between the bounds is accepted in
-    proportion to exp(tilt x ms), so that what is accepted is uniform.
+    Exponential tilting, as in importance sampling of rare events (Siegmund, Annals of Statistics
+    1976): each block draws its candidates in proportion to exp(-tilt x ms), with the tilt for which
+    the expected latency is between the bounds. Accepting draws in proportion to exp(tilt x ms)
+    makes them uniform.
     """
     ms = costs.matrix - np.nanmin(costs.matrix, axis=1, keepdims=True)
     tilt = _tilt(ms, (low_ms + min(high_ms, costs.slowest_ms)) / 2 - costs.fastest_ms)
     cumulative = np.cumsum(_tilted(ms, tilt), axis=1)
     kept = np.empty((0, len(ms)), np.int64)
-    turns = 0
-    while len(kept) < count and (len(kept) or turns < _TURNS):
+    rounds = 0
+    while len(kept) < count and (len(kept) or rounds < _ROUNDS):
         points = generator.random((_DRAWS, len(ms), 1))
         drawn = (cumulative[None, :, :-1] < points).sum(axis=2)
-        # Rounded shares may add up to less than 1.
-        drawn = np.minimum(drawn, np.asarray(costs.counts) - 1)
+        drawn = np.minimum(drawn, costs.counts - 1)  # rounded shares may sum to less than 1
         drawn_ms = costs.predict(drawn)
         to_bound = tilt * (drawn_ms - (high_ms if tilt > 0 else low_ms))
         accepted = generator.random(_DRAWS) < np.exp(np.minimum(to_bound, 0.0))
         inside = (drawn_ms >= low_ms) & (drawn_ms <= high_ms)
         kept = np.concatenate([kept, drawn[accepted & inside]])
-        turns += 1
+        rounds += 1
     return kept[:count]
 
 
@@ -97,7 +95,7 @@ def _tilted(ms: NDArray[np.float64], tilt: float) -> NDArray[np.float64]:
 
 
 def _tilt(ms: NDArray[np.float64], wanted_ms: float) -> float:
-    """The tilt of this expected latency; the steepest one where none is."""
+    """The tilt with this expected latency, or the steepest one."""
     steepest = _STEEPEST / max(float(np.nanmax(ms)), 1e-300)
 
     def excess(tilt: float) -> float:
@@ -117,12 +115,12 @@ def mobilenet_v2_within(
     classes: int,
     batch: int = 1,
 ) -> NetworkSpec:
-    """The widest MobileNetV2 within the budget, found by bisection over its width multipliers
-    (from 0.05 to 4), along which latency is taken to grow.
+    """The widest MobileNetV2 within the budget, by bisection over width multipliers from 0.05 to 4,
+    in which latency is assumed to grow.
 
-    `latency_of`: of a network in ms, predicted or measured. On images of up to 64 pixels the
-    first two strides are 1, as is usual on CIFAR; where even the thinnest such network is over
-    the budget, the first alone, and then none. Raises `InfeasibleError` where nothing fits.
+    `latency_of`: a network's latency in ms, predicted or measured. On images of up to 64 pixels the
+    first two strides are 1, as is usual on CIFAR; only the first, or none, if that is over the
+    budget even at the smallest width. Raises `InfeasibleError` if nothing fits.
     """
 
     def network(width: float, unstrided: int) -> NetworkSpec:
@@ -131,21 +129,21 @@ def mobilenet_v2_within(
     def ms(width: float, unstrided: int) -> float:
         return latency_of(network(width, unstrided))
 
-    for unstrided in (2, 1, 0) if resolution <= _SMALL else (0,):
+    for unstrided in (2, 1, 0) if resolution <= SMALL_IMAGES else (0,):
         fitting = bisect_right(_WIDTHS, budget_ms, key=partial(ms, unstrided=unstrided))
         if fitting:
             return network(_WIDTHS[fitting - 1], unstrided)
     raise InfeasibleError(
         f"no MobileNetV2 on {resolution}x{resolution} images within {format_ms(budget_ms)}: "
-        f"the thinnest takes {format_ms(ms(_WIDTHS[0], 0))}"
+        f"the smallest takes {format_ms(ms(_WIDTHS[0], 0))}"
     )
 
 
 def mobilenet_v2(
     width: float, resolution: int = 224, classes: int = 1000, batch: int = 1, unstrided: int = 0
 ) -> NetworkSpec:
-    """MobileNetV2 (Sandler et al., CVPR 2018) at a width multiplier, its first `unstrided`
-    strides 1. As in the paper, a width below 1 leaves the last convolution as it is."""
+    """MobileNetV2 (Sandler et al., CVPR 2018) at a width multiplier, with its first `unstrided`
+    strides set to 1. As in the paper, a width below 1 does not apply to the last convolution."""
     published = zoo.load("mobilenet_v2").ops
     features = published[-1].in_channels
     ops: list[OpSpec] = []

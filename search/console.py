@@ -1,4 +1,4 @@
-"""What all commands have in common: their options, errors as one line, exit codes, progress."""
+"""Common parts of all commands: options, one-line errors, exit codes, progress bars."""
 
 import inspect
 import logging
@@ -30,40 +30,39 @@ from typer.models import ArgumentInfo, OptionInfo
 from search.error_lines import exit_code, in_one_line, options_named, parser_message
 from search.shown_text import PlainConsole, output_console, plain_output
 
-if TYPE_CHECKING:  # measuring loads onnx, which few commands need
+if TYPE_CHECKING:  # devices.measuring imports onnx, which few commands need
     from devices.measuring.rounds import OnProgress
     from devices.measuring.rounds import Progress as Measured
 
 Command = Callable[..., None]
 
 notices = PlainConsole(stderr=True)
-"""For people: progress, notices and errors. Standard output is for results."""
+"""Standard error: progress, notices and errors. Standard output is for results."""
 
-_ROOMS = ("latency", "devices", "search")
+_PACKAGES = ("latency", "devices", "search")
 _INTERRUPTED = 130
-"""What the argument parser returns when Ctrl-C ended the command."""
+"""Click's return value for a command that Ctrl-C interrupted."""
 
 
 def version() -> str:
-    """The tool's version."""
+    """The version of lat-search."""
     return installed_version("lat-search")
 
 
 def notice(text: str) -> None:
-    """Print a message for people, which is not a result, to standard error."""
+    """Print a message to standard error."""
     notices.print(text, soft_wrap=True)
 
 
 def folded(text: str, indent: int = 2) -> str:
-    """Text in lines of 80 columns, all but the first indented; no path and no option is broken."""
+    """Wrap text to 80 columns, with all lines but the first indented; words are never broken."""
     lines = textwrap.TextWrapper(80, subsequent_indent=" " * indent)
     lines.break_long_words = lines.break_on_hyphens = False
     return lines.fill(text)
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as the terminal, or in 80 columns where there is none; a cell that
-    is too long continues below."""
+    """Print a table as wide as the terminal (80 columns without one), with long cells wrapped."""
     for column in table.columns:
         column.overflow = "fold"
     output_console().print(table)
@@ -71,7 +70,7 @@ def print_table(table: Table) -> None:
 
 @contextmanager
 def progress_bar(quiet: bool = False) -> Iterator[Progress]:
-    """A bar with the time left on a terminal; nothing elsewhere, or if `quiet`."""
+    """A progress bar with the remaining time; hidden if `quiet` or not on a terminal."""
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -85,12 +84,12 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
 
 
 def following(bar: Progress, doing: str = "", visible: bool = True) -> "OnProgress":
-    """A callback that shows the progress of measurements on a bar, one after the other. `doing`
-    replaces their own descriptions. Use `visible=False` if nothing will be measured."""
+    """A callback that shows the progress of measurements on a bar. `doing` replaces their own
+    descriptions. Use `visible=False` if nothing will be measured."""
     task = bar.add_task(doing or "measuring", total=None, visible=visible)
 
     def show(progress: "Measured") -> None:
-        row = bar.tasks[task]  # update(total=...) would forget the speed so far
+        row = bar.tasks[task]  # update(total=...) would reset the speed
         row.total, row.finished_time = progress.total, None
         bar.update(task, description=doing or progress.doing, completed=progress.done)
 
@@ -98,12 +97,10 @@ def following(bar: Progress, doing: str = "", visible: bool = True) -> "OnProgre
 
 
 def run(commands: Command | Mapping[str, Command], name: str, about: str = "") -> None:
-    """Run a command as the program `name`, or the one of several that the first argument names.
+    """Run a command as the program `name`, or one of several subcommands with the help `about`.
 
-    `about` is the help of a program of several commands. All of them get the options of
-    `_common_options` beside their own, and the program the completion of the user's shell. Ends
-    the process with its exit code: 0 done, 1 the job failed or was interrupted (by Ctrl-C, SIGTERM
-    or SIGHUP), 2 invalid input.
+    Adds the options of `_common_options`, and shell completion. Exits with 0 for success, 1 if the
+    job failed or was interrupted (by Ctrl-C, SIGTERM or SIGHUP), 2 for invalid input.
     """
     app = typer.Typer(pretty_exceptions_enable=False)
     if callable(commands):
@@ -122,47 +119,46 @@ def run(commands: Command | Mapping[str, Command], name: str, about: str = "") -
             raise
         notice(f"{message[0] or name}: {message[1]} (see --help)")
         code = 2
-    if code == _INTERRUPTED:  # while the options were parsed
+    if code == _INTERRUPTED:  # while options were parsed
         notice(f"{name}: interrupted")
     sys.exit(1 if code == _INTERRUPTED else code)
 
 
 class _SignalledError(KeyboardInterrupt):
-    """A signal asks the process to end; it is dealt with as Ctrl-C is."""
+    """A signal to terminate, handled like Ctrl-C."""
 
 
 @contextmanager
 def _signals_as_ctrl_c() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP end what is inside as Ctrl-C does, so that it is cleaned up after:
-    the first of them; those that come while it ends, as a closed terminal sends several, change
-    nothing. What is ignored (nohup) stays ignored, and the processes of a torchrun, which may
-    wait for each other where no signal is seen, end as they did.
+    """Handle SIGTERM and SIGHUP like Ctrl-C, so that clean-up code runs. Only the first signal
+    counts: closing a terminal sends several. Ignored signals (nohup) stay ignored. Processes of
+    torchrun keep their handlers, since they may be blocked in communication.
     """
-    came: list[int] = []
+    received: list[int] = []
 
     def end(number: int, frame: object) -> None:
-        came.append(number)
-        if len(came) == 1:
+        received.append(number)
+        if len(received) == 1:
             raise _SignalledError(signal.Signals(number).name)
 
     is_alone = os.environ.get("WORLD_SIZE", "1") == "1"
     is_main = threading.current_thread() is threading.main_thread()
-    ours = [
-        one
-        for one in (signal.SIGTERM, signal.SIGHUP)
-        if is_alone and is_main and signal.getsignal(one) is signal.SIG_DFL
+    handled = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if is_alone and is_main and signal.getsignal(number) is signal.SIG_DFL
     ]
-    for one in ours:
-        signal.signal(one, end)
+    for number in handled:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        for one in () if came else ours:
-            signal.signal(one, signal.SIG_DFL)
+        for number in () if received else handled:
+            signal.signal(number, signal.SIG_DFL)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"lat-search {version()}")
         raise typer.Exit
 
@@ -170,25 +166,19 @@ def _print_version(asked: bool) -> None:
 Version = Annotated[
     bool,
     typer.Option(
-        "--version", callback=_print_version, is_eager=True, help="Print the version, and end."
+        "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
     ),
 ]
-
-
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Print what is being done, step by step.")
-]
-Debug = Annotated[
-    bool, typer.Option("--debug", help="Print more, and where in the code an error arose.")
-]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Log more, and print tracebacks of errors.")]
 
 
 def _before_a_command(
     context: typer.Context, verbose: Verbose = False, debug: Debug = False, version: Version = False
 ) -> None:
-    """Options of a program of several commands, before the command, which takes them over."""
-    given = {"verbose": verbose, "debug": debug}
-    context.default_map = {context.invoked_subcommand or "": given}
+    """Make options before a subcommand the defaults of its own."""
+    defaults = {"verbose": verbose, "debug": debug}
+    context.default_map = {context.invoked_subcommand or "": defaults}
 
 
 def _common_options(
@@ -198,18 +188,17 @@ def _common_options(
 
 
 COMMON_OPTIONS = frozenset(inspect.signature(_common_options).parameters)
-"""Names of the parameters that every command has: verbose, debug, version."""
+"""Parameters of every command: verbose, debug, version."""
 
 
 def _with_common_options(command: Command, program: str) -> Command:
-    """The command with the options of all commands beside its own; its errors end it by their
-    exit code, with one line."""
+    """The command with the common options; it prints an error as one line, and exits with its
+    code."""
     own, shared = inspect.signature(command), inspect.signature(_common_options)
     parameters = {
         name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in {**own.parameters, **shared.parameters}.items()
     }
-
     options = _options(own)
 
     @wraps(command)
@@ -224,7 +213,7 @@ def _with_common_options(command: Command, program: str) -> Command:
 
 
 def _options(signature: inspect.Signature) -> dict[str, str]:
-    """The options of a command, --input-shape for example, by the parameters that they go to."""
+    """The options of a command, such as --input-shape, by parameter name."""
     options = {}
     for name, parameter in signature.parameters.items():
         infos = getattr(parameter.annotation, "__metadata__", ())
@@ -234,7 +223,7 @@ def _options(signature: inspect.Signature) -> dict[str, str]:
             str(one)
             for info in infos
             if isinstance(info, OptionInfo)
-            # Inside `Annotated`, typer takes the first spelling for a default.
+            # In `Annotated`, typer stores the first spelling as the default.
             for one in (info.default, *(info.param_decls or ()))
         ]
         spellings.append(f"--{name.replace('_', '-')}")
@@ -243,10 +232,10 @@ def _options(signature: inspect.Signature) -> dict[str, str]:
 
 
 def _log(level: int) -> None:
-    """Show what the project's own code logs from this level up."""
+    """Show this project's log messages from this level up."""
     handler = RichHandler(console=notices, show_level=False, show_path=False, highlighter=None)
-    for room in _ROOMS:
-        logger = logging.getLogger(room)
+    for package in _PACKAGES:
+        logger = logging.getLogger(package)
         logger.handlers = [handler]
         logger.setLevel(level)
 
@@ -255,12 +244,12 @@ def _log(level: int) -> None:
 def _errors_in_one_line(
     program: str, debug: bool, options: Mapping[str, str], arguments: Mapping[str, object]
 ) -> Iterator[None]:
-    """Turn an error of a command into one line and an exit code; with `debug`, the traceback comes
-    first. `options` and `arguments` are those of the command, by its parameters' names.
+    """Turn an error of a command into one line and an exit code; with `debug`, print the traceback
+    first. `options` and `arguments` are the command's, by parameter name.
 
-    The library names parameters: where it writes "`out`", the line has the option --out.
+    Messages of the library name parameters: "`out`" is printed as --out.
     """
-    go_on = "; the same command with --resume continues from here" if "resume" in arguments else ""
+    hint = "; the same command with --resume continues from here" if "resume" in arguments else ""
     try:
         yield
     except typer.Exit:
@@ -269,8 +258,8 @@ def _errors_in_one_line(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
     except (Exception, KeyboardInterrupt) as error:
-        with suppress(OSError):  # where the terminal was closed
+        with suppress(OSError):  # the terminal was closed
             if debug:
                 notice(traceback.format_exc().rstrip())
-            notice(f"{program}: {options_named(in_one_line(error, go_on), options)}")
+            notice(f"{program}: {options_named(in_one_line(error, hint), options)}")
         raise typer.Exit(exit_code(error, arguments)) from None

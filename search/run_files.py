@@ -1,11 +1,10 @@
-"""The files of a run's folder, and what a folder without a result holds."""
+"""The files of a run's folder, and the error for a folder without a result."""
 
 from pathlib import Path
 
 from latency.errors import UsageError
 
 RESULT, FRONT, TRAINED = "result.json", "pareto.json", "retrain.json"
-_CHECKPOINT = "checkpoint"
 
 RUN_FILES = (
     "checkpoint",
@@ -20,28 +19,26 @@ RUN_FILES = (
     "retrain.json",
     "tensorboard",
 )
-"""What a run leaves in its folder."""
+"""Files and folders that a run writes."""
 
 
 def is_front(folder: Path) -> bool:
-    """Whether a front is all that the folder holds."""
+    """Whether the folder holds a Pareto front only, without a search's result."""
     return (folder / FRONT).is_file() and not (folder / RESULT).exists()
 
 
 def unfinished(folder: Path) -> UsageError:
-    """The error for a folder that lacks a search's result: what it holds, and what to do."""
+    """The error for a folder without a search's result."""
     if (folder / TRAINED).is_file():
         return UsageError(
-            f"{folder} holds a network trained by --retrain, not a search, and there is no report "
-            f"of that: its accuracy is in {folder / TRAINED}; name the folder of the search that "
-            "found it"
+            f"{folder} holds a retrained network, which has no report: its accuracy is in "
+            f"{folder / TRAINED}; name the folder of the search that found it"
         )
     if (folder / FRONT).is_file():
         return UsageError(
-            f"{folder} holds a front ({FRONT}), not a search; two fronts, or two searches, can be "
-            "compared"
+            f"{folder} holds a Pareto front ({FRONT}), not a search; compare it with another front"
         )
-    said = f"{folder} holds no finished search ({RESULT} is absent)"
-    if (folder / _CHECKPOINT).is_dir():
-        return UsageError(f"{said}; go on with it: lat-search ... --out {folder} --resume")
-    return UsageError(f"{said}, and none that was begun; begin one: lat-search ... --out {folder}")
+    message = f"{folder} holds no finished search ({RESULT} is missing)"
+    if (folder / "checkpoint").is_dir():
+        return UsageError(f"{message}; resume it: lat-search ... --out {folder} --resume")
+    return UsageError(f"{message}; start one: lat-search ... --out {folder}")

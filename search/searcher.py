@@ -1,7 +1,7 @@
-"""The two trainings of a run: the supernet with its architecture, and the derived network.
+"""`SupernetTraining`: the training of a supernet's weights and of its architecture.
 
-Both are series of steps, each a pure function of the state before it, the seed and the step's
-number. So a run resumed from a checkpoint ends like an unbroken one.
+Each step depends only on the state, the seed and the step's number, so a run resumed from a
+checkpoint ends like an uninterrupted one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +16,13 @@ from torch import Tensor
 from latency.candidates import CandidateLatency
 from latency.errors import UsageError
 from search.budget import Budget
-from search.data import BatchStream, Dataset, Split
+from search.data import BatchStream, Dataset
 from search.settings import SearchSettings
 from search.space import SearchSpace
 from search.strategies import make_strategy
-from search.strategies.base import ArchitectureStep
+from search.strategies.base import ArchitectureStep, Strategy
 from search.strategies.hardware_loss import HardwareTerm
 from search.supernet.supernet import SuperNet
-from search.training.checkpoint import Checkpoint
 from search.training.compute import ON_CPU, Compute
 from search.training.failures import explained
 from search.training.history import Entry, entries, in_columns
@@ -32,15 +31,13 @@ from search.training.network_training import (
     ARCH_PATHS,
     WEIGHT_BATCHES,
     WEIGHT_PATHS,
-    OnStep,
     StepReport,
-    keep_parameters,
-    step_of,
+    Training,
 )
 from search.training.optimizer import Cosines, WeightOptimizer, seeded
 
 _SNAPSHOTS = 50
-"""About how often the path probabilities are kept in a search's history."""
+"""About how often a search's history keeps the path probabilities."""
 
 
 Revise = Callable[[Tensor], Mapping[str, CandidateLatency]]
@@ -48,11 +45,10 @@ Revise = Callable[[Tensor], Mapping[str, CandidateLatency]]
 the name of their budget; NaN is the cost of a candidate that is to be left out."""
 
 
-class SupernetTraining:
-    """Warm-up of the weights, then weights on the training split and architecture on the
-    validation split in turn, whose images it sees as they are evaluated. Raises `UsageError` for
-    batches, also those of the network to be derived, that do not fall into the parts that
-    `compute` makes of them."""
+class SupernetTraining(Training):
+    """Warm-up of the weights, then alternating steps: weights on the training split, architecture
+    on the validation split without augmentation. Raises `UsageError` for batch sizes, including
+    that of the derived network's training, that `compute` cannot divide."""
 
     def __init__(
         self,
@@ -66,7 +62,7 @@ class SupernetTraining:
     ) -> None:
         compute.check(settings.batch_size, settings.arch_batch_size, settings.train_batch_size)
         with seeded(seed):
-            self.supernet = compute.place(SuperNet(space))
+            self.module = self.supernet = compute.place(SuperNet(space))
         self.compute = compute
         self.space, self.data, self.settings, self.seed = space, data, settings, seed
         self.total_steps = settings.warmup_steps + settings.search_steps
@@ -78,11 +74,25 @@ class SupernetTraining:
             self.supernet.leave_out(np.isnan(budget.costs.matrix))
         self.strategy = make_strategy(self.supernet, self.hardware, settings, compute)
         self.revise = revise
-        self._weight_batches = self._stream(data.train, settings.batch_size, WEIGHT_BATCHES)
-        self._arch_batches = self._stream(
-            data.valid, settings.arch_batch_size, ARCH_BATCHES, settings.arch_every, augment=False
+        self._weight_batches = BatchStream(
+            data.train,
+            settings.batch_size,
+            (seed, WEIGHT_BATCHES),
+            space.resolution,
+            settings.workers,
+            part=compute.ranks.part,
         )
-        self.step = 0
+        self._arch_batches = BatchStream(
+            data.valid,
+            settings.arch_batch_size,
+            (seed, ARCH_BATCHES),
+            space.resolution,
+            settings.workers,
+            every=settings.arch_every,
+            part=compute.ranks.part,
+            augment=False,
+        )
+        self.streams = [self._weight_batches, self._arch_batches]
         self.history: list[Entry] = []
 
     @property
@@ -90,117 +100,77 @@ class SupernetTraining:
         """Log probabilities of the candidates, shape (blocks, candidates)."""
         return self.supernet.log_probabilities.detach().double().cpu().numpy()
 
-    def run(self, checkpoint: Checkpoint, on_step: OnStep) -> None:
-        """Go on from the checkpoint, if there is one, to the last step. Only the first rank reads
-        and writes the checkpoint and tells of its steps. Raises `LatError` for a step that cannot
-        be made (`search.training.failures`)."""
-        ranks = self.compute.ranks
-        if state := ranks.from_first(checkpoint.load):
-            with checkpoint.restoring():
-                self._restore(state)
-        while self.step < self.total_steps:
-            path = self.supernet.sample(self._generator(WEIGHT_PATHS))
-            batch = self._weight_batches.at(self.step)
-            loss = self.optimizer.step(self.step, partial(self.supernet, path=path), *batch)
-            report = self._finished_step(loss)
-            if report.expected is not None:
-                self.history.append(self._entry(report))
-            if self.step == self.total_steps:
-                ranks.average_buffers(self.supernet)
-            if ranks.is_first:
-                checkpoint.release()
-                on_step(report)
-                keep_parameters(checkpoint, self._state, self.step == self.total_steps)
-        self._weight_batches.close()
-        self._arch_batches.close()
-
     def take_over(self, state: dict[str, Any]) -> None:
-        """The weights, the architecture and the history of a run that is done. Raises `UsageError`
-        for one that is not."""
+        """Take the weights, the architecture and the history of a finished run. Raises `UsageError`
+        for an unfinished one."""
         step, total_steps = state["step"], state["total_steps"]
         if step < total_steps:
             raise UsageError(
-                f"the supernet to take has been trained for {step} of {total_steps} steps; go on "
-                "with its own search first, by --resume"
+                f"the supernet has been trained for {step} of {total_steps} steps only; first "
+                "`resume` its own search"
             )
         self.supernet.load_state_dict(state["supernet"])
         self.history = entries(state["history"])
         self.step = self.total_steps
 
-    def _finished_step(self, loss: float) -> StepReport:
-        """A step whose weights have moved: the architecture moves too where it is time to."""
+    def _one_step(self) -> StepReport:
+        path = self.supernet.sample(self._generator(WEIGHT_PATHS))
+        batch = self._weight_batches.at(self.step)
+        loss = self.optimizer.step(self.step, partial(self.supernet, path=path), *batch)
         searched = self.step - self.settings.warmup_steps
-        is_arch_step = searched >= 0 and (searched + 1) % self.settings.arch_every == 0
-        if is_arch_step:
+        arch: dict[str, Any] = {}
+        if searched >= 0 and (searched + 1) % self.settings.arch_every == 0:
             self._revise()
-        arch = self._architecture_step() if is_arch_step and self.strategy else {}
+            if self.strategy is not None:
+                arch = self._architecture_step(self.strategy)
         self.step += 1
-        return StepReport(self.step, self.total_steps, loss, self.optimizer.rate, **arch)
+        report = StepReport(self.step, self.total_steps, loss, self.optimizer.rate, **arch)
+        if arch:
+            self.history.append(_entry(report))
+        return report
 
-    def _architecture_step(self) -> dict[str, Any]:
-        strategy = self.strategy
-        assert strategy is not None
+    def _architecture_step(self, strategy: Strategy) -> dict[str, Any]:
+        """Make an architecture step; returns its fields of a `StepReport`."""
         images, labels = self.compute.bring(*self._arch_batches.at(self.step))
-
-        ranks = self.compute.ranks
 
         def attempt(size: int) -> ArchitectureStep:
             generator = self._generator(ARCH_PATHS)
             return strategy.step(images[:size], labels[:size], generator)
 
-        rate, group = self.settings.learning_rate, self.compute.norm_batch_size
-        with explained(self.step, rate, len(images), attempt, ranks, group):
-            seen = attempt(len(images))
+        with explained(
+            self.step,
+            self.settings.learning_rate,
+            len(images),
+            attempt,
+            self.compute.ranks,
+            self.compute.norm_batch_size,
+        ):
+            done = attempt(len(images))
         probabilities = self.supernet.probabilities.detach()
+        every = max(1, self.settings.search_steps // self.settings.arch_every // _SNAPSHOTS)
+        is_snapshot = len(self.history) % every == 0 or self.step + 1 == self.total_steps
         return {
-            "expected": seen.expected,
-            "multipliers": seen.multipliers,
-            "valid_loss": seen.task_loss,
+            "expected": done.expected,
+            "multipliers": done.multipliers,
+            "valid_loss": done.task_loss,
             "entropy": float(torch.special.entr(probabilities).sum(-1).mean()),
-            "probabilities": probabilities if self._is_snapshot() else None,
+            "probabilities": probabilities if is_snapshot else None,
         }
 
-    def _is_snapshot(self) -> bool:
-        """Whether this architecture step is one whose probabilities are kept."""
-        every = max(1, self.settings.search_steps // self.settings.arch_every // _SNAPSHOTS)
-        return len(self.history) % every == 0 or self.step + 1 == self.total_steps
-
     def _revise(self) -> None:
-        """Go by what has become known since, on all ranks."""
+        """Use improved costs, if there are any, on all ranks."""
         if (revise := self.revise) is None:
             return
         probabilities = self.supernet.probabilities.detach()
-        known = self.compute.ranks.from_first(lambda: revise(probabilities))
-        for name, costs in known.items():
+        improved = self.compute.ranks.from_first(lambda: revise(probabilities))
+        for name, costs in improved.items():
             self.hardware.revise(name, costs)
             self.supernet.leave_out(np.isnan(costs.matrix))
-
-    def _entry(self, report: StepReport) -> Entry:
-        """An architecture step as the history keeps it."""
-        entry: Entry = {
-            "step": report.step,
-            "train_loss": report.train_loss,
-            "valid_loss": report.valid_loss,
-            "entropy": report.entropy,
-            "expected": dict(report.expected or {}),
-            "multiplier": dict(report.multipliers or {}),
-        }
-        if report.probabilities is not None:
-            entry["probabilities"] = report.probabilities.tolist()
-        return entry
-
-    def _stream(
-        self, split: Split, size: int, stream: int, every: int = 1, augment: bool = True
-    ) -> BatchStream:
-        seed = (self.seed, stream)
-        workers = self.settings.workers
-        part = self.compute.ranks.part
-        return BatchStream(split, size, seed, self.space.resolution, workers, every, part, augment)
 
     def _generator(self, stream: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, stream, self.step))
 
-    def _state(self) -> dict:
+    def _state(self) -> dict[str, Any]:
         return {
             "step": self.step,
             "total_steps": self.total_steps,
@@ -210,10 +180,24 @@ class SupernetTraining:
             "history": in_columns(self.history),
         }
 
-    def _restore(self, state: dict) -> None:
-        self.step = step_of(state, self.total_steps)
+    def _restore(self, state: dict[str, Any]) -> None:
         self.history = entries(state["history"])
         self.supernet.load_state_dict(state["supernet"])
         self.optimizer.restore(state["optimizer"])
         if self.strategy is not None:
             self.strategy.restore(state["strategy"])
+
+
+def _entry(report: StepReport) -> Entry:
+    """The history's entry of an architecture step."""
+    entry: Entry = {
+        "step": report.step,
+        "train_loss": report.train_loss,
+        "valid_loss": report.valid_loss,
+        "entropy": report.entropy,
+        "expected": dict(report.expected or {}),
+        "multiplier": dict(report.multipliers or {}),
+    }
+    if report.probabilities is not None:
+        entry["probabilities"] = report.probabilities.tolist()
+    return entry

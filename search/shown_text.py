@@ -1,5 +1,5 @@
-"""What files name, on a terminal: shown, never obeyed. Names of tables, networks, cards and ONNX
-files may hold escape sequences, which move the cursor, colour, or rename the window."""
+"""Text from files on a terminal, with control characters escaped: names of tables, networks, cards
+and ONNX files may contain escape sequences."""
 
 import re
 import sys
@@ -11,24 +11,23 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-_UNSEEN = re.compile(
+_CONTROL = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
 )
-"""Control characters but for tabs and line feeds, marks of writing direction, halves of characters
-that no encoding has."""
+"""Control characters except tab and line feed, marks of writing direction, lone surrogates."""
 
 
 def shown(text: str) -> str:
-    """The text with its control characters as they are written in code.
+    """The text with control characters escaped.
 
     >>> shown("red: \\x1b[31m")
     'red: \\\\x1b[31m'
     """
-    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 class PlainConsole(Console):
-    """A console that shows text as it is: no control characters, no markup, no names of emoji."""
+    """A console without markup, emoji names and control characters in text."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **options)
@@ -44,8 +43,8 @@ class PlainConsole(Console):
 
 
 class _PlainStream:
-    """A stream to which text is written as `shown`; what writes its own escapes, as rich does,
-    takes `stream`."""
+    """Escapes the text that is written to it. Rich, which writes escape sequences itself, uses
+    `stream`."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -59,7 +58,7 @@ class _PlainStream:
 
 @contextmanager
 def plain_output() -> Iterator[None]:
-    """Have all that is printed inside `shown`."""
+    """Escape control characters in everything printed inside this context."""
     with redirect_stdout(cast(TextIO, _PlainStream(sys.stdout))):
         yield
 

@@ -1,4 +1,4 @@
-"""`SearchSpace`: blocks of candidate operators, and the fixed operators around them, as data."""
+"""`SearchSpace`: blocks of candidate operators between fixed operators, as data."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,14 +19,14 @@ from latency.operators.trees import IDENTITY, Tree, with_edges
 T = TypeVar("T")
 
 
-_SPELLED_OUT = 64
-"""A network is named by its choices where these are no more; by their digest where they are."""
+_MAX_LABEL_BLOCKS = 64
+"""A network of more blocks is named by a digest of its choices."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A `tree` operator, and the names of those of its edges (`latency.operators.trees`), all
-    identities, that are searched."""
+    """A `tree` operator and the names of its searched edges (`latency.operators.trees`), which are
+    identities."""
 
     op: OpSpec
     edges: tuple[str, ...]
@@ -35,21 +35,21 @@ class Cell:
         codes = Tree.parse(self.op.tree).edges()
         for name in self.edges:
             if codes.get(name) != IDENTITY:
-                raise SpecError(f"{self.op.key} has no edge '{name}' that is an identity")
+                raise SpecError(f"{self.op.key} has no identity edge '{name}'")
 
     def grown(self, edges: Sequence[OpSpec | None]) -> OpSpec:
-        """The operator with these edges, in the order of their names."""
+        """The operator with these operators as its searched edges."""
         return with_edges(self.op, dict(zip(self.edges, edges, strict=True)))
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Networks of the form stem, one candidate a block, head.
+    """Networks of a stem, one candidate per block, and a head.
 
     A candidate None skips its block, which must then keep its input's shape. `name` and
-    `resolution` (of the square input) tell the space apart in tables. `words`: what a command's
-    --space takes to load it again, with the options that belong to it. Where there are `cells`, the
-    blocks are their searched edges, one cell's after the other's: networks are stem, cells, head.
+    `resolution` (of the square input) identify the space in tables. `words`: command-line arguments
+    that load it again. With `cells`, networks are stem, cells, head, and the blocks are the cells'
+    searched edges, cell by cell.
     """
 
     name: str
@@ -83,19 +83,19 @@ class SearchSpace:
 
     @property
     def fixed(self) -> tuple[OpSpec, ...]:
-        """The operators that every network of the space has."""
+        """The operators of every network of the space."""
         return (*self.stem, *(cell.op for cell in self.cells), *self.head)
 
     @cached_property
     def operators(self) -> tuple[OpSpec, ...]:
-        """Every operator that some network of the space has, each once."""
+        """The distinct operators of all networks of the space."""
         candidates = (op for block in self.blocks for op in block if op is not None)
         cells = (cell.op for cell in self.cells)
         return tuple(dict.fromkeys([*self.stem, *cells, *candidates, *self.head]))
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Number of candidates of each block."""
+        """Candidates per block."""
         return tuple(len(block) for block in self.blocks)
 
     @property
@@ -105,12 +105,12 @@ class SearchSpace:
 
     @property
     def largest(self) -> tuple[int, ...]:
-        """Choices of the network with the most multiply-accumulates."""
+        """Choices of the network with the most MACs."""
         macs = [[op.macs if op else 0 for op in block] for block in self.blocks]
         return tuple(row.index(max(row)) for row in macs)
 
     def network(self, choices: Sequence[int], name: str = "") -> NetworkSpec:
-        """The network that takes candidate `choices[b]` in block b."""
+        """The network with candidate `choices[b]` in block b."""
         chosen = [block[i] for block, i in zip(self.blocks, choices, strict=True)]
         middle = [op for op in chosen if op is not None]
         if self.cells:
@@ -119,29 +119,27 @@ class SearchSpace:
         return NetworkSpec.of(name or f"{self.tag}-{self.label(choices)}", ops)
 
     def by_cell(self, values: Sequence[T]) -> Iterator[tuple[Cell, Sequence[T]]]:
-        """Each cell with its share of what there is one of for every block."""
+        """Each cell with the values of its blocks, given one value per block."""
         start = 0
         for cell in self.cells:
             yield cell, values[start : start + len(cell.edges)]
             start += len(cell.edges)
 
     def label(self, choices: Sequence[int]) -> str:
-        """Choices in a form that names files: spelled out, or where they are many, their digest."""
-        spelled_out = ".".join(map(str, choices))
-        if len(choices) <= _SPELLED_OUT:
-            return spelled_out
-        return blake2b(spelled_out.encode(), digest_size=8).hexdigest()
+        """Choices as part of a file name; a digest if there are more than 64."""
+        label = ".".join(map(str, choices))
+        if len(choices) <= _MAX_LABEL_BLOCKS:
+            return label
+        return blake2b(label.encode(), digest_size=8).hexdigest()
 
     def random_choices(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
         """Uniformly random choices, shape (count, blocks)."""
         return generator.integers(0, np.array(self.counts), (count, len(self.blocks)))
 
     def light_choices(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
-        """Random choices, shape (count, blocks), of networks of all sizes: each draws from the
-        candidates of least MACs of every block, and how large a share of them for itself."""
-        by_macs = [
-            np.argsort([0 if op is None else op.macs for op in block]) for block in self.blocks
-        ]
+        """Random choices, shape (count, blocks), of networks of all sizes: each network draws among
+        the same random fraction of every block's candidates, those with the fewest MACs."""
+        by_macs = [np.argsort([op.macs if op else 0 for op in block]) for block in self.blocks]
         shares = generator.random((count, 1))
         among = np.maximum(1, np.ceil(shares * np.array(self.counts))).astype(np.int64)
         ranks = generator.integers(0, among, (count, len(self.blocks)))
@@ -150,12 +148,12 @@ class SearchSpace:
 
 
 def network_at(network: NetworkSpec, batch: int) -> NetworkSpec:
-    """The same network, for `batch` inputs at once."""
+    """The same network at another batch size."""
     return NetworkSpec.of(network.name, _at(network.ops, batch))
 
 
 def space_at(space: SearchSpace, batch: int) -> SearchSpace:
-    """The same space, for `batch` inputs at once; its choices mean the same networks."""
+    """The same space at another batch size."""
     return replace(
         space,
         stem=_at(space.stem, batch),

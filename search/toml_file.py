@@ -1,4 +1,4 @@
-"""TOML files that people write: read, checked, and what is wrong with them said in one line."""
+"""Reads and validates TOML files that people write; errors are one line."""
 
 import tomllib
 from pathlib import Path
@@ -12,7 +12,7 @@ from search.validation import in_words
 
 
 class Section(BaseModel):
-    """Keys and their values, all of the types that are declared; no other keys."""
+    """A table of the declared keys, without type coercion; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -29,14 +29,11 @@ Content = TypeVar("Content", bound=Section)
 
 
 def read_toml(path: Path, kind: type[Content]) -> Content:
-    """What a file says.
-
-    Raises `UsageError`, one line, that names the file, the key and what is allowed.
-    """
+    """Read a file; `UsageError`, one line, names the file, the key and what is allowed."""
     try:
         return kind.model_validate(tomllib.loads(read_text(path, MOST_BYTES)))
     except ValidationError as error:
         raise UsageError(f"{path}: {in_words(error)}") from None
     except (ValueError, RecursionError) as error:
-        said = " ".join(str(error).split())
-        raise UsageError(f"{path}: not TOML: {said}") from None
+        message = " ".join(str(error).split())
+        raise UsageError(f"{path}: not TOML: {message}") from None

@@ -1,8 +1,7 @@
-"""Images as networks see them, in training and when evaluated, by Pillow."""
+"""Image preprocessing with Pillow, for training and for evaluation."""
 
 import math
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -14,7 +13,7 @@ _RATIO = (3 / 4, 4 / 3)
 _ATTEMPTS = 10
 _BRIGHTNESS, _SATURATION = 32 / 255, 0.5
 _MARGIN = 256 / 224
-"""The shorter side of an evaluated image over the side of the crop at its centre."""
+"""Ratio of the shorter side of an evaluated image to the side of its central crop."""
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -25,32 +24,31 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes an image upright, by its EXIF orientation."""
+"""The transposition that makes an image upright, by its EXIF orientation."""
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM")
-"""What is read, whatever a file is named: no other decoder of Pillow's is started, some of which
-run programs."""
-_MOST_PIXELS = 100_000_000
-"""Of an image as it is decoded: a few copies of it take more than a gigabyte."""
+"""Formats that are read, whatever a file is named; some of Pillow's other decoders run programs."""
+_MAX_PIXELS = 100_000_000
+"""Limit of a decoded image: a few copies of it take more than a gigabyte."""
 BROKEN = (Exception,)
-"""What reading a broken file raises: decoders raise whatever they stumble upon."""
-_SMALLEST = 2.0
-"""A JPEG is decoded at a fraction of its size where that leaves so many times the resolution, so
-that all but the smallest crops still have a pixel for each that is asked."""
+"""What reading a broken file raises: decoders raise errors of any type."""
+_DRAFT_SCALE = 2.0
+"""A JPEG is decoded at a reduced size of at least this multiple of the resolution, so that all but
+the smallest crops are not upsampled."""
 
 
 def read_image(path: str, resolution: int) -> Image.Image:
-    """A regular file of an image of `FORMATS` as RGB, upright; a large JPEG decoded at a half, a
-    quarter or an eighth of its size. Raises one of `BROKEN` for any other file; what Pillow only
-    warns of is let pass."""
+    """Read an image in one of `FORMATS` as RGB, upright. A large JPEG is decoded at a half, a
+    quarter or an eighth of its size. Raises one of `BROKEN` for any other file; Pillow's warnings
+    are ignored."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with open_file(path) as content, Image.open(content, formats=FORMATS) as file:
             if file.format == "JPEG" and file.mode in ("RGB", "L"):
-                least = math.ceil(_SMALLEST * _MARGIN * resolution)
+                least = math.ceil(_DRAFT_SCALE * _MARGIN * resolution)
                 if min(file.size) > least:
                     file.draft(file.mode, (least, least))
-            if file.width * file.height > _MOST_PIXELS:
-                raise ValueError(f"more than {_MOST_PIXELS} pixels")
+            if file.width * file.height > _MAX_PIXELS:
+                raise ValueError(f"more than {_MAX_PIXELS} pixels")
             file.load()
             image = _upright(file)
             if image.mode.startswith("I"):
@@ -59,7 +57,7 @@ def read_image(path: str, resolution: int) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """As the camera was held; as it is where the EXIF data are broken."""
+    """Apply the EXIF orientation, if it is readable."""
     try:
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except BROKEN:
@@ -68,28 +66,27 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def random_crop(image: Image.Image, resolution: int, generator: np.random.Generator) -> Image.Image:
-    """The augmentation of ProxylessNAS on ImageNet: a crop of 8 to 100 % of the area and an aspect
-    of 3:4 to 4:3 (Szegedy et al., CVPR 2015), flipped every second time, brightness within 32/255
-    and saturation within a half."""
+    """The augmentation of ProxylessNAS on ImageNet: a crop of 8 to 100 % of the area with an
+    aspect ratio of 3:4 to 4:3 (Szegedy et al., CVPR 2015), a flip with probability 1/2, brightness
+    within 32/255 and saturation within 1/2."""
     box = _random_box(*image.size, generator)
     cropped = image.resize((resolution, resolution), Image.Resampling.BILINEAR, box, 3.0)
     if generator.random() < 0.5:
         cropped = cropped.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    brightness = generator.uniform(1 - _BRIGHTNESS, 1 + _BRIGHTNESS)
-    saturation = generator.uniform(1 - _SATURATION, 1 + _SATURATION)
-    changes: list[Callable[[Image.Image], Image.Image]] = [
-        lambda one: ImageEnhance.Brightness(one).enhance(brightness),
-        lambda one: ImageEnhance.Color(one).enhance(saturation),
+    jitters = [
+        (ImageEnhance.Brightness, generator.uniform(1 - _BRIGHTNESS, 1 + _BRIGHTNESS)),
+        (ImageEnhance.Color, generator.uniform(1 - _SATURATION, 1 + _SATURATION)),
     ]
     for number in generator.permutation(2):
-        cropped = changes[number](cropped)
+        enhancer, factor = jitters[number]
+        cropped = enhancer(cropped).enhance(factor)
     return cropped
 
 
 def _random_box(
     width: int, height: int, generator: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """(left, upper, right, lower) of a random crop; where none fits, the middle of the image."""
+    """(left, upper, right, lower) of a random crop; of a central crop if no attempt fits."""
     for _ in range(_ATTEMPTS):
         area = width * height * generator.uniform(*_SCALE)
         ratio = math.exp(generator.uniform(math.log(_RATIO[0]), math.log(_RATIO[1])))
@@ -105,7 +102,7 @@ def _random_box(
 
 
 def centred(image: Image.Image, resolution: int) -> Image.Image:
-    """The middle of the image, after a resize of its shorter side to 256/224 of the resolution."""
+    """Resize the shorter side to 256/224 of the resolution, and crop the centre."""
     side = min(image.size) / _MARGIN
     left, upper = (image.width - side) / 2, (image.height - side) / 2
     box = (left, upper, left + side, upper + side)

@@ -1,6 +1,6 @@
 """CIFAR-10 (Krizhevsky, 2009) from its binary-version files."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,40 +10,30 @@ from torch.nn import functional
 
 from latency.errors import LatError, UsageError
 from latency.files import read_file
-from search.data.dataset import Batch, Dataset, Index, held_out
+from search.data.dataset import Batch, Dataset, Index, Split, held_out
 
 _TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _TEST = "test_batch.bin"
 _SIDE, _CLASSES = 32, 10
 _ROW = 1 + 3 * _SIDE * _SIDE
-"""Bytes of an image: its label, then its red, green and blue pixels."""
-_MOST_IMAGES = 10_000
-"""Of a file."""
-_VALIDATION = 5000
+"""Bytes per image: its label, then its red, green and blue pixels."""
+_MAX_IMAGES_PER_FILE = 10_000
 _MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
 _STD = np.array([0.2470, 0.2435, 0.2616], np.float32)
 _PAD, _CUTOUT = 4, 16
 
 
-@dataclass(frozen=True)
-class CifarImages:
-    """Images, uint8 (samples, 3, 32, 32), and labels, int64 (samples,).
-
-    Augmented: padded by 4 pixels and cropped, flipped every second time, and a square of 16
-    pixels, anywhere, is grey (DeVries & Taylor, Cutout, 2017).
-    """
+@dataclass(frozen=True, kw_only=True)
+class CifarImages(Split):
+    """`images`: uint8 (samples, 3, 32, 32). Augmentation: pad by 4 pixels, crop, flip with
+    probability 1/2, and cut out a square of 16 pixels (DeVries & Taylor, Cutout, 2017)."""
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    broken: dict[str, str] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     def augmented(
-        self, index: Index, places: Index, seed: tuple[int, ...], resolution: int
+        self, index: Index, positions: Index, seed: tuple[int, ...], resolution: int
     ) -> Batch:
-        draws = np.random.default_rng(seed).random((int(places.max()) + 1, 5))[places]
+        draws = np.random.default_rng(seed).random((int(positions.max()) + 1, 5))[positions]
         images = _normalised(self.images[index])
         padded = np.pad(images, ((0, 0), (0, 0), (_PAD, _PAD), (_PAD, _PAD)))
         changed = [_augment(image, draw) for image, draw in zip(padded, draws, strict=True)]
@@ -52,41 +42,35 @@ class CifarImages:
     def evaluated(self, index: Index, resolution: int) -> Batch:
         return _batch(_normalised(self.images[index]), self.labels[index], resolution)
 
-    def plain(self, index: Index, resolution: int) -> Batch:
-        return self.evaluated(index, resolution)
-
 
 def cifar10(folder: Path) -> Dataset:
-    """The data set in a folder of `data_batch_1.bin` to `_5` and `test_batch.bin`, 5,000 training
-    images of which are held out for the architecture, as in the paper.
+    """The data set in a folder of `data_batch_1.bin` to `_5` and `test_batch.bin`; 5,000 training
+    images are held out for the architecture, as in the ProxylessNAS paper.
 
-    Raises `UsageError` where files lack, `LatError` where one is not what it should be.
+    Raises `UsageError` if a file is missing, `LatError` if one is damaged.
     """
-    lacking = [name for name in (*_TRAIN, _TEST) if not (folder / name).is_file()]
-    if lacking:
+    missing = [name for name in (*_TRAIN, _TEST) if not (folder / name).is_file()]
+    if missing:
         raise UsageError(
-            f"{folder}: no {lacking[0]} there; the binary version of CIFAR-10 has "
+            f"{folder}: {missing[0]} is missing; the binary version of CIFAR-10 has "
             f"{_TRAIN[0]} to {_TRAIN[-1]} and {_TEST} (in cifar-10-batches-bin)"
         )
     parts = [_read(folder / name) for name in _TRAIN]
     images = np.concatenate([part[0] for part in parts])
     labels = np.concatenate([part[1] for part in parts])
-    train, valid = held_out(labels, round(_VALIDATION * len(labels) / 50_000))
-    return Dataset(
-        "cifar10",
-        _CLASSES,
-        CifarImages(images[train], labels[train]),
-        CifarImages(images[valid], labels[valid]),
-        CifarImages(*_read(folder / _TEST)),
+    train, valid = (
+        CifarImages(images=images[index], labels=labels[index])
+        for index in held_out(labels, round(len(labels) / 10))
     )
+    test_images, test_labels = _read(folder / _TEST)
+    test = CifarImages(images=test_images, labels=test_labels)
+    return Dataset("cifar10", _CLASSES, train, valid, test)
 
 
 def _read(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    content = np.frombuffer(read_file(path, _MOST_IMAGES * _ROW, LatError), np.uint8)
+    content = np.frombuffer(read_file(path, _MAX_IMAGES_PER_FILE * _ROW, LatError), np.uint8)
     if not len(content) or len(content) % _ROW:
-        raise LatError(
-            f"{path}: {len(content)} bytes, which is no whole number of images of {_ROW} bytes"
-        )
+        raise LatError(f"{path}: {len(content)} bytes are not a multiple of {_ROW} bytes per image")
     rows = content.reshape(-1, _ROW)
     labels = rows[:, 0].astype(np.int64)
     if labels.max() >= _CLASSES:

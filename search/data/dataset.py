@@ -1,9 +1,9 @@
-"""`Split` and `Dataset`: labelled images, split for weights, architecture and a last check."""
+"""`Split` and `Dataset`: labelled images, split for weights, architecture and a final test."""
 
 import logging
 import math
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,8 @@ from torch.utils.data import get_worker_info
 
 _log = logging.getLogger(__name__)
 
-_TOLD_EACH = 10
-"""Broken files of a split that are told one by one; then only their number is, now and then."""
+_MAX_WARNINGS = 10
+"""Broken files that are reported one by one; after that, only their number is."""
 
 Index = NDArray[np.int64]
 
@@ -22,39 +22,36 @@ Batch = tuple[Tensor, Tensor]
 memory; labels, int64 (samples,)."""
 
 
-class Split(Protocol):
-    """Labelled images, in memory or read when asked for."""
+@dataclass(frozen=True, kw_only=True)
+class Split(ABC):
+    """Images with `labels`, int64 (samples,), in memory or read on demand. `broken`: files that
+    could not be read, and why."""
 
-    @property
-    def broken(self) -> dict[str, str]:
-        """Files that could not be read and were left out, and why."""
-        ...
+    labels: NDArray[np.int64]
+    broken: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """Number of images."""
-        ...
+        return len(self.labels)
 
+    @abstractmethod
     def augmented(
-        self, index: Index, places: Index, seed: tuple[int, ...], resolution: int
+        self, index: Index, positions: Index, seed: tuple[int, ...], resolution: int
     ) -> Batch:
-        """Images `index` as the network sees them in training: what is random about an image is a
-        function of `seed` and of its place in the batch alone."""
-        ...
+        """Images `index`, augmented. The augmentation of an image depends only on `seed` and on
+        its position in the batch."""
 
+    @abstractmethod
     def evaluated(self, index: Index, resolution: int) -> Batch:
-        """Images `index` as the network sees them when it is evaluated, less those that are
-        broken."""
-        ...
+        """Images `index` without augmentation; broken ones are left out."""
 
     def plain(self, index: Index, resolution: int) -> Batch:
-        """The same, with others in place of those that are broken: as many images as asked for."""
-        ...
+        """Like `evaluated`, but other images replace the broken ones: always len(index) images."""
+        return self.evaluated(index, resolution)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """`train` trains weights, `valid` the architecture; `test` is seen by neither. `name` tells the
-    data set apart from others."""
+    """`train` trains the weights, `valid` the architecture; `test` is used by neither."""
 
     name: str
     classes: int
@@ -64,29 +61,31 @@ class Dataset:
 
     @property
     def broken(self) -> dict[str, str]:
-        """Files that could not be read so far and were left out, and why."""
+        """Files that could not be read so far, and why."""
         return {**self.train.broken, **self.valid.broken, **self.test.broken}
 
 
 def note_broken(broken: dict[str, str], path: str, why: str) -> None:
-    """Remember a broken file. Each is told in a warning once, by the main process, and where they
-    are many, their number at 100, 1000, and so on."""
+    """Record a broken file. The main process logs a warning for each of the first 10, then at 100,
+    1000, and so on."""
     if path in broken:
         return
     broken[path] = why
     if get_worker_info() is not None:
         return
     count = len(broken)
-    if count <= _TOLD_EACH:
+    if count <= _MAX_WARNINGS:
         _log.warning("broken image left out: %s: %s", path, why)
     elif count == 10 ** round(math.log10(count)):
         _log.warning("%d broken images left out, the last one is %s: %s", count, path, why)
 
 
 def held_out(labels: NDArray[np.int64], count: int) -> tuple[Index, Index]:
-    """Indices of what is left and of `count` images held out, every class in proportion (rounded
-    by largest remainders; at least one of a class, and never its last); always the same for the
-    same labels."""
+    """Stratified split: indices of the remaining images and of `count` held-out ones.
+
+    Quotas are rounded by largest remainders; each class gives at least one image and keeps at
+    least one. The result depends on the labels only.
+    """
     generator = np.random.default_rng(0)
     classes, sizes = np.unique(labels, return_counts=True)
     quotas = count * sizes / len(labels)

@@ -1,10 +1,10 @@
-"""`Evolution`: networks of a trained supernet under budgets, by mutation and crossover.
+"""`Evolution`: evolutionary search in a trained supernet under budgets.
 
 As in Once-for-all (Cai et al., ICLR 2020) and SPOS (Guo et al., ECCV 2020), a network's fitness is
-its validation accuracy with the supernet's weights. Children are mutations and crossovers of the
-best networks; every second one is what an additive model of all scores so far holds for the best,
-a little disturbed. A child that is not within the limits becomes the network within them that
-keeps the most of its choices, which is a knapsack solved exactly.
+its validation accuracy with the supernet's weights. Children alternate between mutations and
+crossovers of the best networks, and the optimum of an additive model of all scores so far, with
+noise. Each child is replaced by the network within the limits that keeps most of its choices, an
+exactly solved knapsack problem.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,15 +17,15 @@ from latency.candidates import CandidateLatency
 from search.derivation.knapsack import MostProbable
 
 Fitness = Callable[[Sequence[int]], tuple[float, float]]
-"""Validation accuracy and loss of the network of these choices."""
+"""From a network's choices to its validation accuracy and loss."""
 
 _BAND = 0.04
-"""How far below a limit a network of it may be, as a share of the limit."""
+"""A network counts as close to a limit down to this share below it."""
 _PARENTS = 6
 _MUTATED = 0.15
-"""Probability that a block's candidate is drawn anew."""
+"""Probability that a block is mutated."""
 _CROSSED = 0.5
-"""Share of children that have two parents."""
+"""Probability of a crossover."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class Scored:
 
     @property
     def fitness(self) -> tuple[float, float]:
-        """More accurate first; of equally accurate ones, that of the smaller loss."""
+        """Sort key: accuracy, then the smaller loss."""
         return self.accuracy, -self.loss
 
 
 class Evolution:
-    """A search for the most accurate network at each of several limits.
+    """Finds the most accurate network within limits; scores are reused for later limits.
 
-    `costs`: of each budget, the first one's the one to make use of. `utility` (blocks,
-    candidates): log probabilities of a search, whose most probable networks are among the first
-    parents; zeros where there was none. Whatever was scored is kept and serves later limits.
+    `costs`: of each budget; networks should be close to the limit of the first. `utility` (blocks,
+    candidates): log probabilities, whose most probable network is among the first parents, or
+    zeros.
     """
 
     def __init__(
@@ -64,39 +64,39 @@ class Evolution:
         self.scored: dict[tuple[int, ...], Scored] = {}
 
     def __call__(self, limits: Sequence[float]) -> tuple[int, ...]:
-        """Choices of the best network found within the limits; see `best`."""
+        """Choices of the network that `best` returns."""
         return self.best(limits).choices
 
     def best(self, limits: Sequence[float]) -> Scored:
-        """The best network found between the first limit less a few percent and the limit itself
-        and within the other limits; where none is there, the nearest below it; the fastest one
-        where none is below. Raises `InfeasibleError` where no network is within the others."""
+        """The best network found up to 4 % below the first limit and within the others; if there
+        is none, the closest below it, or else the fastest. Raises `InfeasibleError` if no network
+        is within the other limits."""
         limits = (max(limits[0], self.costs[0].fastest_ms), *limits[1:])
-        for seed in (self.utility, *self._noise(_PARENTS - 1)):
-            self.score(self._nearest(seed, limits))
+        noise = self.generator.random((_PARENTS - 1, *self.utility.shape))
+        for utility in (self.utility, *noise):
+            self.score(self._closest(utility, limits))
         for number in range(self.children):
-            bred = number % 2 == 0
-            wish = self._wish(self._child(limits)) if bred else self._additive()
-            self.score(self._nearest(wish, limits))
+            utility = self._additive() if number % 2 else self._keeping(self._child(limits))
+            self.score(self._closest(utility, limits))
         return self._parents(limits)[0]
 
     def best_known(self, limits: Sequence[float]) -> Scored | None:
-        """The best network for the limits among those scored so far; None where none is within."""
+        """The best network scored so far within the limits, if any."""
         return next(iter(self._parents(limits)), None)
 
     def front(self, limits: Sequence[float], others: Sequence[float] = ()) -> Iterator[Scored]:
-        """The best network found at each of several limits of the first cost, one after the other.
+        """The best network found for each of several limits of the first cost, in ascending order.
         Each limit's networks are parents of the next one's."""
         return (self.best((limit, *others)) for limit in sorted(limits))
 
     def score(self, choices: tuple[int, ...]) -> Scored:
-        """A network with its accuracy and its loss."""
+        """Evaluate a network once."""
         if choices not in self.scored:
             self.scored[choices] = Scored(choices, *self.fitness(choices))
         return self.scored[choices]
 
     def _parents(self, limits: Sequence[float]) -> list[Scored]:
-        """The best networks scored that are near the limits; none where none is within."""
+        """The best networks scored so far that are within the limits and close to the first."""
         known = np.array(list(self.scored))
         values = np.array([costs.predict(known) for costs in self.costs])
         within = (values <= np.array(limits)[:, None]).all(0)
@@ -115,15 +115,15 @@ class Evolution:
         drawn = self.generator.integers(0, self.counts)
         return np.where(self.generator.random(len(a)) < _MUTATED, drawn, a)
 
-    def _wish(self, choices: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Utilities of which the choices have the most; ties are broken at random."""
-        wish = 0.1 * self.generator.random(self.utility.shape)
-        wish[np.arange(len(choices)), choices] += 1
-        return wish
+    def _keeping(self, choices: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Utilities that count the choices kept; ties are broken at random."""
+        utility = 0.1 * self.generator.random(self.utility.shape)
+        utility[np.arange(len(choices)), choices] += 1
+        return utility
 
     def _additive(self) -> NDArray[np.float64]:
-        """Effects of the candidates (blocks, candidates) on accuracy less loss in what was
-        scored, with noise of about their error."""
+        """Effects of the candidates (blocks, candidates) on accuracy minus loss: a ridge regression
+        on all scores, plus noise of about its standard error."""
         known = np.array(list(self.scored))
         gains = np.array([one.accuracy - one.loss for one in self.scored.values()])
         taken = np.zeros((len(known), *self.utility.shape))
@@ -138,9 +138,5 @@ class Evolution:
             self.utility.shape
         )
 
-    def _noise(self, count: int) -> list[NDArray[np.float64]]:
-        return list(self.generator.random((count, *self.utility.shape)))
-
-    def _nearest(self, wish: NDArray[np.float64], limits: Sequence[float]) -> tuple[int, ...]:
-        """The network of most utility near the limits, or else below them."""
-        return MostProbable(wish, self.costs, _BAND)(limits)
+    def _closest(self, utility: NDArray[np.float64], limits: Sequence[float]) -> tuple[int, ...]:
+        return MostProbable(utility, self.costs, _BAND)(limits)

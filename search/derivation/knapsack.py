@@ -1,4 +1,4 @@
-"""Deriving a network: the most probable one within the budgets, exactly."""
+"""Derivation: the most probable network within the budgets, solved exactly."""
 
 import ctypes
 import platform
@@ -30,17 +30,15 @@ def derive(
     at_least_ms: float = 0.0,
     others: Sequence[tuple[CandidateLatency, float]] = (),
 ) -> tuple[int, ...]:
-    """The choices with the largest sum of utilities whose predicted latency is within the budget
-    (and, where `at_least_ms` is given, not below that), as are their `others`: costs, and the most
-    that they may be.
+    """The choices with the largest sum of utilities whose predicted latency is between
+    `at_least_ms` and `budget_ms`, and whose `others` (costs, limit) are within their limits.
 
     A candidate whose cost is NaN is never chosen.
 
-    `utility` (blocks, candidates): for the most probable network, the log probabilities. Solved
-    as a multiple-choice knapsack (Kellerer, Pferschy, Pisinger, Knapsack Problems, 2004, ch. 11),
-    of several dimensions where there are other costs, by mixed-integer linear programming, to
-    proven optimality. Raises `InfeasibleError` where no network is within the budgets, and
-    `LatError` where the solver stops before it has proven either.
+    `utility` (blocks, candidates): log probabilities, for the most probable network. Solved as a
+    multiple-choice knapsack problem (Kellerer, Pferschy, Pisinger, Knapsack Problems, 2004, ch. 11)
+    by mixed-integer linear programming, to proven optimality. Raises `InfeasibleError` if no
+    network is within the budgets, and `LatError` if the solver stops without a proof.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
@@ -61,14 +59,14 @@ def derive(
     options = {"mip_rel_gap": 0.0, "disp": False}
     with _c_prints_to_stderr():
         solution = milp(-gain, **problem, options=options)
-        if solution.status == _FAILED:  # HiGHS does, now and then, after its presolve
+        if solution.status == _FAILED:  # occasionally, after the presolve of HiGHS
             solution = milp(-gain, **problem, options={**options, "presolve": False})
     if (picked := _optimal(solution)) is not None:
         return tuple(int(choice) for choice in columns[picked])
     cheapest = fastest_within(costs)
     fits = all(other.predict(cheapest)[0] <= limit for other, limit in others)
     if fits and at_least_ms <= costs.fastest_ms <= budget_ms:
-        return cheapest  # the budget is the fastest network's latency itself
+        return cheapest  # the budget equals the fastest network's latency
     raise InfeasibleError(
         f"no network between {format_ms(at_least_ms)} and {format_ms(budget_ms)}"
         f"{' within the other budgets' if others else ''}: the space "
@@ -79,8 +77,8 @@ def derive(
 def fastest_within(
     costs: CandidateLatency, others: Sequence[tuple[CandidateLatency, float]] = ()
 ) -> tuple[int, ...]:
-    """The choices of the least predicted latency among those within the `others`: costs, and the
-    most that they may be. Raises `InfeasibleError` where none is."""
+    """The choices of the least predicted latency whose `others` (costs, limit) are within their
+    limits. Raises `InfeasibleError` if there are none."""
     if not others:
         return tuple(int(choice) for choice in np.nanargmin(costs.matrix, axis=1))
     utility = -costs.matrix / np.nanmax(np.abs(costs.matrix))
@@ -89,9 +87,9 @@ def fastest_within(
 
 @contextmanager
 def _c_prints_to_stderr() -> Iterator[None]:
-    """What C code prints meanwhile goes to the standard error: HiGHS prints where it fails, even
-    if told not to, in the middle of our JSON. The file descriptors, and with them all that Python
-    prints, stay as they are. Needs glibc; without it nothing is done."""
+    """Redirect C's stdout to stderr: HiGHS prints when it fails, even with `disp` off, which would
+    corrupt JSON output. File descriptors and Python's output are not affected. Needs glibc; does
+    nothing without it."""
     if platform.libc_ver()[0] != "glibc":
         yield
         return
@@ -106,8 +104,8 @@ def _c_prints_to_stderr() -> Iterator[None]:
 
 
 def _optimal(solution: Any) -> NDArray[np.bool_] | None:
-    """Which variables of a solved program are 1; None where nothing meets the constraints. Raises
-    `LatError` where the solver stopped for another reason, whatever it has found by then."""
+    """The variables that are 1; None if the problem is infeasible. Raises `LatError` if the solver
+    stopped for another reason."""
     if solution.status == _INFEASIBLE:
         return None
     if solution.status != _OPTIMAL:
@@ -117,9 +115,8 @@ def _optimal(solution: Any) -> NDArray[np.bool_] | None:
 
 
 def _within(costs: CandidateLatency, real: NDArray[np.bool_], most: float, least: float = 0.0):
-    """The constraint least <= cost <= most. Costs are scaled to the budget, where the solver's
-    absolute tolerances make sense; the bound is tightened by them, so that the solution is within
-    the budget to the last digit."""
+    """The constraint least <= cost <= most. Costs are scaled to the budget, since the solver's
+    tolerances are absolute, and the bound is tightened by the tolerance."""
     from scipy.optimize import LinearConstraint
 
     available = most - costs.fixed_ms
@@ -130,20 +127,16 @@ def _within(costs: CandidateLatency, real: NDArray[np.bool_], most: float, least
 
 @dataclass(frozen=True)
 class MostProbable:
-    """Chooses the most probable network at given limits, `utility` being log probabilities.
-
-    `costs`: of each budget, the first one's the one to make use of. `band`: how far under the
-    first limit, as a share of it, a network may be as long as there are slower ones; 1 for any.
-    """
+    """Chooses the network of the largest `utility` (log probabilities) for given limits of the
+    `costs`, if possible at most the share `band` below the first limit."""
 
     utility: NDArray[np.float64]
     costs: Sequence[CandidateLatency]
     band: float = 0.025
 
     def __call__(self, limits: Sequence[float]) -> tuple[int, ...]:
-        """The most probable network that takes about the first limit, or the nearest there is
-        below it; the fastest one where none is below. Raises `InfeasibleError` where no network is
-        within the other limits."""
+        """The most probable network in the band below the first limit, or else below it; the
+        fastest if none is. Raises `InfeasibleError` if no network is within the other limits."""
         first, *others = self.costs
         aim = max(limits[0], first.fastest_ms)
         rest = list(zip(others, limits[1:], strict=True))

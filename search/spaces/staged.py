@@ -1,19 +1,21 @@
-"""`StagedSpace`: a search space of stages as a TOML file describes it.
+"""`StagedSpace`: a search space of stages, described by a TOML file.
 
-Every key with its default is in the sections below; `mbv3.toml` beside this file is an example.
+The sections below list all keys and defaults; `mbv3.toml` in this folder is an example.
 """
 
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from latency.candidates import Block
 from latency.errors import unknown_name
 from latency.operators.kinds import ACTIVATIONS
 from latency.operators.spec import OpSpec
 from search.space import SearchSpace
 from search.spaces.bounds import MOST_CLASSES, MOST_RESOLUTION
-from search.spaces.inverted import Candidates, Stage, divisible, final_size, searchable_blocks
 from search.toml_file import Section, read_toml
 
 Value = TypeVar("Value")
@@ -21,13 +23,13 @@ Value = TypeVar("Value")
 
 def _each_once(values: list[Value]) -> list[Value]:
     if len(set(values)) < len(values):
-        raise ValueError("stands in the list twice; each value once")
+        raise ValueError("duplicate value in the list")
     return values
 
 
 def _odd(kernel: int) -> int:
     if kernel % 2 == 0:
-        raise ValueError("a kernel is odd, such as 3, 5 or 7")
+        raise ValueError("should be odd, such as 3, 5 or 7")
     return kernel
 
 
@@ -38,17 +40,17 @@ def _known_activation(name: str) -> str:
 
 
 def _as_range(depth: Any) -> Any:
-    """3 means exactly 3 blocks, [2, 4] from 2 to 4 of them."""
+    """3 means exactly 3 blocks, [2, 4] from 2 to 4."""
     if isinstance(depth, int):
         return depth, depth
     if isinstance(depth, list) and len(depth) == 2:
         return tuple(depth)
-    raise ValueError("a number of blocks is wanted, such as 3, or [least, most], such as [2, 4]")
+    raise ValueError("should be a number of blocks, such as 3, or [least, most], such as [2, 4]")
 
 
 def _ascending(depth: tuple[int, int]) -> tuple[int, int]:
     if depth[0] > depth[1]:
-        raise ValueError(f"[least, most] is wanted, not [{depth[0]}, {depth[1]}]")
+        raise ValueError(f"should be [least, most], not [{depth[0]}, {depth[1]}]")
     return depth
 
 
@@ -64,7 +66,12 @@ Depth = Annotated[tuple[Channels, Channels], BeforeValidator(_as_range), AfterVa
 
 
 class CandidateSection(Section):
-    """`[candidates]`: what a block may be, every combination (`search.spaces.inverted`)."""
+    """`[candidates]`: a block's candidates are all combinations, the kernel varying fastest.
+
+    `kinds`: `mbconv`, an inverted bottleneck, or `conv`, a plain convolution, which ignores
+    expansion and squeeze-excite. `squeeze_excite`: ratio of squeezed to hidden channels, 0 for
+    none.
+    """
 
     kinds: Several[Kind] = Field(["mbconv"])
     kernels: Several[Kernel] = Field([3, 5, 7])
@@ -72,52 +79,61 @@ class CandidateSection(Section):
     squeeze_excite: Several[Ratio] = Field([0])
     activations: Several[Activation] = Field(["relu6"])
 
+    def operators(
+        self, size: int, in_channels: int, out_channels: int, stride: int, batch: int
+    ) -> list[OpSpec]:
+        """The distinct candidates on a `size` x `size` x `in_channels` input."""
+        ops = []
+        for kind, activation, ratio, expansion, kernel in product(
+            self.kinds, self.activations, self.squeeze_excite, self.expansions, self.kernels
+        ):
+            shape = (size, size, in_channels, out_channels, kernel, stride)
+            op = OpSpec(kind, *shape, activation=activation, batch=batch)
+            if kind == "mbconv":
+                op = replace(op, expansion=expansion, squeeze_excite=ratio)
+            ops.append(op)
+        return list(dict.fromkeys(ops))
+
 
 class StageSection(CandidateSection):
-    """`[[stages]]`: searchable blocks of as many channels, the first one with the stride.
+    """`[[stages]]`: searchable blocks of `channels` channels, the first one with the stride.
 
-    `depth`: how many blocks, or [least, most]. What a stage says of its candidates stands before
-    what `[candidates]` says.
+    `depth`: the number of blocks, or [least, most]: those after the least may be skipped. A
+    stage's keys override those of `[candidates]`.
     """
 
     channels: Channels
     depth: Depth
     stride: Stride = 1
 
-    def stage(self, width: float) -> Stage:
-        """The stage at a width multiplier."""
-        least, most = self.depth
-        candidates = Candidates(
-            self.kinds, self.kernels, self.expansions, self.squeeze_excite, self.activations
-        )
-        return Stage(_scaled(self.channels, width), most, self.stride, least, candidates)
 
-
-class BlockSection(Section):
-    """`[[stem.blocks]]`: an inverted bottleneck that every network has."""
+class LayerSection(Section):
+    """What the operators of the stem have in common."""
 
     channels: Channels
     kernel: Kernel = 3
     stride: Stride = 1
+    activation: Activation = "relu6"
+
+
+class BlockSection(LayerSection):
+    """`[[stem.blocks]]`: a fixed inverted bottleneck."""
+
     expansion: Expansion = 1
     squeeze_excite: Ratio = 0
-    activation: Activation = "relu6"
 
 
-class StemSection(Section):
-    """`[stem]`: a convolution on the image, and what follows it before the first stage."""
+class StemSection(LayerSection):
+    """`[stem]`: a convolution on the image, then fixed blocks."""
 
-    channels: Channels
-    kernel: Kernel = 3
     stride: Stride = 2
-    activation: Activation = "relu6"
     blocks: list[BlockSection] = Field([])
 
 
 class HeadSection(Section):
     """`[head]`: a 1x1 convolution to `features` channels, global average pooling, a linear layer
-    to `hidden` where that is given, and the classifier. A width multiplier above 1 widens what
-    comes last before the classifier; one below leaves it, as MobileNetV2 does."""
+    to `hidden` if it is given, and the classifier. The last layer before the classifier is scaled
+    by width multipliers above 1 only, as in MobileNetV2."""
 
     features: Channels
     hidden: Channels | None = None
@@ -125,7 +141,7 @@ class HeadSection(Section):
 
 
 class StagedSpace(Section):
-    """A whole file. `resolution` and `classes` are what the user of the space may say otherwise."""
+    """A whole file. `resolution` and `classes` are defaults of the options of `build`."""
 
     resolution: Annotated[int, Field(ge=1, le=MOST_RESOLUTION)]
     classes: Annotated[int, Field(ge=1, le=MOST_CLASSES)] = 1000
@@ -137,7 +153,7 @@ class StagedSpace(Section):
     @model_validator(mode="before")
     @classmethod
     def _stages_inherit(cls, content: Any) -> Any:
-        """Give each stage what `[candidates]` says and it does not."""
+        """Give each stage the keys of `[candidates]` that it does not override."""
         match content:
             case {"stages": [*stages], "candidates": dict(common)} if common:
                 common = {k: v for k, v in common.items() if k in CandidateSection.model_fields}
@@ -158,33 +174,52 @@ class StagedSpace(Section):
         classes = self.classes if classes is None else classes
         stem = _stem(self.stem, resolution, width, batch)
         size, _, channels = stem[-1].out_shape
-        stages = [section.stage(width) for section in self.stages]
-        blocks = searchable_blocks(stages, size, channels, batch)
-        size = final_size(stages, size)
-        head = _head(self.head, size, stages[-1].channels, width, classes, batch)
+        blocks: list[Block] = []
+        for stage in self.stages:
+            least, most = stage.depth
+            out_channels = _scaled(stage.channels, width)
+            for position in range(most):
+                stride = stage.stride if position == 0 else 1
+                ops = stage.operators(size, channels, out_channels, stride, batch)
+                blocks.append((*ops, None) if position >= least else tuple(ops))
+                size, channels = -(-size // stride), out_channels
+        head = _head(self.head, size, channels, width, classes, batch)
         return SearchSpace(name, resolution, classes, stem, tuple(blocks), head)
 
 
 def read(path: Path) -> StagedSpace:
-    """The space that a TOML file describes.
-
-    Raises `UsageError`, one line, that names the file, the key and what is allowed.
-    """
+    """Read a TOML file. Errors as in `search.toml_file.read_toml`."""
     return read_toml(path, StagedSpace)
 
 
+def divisible(channels: float) -> int:
+    """The nearest multiple of 8, but not more than 10 % below `channels`, as in the MobileNets."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
 def _scaled(channels: int, width: float) -> int:
-    """As written at width 1, else a multiple of 8."""
+    """Unchanged at width 1, else a multiple of 8."""
     return channels if width == 1 else divisible(channels * width)
 
 
 def _stem(stem: StemSection, size: int, width: float, batch: int) -> tuple[OpSpec, ...]:
-    sizes = (size, size, 3, _scaled(stem.channels, width), stem.kernel, stem.stride)
-    ops = [OpSpec("conv", *sizes, activation=stem.activation, batch=batch)]
-    for block in stem.blocks:
-        sizes = (*ops[-1].out_shape, _scaled(block.channels, width), block.kernel, block.stride)
-        inside = (block.expansion, block.activation, block.squeeze_excite)
-        ops.append(OpSpec("mbconv", *sizes, *inside, batch=batch))
+    ops: list[OpSpec] = []
+    layers: list[LayerSection] = [stem, *stem.blocks]
+    for layer in layers:
+        op = OpSpec(
+            "conv",
+            *(ops[-1].out_shape if ops else (size, size, 3)),
+            _scaled(layer.channels, width),
+            layer.kernel,
+            layer.stride,
+            activation=layer.activation,
+            batch=batch,
+        )
+        if isinstance(layer, BlockSection):
+            ratio = layer.squeeze_excite
+            op = replace(op, kind="mbconv", expansion=layer.expansion, squeeze_excite=ratio)
+        ops.append(op)
     return tuple(ops)
 
 

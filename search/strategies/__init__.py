@@ -1,9 +1,6 @@
-"""How the architecture is searched: one file a strategy."""
+"""Search strategies: how the architecture parameters are updated."""
 
-from collections.abc import Callable
-
-from latency.errors import unknown_name
-from search.settings import STRATEGIES, SearchSettings
+from search.settings import SearchSettings
 from search.strategies.base import Strategy
 from search.strategies.hardware_loss import HardwareTerm
 from search.strategies.proxyless_g import ProxylessG
@@ -19,17 +16,18 @@ def make_strategy(
     compute: Compute = ON_CPU,
 ) -> Strategy | None:
     """The strategy that the settings name; None for `evolution`, which leaves alpha uniform and
-    searches once the weights are trained. `UsageError` for unknown names."""
-    makers: dict[str, Callable[[], Strategy | None]] = {
-        "proxyless-g": lambda: ProxylessG(
+    searches after the training."""
+    if settings.strategy == "proxyless-g":
+        return ProxylessG(
             supernet,
             hardware,
             settings.binarisation,
             settings.arch_learning_rate,
             settings.arch_steps,
             compute,
-        ),
-        "proxyless-r": lambda: ProxylessR(
+        )
+    if settings.strategy == "proxyless-r":
+        return ProxylessR(
             supernet,
             hardware,
             settings.reward,
@@ -37,9 +35,5 @@ def make_strategy(
             settings.arch_steps,
             settings.reinforce_networks,
             compute=compute,
-        ),
-        "evolution": lambda: None,
-    }
-    if settings.strategy not in makers:
-        raise unknown_name("strategy", settings.strategy, STRATEGIES)
-    return makers[settings.strategy]()
+        )
+    return None

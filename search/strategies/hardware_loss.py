@@ -1,4 +1,4 @@
-"""`HardwareTerm`: the hardware's part of the architecture loss, over one or several budgets."""
+"""`HardwareTerm`: the hardware term of the architecture loss, for one or several budgets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +17,11 @@ from search.supernet.gates import gate_to_alpha_gradient
 
 @dataclass(frozen=True)
 class HardwareStep:
-    """What the hardware says in an architecture step.
+    """The hardware term in an architecture step.
 
-    `expected`: the expected cost, `multipliers`: the derivative of the loss by that cost as a
-    share of its limit, both by the budget's name. `task_weight`: the loss's derivative by the task
-    loss. `gradient` (blocks, candidates): its derivative by the architecture parameters, exact.
+    `expected`: the expected cost, and `multipliers`: the derivative of the loss by cost / limit,
+    both by budget name. `task_weight`: the derivative of the loss by the task loss. `gradient`
+    (blocks, candidates): the exact derivative of the term by the architecture parameters.
     """
 
     expected: Mapping[str, float]
@@ -31,9 +31,9 @@ class HardwareStep:
 
 
 class HardwareTerm:
-    """Expected costs of a distribution over networks, and how the architecture loss depends on
-    them: by `penalty` (`search.settings.PENALTIES`) on the first budget, by a multiplier of its
-    own (`search.strategies.penalties.Lagrangian`) on each further one."""
+    """Expected costs of a distribution over networks, and their penalties in the architecture loss:
+    `penalty` (`search.settings.PENALTIES`) for the first budget, a `Lagrangian` for each of the
+    others."""
 
     def __init__(self, budgets: Sequence[Budget], penalty: str = "lagrangian") -> None:
         first, *others = budgets
@@ -43,12 +43,12 @@ class HardwareTerm:
         self.penalties |= {other.name: Lagrangian(other.limit) for other in others}
 
     def costs(self, probabilities: Tensor) -> dict[str, float]:
-        """The expected cost by each budget's name, at path probabilities (blocks, candidates)."""
+        """The expected cost by budget name, for path probabilities (blocks, candidates)."""
         exact = _exact(probabilities)
         return {name: float(model(exact)) for name, model in self.expected.items()}
 
     def step(self, probabilities: Tensor, task_loss: float) -> HardwareStep:
-        """One step of every penalty, at path probabilities (blocks, candidates)."""
+        """One step of every penalty, for path probabilities (blocks, candidates)."""
         expected, multipliers = self.costs(probabilities), {}
         exact = _exact(probabilities)
         task_weight = 1.0
@@ -62,7 +62,7 @@ class HardwareTerm:
         return HardwareStep(expected, multipliers, task_weight, by_alpha)
 
     def revise(self, name: str, costs: CandidateLatency) -> None:
-        """Go by other costs for the budget of this name; its limit stays."""
+        """Replace the costs of a budget; its limit stays."""
         self.budgets = tuple(
             replace(budget, costs=costs) if budget.name == name else budget
             for budget in self.budgets
@@ -71,15 +71,12 @@ class HardwareTerm:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must keep."""
         return {
-            name: {**penalty.state, "matrix": self.expected[name].matrix}
-            | {"fixed": self.expected[name].fixed_ms}
-            for name, penalty in self.penalties.items()
+            name: {**self.penalties[name].state, "matrix": model.matrix, "fixed": model.fixed_ms}
+            for name, model in self.expected.items()
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that a checkpoint kept."""
         for budget in self.budgets:
             kept, costs = state[budget.name], budget.costs
             self.penalties[budget.name].restore(kept)

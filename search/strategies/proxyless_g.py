@@ -1,11 +1,9 @@
 """Proxyless-G: architecture parameters by gradient through binary gates (ProxylessNAS, 3.2, 3.3).
 
-two    two paths a block are sampled; their parameters move, and are then shifted together so
-       that the unsampled paths keep their probability
+two    two paths per block are sampled; only their parameters are updated, and then shifted so that
+       the unsampled paths keep their probability
 full   every candidate has a gate
 """
-
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +12,7 @@ from torch.nn import functional
 
 from latency.errors import unknown_name
 from search.settings import BINARISATIONS
-from search.strategies.base import AlphaOptimizer, ArchitectureStep
+from search.strategies.base import ArchitectureStep, Strategy
 from search.strategies.hardware_loss import HardwareTerm
 from search.supernet.gates import gate_to_alpha_gradient
 from search.supernet.supernet import SuperNet
@@ -22,12 +20,9 @@ from search.training.compute import ON_CPU, Compute, widened
 from search.training.failures import finite
 
 
-class ProxylessG:
-    """Updates `supernet.alpha` from validation batches under a hardware term.
-
-    The optimiser's step splits into the task's part, after which `two` shifts the sampled paths,
-    and the hardware's part, whose gradient is exact and which moves every path.
-    """
+class ProxylessG(Strategy):
+    """The step of the optimizer has two parts: the task's, after which `two` shifts the sampled
+    paths, and the hardware's, whose gradient is exact and updates every path."""
 
     def __init__(
         self,
@@ -40,16 +35,12 @@ class ProxylessG:
     ) -> None:
         if binarisation not in BINARISATIONS:
             raise unknown_name("binarisation", binarisation, BINARISATIONS)
-        self.supernet = supernet
-        self.hardware = hardware
+        super().__init__(supernet, hardware, learning_rate, total_steps, compute)
         self.binarisation = binarisation
-        self.compute = compute
-        self.optimizer = AlphaOptimizer(supernet.alpha, learning_rate, total_steps)
 
     def step(
         self, images: Tensor, labels: Tensor, generator: np.random.Generator
     ) -> ArchitectureStep:
-        """One architecture step on a validation batch."""
         sampled, active = self._sample(generator)
         task_loss, task_gradient = self._task_gradient(images, labels, sampled, active)
         seen = self.hardware.step(self.supernet.probabilities, task_loss)
@@ -57,7 +48,7 @@ class ProxylessG:
         return ArchitectureStep(task_loss, seen.expected, seen.multipliers)
 
     def _sample(self, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Candidates with a gate (blocks, n), -1 for none, and which of them runs (blocks,)."""
+        """`sampled` and `active` of `SuperNet.forward_gated`."""
         probabilities = self.supernet.probabilities.detach().double().cpu().numpy()
         width = 2 if self.binarisation == "two" else probabilities.shape[1]
         sampled = np.full((len(probabilities), width), -1)
@@ -104,20 +95,10 @@ class ProxylessG:
             moved = keep_mass(alpha, moved, sampled.to(alpha.device))
         alpha.copy_(moved - rate * hardware)
 
-    @property
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint must keep besides the supernet."""
-        return {"optimizer": self.optimizer.state, "hardware": self.hardware.state}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that a checkpoint kept."""
-        self.optimizer.restore(state["optimizer"])
-        self.hardware.restore(state["hardware"])
-
 
 def keep_mass(before: Tensor, after: Tensor, sampled: Tensor) -> Tensor:
-    """`after` with the sampled entries of each row shifted alike, so that their exponentials add
-    up to what they did in `before`: the unsampled paths keep their probability."""
+    """Shift the sampled entries of each row of `after` by one amount, so that their exponentials
+    have the sum of `before`, and the unsampled paths keep their probability."""
     has_gate = sampled >= 0
     index = sampled.clamp(min=0)
     old, new = (
@@ -128,7 +109,7 @@ def keep_mass(before: Tensor, after: Tensor, sampled: Tensor) -> Tensor:
 
 
 def _without_replacement(p: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Two different candidates drawn one after the other from `p`."""
+    """Two different candidates, drawn one after the other from `p`."""
     first = generator.choice(len(p), p=p)
     rest = p.copy()
     rest[first] = 0

@@ -1,17 +1,17 @@
 """Proxyless-R: architecture parameters by REINFORCE (ProxylessNAS, 3.3.2, appendix B).
 
-A batch of networks is sampled, each is scored on a validation batch by the supernet's weights, and
+Several networks are sampled and scored on a validation batch with the supernet's weights, and
 
     dJ/dalpha = mean over networks of (reward - baseline) * d log p(network) / dalpha
 
 (Williams, Machine Learning 8, 1992). The baseline is a moving average of rewards. Rewards:
 
-lagrangian   accuracy; the hardware enters through the exact gradient of the expected costs, by
-             the penalties of Proxyless-G (default: less variance, and the budget is approached)
+lagrangian   accuracy; the expected costs enter through the penalties of Proxyless-G and their
+             exact gradient (default: less variance, and converges to the budget)
 mul          accuracy * product over budgets of (cost / budget) ** -w      (as published, w = 0.1)
 log          log accuracy - sum over budgets of w * log(cost / budget)
 
-No penalty is used, and there is no multiplier, where the reward has the latency itself.
+The rewards `mul` and `log` use no penalty and have no multipliers.
 """
 
 import math
@@ -25,18 +25,22 @@ from torch.nn import functional
 
 from latency.errors import unknown_name
 from search.settings import REWARDS
-from search.strategies.base import AlphaOptimizer, ArchitectureStep
+from search.strategies.base import ArchitectureStep, Strategy
 from search.strategies.hardware_loss import HardwareTerm
 from search.supernet.supernet import SuperNet
 from search.training.compute import ON_CPU, Compute, widened
 from search.training.failures import finite
 
+_WEIGHT = 0.1
+"""The exponent w of the rewards."""
+_DECAY = 0.99
+"""Of the baseline, an exponential moving average."""
+_LEAST_ACCURACY = 1e-3
+"""Lower bound of an accuracy whose logarithm is taken."""
 
-class ProxylessR:
-    """Updates `supernet.alpha` towards networks of high reward.
 
-    `networks`: sampled a step. `weight`: w above. `decay`: of the baseline.
-    """
+class ProxylessR(Strategy):
+    """`networks`: number of samples per step."""
 
     def __init__(
         self,
@@ -46,22 +50,17 @@ class ProxylessR:
         learning_rate: float = 1e-3,
         total_steps: int | None = None,
         networks: int = 10,
-        weight: float = 0.1,
-        decay: float = 0.99,
         compute: Compute = ON_CPU,
     ) -> None:
         if reward not in REWARDS:
             raise unknown_name("reward", reward, REWARDS)
-        self.supernet, self.hardware, self.reward = supernet, hardware, reward
-        self.networks, self.weight, self.decay = networks, weight, decay
-        self.optimizer = AlphaOptimizer(supernet.alpha, learning_rate, total_steps)
-        self.compute = compute
+        super().__init__(supernet, hardware, learning_rate, total_steps, compute)
+        self.reward, self.networks = reward, networks
         self.baseline: float | None = None
 
     def step(
         self, images: Tensor, labels: Tensor, generator: np.random.Generator
     ) -> ArchitectureStep:
-        """One architecture step; every sampled network sees the same validation batch."""
         paths = [self.supernet.sample(generator) for _ in range(self.networks)]
         own = torch.stack([self._score(path, images, labels) for path in paths])
         losses, rights = self.compute.ranks.mean(own).unbind(1)
@@ -83,7 +82,7 @@ class ProxylessR:
 
     @torch.no_grad()
     def _score(self, path: Sequence[int], images: Tensor, labels: Tensor) -> Tensor:
-        """Loss and accuracy (2,) of a network on the batch, by the batch's own statistics."""
+        """Loss and accuracy (2,) of a network, with the batch's own batch norm statistics."""
         with self.compute.autocast():
             scores = widened(self.supernet(images, path))
         right = (scores.argmax(1) == labels).double().mean()
@@ -97,15 +96,15 @@ class ProxylessR:
             for budget in self.hardware.budgets
         )
         if self.reward == "mul":
-            return accuracy * math.exp(-self.weight * excess)
-        return math.log(max(accuracy, _LEAST_ACCURACY)) - self.weight * excess
+            return accuracy * math.exp(-_WEIGHT * excess)
+        return math.log(max(accuracy, _LEAST_ACCURACY)) - _WEIGHT * excess
 
     def _policy_gradient(self, paths: Sequence[Sequence[int]], rewards: np.ndarray) -> Tensor:
-        """Gradient of minus the expected reward by alpha; moves the baseline on."""
+        """Gradient of the negative expected reward by alpha; updates the baseline."""
         mean = float(rewards.mean())
         self.baseline = mean if self.baseline is None else self.baseline
         advantages = torch.tensor(rewards - self.baseline)
-        self.baseline += (1 - self.decay) * (mean - self.baseline)
+        self.baseline += (1 - _DECAY) * (mean - self.baseline)
         probabilities = self.supernet.probabilities.detach()
         taken = functional.one_hot(torch.tensor(paths), probabilities.shape[1])
         score = taken.to(probabilities) - probabilities
@@ -114,19 +113,8 @@ class ProxylessR:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must keep besides the supernet."""
-        return {
-            "optimizer": self.optimizer.state,
-            "hardware": self.hardware.state,
-            "baseline": self.baseline,
-        }
+        return {**super().state, "baseline": self.baseline}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that a checkpoint kept."""
-        self.optimizer.restore(state["optimizer"])
-        self.hardware.restore(state["hardware"])
+        super().restore(state)
         self.baseline = state["baseline"]
-
-
-_LEAST_ACCURACY = 1e-3
-"""Where the logarithm of an accuracy is cut off."""

@@ -1,11 +1,10 @@
 """Binary gates (Cai et al., ProxylessNAS, ICLR 2019, section 3.2): one path runs, and the
 architecture parameters still get a gradient.
 
-A block's output is the sum over candidates of gate_j * o_j(x), with gates that are one for the
-sampled path and zero elsewhere. So only the sampled path is differentiated through, and the
-gradient of a gate is the inner product of the output's gradient with what its candidate would
-have put out. Those outputs are computed when the backward pass asks for them, one at a time and
-without a graph, so that memory stays that of training the sampled path.
+A block's output is the sum over candidates of gate_j * o_j(x), where the gate of the sampled path
+is one and the others are zero. The gradient of a gate is the inner product of the output's gradient
+with its candidate's output. The backward pass computes the other candidates' outputs one at a time
+and without a graph, so it needs the memory of the sampled path only.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ Candidate = Callable[[Tensor], Tensor]
 
 
 class _Gate(torch.autograd.Function):
-    """The active path's output, unchanged; gradients for the gates on the way back."""
+    """The identity of the active path's output, with gradients for the gates."""
 
     @staticmethod
     def forward(
@@ -50,16 +49,13 @@ class _Gate(torch.autograd.Function):
 
 
 def gated(x: Tensor, gates: Tensor, candidates: Sequence[Candidate], active: int) -> Tensor:
-    """Output of the candidate `active`, differentiable in `x`, its weights, and `gates`.
-
-    `gates` (candidates,): its values are not read (they are one at `active`, zero elsewhere);
-    its gradient is the inner product of the output's gradient with each candidate's output.
-    """
+    """Output of the candidate `active`, differentiable in `x`, its weights, and `gates`
+    (candidates,), whose values are taken to be one at `active` and zero elsewhere."""
     return _Gate.apply(candidates[active](x), gates, x.detach(), candidates, active)
 
 
 def gate_to_alpha_gradient(gate_gradient: Tensor, probabilities: Tensor) -> Tensor:
-    """From the gradient of the gates to that of the architecture parameters (equation 4):
+    """The gradient of the architecture parameters, given that of the gates (equation 4):
 
         dL/dalpha_i = sum over j of dL/dg_j * p_j * (delta_ij - p_i)
 

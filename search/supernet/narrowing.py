@@ -1,6 +1,6 @@
-"""A trained supernet of a space, for the same space with fewer candidates."""
+"""Reduces a trained supernet to fewer candidates."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,49 +9,38 @@ from torch import Tensor
 from search.space import SearchSpace
 
 Kept = Sequence[Sequence[int]]
-"""The candidates of each block that are kept, by their numbers."""
+"""Indices of the candidates to keep, per block."""
 
 
 def kept_candidates(space: SearchSpace, whole: SearchSpace) -> Kept:
-    """Which of the candidates of `whole` are those of `space`, block by block."""
+    """Indices in `whole` of the candidates of `space`, a part of it."""
     pairs = zip(space.blocks, whole.blocks, strict=True)
     return [[i for i, op in enumerate(theirs) if op in own] for own, theirs in pairs]
 
 
 def narrowed(state: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
-    """The state of a `search.searcher.SupernetTraining` as it is without the other candidates:
-    their weights are left out, and probabilities are those given that one of the kept is taken."""
-    history = state["history"]
-    probabilities = {
-        number: _given(values, kept) for number, values in history["probabilities"].items()
-    }
-    return {
-        **state,
-        "supernet": dict(_weights(state["supernet"], kept)),
-        "history": {**history, "probabilities": probabilities},
-    }
-
-
-def _weights(supernet: Mapping[str, Tensor], kept: Kept) -> Iterator[tuple[str, Tensor]]:
-    for name, value in supernet.items():
-        if name == "alpha":
-            yield name, _columns(value, kept)
-        elif not name.startswith("blocks."):
-            yield name, value
-        else:
-            _, block, candidate, rest = name.split(".", 3)
-            if int(candidate) in (numbers := kept[int(block)]):
-                yield f"blocks.{block}.{numbers.index(int(candidate))}.{rest}", value
+    """The state of a `search.searcher.SupernetTraining` without the weights of the other
+    candidates; the history's probabilities are renormalised."""
+    history, probabilities = state["history"], {}
+    for number, values in history["probabilities"].items():
+        chosen = _columns(values, kept)
+        total = chosen.sum(-1, keepdim=True).clamp_min(torch.finfo(chosen.dtype).tiny)
+        probabilities[number] = chosen / total
+    supernet = {}
+    for name, value in state["supernet"].items():
+        if not name.startswith("blocks."):
+            supernet[name] = _columns(value, kept) if name == "alpha" else value
+            continue
+        _, block, candidate, rest = name.split(".", 3)
+        if int(candidate) in (numbers := kept[int(block)]):
+            supernet[f"blocks.{block}.{numbers.index(int(candidate))}.{rest}"] = value
+    history = {**history, "probabilities": probabilities}
+    return {**state, "supernet": supernet, "history": history}
 
 
 def _columns(values: Tensor, kept: Kept) -> Tensor:
-    """(blocks, candidates) of those kept, padded with zeros."""
+    """The kept values of (blocks, candidates), padded with zeros."""
     chosen = values.new_zeros(len(kept), max(map(len, kept)))
     for row, numbers in enumerate(kept):
         chosen[row, : len(numbers)] = values[row, list(numbers)]
     return chosen
-
-
-def _given(probabilities: Tensor, kept: Kept) -> Tensor:
-    chosen = _columns(probabilities, kept)
-    return chosen / chosen.sum(-1, keepdim=True).clamp_min(torch.finfo(chosen.dtype).tiny)

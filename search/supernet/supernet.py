@@ -1,4 +1,4 @@
-"""`SuperNet`: every network of a space in one module; one path of it runs at a time."""
+"""`SuperNet`: all networks of a space in one module, which runs one path at a time."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -17,13 +17,12 @@ Transform = Callable[[Tensor], Tensor]
 
 
 class SuperNet(nn.Module):
-    """Stem, blocks of candidates, head, and the architecture parameters. Where the space has
-    cells, the candidates run in the places of their searched edges.
+    """Stem, blocks of candidates, and head. In a space with cells, the candidates replace the
+    cells' searched edges.
 
-    `alpha` (blocks, candidates): architecture parameters; a path's probability is softmax(alpha)
-    over its block. Blocks with fewer candidates than the widest are padded, `mask` says where; nor
-    are those among them that were left out. A
-    block's candidates start alike (`search.initialisation`).
+    `alpha` (blocks, candidates): architecture parameters; a candidate's probability is the softmax
+    over its block. Rows of blocks with fewer candidates are padded; `mask` is true for the real
+    ones. A block's candidates start with shared weights (`start_alike`).
     """
 
     mask: Tensor
@@ -52,7 +51,7 @@ class SuperNet(nn.Module):
 
     @property
     def probabilities(self) -> Tensor:
-        """(blocks, candidates), each row adding up to one; zero for padding."""
+        """(blocks, candidates); zero for padding."""
         return self.alpha.masked_fill(~self.mask, -torch.inf).softmax(-1)
 
     def weights(self) -> list[nn.Parameter]:
@@ -65,7 +64,7 @@ class SuperNet(nn.Module):
         self.mask &= ~torch.from_numpy(is_out).to(self.mask.device)
 
     def sample(self, generator: np.random.Generator) -> list[int]:
-        """A path: one candidate a block, drawn from softmax(alpha)."""
+        """Draw a path, one candidate per block, from the probabilities."""
         cumulative = self.probabilities.detach().double().cumsum(-1).cpu().numpy()
         draws = generator.random(len(cumulative)) * cumulative[:, -1]
         return [
@@ -87,11 +86,11 @@ class SuperNet(nn.Module):
         return self.head(x)
 
     def forward_gated(self, x: Tensor, gates: Tensor, sampled: Tensor, active: Tensor) -> Tensor:
-        """The same with gates, for an architecture step.
+        """Class scores of a path, differentiable in the gates of some candidates of each block
+        (`search.supernet.gates`).
 
-        `sampled` (blocks, n): candidates that have a gate, -1 for none; `active` (blocks,): the
-        position in `sampled` of the one that runs; `gates` (blocks, n): see
-        `search.supernet.gates`.
+        `gates` (blocks, n); `sampled` (blocks, n): the candidate of each gate, -1 for none;
+        `active` (blocks,): the column of `sampled` that runs.
         """
 
         def gated_block(row: int, block: nn.ModuleList) -> Transform:
@@ -118,8 +117,8 @@ class SuperNet(nn.Module):
 
 @torch.no_grad()
 def start_alike(candidates: Iterable[nn.Module]) -> None:
-    """Draw one set of weights for layers of the same name, of the size that torch's own
-    initialisation gives the largest of them; each candidate's are the part of it that it has."""
+    """Initialise layers of the same name as slices of one weight tensor. Its scale is that of
+    torch's initialisation of the largest layer."""
     alike: dict[tuple[str, int], list[Tensor]] = {}
     for candidate in candidates:
         for name, value in candidate.named_parameters():
@@ -135,7 +134,7 @@ def start_alike(candidates: Iterable[nn.Module]) -> None:
 
 
 def _part(weight: Tensor, shape: torch.Size) -> Tensor:
-    """The first channels out and in, the centre of the kernel."""
+    """The first output and input channels, and the centre of the kernel."""
     for axis, size in enumerate(shape):
         first = (weight.shape[axis] - size) // 2 if axis > 1 else 0
         weight = weight.narrow(axis, first, size)

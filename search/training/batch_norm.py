@@ -1,8 +1,8 @@
-"""Batch norms of a training whose batch is shared out: by whose moments they go.
+"""Batch norms for distributed training.
 
-`SyncedBatchNorm`: the whole batch, of all ranks. `GroupedBatchNorm`: groups of a few images, which
-no rank has to ask another for. Either way the number of ranks changes nothing, and names and state
-are those of `BatchNorm2d`. Torch's own synchronised batch norm is for GPUs only.
+`SyncedBatchNorm` uses the statistics of the whole batch, of all ranks; `GroupedBatchNorm` those of
+small groups of images, without communication. With either, the result does not depend on the
+number of ranks; names and state are those of `BatchNorm2d`. `torch.nn.SyncBatchNorm` needs GPUs.
 """
 
 from typing import Any
@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 
+from search.training.distributed import mean_over_ranks
+
 
 def share_batch_norms(module: nn.Module, world: int, group: int) -> None:
-    """Have the batch norms of `module` go by the moments of groups of `group` images; for 0, by
-    those of the whole batch, of all `world` ranks."""
+    """Replace the batch norms of `module` by grouped ones of `group` images; for 0, by ones that
+    are synchronised over `world` ranks."""
     for name, child in module.named_children():
         if type(child) is not nn.BatchNorm2d:
             share_batch_norms(child, world, group)
@@ -25,7 +27,7 @@ def share_batch_norms(module: nn.Module, world: int, group: int) -> None:
 
 
 class _InPlaceOf(nn.BatchNorm2d):
-    """A batch norm with the parameters and the running moments of another."""
+    """Shares the parameters and the running statistics of another batch norm."""
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum)
@@ -35,7 +37,7 @@ class _InPlaceOf(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running moments."""
+        """Update the running statistics."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -46,10 +48,10 @@ class _InPlaceOf(nn.BatchNorm2d):
 
 
 class GroupedBatchNorm(_InPlaceOf):
-    """Batch norm by the moments of groups of `group` images ("ghost batches": Hoffer, Hubara &
-    Soudry, NeurIPS 2017, section 4); the running moments are the groups' means.
+    """Batch norm with the statistics of groups of `group` images ("ghost batches": Hoffer, Hubara
+    & Soudry, NeurIPS 2017, section 4); the running statistics average over the groups.
 
-    A batch that does not fall into groups is one. In evaluation mode it is `BatchNorm2d`.
+    A batch whose size is not a multiple of `group` is one group.
     """
 
     def __init__(self, norm: nn.BatchNorm2d, group: int) -> None:
@@ -72,8 +74,8 @@ class GroupedBatchNorm(_InPlaceOf):
 
 
 class SyncedBatchNorm(_InPlaceOf):
-    """Batch norm by the moments of the batches of all ranks, which are of equal size (Peng et
-    al., MegDet, CVPR 2018, section 3.3). In evaluation mode it is `BatchNorm2d`."""
+    """Batch norm with the statistics of all ranks' batches, which have equal sizes (Peng et al.,
+    MegDet, CVPR 2018, section 3.3)."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -87,24 +89,16 @@ class SyncedBatchNorm(_InPlaceOf):
         self._track(mean.detach(), variance.detach() * values / max(1, values - 1))
         scale = self.weight * (variance + self.eps).rsqrt().to(wide.dtype)
         shift = self.bias - mean.to(wide.dtype) * scale
-        return torch.addcmul(_per_channel(shift), wide, _per_channel(scale)).to(x.dtype)
+        return torch.addcmul(shift[:, None, None], wide, scale[:, None, None]).to(x.dtype)
 
 
 class _Mean(torch.autograd.Function):
-    """The mean over all ranks; so is its gradient, of the sum of all ranks' losses."""
+    """The mean over all ranks, differentiable."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
-        total = value.clone()
-        distributed.all_reduce(total)
-        return total / distributed.get_world_size()
+        return mean_over_ranks(value)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone()
-        distributed.all_reduce(total)
-        return total / distributed.get_world_size()
-
-
-def _per_channel(values: Tensor) -> Tensor:
-    return values[None, :, None, None]
+        return mean_over_ranks(gradients[0])

@@ -1,10 +1,9 @@
-"""Checkpoints: written whole or not at all, read without unpickling code, and only as written.
+"""Checkpoints: written atomically, read without unpickling code, verified by a digest.
 
 The first line of a file is a digest of what follows.
 
-A state is good once a step has been made from it: only that shows that its weights still compute.
-So a running training holds a checkpoint back until then, and a training that diverges leaves the
-last good one.
+A checkpoint is held back until the next step has succeeded, so a training that diverges leaves
+the last state with finite losses.
 """
 
 import io
@@ -23,20 +22,19 @@ from latency.atomic_file import naming, sync_folder
 from latency.errors import LatError, UsageError
 from latency.files import read_file
 
-_REST = 20.0
-"""At least so many times as long as the last save took, none is due."""
+_MIN_INTERVAL = 20.0
+"""Least time between saves, as a multiple of the duration of the last one."""
 
-_MOST_BYTES = 1 << 31
+_MAX_BYTES = 1 << 31
 _FIRST = b"lat-search checkpoint, blake2b "
 
 
 class Checkpoint:
-    """One file that holds the state of one phase of a run.
+    """A file with the state of one phase of a run.
 
-    `identity` says what the state belongs to (space, seed, settings, ...): a file of another
-    identity is refused with `UsageError`. A save is due `every_seconds`, and less often where it
-    takes more than a twentieth of the time; always for 0. `may_change`: what a run may be resumed
-    with another of.
+    `identity`: what the state belongs to (space, seed, settings, ...); `load` raises `UsageError`
+    for a file of another identity, except for the keys in `may_change`. A save is due every
+    `every_seconds`, less often if it takes more than a twentieth of the time; always for 0.
     """
 
     def __init__(
@@ -55,20 +53,20 @@ class Checkpoint:
         self._is_held = False
 
     def is_due(self) -> bool:
-        """Whether the last save is long enough ago."""
-        rest = max(self.every_seconds, _REST * self._took) if self.every_seconds else 0.0
+        """Whether it is time for the next save."""
+        rest = max(self.every_seconds, _MIN_INTERVAL * self._took) if self.every_seconds else 0.0
         return self._clock() - self._last >= rest
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write to a temporary file, then rename."""
+        """Write atomically: to a temporary file, then rename it."""
         self.hold(state)
         self.release()
 
     def hold(self, state: dict[str, Any]) -> None:
-        """Write to a temporary file, which becomes the checkpoint when it is released."""
+        """Write to a temporary file, which `release` makes the checkpoint."""
         started = self._clock()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        content = io.BytesIO()  # torch does not tell of a full disk what it is
+        content = io.BytesIO()  # torch.save to a full disk does not raise OSError
         torch.save({"identity": self.identity, "state": state}, content)
         with naming(self.path), self._temporary.open("wb") as file:
             file.write(first_line(content.getbuffer()))
@@ -80,7 +78,7 @@ class Checkpoint:
         self._took = self._last - started
 
     def release(self) -> None:
-        """Make what is held the checkpoint; nothing where nothing is."""
+        """Make the state that is held, if any, the checkpoint."""
         if self._is_held:
             os.replace(self._temporary, self.path)
             sync_folder(self.path.parent)
@@ -91,7 +89,7 @@ class Checkpoint:
         return self.path.with_suffix(".tmp")
 
     def load(self) -> dict[str, Any] | None:
-        """The state last saved; None where there is none."""
+        """The saved state; None if there is no file."""
         if not self.path.exists():
             return None
         content = self._read()
@@ -100,8 +98,8 @@ class Checkpoint:
         return content["state"]
 
     def load_of(self, *keys: str) -> dict[str, Any]:
-        """The state last saved by another run, whose identity need only agree in `keys`. Raises
-        `UsageError` where there is none."""
+        """The state saved by another run, whose identity must agree in `keys` only. Raises
+        `UsageError` if there is no file."""
         if not self.path.exists():
             raise UsageError(f"{self.path}: no such checkpoint; name the folder of a search")
         content = self._read()
@@ -110,8 +108,7 @@ class Checkpoint:
 
     @contextmanager
     def restoring(self) -> Iterator[None]:
-        """Turns whatever the use of its state raises, where that is not of the form that it should
-        be, into a `LatError` that names the file."""
+        """Turn any error about the form of the state into a `LatError` that names the file."""
         try:
             yield
         except LatError:
@@ -121,39 +118,39 @@ class Checkpoint:
 
     def _read(self) -> dict[str, Any]:
         try:
-            whole = checked(read_file(self.path, _MOST_BYTES))
-            read = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
+            content = checked(read_file(self.path, _MAX_BYTES))
+            read = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             identity, state = read["identity"], read["state"]
             if not (isinstance(identity, dict) and isinstance(state, dict)):
-                raise ValueError("its identity or its state is of another form")
+                raise ValueError("its identity or its state is not a dictionary")
             if json.loads(json.dumps(identity)).keys() != identity.keys():
-                raise ValueError("its identity is not of names and plain values")
-        except Exception as error:  # torch raises whatever it stumbles upon
+                raise ValueError("its identity is not plain JSON")
+        except Exception as error:  # torch raises errors of any type
             raise self._broken(error) from None
         return read
 
     def _broken(self, error: Exception) -> LatError:
-        said = (str(error).splitlines() or [""])[0]
+        message = (str(error).splitlines() or [""])[0]
         return LatError(
-            f"{self.path} is not a checkpoint that can be read: {type(error).__name__}: {said}; "
-            "delete it to do without, or give another --out"
+            f"{self.path} is not a valid checkpoint: {type(error).__name__}: {message}; "
+            "delete it, or choose another `out`"
         )
 
     def _require(self, theirs: Mapping[str, Any], keys: Iterable[str]) -> None:
-        differing = [key for key in keys if self.identity.get(key) != theirs.get(key)]
+        differing = ", ".join(
+            f"{key} ({theirs.get(key)} there, {self.identity.get(key)} here)"
+            for key in sorted(keys)
+            if self.identity.get(key) != theirs.get(key)
+        )
         if differing:
-            named = ", ".join(
-                f"{key} ({theirs.get(key)} there, {self.identity.get(key)} here)"
-                for key in sorted(differing)
-            )
             raise UsageError(
-                f"{self.path} belongs to a run with another {named}; "
-                "give the same words with --resume, or another --out"
+                f"{self.path} belongs to a run with another {differing}; "
+                "`resume` with the same options, or choose another `out`"
             )
 
 
 def first_line(content: bytes | memoryview) -> bytes:
-    """The digest of what torch wrote, as a file begins with it."""
+    """The first line of a file: the digest of the rest."""
     return _FIRST + blake2b(content).hexdigest().encode() + b"\n"
 
 

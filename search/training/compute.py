@@ -1,4 +1,4 @@
-"""`Compute`: where and in which precision a training computes, and with which other processes."""
+"""`Compute`: device, precision and processes of a training."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -18,21 +18,19 @@ Module = TypeVar("Module", bound=nn.Module)
 
 _DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-_USUAL = SearchSettings()
-
 _GATE_SCALE = 1024.0
-"""By what the validation loss is multiplied in float16, whose small gradients would be zero."""
+"""Loss scale of the gates' gradients in float16, where small gradients underflow."""
 
 _FIRST_SCALE = 4096.0
-"""By what the training loss is multiplied in float16 at first. At torch's own 65536 a network that
-was just initialised overflows, and its first steps are left out."""
+"""Initial loss scale in float16. With torch's default of 65536 the gradients of a newly initialised
+network overflow, and its first steps are skipped."""
 
 
 @dataclass(frozen=True)
 class Compute:
-    """A device, the precision of what autocast lowers (`search.settings.PRECISIONS`; weights and
-    architecture parameters stay float32), the ranks that share each batch, and how many images a
-    batch norm goes by (0: the batch)."""
+    """`precision`: of autocast (float32, bfloat16 or float16; weights and architecture parameters
+    stay float32). `ranks`: the processes that share each batch. `norm_batch_size`: images per batch
+    norm group, 0 for the whole batch."""
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: str = "float32"
@@ -40,61 +38,64 @@ class Compute:
     norm_batch_size: int = 0
 
     @classmethod
-    def on(cls, device: str, settings: SearchSettings = _USUAL, ranks: Ranks = ALONE) -> "Compute":
-        """As the settings say, on a device of `DEVICES`; `auto` is a GPU where there is one.
-        Raises `UsageError` where there is none, or not one for each of several processes."""
+    def on(
+        cls, device: str, settings: SearchSettings = SearchSettings(), ranks: Ranks = ALONE
+    ) -> "Compute":
+        """With the precision and batch norm of the settings, on a device of `DEVICES`; `auto` is a
+        GPU if there is one. Raises `UsageError` for `cuda` with fewer GPUs than processes."""
         if device not in DEVICES:
             raise unknown_name("device to train on", device, DEVICES)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cuda" and not torch.cuda.is_available():
-            raise UsageError("--train-on cuda: torch sees no CUDA device; give --train-on cpu")
+            raise UsageError("`train_on` cuda: torch finds no CUDA device; use `train_on` cpu")
         if device == "cuda" and ranks.world > 1:
             require_gpus()
         return cls(torch.device(device), settings.precision, ranks, settings.norm_batch_size)
 
     def check(self, *batch_sizes: int) -> None:
-        """Raises `UsageError` for batches that do not fall into the ranks' equal parts, and those
-        into the groups that a batch norm goes by."""
+        """Raises `UsageError` for a batch that does not divide into equal parts per rank, or a part
+        that does not divide into batch norm groups."""
         self.ranks.check(*batch_sizes)
         group, world = self.norm_batch_size, self.ranks.world
         for size in batch_sizes if group else ():
             if size // world % group:
                 raise UsageError(
-                    f"a batch of {size} images, {size // world} a process, does not fall into "
-                    f"groups of {group}; give a --norm-batch that divides {size // world}"
+                    f"a batch of {size} images, {size // world} per process, does not divide into "
+                    f"groups of {group}; `norm_batch` must divide {size // world}"
                 )
 
     def autocast(self) -> AbstractContextManager[object]:
-        """In which forward passes run."""
+        """The autocast context of forward passes."""
         dtype = _DTYPES[self.precision]
         return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """Keeps the small gradients of float16 from becoming zero; does nothing else. It leaves
-        out the steps whose scaled gradients are too large, and doubles its scale now and then."""
+        """Scales the loss in float16, so that small gradients do not underflow; disabled otherwise.
+        Skips steps whose gradients overflow."""
         return torch.amp.GradScaler(
             self.device.type, init_scale=_FIRST_SCALE, enabled=self.precision == "float16"
         )
 
     @property
     def gate_scale(self) -> float:
-        """By what a loss is to be multiplied before its gradient by the gates is taken."""
+        """Factor of the loss when its gradient with respect to the gates is taken."""
         return _GATE_SCALE if self.precision == "float16" else 1.0
 
     def place(self, module: Module) -> Module:
-        """The module on the device, channels last, in step with the other ranks."""
+        """Move a module to the device, channels last, with the batch norms of `norm_batch_size`."""
         share_batch_norms(module, self.ranks.world, self.norm_batch_size)
         return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def bring(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """A batch on the device."""
-        return tuple(part.to(self.device, non_blocking=True) for part in (images, labels))  # type: ignore[return-value]
+        """Copy a batch to the device."""
+        images = images.to(self.device, non_blocking=True)
+        return images, labels.to(self.device, non_blocking=True)
 
 
 ON_CPU = Compute()
 
 
 def widened(scores: Tensor) -> Tensor:
-    """Scores as a loss is computed of: of single precision or more."""
+    """Class scores in single precision or more, for computing a loss."""
     return scores.to(torch.promote_types(scores.dtype, torch.float32))

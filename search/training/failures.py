@@ -1,4 +1,4 @@
-"""What can go wrong in a training step, said in one line: a loss that is no number, no memory."""
+"""Failures of a training step, explained in one line: divergence, out of memory."""
 
 import math
 import traceback
@@ -12,11 +12,11 @@ from search.training.distributed import Ranks
 
 
 class DivergedError(LatError):
-    """A loss or gradient is infinite or no number; nothing was moved by it."""
+    """A loss or gradient is infinite or NaN; no parameter was updated with it."""
 
 
 def finite(value: float, what: str) -> float:
-    """The value; `DivergedError` where it is infinite or no number."""
+    """Return the value; raise `DivergedError` if it is infinite or NaN."""
     if not math.isfinite(value):
         raise DivergedError(f"the {what} is {value}")
     return value
@@ -31,18 +31,18 @@ def explained(
     ranks: Ranks,
     group: int = 0,
 ) -> Iterator[None]:
-    """Raise what ends a training inside as a `LatError` that says at which step (the first is
-    0), and what to do. `compute` runs the step on so many of this rank's `size` images, to find
-    out how many there is memory for; a rank of several cannot do that by itself. `group`: images
-    that a batch norm goes by, 0 for the batch.
+    """Turn divergence and out-of-memory errors into a `LatError` that names the step (the first is
+    0) and the remedy. `compute` runs the step on a number of this rank's `size` images, to find the
+    largest batch that fits; with several ranks, half the batch is suggested untried. `group`:
+    images per batch norm group, 0 for the whole batch.
     """
     try:
         yield
         return
     except DivergedError as error:
         raise DivergedError(
-            f"step {step + 1}: {error}; lower --learning-rate (now {learning_rate:g}) and "
-            "--resume, which goes on from the last good checkpoint where there is one"
+            f"step {step + 1}: {error}; lower `learning_rate` (now {learning_rate:g}) and "
+            "`resume` from the last good checkpoint"
         ) from None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -52,26 +52,26 @@ def explained(
     in_groups = share - share % group if group else share
     most = ranks.world * (in_groups or share)
     if share < (2 if group else 1):
-        remedy = "not even 2 fit: take a smaller space or --resolution"
+        remedy = "not even 2 fit: use a smaller space or `resolution`"
     else:
         fits = "fit" if ranks.world == 1 else "may fit"
-        remedy = f"{most} {fits}: go on by --resume --batch-size {most}"
+        remedy = f"{most} {fits}: `resume` with `batch_size` {most}"
         if not in_groups:
-            remedy += f" --norm-batch {share}"
+            remedy += f" and `norm_batch` {share}"
     batch = size * ranks.world
     raise LatError(f"step {step + 1}: out of memory for a batch of {batch} images; {remedy}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator of a CPU or a GPU raised this."""
+    """Whether the CPU or GPU allocator raised this."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         "can't allocate memory" in str(error)
     )
 
 
 def fitting(size: int, compute: Callable[[int], object]) -> int:
-    """The largest of size / 2, size / 4, ... images that there is memory for; 0 where not even
-    the two are that batch norm takes."""
+    """The largest of size / 2, size / 4, ... images that fit into memory; 0 if fewer than the two
+    that batch norm needs."""
     while (size := size // 2) > 1:
         try:
             compute(size)

@@ -1,7 +1,6 @@
-"""A search's history as its checkpoints keep it: in columns.
+"""A search's history in the columns that its checkpoints store.
 
-A list of dictionaries is written and read value by value, which takes seconds where a search makes
-a hundred thousand architecture steps.
+Saving a list of dictionaries takes seconds for a hundred thousand architecture steps.
 """
 
 from collections.abc import Sequence
@@ -11,21 +10,20 @@ import torch
 from torch import Tensor
 
 Entry = dict[str, Any]
-"""An architecture step: its `step`, `train_loss`, `valid_loss` and `entropy`; by the names of the
-budgets, the `expected` cost and the `multiplier`; in some, the `probabilities` of paths."""
+"""An architecture step: `step`, `train_loss`, `valid_loss` and `entropy`; `expected` cost and
+`multiplier` by budget name; in some, the path `probabilities`."""
 
 _NUMBERS = ("step", "train_loss", "valid_loss", "entropy")
 _BY_BUDGET = ("expected", "multiplier")
 
 
 def in_columns(history: Sequence[Entry]) -> dict[str, Any]:
-    """Entries as tensors (entries,) by what they tell, of budgets by their names, too; what only
-    some tell, by the numbers of these. All values are kept exactly."""
+    """The entries' fields as tensors (entries,), those of budgets by budget name; probabilities by
+    entry number. Values are kept exactly."""
     columns: dict[str, Any] = {name: _column(history, name) for name in _NUMBERS}
-    for what in _BY_BUDGET:
-        names = history[0][what] if history else ()
-        told = [entry[what] for entry in history]
-        columns[what] = {name: _column(told, name) for name in names}
+    for field in _BY_BUDGET:
+        rows = [entry[field] for entry in history]
+        columns[field] = {name: _column(rows, name) for name in (rows[0] if rows else ())}
     columns["probabilities"] = {
         number: torch.tensor(entry["probabilities"], dtype=torch.float64)
         for number, entry in enumerate(history)
@@ -35,15 +33,13 @@ def in_columns(history: Sequence[Entry]) -> dict[str, Any]:
 
 
 def entries(columns: dict[str, Any]) -> list[Entry]:
-    """The entries that columns were made of."""
-    told = [columns[name].tolist() for name in _NUMBERS]
-    history = [dict(zip(_NUMBERS, row, strict=True)) for row in zip(*told, strict=True)]
-    for what in _BY_BUDGET:
-        names = tuple(columns[what])
-        values = [columns[what][name].tolist() for name in names]
-        rows = zip(*values, strict=True) if names else [()] * len(history)
-        for entry, row in zip(history, rows, strict=True):
-            entry[what] = dict(zip(names, row, strict=True))
+    """The inverse of `in_columns`."""
+    numbers = [columns[name].tolist() for name in _NUMBERS]
+    history = [dict(zip(_NUMBERS, row, strict=True)) for row in zip(*numbers, strict=True)]
+    for field in _BY_BUDGET:
+        values = {name: column.tolist() for name, column in columns[field].items()}
+        for number, entry in enumerate(history):
+            entry[field] = {name: column[number] for name, column in values.items()}
     for number, probabilities in columns["probabilities"].items():
         history[number]["probabilities"] = probabilities.tolist()
     return history

@@ -1,14 +1,15 @@
-"""Training of one network from scratch, in steps that each depend on the state, the seed and the
-step's number only."""
+"""`Training`: a series of steps with checkpoints, and `NetworkTraining`, of one network from
+scratch. Each step depends only on the state, the seed and the step's number."""
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latency.modules import NetworkModule
 from latency.operators.network import NetworkSpec
@@ -21,15 +22,15 @@ from search.training.path_dropout import path_dropout, scheduled_rate
 
 WEIGHT_BATCHES, WEIGHT_PATHS, ARCH_BATCHES, ARCH_PATHS, TRAIN_BATCHES = range(5)
 _DROPPED_PATHS = 7
-"""Streams of random numbers, independent of each other."""
+"""Independent streams of random numbers."""
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step did: `step` of `total_steps`, its loss and learning rate; in an architecture
-    step also the expected costs and the multipliers by the budgets' names, the validation loss and
-    the mean entropy (nats) of the blocks' choices after it; in some of these, of which a search
-    has about 50, the path probabilities (blocks, candidates), too."""
+    """Step `step` of `total_steps`, its loss and learning rate. In an architecture step also the
+    expected costs and the multipliers by budget name, the validation loss, and the mean entropy
+    (nats) of the blocks' choices after it; in about 50 of these, the path probabilities (blocks,
+    candidates)."""
 
     step: int
     total_steps: int
@@ -45,8 +46,59 @@ class StepReport:
 OnStep = Callable[[StepReport], None]
 
 
-class NetworkTraining:
+class Training(ABC):
+    """A training of `total_steps` steps. `streams`: the batches that it reads."""
+
+    module: nn.Module
+    compute: Compute
+    total_steps: int
+    streams: Sequence[BatchStream]
+    step = 0
+
+    def run(self, checkpoint: Checkpoint, on_step: OnStep) -> None:
+        """Resume from the checkpoint, if there is one, and train to the last step. Only the first
+        rank uses the checkpoint and calls `on_step`. Raises `LatError` for a step that fails
+        (`search.training.failures`)."""
+        ranks = self.compute.ranks
+        if state := ranks.from_first(checkpoint.load):
+            with checkpoint.restoring():
+                step = state["step"]
+                if not isinstance(step, int) or not 0 <= step <= self.total_steps:
+                    raise ValueError(f"step {step} of {self.total_steps}")
+                self._restore(state)
+                self.step = step
+        while self.step < self.total_steps:
+            report = self._one_step()
+            is_last = self.step == self.total_steps
+            if is_last:
+                ranks.average_buffers(self.module)
+            if ranks.is_first:
+                checkpoint.release()
+                on_step(report)
+                if is_last:
+                    checkpoint.save(self._state())
+                elif checkpoint.is_due():
+                    checkpoint.hold(self._state())
+        for stream in self.streams:
+            stream.close()
+
+    @abstractmethod
+    def _one_step(self) -> StepReport:
+        """Make a step, and increment `step`."""
+
+    @abstractmethod
+    def _state(self) -> dict[str, Any]:
+        """The state for a checkpoint, with the `step`."""
+
+    @abstractmethod
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Restore all of a checkpoint's state but the `step`."""
+
+
+class NetworkTraining(Training):
     """Training of one network from scratch."""
+
+    module: NetworkModule
 
     def __init__(
         self,
@@ -71,37 +123,23 @@ class NetworkTraining:
             settings.workers,
             part=compute.ranks.part,
         )
+        self.streams = [self._batches]
         self.optimizer = WeightOptimizer(
             self.module.parameters(),
             settings,
             Cosines(((settings.train_learning_rate, self.total_steps),)),
             compute,
         )
-        self.step = 0
 
-    def run(self, checkpoint: Checkpoint, on_step: OnStep) -> None:
-        """Go on from the checkpoint, if there is one, to the last step, like a search."""
-        ranks = self.compute.ranks
-        if state := ranks.from_first(checkpoint.load):
-            with checkpoint.restoring():
-                self.step = step_of(state, self.total_steps)
-                self.module.load_state_dict(state["module"])
-                self.optimizer.restore(state["optimizer"])
-        while self.step < self.total_steps:
-            batch = self._batches.at(self.step)
-            with self._path_dropout():
-                loss = self.optimizer.step(self.step, self.module, *batch)
-            self.step += 1
-            if self.step == self.total_steps:
-                ranks.average_buffers(self.module)
-            if ranks.is_first:
-                checkpoint.release()
-                on_step(StepReport(self.step, self.total_steps, loss, self.optimizer.rate))
-                keep_parameters(checkpoint, self._state, self.step == self.total_steps)
-        self._batches.close()
+    def _one_step(self) -> StepReport:
+        batch = self._batches.at(self.step)
+        with self._path_dropout():
+            loss = self.optimizer.step(self.step, self.module, *batch)
+        self.step += 1
+        return StepReport(self.step, self.total_steps, loss, self.optimizer.rate)
 
     def _path_dropout(self) -> AbstractContextManager[None]:
-        """Branches left out in this step, at a rate that grows from step to step."""
+        """Path dropout at this step's rate."""
         generator = torch.Generator(self.compute.device)
         seed = np.random.SeedSequence((self.seed, _DROPPED_PATHS, self.step))
         generator.manual_seed(int(seed.generate_state(1)[0]))
@@ -115,20 +153,6 @@ class NetworkTraining:
             "optimizer": self.optimizer.state,
         }
 
-
-def step_of(state: Mapping[str, Any], total_steps: int) -> int:
-    """How many steps a state has made; `ValueError` where it cannot have made so many."""
-    step = state["step"]
-    if not isinstance(step, int) or not 0 <= step <= total_steps:
-        raise ValueError(f"step {step} of {total_steps}")
-    return step
-
-
-def keep_parameters(
-    checkpoint: Checkpoint, state: Callable[[], dict[str, Any]], is_last: bool
-) -> None:
-    """Keep the state where it is time to, good once the next step has been made from it."""
-    if is_last:
-        checkpoint.save(state())
-    elif checkpoint.is_due():
-        checkpoint.hold(state())
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        self.optimizer.restore(state["optimizer"])

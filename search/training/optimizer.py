@@ -1,4 +1,4 @@
-"""Training weights, and counting what a network gets right."""
+"""Training of weights, and evaluation of accuracy."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -19,15 +19,15 @@ _EVALUATION_BATCH = 64
 
 
 def half_cosine(share: float) -> float:
-    """From 1 at the start to 0 where a share of 1 is over: the annealing of SGDR (Loshchilov &
-    Hutter, ICLR 2017), without its restarts."""
+    """Cosine annealing from 1 at `share` 0 to 0 at `share` 1 (Loshchilov & Hutter, SGDR, ICLR
+    2017)."""
     return (1 + math.cos(math.pi * share)) / 2
 
 
 @dataclass(frozen=True)
 class Cosines:
-    """Learning rates of half cosines, one after the other: the peak and the steps of each. Each
-    falls from its peak to zero, after a linear rise over the first twentieth of its steps."""
+    """A learning rate schedule of half cosines: the peak and the number of steps of each. Each
+    rises linearly over the first twentieth of its steps, and falls from its peak to zero."""
 
     parts: tuple[tuple[float, int], ...]
 
@@ -46,9 +46,9 @@ class Cosines:
 
 
 class WeightOptimizer:
-    """SGD with Nesterov momentum at the rates of a schedule.
+    """SGD with Nesterov momentum and a learning rate schedule.
 
-    Parameters without a gradient stand still: in a supernet, those of the paths not sampled.
+    Parameters without a gradient (in a supernet, those of paths not sampled) are not updated.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class WeightOptimizer:
     def step(
         self, step: int, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor
     ) -> float:
-        """Move the weights by this rank's part of a batch; returns the loss. Raises `LatError`,
-        before any weight is moved, for a loss that is no number, and where memory is short."""
+        """Update the weights with this rank's part of a batch, and return the loss. Raises
+        `LatError` for a loss that is not finite, before any update, and if memory runs out."""
         images, labels = self.compute.bring(images, labels)
 
         def attempt(size: int) -> None:
@@ -112,18 +112,17 @@ class WeightOptimizer:
         self.scaler.scale(loss).backward()
         self.compute.ranks.average_gradients(self.parameters)
         value = finite(float(self.compute.ranks.mean(loss.detach())), "training loss")
-        if not self.scaler.is_enabled():  # which leaves out steps whose gradients are too large
+        if not self.scaler.is_enabled():  # it skips steps whose gradients overflow
             norms = [value.grad.norm() for value in self.parameters if value.grad is not None]
             finite(float(torch.stack(norms).norm()), "gradient of the training loss")
         return value
 
     @property
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must keep."""
         return {"sgd": self.sgd.state_dict(), "scaler": self.scaler.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that a checkpoint kept, of whichever precision."""
+        """Restore a checkpoint's state, of any precision."""
         self.sgd.load_state_dict(state["sgd"])
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
@@ -131,8 +130,8 @@ class WeightOptimizer:
 
 @torch.no_grad()
 def accuracy(module: nn.Module, split: Split, resolution: int, workers: int = 0) -> float:
-    """Share of the split's images, of those that can be read, whose label gets the highest score,
-    in evaluation mode. `workers`: processes that read images ahead."""
+    """Top-1 accuracy, from 0 to 1, on the readable images of a split, in evaluation mode.
+    `workers`: processes that read ahead."""
     module.eval()
     device = next(module.parameters(), torch.empty(0)).device
     right = seen = 0
@@ -146,7 +145,7 @@ def accuracy(module: nn.Module, split: Split, resolution: int, workers: int = 0)
 
 @contextmanager
 def seeded(seed: int):
-    """Initialise modules from `seed`, leaving torch's own generator as it was."""
+    """Seed torch's global generator inside this context, and restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

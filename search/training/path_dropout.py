@@ -1,17 +1,16 @@
-"""Path dropout: branches of a network are left out at random while it is trained.
+"""Path dropout: randomly dropping branches of a network during training.
 
-A branch that is added to others is zero with the probability `rate`, for each sample anew, and
-otherwise multiplied by 1 / (1 - rate), so that nothing changes when it is evaluated or deployed
-(Larsson et al., FractalNet, ICLR 2017; Huang et al., stochastic depth, ECCV 2016). Operators have
-rates that grow linearly with their position, and are `rate` on average, as on CIFAR-10 in
-ProxylessNAS (Cai, Zhu & Han, ICLR 2019).
+A branch that is added to others is zeroed with probability `rate`, per sample, and otherwise
+scaled by 1 / (1 - rate) (Larsson et al., FractalNet, ICLR 2017; Huang et al., stochastic depth,
+ECCV 2016). The operators' rates grow linearly with their position and average to `rate`, as on
+CIFAR-10 in ProxylessNAS (Cai, Zhu & Han, ICLR 2019).
 
-Which branches these are, the layers know (`Layer.droppable`): residuals, and what the nodes of a
-tree add up.
+The branches (`Layer.droppable`) are residuals, and the summands of a tree's nodes.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +19,12 @@ from latency.errors import UsageError
 from latency.modules import LayerModule, OperatorModule
 from search.training.distributed import ALONE, Ranks
 
-_HALF = 0.5
+_LIMIT = 0.5
 
 
 def scheduled_rate(rate: float, step: int, total_steps: int) -> float:
-    """The rate at `step`: from zero it grows linearly to `rate` (Zoph et al., ScheduledDropPath,
-    CVPR 2018)."""
+    """The rate at `step`: grows linearly from zero to `rate` (Zoph et al., ScheduledDropPath, CVPR
+    2018)."""
     return rate * step / max(1, total_steps - 1)
 
 
@@ -33,18 +32,24 @@ def scheduled_rate(rate: float, step: int, total_steps: int) -> float:
 def path_dropout(
     module: nn.Module, rate: float, generator: torch.Generator, ranks: Ranks = ALONE
 ) -> Iterator[None]:
-    """Leave branches of `module`, a network or a supernet in training mode, out inside of this
-    context. The draws come from `generator`, on its device, which is the same on all `ranks`: each
-    makes those of the whole batch, and takes its part's.
+    """Drop branches of `module`, a network or a supernet in training mode, inside this context.
+    `generator` has the same state on all `ranks`: each draws for the whole batch, and uses its own
+    part.
 
-    The last operator has nearly twice the `rate`; so `UsageError` where it is not below 0.5.
+    The last operator's rate is nearly twice `rate`: `UsageError` for 0.5 or more.
     """
-    if not 0 <= rate < _HALF:
-        raise UsageError(f"path dropout of {rate:g}: a rate from 0 to below {_HALF} is wanted")
+    if not 0 <= rate < _LIMIT:
+        raise UsageError(f"`path_dropout` {rate:g}: must be at least 0 and less than {_LIMIT}")
     blocks = _droppable_layers(module) if rate else []
     handles = [
         layer.register_forward_pre_hook(
-            _Drop(2 * rate * position / (len(blocks) + 1), layer.layer.droppable, generator, ranks)
+            partial(
+                _drop,
+                rate=2 * rate * position / (len(blocks) + 1),
+                count=layer.layer.droppable,
+                generator=generator,
+                ranks=ranks,
+            )
         )
         for position, layers in enumerate(blocks, 1)
         for layer in layers
@@ -57,33 +62,33 @@ def path_dropout(
 
 
 def _droppable_layers(module: nn.Module) -> list[list[LayerModule]]:
-    """Layers with branches that may be left out, operator by operator."""
-    operators = [part for part in module.modules() if isinstance(part, OperatorModule)]
+    """The layers with droppable branches, per operator that has some."""
     layers = [
         [
             layer
             for layer in operator.layers.values()
             if isinstance(layer, LayerModule) and layer.layer.droppable
         ]
-        for operator in operators
+        for operator in module.modules()
+        if isinstance(operator, OperatorModule)
     ]
-    return [some for some in layers if some]
+    return list(filter(None, layers))
 
 
-class _Drop:
-    """Replaces the first inputs of a layer."""
-
-    def __init__(self, rate: float, count: int, generator: torch.Generator, ranks: Ranks) -> None:
-        self.rate, self.count = rate, count
-        self.generator, self.ranks = generator, ranks
-
-    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        if not layer.training:
-            return inputs
-        return (*map(self._dropped, inputs[: self.count]), *inputs[self.count :])
-
-    def _dropped(self, x: Tensor) -> Tensor:
-        shape = self.ranks.world, len(x)
-        draws = torch.rand(shape, generator=self.generator, device=self.generator.device)
-        kept = (draws[self.ranks.rank] >= self.rate).to(x) / (1 - self.rate)
-        return x * kept[:, None, None, None]
+def _drop(
+    layer: nn.Module,
+    inputs: tuple[Tensor, ...],
+    rate: float,
+    count: int,
+    generator: torch.Generator,
+    ranks: Ranks,
+) -> tuple[Tensor, ...]:
+    """A forward pre-hook that drops some samples of a layer's first `count` inputs."""
+    if not layer.training:
+        return inputs
+    dropped = []
+    for x in inputs[:count]:
+        draws = torch.rand((ranks.world, len(x)), generator=generator, device=generator.device)
+        kept = (draws[ranks.rank] >= rate).to(x) / (1 - rate)
+        dropped.append(x * kept[:, None, None, None])
+    return (*dropped, *inputs[count:])

@@ -59,14 +59,14 @@ def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path, content):
     path = tmp_path / "x.pt"
     path.write_bytes(content)
     for load in (Checkpoint(path, {}).load, Checkpoint(path, {}).load_of):
-        with pytest.raises(LatError, match=r"x\.pt is not a checkpoint that can be read") as raised:
+        with pytest.raises(LatError, match=r"x\.pt is not a valid checkpoint") as raised:
             load()
         assert "\n" not in str(raised.value)
 
 
 def test_a_pipe_is_no_checkpoint_and_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.pt")
-    with pytest.raises(LatError, match=r"x\.pt is not a checkpoint .* not a regular file"):
+    with pytest.raises(LatError, match=r"x\.pt is not a valid checkpoint.* not a regular file"):
         Checkpoint(tmp_path / "x.pt", {}).load()
 
 
@@ -90,6 +90,6 @@ def test_a_state_of_another_form_is_said_in_one_line_that_names_the_file(tmp_pat
     change(state)
     checkpoint = Checkpoint(tmp_path / "x.pt", {})
     checkpoint.save(state)
-    with pytest.raises(LatError, match=r"x\.pt is not a checkpoint that can be read") as raised:
+    with pytest.raises(LatError, match=r"x\.pt is not a valid checkpoint") as raised:
         search.run(checkpoint, lambda report: None)
     assert "\n" not in str(raised.value)

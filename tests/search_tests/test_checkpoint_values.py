@@ -95,14 +95,14 @@ def test_the_state_of_another_run_need_agree_in_the_keys_that_are_asked_for(tmp_
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04"])
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
     (tmp_path / "x.pt").write_bytes(content)
-    with pytest.raises(LatError, match=r"x\.pt is not a checkpoint that can be read: \S"):
+    with pytest.raises(LatError, match=r"x\.pt is not a valid checkpoint: \S"):
         Checkpoint(tmp_path / "x.pt", {}).load()
 
 
 @pytest.mark.parametrize("content", [{"weight": torch.zeros(2)}, [1, 2], 3])
 def test_another_file_of_torch_is_no_checkpoint(tmp_path, content):
     torch.save(content, tmp_path / "x.pt")
-    with pytest.raises(LatError, match=r"x\.pt is not a checkpoint that can be read"):
+    with pytest.raises(LatError, match=r"x\.pt is not a valid checkpoint"):
         Checkpoint(tmp_path / "x.pt", {}).load()
 
 

@@ -50,7 +50,7 @@ def test_range_is_known_without_training(invoke, mini_csv):
         (["--budget", "1ms", "--data", "digit"], "did you mean 'digits'"),
         (["--budget", "1ms", "--penalty", "mul#lag"], "did you mean 'mul#log'"),
         (["--budget", "1ms", "--binarisation", "three"], "unknown binarisation 'three'"),
-        (["--budget", "1ms", "--steps", "0"], "takes 2 steps or more"),
+        (["--budget", "1ms", "--steps", "0"], "--steps 0: must be at least 2"),
         (["--budget", "1ms", "--strategy", "magic"], "unknown strategy 'magic'"),
         (["--budgett", "1ms"], "No such option"),
     ],

@@ -120,7 +120,7 @@ def test_a_loss_that_is_no_number_stops_the_search_before_a_good_checkpoint_is_l
 
     checkpoint = Checkpoint(tmp_path / "b" / "search.pt", {"seed": 0}, every_seconds=0)
     with pytest.raises(
-        DivergedError, match=r"step 6: the training loss is nan; lower --learning-rate \(now"
+        DivergedError, match=r"step 6: the training loss is nan; lower `learning_rate` \(now"
     ):
         training.run(checkpoint, break_at_step_5)
     assert same(run(tmp_path / "b"), whole)
@@ -148,7 +148,7 @@ def test_out_of_memory_says_which_batch_fits(tmp_path, monkeypatch):
         return forward(x, path)
 
     monkeypatch.setattr(training.supernet, "forward", short_of_memory)
-    expected = "step 1: out of memory for a batch of 16 images; 4 fit: go on by --resume --batch-s"
+    expected = "step 1: out of memory for a batch of 16 images; 4 fit: `resume` with `batch_size` 4"
     with pytest.raises(LatError, match=expected):
         training.run(Checkpoint(tmp_path / "x.pt", {}), lambda report: None)
 
@@ -156,12 +156,12 @@ def test_out_of_memory_says_which_batch_fits(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("size", "world", "group", "said"),
     [
-        (16, 1, 4, "4 fit: go on by --resume --batch-size 4"),
-        (24, 1, 4, "4 fit: go on by --resume --batch-size 4"),  # a quarter is 6
-        (16, 1, 8, "4 fit: go on by --resume --batch-size 4 --norm-batch 4"),
-        (24, 2, 8, "16 may fit: go on by --resume --batch-size 16"),  # half is 12 a process
-        (8, 2, 8, "8 may fit: go on by --resume --batch-size 8 --norm-batch 4"),
-        (2, 2, 2, "not even 2 fit: take a smaller space or --resolution"),
+        (16, 1, 4, "4 fit: `resume` with `batch_size` 4"),
+        (24, 1, 4, "4 fit: `resume` with `batch_size` 4"),  # a quarter is 6
+        (16, 1, 8, "4 fit: `resume` with `batch_size` 4 and `norm_batch` 4"),
+        (24, 2, 8, "16 may fit: `resume` with `batch_size` 16"),  # half is 12 a process
+        (8, 2, 8, "8 may fit: `resume` with `batch_size` 8 and `norm_batch` 4"),
+        (2, 2, 2, "not even 2 fit: use a smaller space or `resolution`"),
     ],
 )
 def test_a_batch_that_fits_falls_into_the_groups_of_batch_norm(size, world, group, said):

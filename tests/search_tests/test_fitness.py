@@ -7,7 +7,7 @@ import torch
 from latency import LatError
 from search import spaces
 from search.data import load_dataset
-from search.derivation.fitness import _by_the_images, supernet_fitness
+from search.derivation.fitness import _with_batch_statistics, supernet_fitness
 from search.supernet.supernet import SuperNet
 from search.training.batch_norm import share_batch_norms
 from search.training.optimizer import seeded
@@ -95,7 +95,7 @@ def test_small_images_are_scored_at_once_by_their_own_moments(supernet):
 
 
 def test_the_weights_are_not_there_twice(supernet):
-    twin = _by_the_images(supernet)
+    twin = _with_batch_statistics(supernet)
     for ours, theirs in zip(twin.parameters(), supernet.parameters(), strict=True):
         assert ours.data_ptr() == theirs.data_ptr()
 
@@ -106,12 +106,14 @@ def test_a_lack_of_memory_is_told_in_a_line(supernet, monkeypatch):
 
     scored_by(monkeypatch, forward)
     fitness = supernet_fitness(supernet, ClassByClass(), 16)
-    with pytest.raises(LatError, match=r"out of memory for the 512 images .* smaller space"):
+    with pytest.raises(
+        LatError, match=r"out of memory when evaluating 512 images .* smaller space"
+    ):
         fitness([])
 
 
 @pytest.mark.parametrize(("world", "group"), [(1, 0), (2, 0), (1, 4)])
-def test_norms_that_are_shared_in_training_score_by_the_images_in_one_process(
+def test_norms_that_are_shared_in_training_score_with_batch_statistics_in_one_process(
     supernet, world, group
 ):
     valid, path = load_dataset("digits").valid, [1] * len(SPACE.blocks)

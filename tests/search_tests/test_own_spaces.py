@@ -21,7 +21,7 @@ from search import spaces
 from search.commands.profile_command import main as lat_profile
 from search.commands.search_command import main as lat_search
 from search.report.named_spaces import space_of
-from search.spaces.inverted import Candidates
+from search.spaces.staged import CandidateSection
 
 
 def made_up_ms(op: OpSpec) -> float:
@@ -93,7 +93,10 @@ def test_a_stage_says_its_candidates_and_its_depth(written):
 
 
 def test_candidates_that_come_out_alike_count_once():
-    ops = Candidates(("conv",), (3, 5), (3, 6), (0, 0.5), ("relu",)).operators(8, 4, 4, 1, 1)
+    candidates = CandidateSection(
+        kinds=["conv"], kernels=[3, 5], squeeze_excite=[0, 0.5], activations=["relu"]
+    )
+    ops = candidates.operators(8, 4, 4, 1, 1)
     assert [op.kernel for op in ops] == [3, 5]
 
 
@@ -156,23 +159,23 @@ def test_a_space_tells_the_words_that_load_it_again(written):
             "kernel = [3]",
             "candidates: unknown key 'kernel': did you mean 'kernels'?",
         ),
-        ("kernels = [3]", "kernels = [4]", "candidates.kernels.1: a kernel is odd"),
-        ("kernels = [3]", "kernels = 3", "candidates.kernels: a list is wanted, such as [3, 5]"),
+        ("kernels = [3]", "kernels = [4]", "candidates.kernels.1: should be odd"),
+        ("kernels = [3]", "kernels = 3", "candidates.kernels: should be a list, such as [3, 5]"),
         ("kernels = [3]", "kernels = []", "candidates.kernels: list should have at least 1 item"),
-        ("kernels = [3]", "kernels = [3, 3]", "candidates.kernels: stands in the list twice"),
+        ("kernels = [3]", "kernels = [3, 3]", "candidates.kernels: duplicate value in the list"),
         ("kernels = [3]", "activations = ['swish']", "did you mean 'h_swish'"),
         ("kernels = [3]", "kinds = ['resnet']", "should be 'mbconv' or 'conv', not 'resnet'"),
         ("0.25]", "4]", "squeeze_excite.2: should be less than or equal to 1, not 4"),
-        ("depth = [1, 2]", "depth = [2, 1]", "stages.1.depth: [least, most] is wanted"),
+        ("depth = [1, 2]", "depth = [2, 1]", "stages.1.depth: should be [least, most]"),
         ("depth = [1, 2]", "depth = 0", "stages.1.depth.1: should be greater than or equal to 1"),
-        ("depth = [1, 2]", "depth = 'deep'", "stages.1.depth: a number of blocks is wanted"),
+        ("depth = [1, 2]", "depth = 'deep'", "stages.1.depth: should be a number of blocks"),
         ("depth = [1, 2]\n", "", "stages.1.depth: is missing"),
         ("channels = 8\ndepth", "channels = '8'\ndepth", "should be a valid integer, not '8'"),
         ("channels = 8\ndepth", "chanels = 8\ndepth", "stages.1: unknown key 'chanels'"),
         ("resolution = 16", "resolution = 0", "resolution: should be greater than or equal to 1"),
         ("[head]\nfeatures = 16\n", "", "head: is missing"),
         ("[stem]", "[stem", "not TOML:"),
-        ("[[stages]]", "[stages]", "stages: a list is wanted"),
+        ("[[stages]]", "[stages]", "stages: should be a list"),
     ],
 )
 def test_a_mistake_in_a_file_names_the_file_the_key_and_what_is_allowed(written, old, new, said):
@@ -199,7 +202,7 @@ def test_a_mistake_in_a_file_names_the_file_the_key_and_what_is_allowed(written,
 def test_sizes_that_cannot_be_are_no_defaults(written, name, option, values):
     space = written(SMALL) if name == "own" else name
     for value in values:
-        with pytest.raises(UsageError, match=f"^--{option} .* a .*number"):
+        with pytest.raises(UsageError, match=f"^`{option}` .* must be a .*number"):
             spaces.load(space, **{option: value})
 
 
@@ -241,10 +244,18 @@ PYTHON = (EXAMPLES / "own_space.py").read_text()
             '"own", resolution, 3, (stem,)',
             "of classes 3, not 10",
         ),
-        ("(stem,), tuple(blocks), head)", "(stem,), tuple(blocks), head[1:])", "form no chain"),
+        (
+            "(stem,), tuple(blocks), head)",
+            "(stem,), tuple(blocks), head[1:])",
+            "do not form a chain",
+        ),
         ("(stem,), tuple(blocks), head)", "(), tuple(blocks), head)", "not on 32x32x3 images"),
         ("(stem,), tuple(blocks), head)", "(stem,), tuple(blocks), head[:1])", "not in 10 classes"),
-        ("*refining, None", "OpSpec('add', *shape), None", "stands in no chain of operators"),
+        (
+            "*refining, None",
+            "OpSpec('add', *shape), None",
+            "cannot be part of a chain of operators",
+        ),
         ("batch=batch)\n    blocks", ")\n    blocks", "of batch 1, not 2"),
     ],
 )
@@ -279,7 +290,7 @@ def test_a_file_that_is_not_there_or_no_file_of_a_space_is_said_so(tmp_path):
     for name in ("absent.toml", "absent.py"):
         with pytest.raises(UsageError, match="No such file"):
             spaces.load(str(tmp_path / name))
-    with pytest.raises(UsageError, match=r"a space of your own is a file: --space FILE.toml or"):
+    with pytest.raises(UsageError, match=r"for your own space, `space` is FILE.toml or"):
         spaces.load("absent.yaml")
 
 

@@ -122,7 +122,7 @@ def test_the_schedule_grows_from_nothing_to_the_rate():
 @pytest.mark.parametrize("rate", [-0.1, 0.5, 1.0])
 def test_a_rate_that_would_leave_out_too_much_is_refused(rate):
     with (
-        pytest.raises(UsageError, match="path dropout of"),
+        pytest.raises(UsageError, match="`path_dropout`"),
         path_dropout(OperatorModule(RESIDUAL), rate, _generator()),
     ):
         pass

@@ -133,7 +133,10 @@ def test_every_shipped_file_is_settings(name):
         ('penalty = "linear"', "unknown penalty 'linear'"),
         ("search_epochs = 0", "search_epochs: less than one step of 1000 images"),
         ("train_epochs = 0.0001", "train_epochs: less than one step of 1000 images"),
-        ("train_epochs = 2\ntrain_steps = 5", "train_epochs: give these or train_steps, not both"),
+        (
+            "train_epochs = 2\ntrain_steps = 5",
+            "train_epochs: give either it or train_steps, not both",
+        ),
         ("batch_size 3", "not TOML"),
         ("workers = 10000", "workers: should be less than or equal to 256, not 10000"),
         ("workers = -1", "workers: should be greater than or equal to 0, not -1"),

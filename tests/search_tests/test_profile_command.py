@@ -195,10 +195,10 @@ def test_what_only_one_device_of_a_fleet_measures_is_said(
         (["--check", "--out", "x"], "--check measures nothing: leave out --out"),
         (["--verify", "--resume"], "--verify measures a table again: leave out --resume"),
         (["--verify", "--check"], "--check measures nothing: leave out --verify"),
-        (["--width", "nan"], "--width nan: a width multiplier is a positive number"),
-        (["--width", "inf"], "--width inf: a width multiplier is a positive number"),
-        (["--width", "0"], "--width 0: a width multiplier is a positive number"),
-        (["--width", "-1"], "--width -1: a width multiplier is a positive number"),
+        (["--width", "nan"], "--width nan: must be a positive number"),
+        (["--width", "inf"], "--width inf: must be a positive number"),
+        (["--width", "0"], "--width 0: must be a positive number"),
+        (["--width", "-1"], "--width -1: must be a positive number"),
     ],
 )
 def test_words_that_cannot_be_meant_are_refused(invoke, words, said):

@@ -51,7 +51,7 @@ def test_a_run_is_not_resumed_with_another_seed(plan, tmp_path):
         RunCheckpoints(tmp_path, replace(plan, seed=2)).of("search").load()
     assert str(caught.value) == (
         f"{path} belongs to a run with another seed (1 there, 2 here); "
-        "give the same words with --resume, or another --out"
+        "`resume` with the same options, or choose another `out`"
     )
 
 

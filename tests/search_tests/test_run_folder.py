@@ -76,7 +76,7 @@ def test_a_run_that_fails_after_a_checkpoint_is_resumed_and_replaces_the_old_one
         (["--seed", "-1"], "Invalid value for '--seed'"),
         (["--seed", str(2**64)], "Invalid value for '--seed'"),
         (["--learning-rate", "1e300"], "--learning-rate: should be less than or equal to 1e+30"),
-        (["--learning-rate", "nan"], "--learning-rate nan: it is a number over 0"),
+        (["--learning-rate", "nan"], "--learning-rate nan: must be greater than 0"),
         (["--steps", str(10**12)], "--steps: should be less than or equal to 1e+09, not 10"),
         (["--train-steps", str(10**12)], "--train-steps: should be less than or equal to 1e+09"),
         (["--batch-size", str(10**9)], "--batch-size: should be less than or equal to 65536"),
@@ -84,9 +84,9 @@ def test_a_run_that_fails_after_a_checkpoint_is_resumed_and_replaces_the_old_one
         (["--baselines", str(10**9)], "Invalid value for '--baselines'"),
         (["--sigmas", "nan"], "--sigmas nan: must be a number from 0 to 100"),
         (["--sigmas", "1e300"], "--sigmas 1e+300: must be a number from 0 to 100"),
-        (["--width", "1e300"], "--width 1e+300: a width multiplier is a positive number"),
-        (["--resolution", "0"], "--resolution 0: a number from 1 to 8192 is wanted"),
-        (["--resolution", str(10**9)], "--resolution 1000000000: a number from 1 to 8192"),
+        (["--width", "1e300"], "--width 1e+300: must be a positive number"),
+        (["--resolution", "0"], "--resolution 0: must be a number from 1 to 8192"),
+        (["--resolution", str(10**9)], "--resolution 1000000000: must be a number from 1 to 8192"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line_and_costs_no_run(

@@ -121,7 +121,7 @@ def test_a_supernet_that_is_not_trained_to_its_end_is_not_taken_over(
     state = Checkpoint(tmp_path / "search.pt", {"seed": 3}).load()
     shorter = replace(SETTINGS, search_steps=2)
     other = SupernetTraining(toy_space, digits, [Budget("toy", 0.15, costs)], shorter, seed=4)
-    with pytest.raises(UsageError, match=f"trained for {step} of 12 steps; go on .* by --resume"):
+    with pytest.raises(UsageError, match=f"for {step} of 12 steps only; first `resume` its own"):
         other.take_over(state)
     done = _search(toy_space, digits, costs, tmp_path)
     other.take_over(Checkpoint(tmp_path / "search.pt", {"seed": 3}).load())
@@ -169,7 +169,9 @@ def test_splits_share_no_image_and_batches_cover_an_epoch(digits):
     sizes = [len(digits.train), len(digits.valid), len(digits.test)]
     assert sum(sizes) == 1797
     labels = [draw_batch(digits.test, 36, step, (0, 0), 8)[1] for step in range(10)]
-    assert torch.equal(torch.cat(labels).sort().values, digits.test.labels.sort().values)
+    assert torch.equal(
+        torch.cat(labels).sort().values, torch.from_numpy(np.sort(digits.test.labels))
+    )
 
 
 def test_a_batch_is_a_function_of_its_step(digits):

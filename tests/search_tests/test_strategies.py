@@ -13,11 +13,9 @@ from latency import UsageError
 from search.derivation.evolution import Evolution
 from search.derivation.knapsack import derive
 from search.settings import SearchSettings
-from search.strategies import make_strategy
 from search.strategies.base import AlphaOptimizer
 from search.strategies.hardware_loss import HardwareTerm
 from search.strategies.proxyless_r import ProxylessR
-from search.supernet.supernet import SuperNet
 
 QUICK = SearchSettings(
     search_steps=400, arch_every=1, arch_learning_rate=0.04, reinforce_networks=5
@@ -155,12 +153,9 @@ def test_a_faster_network_of_equal_accuracy_is_worth_more_where_the_reward_has_t
     assert (strategy._reward(fast, 0.8) > strategy._reward(slow, 0.8)) == bool(better)
 
 
-def test_an_unknown_strategy_is_named(toy_space):
-    settings = replace(QUICK, strategy="magic")
+def test_an_unknown_strategy_is_named():
     with pytest.raises(UsageError, match="unknown strategy 'magic'"):
-        make_strategy(
-            SuperNet(toy_space), HardwareTerm([PlantedProblem.random(0).budget]), settings
-        )
+        replace(QUICK, strategy="magic")
 
 
 def test_the_learning_rate_of_the_architecture_falls_to_zero_along_a_cosine():

@@ -146,7 +146,7 @@ def test_cells_whose_edges_are_not_the_blocks_are_refused(space):
 
 
 def test_an_edge_that_a_cell_does_not_have_is_refused(space):
-    with pytest.raises(SpecError, match="no edge '77'"):
+    with pytest.raises(SpecError, match="no identity edge '77'"):
         Cell(space.cells[0].op, ("77",))
 
 
