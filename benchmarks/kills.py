@@ -3,7 +3,7 @@
     python benchmarks/kills.py [kills]
 
 Kills, at random moments, the agent (locally and over SSH), sshd's sessions, the adb server, and
-the profiler itself, which is then resumed; and counts the bursts that were lost, and those made
+the profiler itself, which is then resumed; and counts the samples that were lost, and those made
 again of operators that were complete.
 """
 
@@ -43,15 +43,15 @@ from sshd import Sshd, descendants
 
 KILLS = 100
 OPS = [OpSpec("conv", 16, 16, 4 * c, 16, 3, activation="relu6") for c in range(1, 17)]
-BURSTS = 240
+SAMPLES = 240
 RULE = Measuring(
-    sittings=3, max_sittings=3, min_bursts=BURSTS, max_bursts=BURSTS, drift=1e9, seconds=1e6
+    sessions=3, max_sessions=3, min_samples=SAMPLES, max_samples=SAMPLES, drift=1e9, seconds=1e6
 )
 
 
 @dataclass(frozen=True)
 class Losses:
-    """After `kills`: bursts lost, and bursts made again of complete operators."""
+    """After `kills`: samples lost, and samples made again of complete operators."""
 
     kills: int = 0
     lost: int = 0
@@ -107,13 +107,13 @@ def _killed_while_measuring(
             finally:
                 over.set()
                 killer.join()
-            written = journal.bursts
+            written = journal.samples
         with Journal(path, device.setting, resume=True) as journal:
-            kept = journal.bursts
+            kept = journal.samples
     assert not measured.failures, measured.failures
-    counts = Counter(burst.workload for burst in kept)
-    lacking = sum(max(0, BURSTS - counts[op.key]) for op in OPS)
-    surplus = sum(max(0, counts[op.key] - BURSTS) for op in OPS)
+    counts = Counter(sample.workload for sample in kept)
+    lacking = sum(max(0, SAMPLES - counts[op.key]) for op in OPS)
+    surplus = sum(max(0, counts[op.key] - SAMPLES) for op in OPS)
     return Losses(count, len(written) - len(kept) + lacking, surplus)
 
 
@@ -121,7 +121,7 @@ def _killed_profiler(generator: np.random.Generator) -> Losses:
     """A profile of `mini`, killed once in its midst and resumed to its end."""
     with tempfile.TemporaryDirectory() as folder:
         card = Path(folder) / "quick.toml"
-        rules = "sittings = 2\nmax_sittings = 2\nmin_bursts = 8\nmax_bursts = 8\ndrift = 1e9\n"
+        rules = "sessions = 2\nmax_sessions = 2\nmin_samples = 8\nmax_samples = 8\ndrift = 1e9\n"
         card.write_text("threads = 1\n[measuring]\n" + rules)
         words = [str(Path(sys.executable).parent / "lat-profile"), "--device", str(card)]
         words += ["--space", "mini", "--out", folder, "--json", "--resume"]
@@ -213,7 +213,7 @@ def main() -> None:
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else KILLS
     for name, found in losses(kills).items():
         print(
-            f"{name:15} {found.kills:3} kills: {found.lost} bursts lost, {found.again} made again"
+            f"{name:15} {found.kills:3} kills: {found.lost} samples lost, {found.again} made again"
         )
 
 

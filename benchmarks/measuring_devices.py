@@ -62,7 +62,7 @@ def fleet() -> Iterator[Figure]:
     table = next(table for card in CARDS if (table := _shipped(card)))
     ops = spaces.load("proxyless").operators
     workloads = [Workload.of_op(op) for op in ops if op in table]
-    rule = Measuring(sittings=1, max_sittings=1, burst_ms=20.0, drift=1e9)
+    rule = Measuring(sessions=1, max_sessions=1, sample_ms=20.0, drift=1e9)
     seconds = []
     for count in (1, 4):
         devices = [ReplayDevice(table, seed, pace=1.0) for seed in range(count)]
@@ -78,8 +78,8 @@ def kills() -> Iterator[Figure]:
     total = sum(each.kills for each in found.values())
     yield Figure("kills", total, least=100)
     for name, each in found.items():
-        yield Figure(f"  {name}: bursts lost", each.lost, 0)
-        yield Figure(f"  {name}: bursts made again of complete operators", each.again, 0)
+        yield Figure(f"  {name}: samples lost", each.lost, 0)
+        yield Figure(f"  {name}: samples made again of complete operators", each.again, 0)
 
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {

@@ -70,7 +70,7 @@ def table_error() -> Iterator[Figure]:
     table = LatencyTable.load(device.setting.stem)
     choices = space.random_choices(16, np.random.default_rng(12345))
     networks = [space.network(row.tolist()) for row in choices]
-    long = {"min_bursts": 60, "max_network_bursts": 120, "sittings": 6, "pause_seconds": 3.0}
+    long = {"min_samples": 60, "max_network_samples": 120, "sessions": 6, "pause_seconds": 3.0}
     measuring = card.measuring.model_copy(update={**long, "network_ci95": 0.01})
     measured = measure(device, [Workload.of_network(n) for n in networks], measuring)
     actual = [measured[network.name].median_ms for network in networks]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from devices.agent_device import AgentDevice, AgentSitting
+from devices.agent_device import AgentDevice, AgentSession
 from devices.device import Workload
 from devices.runtimes.onnx_runtime import OnnxRuntime
 from devices.transports.local import LocalTransport
@@ -52,7 +52,7 @@ def overhead_ms(measurements: int = MEASUREMENTS) -> dict[str, Overhead]:
                 name: AgentDevice(card, transport, OnnxRuntime(card))
                 for name, transport in transports.items()
             }
-            with devices["ssh"].sit() as ssh, devices["local"].sit() as local:
+            with devices["ssh"].open_session() as ssh, devices["local"].open_session() as local:
                 return _in_turns({"ssh": ssh, "local": local}, measurements)
         finally:
             for transport in transports.values():
@@ -60,13 +60,13 @@ def overhead_ms(measurements: int = MEASUREMENTS) -> dict[str, Overhead]:
             server.stop()
 
 
-def _in_turns(sittings: dict[str, AgentSitting], measurements: int) -> dict[str, Overhead]:
-    handles = {name: sitting.load(Workload.of_op(OP)) for name, sitting in sittings.items()}
-    found: dict[str, list[float]] = {name: [] for name in sittings}
+def _in_turns(sessions: dict[str, AgentSession], measurements: int) -> dict[str, Overhead]:
+    handles = {name: session.load(Workload.of_op(OP)) for name, session in sessions.items()}
+    found: dict[str, list[float]] = {name: [] for name in sessions}
     for _ in range(measurements):
-        for name, sitting in sittings.items():
+        for name, session in sessions.items():
             start = time.perf_counter()
-            timing = sitting.run(handles[name], 0, RUNS)
+            timing = session.run(handles[name], 0, RUNS)
             wall_ms = 1000 * (time.perf_counter() - start)
             found[name].append(wall_ms - sum(timing.ms))
     return {

@@ -33,7 +33,7 @@ def unseen() -> Iterator[Figure]:
             path.write_bytes(onnx_of(build(), resolution))
             graphs[name] = kernels_of(read_graph(path), table.fusion_rules)
             workloads.append(Workload(name, graphs[name].ops, path.read_bytes()))
-    rule = {"sittings": 3, "max_sittings": 3, "min_bursts": 9, "max_network_bursts": 18}
+    rule = {"sessions": 3, "max_sessions": 3, "min_samples": 9, "max_network_samples": 18}
     measured = measure(device, workloads, card.measuring.model_copy(update=rule))
     model = fit(table)
     errors, covered = [], []

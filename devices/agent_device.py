@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from functools import cached_property
-from types import TracebackType
 from typing import Any, Self
 
 from devices.card import DeviceCard
@@ -22,14 +21,14 @@ _LEAST_NS, _MOST_NS = LEAST_MS * _NS_IN_MS, MOST_MS * _NS_IN_MS
 _MOST_CPUS = 4096
 _MOST_RUNS = 1 << 30
 _MOST_OF_A_NAME = 4000
-"""Characters: names that are longer are no node's."""
+"""Characters of a node's name."""
 _PLAUSIBLE = {"temperature_c": (-100.0, 1000.0), "frequency_mhz": BOUNDS["frequency_mhz"]}
-"""What sensors say, in the order of `Condition`; one that says anything else cannot be read."""
+"""Range of each sensor of a `Condition`; a value outside it counts as unreadable."""
 _log = logging.getLogger(__name__)
 
 
 class AgentDevice:
-    """A `Device`: starts processes on it by its transport, with files that its runtime writes."""
+    """A `Device` whose processes are started by a transport and run a runtime's model files."""
 
     def __init__(self, card: DeviceCard, transport: Transport, runtime: Runtime) -> None:
         self.card = card
@@ -40,30 +39,30 @@ class AgentDevice:
 
     @cached_property
     def setting(self) -> Setting:
-        with self.sit() as sitting:
-            said = sitting.greeting
-        facts = said.get("facts")
+        with self.open_session() as session:
+            answer = session.greeting
+        facts = answer.get("facts")
         if not isinstance(facts, dict):
-            raise DeviceError(f"{self.card.name}: the device does not say what hardware it is")
-        hardware, runtime = shown(_hardware(facts)), _text(said, "runtime")
+            raise DeviceError(f"{self.card.name}: the device does not report its hardware")
+        hardware, runtime = shown(_hardware(facts)), _text(answer, "runtime")
         if not runtime:
-            raise DeviceError(f"{self.card.name}: the device does not say what its runtime is")
+            raise DeviceError(f"{self.card.name}: the device does not report its runtime")
         return Setting(
             device=self.card.name,
             hardware=hardware,
             system=_text(facts, "system"),
             runtime=runtime,
-            build=_text(said, "build"),
+            build=_text(answer, "build"),
             threads=self.card.threads,
             precision=self.card.precision,
             batch=self.card.batch,
             transport=self.card.transport,
-            options=" ".join([self.runtime.options, *self._chosen_cpus(said)]),
+            options=" ".join([self.runtime.options, *self._chosen_cpus(answer)]),
         )
 
-    def _chosen_cpus(self, said: Mapping[str, Any]) -> list[str]:
-        """The CPUs in force, as an option, where the card chooses them."""
-        cpus = said.get("cpus") if self.card.affinity else None
+    def _chosen_cpus(self, answer: Mapping[str, Any]) -> list[str]:
+        """The CPUs that the process runs on, as an option, where the card names some."""
+        cpus = answer.get("cpus") if self.card.affinity else None
         if not cpus:
             return []
         if not isinstance(cpus, list) or len(cpus) > _MOST_CPUS:
@@ -82,39 +81,38 @@ class AgentDevice:
     def build(self, network: NetworkSpec, weights: Weights) -> bytes:
         return self.runtime.build(network.ops, weights, network.name)
 
-    def sit(self) -> "AgentSitting":
+    def open_session(self) -> "AgentSession":
         channel = self.transport.start()
         _log.debug("%s: a process is started", self.label)
         try:
             hello = {"do": "hello", **self.runtime.greeting, "affinity": self.card.affinity}
-            return AgentSitting(self, channel, channel.ask(hello))
+            return AgentSession(self, channel, channel.ask(hello))
         except BaseException:
             channel.close()
             raise
 
     def path_of(self, workload: Workload) -> str:
-        """Where the workload's model file is on the device; sent there if need be."""
+        """The path of the workload's model file on the device; sends it on first use."""
         if workload not in self._paths:
             content = workload.model
             if content is None:
                 try:
                     content = self.runtime.build(workload.ops, self._weights, workload.name)
-                except SpecError as error:  # which this runtime, or this precision, cannot express
+                except SpecError as error:  # not expressible in this runtime or precision
                     raise WorkloadError(f"{workload.name}: {error}") from None
             self._paths[workload] = self.transport.send(content, self.runtime.suffix)
             _log.debug("%s: %s is sent, %d bytes", self.label, workload.name, len(content))
         return self._paths[workload]
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Disconnect from the device."""
         self.transport.close()
 
 
-class AgentSitting:
-    """A fresh process on the device. `greeting`: what it said of itself.
+class AgentSession:
+    """A new process on the device. `greeting`: its answer to hello.
 
-    What comes back from a device is checked before it is believed: nonsense in answer to a model
-    is that model's failure.
+    Every answer is validated; an invalid answer about a model is that model's failure.
     """
 
     def __init__(self, device: AgentDevice, channel: Channel, greeting: Mapping[str, Any]) -> None:
@@ -162,22 +160,18 @@ class AgentSitting:
 
     def condition(self) -> Condition:
         state = self._channel.ask({"do": "state"})
-        return Condition(*(_sensed(state.get(name), *of) for name, of in _PLAUSIBLE.items()))
+        readable = [key for key, of in _PLAUSIBLE.items() if _is_within(state.get(key), *of)]
+        return Condition(**{key: float(state[key]) for key in readable})
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._channel.close()
 
 
 def _hardware(facts: Mapping[str, Any]) -> str:
-    """What a table is named by: the accelerator or the board, or else the processor."""
+    """The hardware that names a table: the accelerator or the board, else the processor."""
     if accelerator := _text(facts, "accelerator"):
         return accelerator
     count = int(_number(facts.get("cpus"), "the number of CPUs", 1, _MOST_CPUS, DeviceError))
@@ -186,10 +180,10 @@ def _hardware(facts: Mapping[str, Any]) -> str:
 
 
 def _text(answer: Mapping[str, Any], key: str) -> str:
-    """A text of an answer, made fit for a table's header; "" where it is absent."""
+    """A printable text of an answer; "" where it is absent."""
     value = answer.get(key) or ""
     if not isinstance(value, str) or len(value) > 20_000:
-        raise DeviceError(f"the device's {key} is no text: {shown(value, 80)}")
+        raise DeviceError(f"the device's {key} is not a text: {shown(value, 80)}")
     return value if key == "cpu_info" else shown(value, 300)
 
 
@@ -197,13 +191,9 @@ def _number(
     value: Any, what: str, least: float, most: float, error: type[DeviceError] = WorkloadError
 ) -> float:
     if not _is_within(value, least, most):
-        limits = f"no number from {least:g} to {most:g}"
+        limits = f"not a number from {least:g} to {most:g}"
         raise error(f"{what} came back as {shown(value, 80)}, {limits}")
     return float(value)
-
-
-def _sensed(value: Any, least: float, most: float) -> float | None:
-    return float(value) if _is_within(value, least, most) else None
 
 
 def _is_within(value: Any, least: float, most: float) -> bool:

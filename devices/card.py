@@ -1,4 +1,4 @@
-"""`DeviceCard`: a TOML file that says how a target is reached and run."""
+"""`DeviceCard`: a TOML file that describes how a target is reached and run."""
 
 import re
 import shlex
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AliasChoices,
+    AliasGenerator,
     BaseModel,
     ConfigDict,
     Field,
@@ -35,20 +37,20 @@ ABILITIES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "benchmark_model": {"cpu": ("float32", "int8")},
 }
-"""Runtime to provider to the precisions that it computes in."""
+"""The precisions of each runtime and provider."""
 
 
 _Label = Annotated[str, Field(min_length=1, max_length=120)]
-"""A device's name in messages and in names of files, which have 255 characters at most."""
+"""A device's name in messages and in file names, which are limited to 255 characters."""
 
 _DAY = 86_400.0
 _MOST_DEVICES = 64
-_MOST_BURSTS = 1_000_000
+_MOST_SAMPLES = 1_000_000
 _MOST_SHOWN = 60
 _ENDS = (
-    ("sittings", "max_sittings"),
-    ("min_bursts", "max_bursts"),
-    ("min_bursts", "max_network_bursts"),
+    ("sessions", "max_sessions"),
+    ("min_samples", "max_samples"),
+    ("min_samples", "max_network_samples"),
 )
 """Keys of [measuring] that are a minimum and a maximum of the same; a maximum given alone holds."""
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
@@ -60,7 +62,7 @@ class _Section(BaseModel):
     @field_validator("*")
     @classmethod
     def _can_be_used(cls, value: Any) -> Any:
-        """Texts without control characters (but for line ends), and paths of users that exist."""
+        """Refuse control characters (except line ends) and home folders of unknown users."""
         for one in value if isinstance(value, tuple) else (value,):
             if isinstance(one, str | Path) and _CONTROL.search(str(one)):
                 raise ValueError("it has a control character in it")
@@ -72,32 +74,37 @@ class _Section(BaseModel):
         return value
 
 
+def _names(key: str) -> AliasChoices:
+    """A key and its name in cards of earlier versions, with sittings and bursts."""
+    return AliasChoices(key, key.replace("sessions", "sittings").replace("sample", "burst"))
+
+
 class Measuring(_Section):
     """How long to measure: section `[measuring]` of a card.
 
-    A burst is a few back-to-back runs; a round is a burst of every workload; a sitting is a
+    A sample is a few back-to-back runs; a round is one sample of every workload; a session is a
     fresh process on the device.
     """
 
-    ci95: float = Field(0.01, gt=0, lt=1, description="asked half interval of the median, relative")
+    model_config = ConfigDict(alias_generator=AliasGenerator(validation_alias=_names))
+
+    ci95: float = Field(0.01, gt=0, lt=1, description="requested 95 % half interval, relative")
     network_ci95: float = Field(0.02, gt=0, lt=1, description="the same for whole networks")
-    sittings: int = Field(3, ge=1, le=1000, description="fresh processes at least")
-    max_sittings: int = Field(8, ge=1, le=1000)
-    pause_seconds: float = Field(0.0, ge=0, le=_DAY, description="idle time between sittings")
-    min_bursts: int = Field(12, ge=6, le=_MOST_BURSTS)
-    max_bursts: int = Field(100, ge=6, le=_MOST_BURSTS)
-    max_network_bursts: int = Field(
-        24, ge=6, le=_MOST_BURSTS, description="networks take long; many are measured"
+    sessions: int = Field(3, ge=1, le=1000, description="minimum of fresh processes")
+    max_sessions: int = Field(8, ge=1, le=1000)
+    pause_seconds: float = Field(0.0, ge=0, le=_DAY, description="idle time between sessions")
+    min_samples: int = Field(12, ge=6, le=_MOST_SAMPLES)
+    max_samples: int = Field(100, ge=6, le=_MOST_SAMPLES)
+    max_network_samples: int = Field(
+        24, ge=6, le=_MOST_SAMPLES, description="networks take long; many are measured"
     )
-    burst_ms: float = Field(1.0, gt=0, le=60_000)
+    sample_ms: float = Field(1.0, gt=0, le=60_000)
     seconds: float = Field(
-        120.0, gt=0, le=30 * _DAY, description="cap on what goes beyond min_bursts"
+        120.0, gt=0, le=30 * _DAY, description="cap on samples beyond min_samples"
     )
-    drift: float = Field(0.02, gt=0, description="a round that drifted by more is done again")
+    drift: float = Field(0.02, gt=0, description="a round that drifted by more is repeated")
     cool_below_c: float | None = Field(None, gt=0, le=150, description="wait until it is no warmer")
-    cool_seconds: float = Field(
-        120.0, ge=0, le=_DAY, description="but never longer than this at a time"
-    )
+    cool_seconds: float = Field(120.0, ge=0, le=_DAY, description="cap on each wait")
 
     @model_validator(mode="before")
     @classmethod
@@ -107,29 +114,29 @@ class Measuring(_Section):
             return given
         filled = dict(given)
         for least, most in _ENDS:
-            minimum, default = given.get(least), cls.model_fields[most].default
-            if most not in given and isinstance(minimum, int) and minimum > default:
+            minimum = next((given[name] for name in _names(least).choices if name in given), None)
+            default = cls.model_fields[most].default
+            is_above = isinstance(minimum, int) and minimum > default
+            if is_above and not given.keys() & _names(most).choices:
                 filled[most] = minimum
         return filled
 
     @model_validator(mode="after")
     def _least_is_no_more_than_most(self) -> Self:
         for least, most in _ENDS:
-            are_given = {least, most} <= self.model_fields_set
-            if are_given and getattr(self, least) > getattr(self, most):
-                raise ValueError(
-                    f"{least} is {getattr(self, least)}, more than {most}, {getattr(self, most)}"
-                )
+            minimum, maximum = getattr(self, least), getattr(self, most)
+            if {least, most} <= self.model_fields_set and minimum > maximum:
+                raise ValueError(f"{least} is {minimum}, more than {most}, {maximum}")
         return self
 
 
 class Ssh(_Section):
-    """How to reach a host: section `[ssh]`. What is not given is taken from the user's ssh
-    configuration, which knows `host` as its alias."""
+    """How to reach a host: section `[ssh]`. Missing keys come from the user's ssh configuration,
+    where `host` may be an alias."""
 
     host: str = Field("", max_length=120)
     hosts: tuple[_Label, ...] = Field(
-        (), max_length=_MOST_DEVICES, description="several of the same, to share the work"
+        (), max_length=_MOST_DEVICES, description="several alike, which share the work"
     )
     port: int | None = Field(None, ge=1, le=65535)
     user: str | None = None
@@ -149,7 +156,7 @@ class Ssh(_Section):
 
     @property
     def all_hosts(self) -> tuple[str, ...]:
-        """`host`, where it is given, and `hosts`; each once."""
+        """`host` and `hosts`, without duplicates."""
         return tuple(dict.fromkeys([host for host in (self.host, *self.hosts) if host]))
 
 
@@ -160,7 +167,7 @@ class Adb(_Section):
         Annotated[tuple[_Label, ...], Field(min_length=1, max_length=_MOST_DEVICES)]
         | Literal["all"]
         | None
-    ) = Field(None, description="devices to use; the one that is attached where not given")
+    ) = Field(None, description="devices to use; default: the one attached device")
     benchmark_model: Path | None = Field(None, description="the binary, for the phone's processor")
     folder: str = Field("/data/local/tmp/lat-search", pattern=r"^/[\w./-]+$")
     cpu_mask: str | None = Field(
@@ -169,8 +176,7 @@ class Adb(_Section):
     server: str | None = Field(
         None,
         pattern=r"^[\w.-]+:\d+$",
-        description="the adb server; where not given, the one that the command adb talks to: "
-        "127.0.0.1:5037, or as ANDROID_ADB_SERVER_PORT says",
+        description="the adb server; default: 127.0.0.1:5037, or ANDROID_ADB_SERVER_PORT",
     )
 
     @field_validator("server")
@@ -182,21 +188,21 @@ class Adb(_Section):
 
 
 class Replay(_Section):
-    """A device that answers from a table: section `[replay]`."""
+    """A device that replays a table: section `[replay]`."""
 
     table: str = Field(description="a table's name or path")
     devices: int = Field(1, ge=1, le=_MOST_DEVICES)
     pace: float = Field(
-        0.0, ge=0, le=1000, description="1: takes as long as the device did; 0: no time"
+        0.0, ge=0, le=1000, description="1: waits as long as the device ran; 0: does not wait"
     )
 
 
 class DeviceCard(_Section):
-    """A target. `name` is the stem of its file; `words`: what a command's --device takes to load
-    it again."""
+    """A target. `name`: the stem of its file. `argument`: what loads it again, quoted for a
+    shell."""
 
     name: str
-    words: str = ""
+    argument: str = ""
     description: str = ""
     transport: Literal["local", "ssh", "adb", "replay"] = "local"
     runtime: Literal["onnxruntime", "litert", "torch", "benchmark_model"] = "onnxruntime"
@@ -208,9 +214,7 @@ class DeviceCard(_Section):
     channels_last: bool = Field(True, description="of the runtime torch")
     cuda_graph: bool = Field(True, description="of the runtime torch on CUDA: replay a graph")
     affinity: tuple[Annotated[int, Field(ge=0, le=65_535)], ...] | None = Field(
-        None,
-        max_length=4096,
-        description="CPUs to run on; the last `threads` ones that are free where not given",
+        None, max_length=4096, description="CPUs to run on; default: the last `threads` free ones"
     )
     measuring: Measuring = Measuring()
     ssh: Ssh | None = None
@@ -220,7 +224,7 @@ class DeviceCard(_Section):
     @model_validator(mode="before")
     @classmethod
     def _is_loaded_by_its_name(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return {"words": given.get("name", ""), **given}
+        return {"argument": given.get("name", ""), **given}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -251,15 +255,12 @@ _SECTIONS: dict[str, type[_Section]] = {
     "adb": Adb,
     "replay": Replay,
 }
-_NEVER_WRITTEN = frozenset({"name", "words"})
+_NOT_IN_FILES = frozenset({"name", "argument"})
 
 
 def load_card(name: str) -> DeviceCard:
-    """The card of this name, or of the TOML file at this path.
-
-    Raises `UsageError` for an unknown name (listing the known ones), and for a broken file
-    (naming file, key and what is allowed).
-    """
+    """The card of this name, or of the TOML file at this path. Raises `UsageError` for an unknown
+    name, listing the known ones, and for a broken file, naming the file, the key and its limits."""
     path = Path(name) if name.endswith(".toml") else known_cards().get(name)
     if path is None:
         raise unknown_name("device card", name, known_cards())
@@ -267,32 +268,32 @@ def load_card(name: str) -> DeviceCard:
         written = tomllib.loads(read_text(path, MOST_BYTES))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a device card in TOML: {error}") from None
-    for key in _NEVER_WRITTEN & written.keys():
+    for key in _NOT_IN_FILES & written.keys():
         raise UsageError(f"{path}: {_unknown_key((key,))}")
     try:
-        return DeviceCard(name=path.stem, words=shlex.quote(name), **written)
+        return DeviceCard(name=path.stem, argument=shlex.quote(name), **written)
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "extra_forbidden":
             raise UsageError(f"{path}: {_unknown_key(first['loc'])}") from None
-        raise UsageError(f"{path}: {_in_words(first)}") from None
+        raise UsageError(f"{path}: {_message(first)}") from None
 
 
-def _in_words(error: ErrorDetails) -> str:
-    """An error of validation: which key, what is wrong, and what was given."""
+def _message(error: ErrorDetails) -> str:
+    """A validation error: the key, what is wrong, and the value."""
     where = [str(part) for part in error["loc"] if not re.search(r"\W", str(part))]
-    said = error["msg"].removeprefix("Value error, ").lower().replace("tuple", "list")
+    message = error["msg"].removeprefix("Value error, ").lower().replace("tuple", "list")
     if error["type"] == "model_type":
-        said = "it is a section, with keys of its own"
+        message = "it is a section, with keys of its own"
     given, shown = error["input"], repr(error["input"])
-    if said.startswith(("input", "string")) and isinstance(given, str | int | float):
-        said += f", not {shown if len(shown) < _MOST_SHOWN else f'{shown[:_MOST_SHOWN]}...'}"
-    return ": ".join(filter(None, (".".join(where), said)))
+    if message.startswith(("input", "string")) and isinstance(given, str | int | float):
+        message += f", not {shown if len(shown) < _MOST_SHOWN else f'{shown[:_MOST_SHOWN]}...'}"
+    return ": ".join(filter(None, (".".join(where), message)))
 
 
 def _unknown_key(where: tuple[int | str, ...]) -> UsageError:
-    """The error for a key that no card has, or no such section of it: the keys that it may have."""
+    """The error for an unknown key of a card or of a section, listing the known keys."""
     *section, key = (repr(part)[1:-1][:_MOST_SHOWN] for part in map(str, where))
     known = _SECTIONS[section[0]] if section else DeviceCard
     what = f"[{section[0]}] key" if section else "key"
-    return unknown_name(what, key, known.model_fields.keys() - _NEVER_WRITTEN)
+    return unknown_name(what, key, known.model_fields.keys() - _NOT_IN_FILES)

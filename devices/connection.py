@@ -1,4 +1,4 @@
-"""From a card to its devices: the transport and the runtime that it names, put together."""
+"""From a card to its devices: joins the transport and the runtime that it names."""
 
 from dataclasses import replace
 from importlib import import_module
@@ -20,16 +20,14 @@ _RUNTIMES = {
 
 
 def connect(card: DeviceCard) -> Device:
-    """The device that a card describes, or the first of them. Nothing is started before the
-    device is asked. Raises `UsageError` where what the card needs is not installed."""
+    """The device of a card, or the first of several; connects on first use. Raises `UsageError`
+    where a package that the card needs is not installed."""
     return connect_all(card)[0]
 
 
 def connect_all(card: DeviceCard) -> tuple[Device, ...]:
-    """All devices that a card describes: one, or several that are to share the work.
-
-    Raises `DeviceError` where it asks for all phones that are attached, and none is.
-    """
+    """All devices of a card: one, or several that share the work. Raises `DeviceError` where the
+    card uses all attached phones and none is attached."""
     if card.transport == "replay":
         assert card.replay is not None
         table = _replayed(LatencyTable.load(card.replay.table), card.name)
@@ -40,7 +38,7 @@ def connect_all(card: DeviceCard) -> tuple[Device, ...]:
 
 
 def _replayed(table: LatencyTable, name: str) -> LatencyTable:
-    """The table under a setting that cannot be taken for the device that it was measured on."""
+    """The table with a setting that differs from the measured device's."""
     hardware = f"replay of {table.setting.hardware}"
     setting = replace(table.setting, device=name, hardware=hardware, transport="replay")
     return replace(table, setting=setting)

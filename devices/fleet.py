@@ -1,10 +1,10 @@
 """A fleet: several devices of one card share the work of one table.
 
-    queue of chunks ──▶ a worker a device ──▶ one result
+    queue of chunks ──▶ one worker per device ──▶ one result
           ▲                     │ device fails
           └──── handed back ────┘
 
-A few anchors, measured by all, tell how well the devices agree.
+A few anchor workloads, measured on every device, show how well the devices agree.
 """
 
 import threading
@@ -25,9 +25,9 @@ from latency.errors import DeviceError, LatError
 from latency.tables.measurement import Measurement
 
 ANCHORS = 2
-_CHUNKS_A_DEVICE = 2
+_CHUNKS_PER_DEVICE = 2
 AGREEMENT = 0.05
-"""Devices whose anchors differ by more are no one hardware setting."""
+"""Devices whose anchors differ by more are not of one hardware setting."""
 
 
 def measure_on_all(
@@ -39,33 +39,45 @@ def measure_on_all(
     seed: int = 0,
     absent: Sequence[Keeper] = (),
 ) -> Measured:
-    """Measure workloads on all devices at once, each on one of them; on one device, `measure`.
+    """Measure each workload on one of the devices, on all devices at once.
 
-    `journals`: one a device, or none. What a device has in its journal is not measured again by
-    another; `absent` are those of devices that are not here now, whose complete workloads count.
-    A device that fails hands its work back to the others. Raises `DeviceError` where the devices
-    are not of one setting, and the last device's error where all have failed.
+    `journals`: one per device, or none. A device measures the workloads that its journal has
+    begun. `absent`: journals of devices that are not connected now, whose complete workloads
+    count. A device that fails hands its work back to the others. Raises `DeviceError` where the
+    devices are not of one setting, and the error of a device where all have failed.
     """
     anchors = choose_anchors(workloads) if len(devices) > 1 else ()
-    known = _taken_over(absent, [w for w in workloads if w not in anchors], measuring)
+    shared = [w for w in workloads if w not in anchors]
+    known: dict[str, Measurement] = {}
+    for kept in absent:
+        known |= known_before(shared, measuring, kept.samples)
     left = [w for w in workloads if w.name not in known]
     if len(devices) == 1:
         journal = journals[0] if journals else None
         measured = measure(devices[0], left, measuring, journal, on_progress, seed)
     else:
-        measured = _measure_together(devices, left, anchors, measuring, journals, on_progress, seed)
+        _check_alike(devices)
+        workers = [_Worker(device, kept) for device, kept in zip_longest(devices, journals)]
+        total = len(left) + (len(devices) - 1) * len(anchors)
+        fleet = _Fleet(workers, anchors, measuring, seed, total, on_progress)
+        fleet.hand_out([w for w in left if w not in anchors])
+        fleet.run()
+        measured = _merged(workers, anchors)
     if not known:
         return measured
-    said = {"taken over": f"{len(known)} measured before, by devices that are absent now"}
-    rows, happened = {**known, **measured.rows}, {**measured.circumstances, **said}
-    return replace(measured, rows=rows, circumstances=happened)
+    note = f"{len(known)} measured before, by devices that are absent now"
+    return replace(
+        measured,
+        rows={**known, **measured.rows},
+        circumstances={**measured.circumstances, "taken over": note},
+    )
 
 
 def within_reach(devices: Sequence[Device]) -> tuple[tuple[Device, ...], dict[str, LatError]]:
-    """The devices that answer, and by label why the others don't. Raises the first one's error
-    where none does."""
+    """The devices that answer, and by label the errors of the others. Raises the first of these
+    where none answers."""
     with ThreadPoolExecutor(len(devices)) as pool:
-        errors = list(pool.map(_out_of_reach, devices))
+        errors = list(pool.map(_error_of, devices))
     lost = {d.label: error for d, error in zip(devices, errors, strict=True) if error}
     found = tuple(device for device, error in zip(devices, errors, strict=True) if not error)
     if not found:
@@ -73,35 +85,8 @@ def within_reach(devices: Sequence[Device]) -> tuple[tuple[Device, ...], dict[st
     return found, lost
 
 
-def _measure_together(
-    devices: Sequence[Device],
-    workloads: Sequence[Workload],
-    anchors: Sequence[Workload],
-    measuring: Measuring,
-    journals: Sequence[Keeper],
-    on_progress: OnProgress,
-    seed: int,
-) -> Measured:
-    """Measure workloads on several devices: the anchors on all of them, the others on one each."""
-    _check_alike(devices)
-    work = _Work(
-        [_Worker(d, j) for d, j in zip_longest(devices, journals)],
-        len(workloads) + (len(devices) - 1) * len(anchors),
-        on_progress,
-    )
-    work.hand_out([w for w in workloads if w not in anchors])
-    for worker in work.workers:
-        worker.anchors = list(anchors)
-    while any(worker.todo or worker.anchors for worker in work.workers) or work.queue:
-        alive = [worker for worker in work.workers if worker.error is None]
-        if not alive:
-            raise next(worker.error for worker in work.workers if worker.error)
-        work.run(alive, measuring, seed)
-    return _together(work.workers, anchors)
-
-
 def choose_anchors(workloads: Sequence[Workload]) -> tuple[Workload, ...]:
-    """Single operators from small to large, by multiply-accumulates, to be measured by all."""
+    """Single operators from small to large, by multiply-accumulates, for every device."""
     singles = sorted(
         (w for w in workloads if not w.is_network), key=lambda w: (w.ops[0].macs, w.name)
     )
@@ -111,49 +96,66 @@ def choose_anchors(workloads: Sequence[Workload]) -> tuple[Workload, ...]:
 
 @dataclass
 class _Worker:
-    """A device and its share of the work."""
+    """A device and its share of the work; `in_progress`: how many workloads of it are measured."""
 
     device: Device
     journal: Keeper | None
-    anchors: list[Workload] = field(default_factory=list)
     todo: list[Workload] = field(default_factory=list)
     results: list[Measured] = field(default_factory=list)
-    under_way: float = 0.0
+    in_progress: float = 0.0
     error: LatError | None = None
 
 
-class _Work:
-    """What is to be done, and who does it."""
+class _StoppedError(Exception):
+    """The user interrupts the run."""
 
-    def __init__(self, workers: list[_Worker], total: int, on_progress: OnProgress) -> None:
-        self.workers = workers
-        self.queue: deque[list[Workload]] = deque()
+
+class _Fleet:
+    """Workers, and the queue of what no worker has yet."""
+
+    def __init__(
+        self,
+        workers: Sequence[_Worker],
+        anchors: Sequence[Workload],
+        measuring: Measuring,
+        seed: int,
+        total: int,
+        on_progress: OnProgress,
+    ) -> None:
+        self._workers, self._anchors = workers, anchors
+        self._measuring, self._seed = measuring, seed
+        self._total, self._on_progress = total, on_progress
+        self._queue: deque[list[Workload]] = deque()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._unexpected: BaseException | None = None
-        self._total, self._on_progress = total, on_progress
 
     def hand_out(self, workloads: Sequence[Workload]) -> None:
-        """To each device what its journal has begun; the rest in chunks into the queue."""
-        owners = {
-            burst.workload: worker
-            for worker in self.workers
-            if worker.journal is not None
-            for burst in worker.journal.bursts
-        }
+        """To each device the anchors and what its journal has begun; the rest into the queue."""
+        owners: dict[str, _Worker] = {}
+        for worker in self._workers:
+            worker.todo += self._anchors
+            if worker.journal is not None:
+                owners |= dict.fromkeys((s.workload for s in worker.journal.samples), worker)
         for workload in workloads:
             if owner := owners.get(workload.name):
                 owner.todo.append(workload)
         rest = [w for w in workloads if w.name not in owners]
         for is_network in (True, False):
             alike = [w for w in rest if w.is_network == is_network]
-            self.queue.extend(_chunks(alike, len(self.workers)))
+            self._queue.extend(_chunks(alike, len(self._workers)))
 
-    def run(self, workers: Iterable[_Worker], measuring: Measuring, seed: int) -> None:
-        """Work on all devices until the queue is empty; what a failing device leaves goes back."""
+    def run(self) -> None:
+        """Measure until nothing is left, on the devices that have not failed."""
+        while self._queue or any(worker.todo for worker in self._workers):
+            alive = [worker for worker in self._workers if worker.error is None]
+            if not alive:
+                raise next(worker.error for worker in self._workers if worker.error)
+            self._run_threads(alive)
+
+    def _run_threads(self, workers: Iterable[_Worker]) -> None:
         threads = [
-            threading.Thread(target=self._work, args=(worker, measuring, seed), daemon=True)
-            for worker in workers
+            threading.Thread(target=self._work, args=(worker,), daemon=True) for worker in workers
         ]
         for thread in threads:
             thread.start()
@@ -168,42 +170,41 @@ class _Work:
         if self._unexpected is not None:
             raise self._unexpected
 
-    def _work(self, worker: _Worker, measuring: Measuring, seed: int) -> None:
+    def _work(self, worker: _Worker) -> None:
+        """Measure a worker's share, then chunks of the queue; a failed device hands back."""
         while worker.error is None:
-            if not worker.todo and not worker.anchors:
-                with self._lock:
-                    if not self.queue:
+            with self._lock:
+                if not worker.todo:
+                    if not self._queue:
                         return
-                    worker.todo = self.queue.popleft()
-            batch = worker.anchors + worker.todo
+                    worker.todo = self._queue.popleft()
+            report = partial(self._report, worker)
             try:
-                worker.results.append(
-                    measure(
-                        worker.device,
-                        batch,
-                        measuring,
-                        worker.journal,
-                        partial(self._report, worker),
-                        seed,
-                        sleep=self._sleep,
-                    )
+                result = measure(
+                    worker.device,
+                    worker.todo,
+                    self._measuring,
+                    worker.journal,
+                    report,
+                    self._seed,
+                    sleep=self._sleep,
                 )
-                worker.anchors, worker.todo, worker.under_way = [], [], 0.0
+                worker.results.append(result)
             except _StoppedError:
                 return
             except LatError as error:
                 worker.error = error
-                if worker.todo:
+                if left := [w for w in worker.todo if w not in self._anchors]:
                     with self._lock:
-                        self.queue.append(worker.todo)
-                worker.anchors, worker.todo, worker.under_way = [], [], 0.0
-            except BaseException as error:  # raised again where the fleet is waited for
+                        self._queue.append(left)
+            except BaseException as error:  # raised again by `_run_threads`
                 self._unexpected = error
                 self._stop.set()
                 return
+            worker.todo, worker.in_progress = [], 0.0
 
     def _sleep(self, seconds: float) -> None:
-        """Wait, but no longer than until the run is to end."""
+        """Wait, unless the run is interrupted."""
         if self._stop.wait(seconds):
             raise _StoppedError
 
@@ -211,18 +212,17 @@ class _Work:
         if self._stop.is_set():
             raise _StoppedError
         with self._lock:
-            batch = len(worker.anchors) + len(worker.todo)
-            worker.under_way = batch * progress.done / progress.total
-            done = sum(len(r.rows) for w in self.workers for r in w.results)
-            done += int(sum(w.under_way for w in self.workers))
-            alive = sum(w.error is None for w in self.workers)
+            worker.in_progress = len(worker.todo) * progress.done / progress.total
+            done = sum(len(r.rows) for w in self._workers for r in w.results)
+            done += int(sum(w.in_progress for w in self._workers))
+            alive = sum(w.error is None for w in self._workers)
             self._on_progress(Progress(done, self._total, f"measuring on {alive} devices"))
 
 
 def _chunks(workloads: Sequence[Workload], devices: int) -> list[list[Workload]]:
-    """Equal shares, two for each device, or one where that is too few to tell drift by; each of
-    them from all over the list, since neighbours in it take about as long."""
-    for count in (_CHUNKS_A_DEVICE * devices, devices):
+    """Equal shares: two per device, or one where two are too few to estimate drift. A share takes
+    every n-th workload, since neighbours in the list take about as long."""
+    for count in (_CHUNKS_PER_DEVICE * devices, devices):
         if len(workloads) >= count * LEAST_TOGETHER:
             break
     else:
@@ -230,27 +230,13 @@ def _chunks(workloads: Sequence[Workload], devices: int) -> list[list[Workload]]
     return [list(share) for i in range(count) if (share := workloads[i::count])]
 
 
-class _StoppedError(Exception):
-    """The user wants the run to end."""
-
-
-def _out_of_reach(device: Device) -> LatError | None:
-    """Why a device does not answer; None where it does."""
+def _error_of(device: Device) -> LatError | None:
+    """The error with which a device fails to answer; None where it answers."""
     try:
         _ = device.setting
     except LatError as error:
         return error
     return None
-
-
-def _taken_over(
-    absent: Sequence[Keeper], workloads: Sequence[Workload], measuring: Measuring
-) -> dict[str, Measurement]:
-    """What the journals of devices that are not here now hold, complete, of workloads."""
-    rows: dict[str, Measurement] = {}
-    for journal in absent:
-        rows |= known_before(workloads, measuring, journal.bursts)
-    return rows
 
 
 def _check_alike(devices: Sequence[Device]) -> None:
@@ -264,8 +250,8 @@ def _check_alike(devices: Sequence[Device]) -> None:
             )
 
 
-def _together(workers: Sequence[_Worker], anchors: Sequence[Workload]) -> Measured:
-    """One result of all: the anchors by the median device, and how the devices agree on them."""
+def _merged(workers: Sequence[_Worker], anchors: Sequence[Workload]) -> Measured:
+    """One result of all: the median device's anchors, and how far the devices agree on them."""
     rows: dict[str, list[Measurement]] = {}
     failures: dict[str, str] = {}
     circumstances: dict[str, str] = {}
@@ -273,8 +259,8 @@ def _together(workers: Sequence[_Worker], anchors: Sequence[Workload]) -> Measur
         for result in worker.results:
             failures |= result.failures
             circumstances |= {
-                f"{what} on {worker.device.label}": said
-                for what, said in result.circumstances.items()
+                f"{name} on {worker.device.label}": value
+                for name, value in result.circumstances.items()
             }
             for name, row in result.rows.items():
                 rows.setdefault(name, []).append(row)
@@ -298,7 +284,9 @@ def _agreement(
         if (found := [(r, n) for r in worker.results for n in names if n in r.rows])
     }
     lost = [f"{w.device.label} failed ({w.error})" for w in workers if w.error]
-    said = ", ".join(f"{label} {100 * share:+.1f} %" for label, share in off.items())
+    differences = ", ".join(f"{label} {100 * share:+.1f} %" for label, share in off.items())
     worst = max(map(abs, off.values()), default=0.0)
     verdict = "agree" if worst <= AGREEMENT else "DISAGREE: measure them into a table each"
-    return "; ".join([f"{len(off)} devices {verdict} on {len(names)} anchors: {said}", *lost])
+    return "; ".join(
+        [f"{len(off)} devices {verdict} on {len(names)} anchors: {differences}", *lost]
+    )

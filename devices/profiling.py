@@ -1,4 +1,4 @@
-"""Profiling: operators and whole networks measured on devices, and the table of it."""
+"""Profiling: measure operators and whole networks on devices, and make the table of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -8,13 +8,12 @@ import numpy as np
 from devices.card import Measuring
 from devices.device import Device, Workload
 from devices.fleet import measure_on_all
-from devices.measuring.rounds import Keeper, Measured, OnProgress
+from devices.measuring.rounds import Keeper, Measured, OnProgress, measure
 from devices.measuring.tracing import trace_ops
 from latency.errors import DeviceError, LatError
 from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
 from latency.tables.calibration import calibrate, validate
-from latency.tables.measurement import Measurement
 from latency.tables.setting import Setting
 from latency.tables.table import LatencyTable
 
@@ -33,24 +32,33 @@ def profile(
     absent: Sequence[Keeper] = (),
 ) -> LatencyTable:
     """Measure operators and whole networks of a space on one device, or on several that share
-    the work (with a journal each, or none; `absent` are those of devices that are not here now);
-    the table of them.
+    the work, and return their table.
 
-    `calibration` networks bring the sum of operators to that of networks; the `held_out` ones,
-    never fitted on, give the error that the table states of itself for this `space`. Operators
-    that fail are named in the table's header; networks that contain one are left out. Where the
-    first device offers a per-operator profile, it also traces operators inside the calibration
-    networks (`devices.measuring.tracing`). Raises `DeviceError` where nothing could be measured.
+    `journals`: one per device, or none; `absent`: those of devices that are not connected now.
+    `calibration` networks scale the sum of operators to networks; the `held_out` ones, never
+    fitted on, give the error that the table states for this `space`. Operators that fail are named
+    in the table's header; networks that contain one are left out. Where the first device has a
+    per-operator profiler, operators are also traced inside the calibration networks
+    (`devices.measuring.tracing`). Raises `DeviceError` where nothing could be measured.
     """
     ops = list(dict.fromkeys(operators))
     workloads = [Workload.of_op(op) for op in ops]
     workloads += [Workload.of_network(network) for network in (*calibration, *held_out)]
-    measured = measure_on_all(devices, workloads, measuring, journals, on_progress, seed, absent)
+    if len(devices) == 1 and not absent:
+        journal = journals[0] if journals else None
+        measured = measure(devices[0], workloads, measuring, journal, on_progress, seed)
+    else:
+        measured = measure_on_all(
+            devices, workloads, measuring, journals, on_progress, seed, absent
+        )
     setting = devices[0].setting
     table = _table_of(setting, ops, calibration, held_out, space, measured, circumstances)
     whole_ms = {name: row.median_ms for name, row in measured.rows.items()}
-    known = [network for network in calibration if network.name in whole_ms]
-    return _traced(table, devices[0], known, whole_ms, space, on_progress)
+    try:
+        traced = trace_ops(devices[0], calibration, whole_ms, on_progress)
+    except LatError as error:
+        return replace(table, traced={space: f"failed: {error}"})
+    return _with_traced(table, traced, sum(n.name in whole_ms for n in calibration), space)
 
 
 def _table_of(
@@ -67,13 +75,16 @@ def _table_of(
         name, error = next(iter(measured.failures.items()))
         raise DeviceError(f"no operator could be measured; the first, {name}: {error}")
     fitted_on, unseen = (
-        [(n, measured.rows[n.name].median_ms) for n in networks if _is_known(n, rows, measured)]
+        [
+            (network.parts, measured.rows[network.name].median_ms)
+            for network in networks
+            if network.name in measured.rows and rows.keys() >= set(network.parts)
+        ]
         for networks in (calibration, held_out)
     )
-    alone_ms = {op: row.median_ms for op, row in rows.items()}
-    calibrated = calibrate(alone_ms, [(network.parts, ms) for network, ms in fitted_on])
+    calibrated = calibrate({op: row.median_ms for op, row in rows.items()}, fitted_on)
     in_network_ms = {op: calibrated.in_network_ms(op, row.median_ms) for op, row in rows.items()}
-    predicted = [sum(in_network_ms[op] for op in network.parts) for network, _ in unseen]
+    predicted = [sum(in_network_ms[op] for op in parts) for parts, _ in unseen]
     return LatencyTable(
         setting,
         rows,
@@ -86,30 +97,16 @@ def _table_of(
     )
 
 
-def _is_known(network: NetworkSpec, rows: Mapping[OpSpec, Measurement], measured: Measured) -> bool:
-    return network.name in measured.rows and all(op in rows for op in network.parts)
-
-
-def _traced(
-    table: LatencyTable,
-    device: Device,
-    networks: Sequence[NetworkSpec],
-    whole_ms: Mapping[str, float],
-    space: str,
-    on_progress: OnProgress,
+def _with_traced(
+    table: LatencyTable, traced: Mapping[OpSpec, float], networks: int, space: str
 ) -> LatencyTable:
-    """The table with what operators take inside networks by the runtime's profiler, where the
-    device offers that; why a trace fails is in `traced`."""
-    try:
-        traced = trace_ops(device, networks, whole_ms, on_progress)
-    except LatError as error:
-        return replace(table, traced={space: f"failed: {error}"})
+    """The table with the traced times of its operators, and how far these differ from its own."""
     known = {op: ms for op, ms in traced.items() if op in table.rows}
     if not known:
         return table
     off = [abs(ms / table.in_network_ms[op] - 1) for op, ms in known.items()]
     summary = (
-        f"{len(known)} of {len(table.rows)} operators in {len(networks)} networks; "
+        f"{len(known)} of {len(table.rows)} operators in {networks} networks; "
         f"{100 * np.median(off):.1f} % from in_network_ms (median)"
     )
     return replace(

@@ -1,8 +1,7 @@
-"""`ReplayDevice`: answers from a table with its recorded noise, for tests and for planning."""
+"""`ReplayDevice`: replays a table with its recorded noise, for tests and for planning."""
 
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -16,11 +15,11 @@ from latency.tables.table import LatencyTable
 
 
 class ReplayDevice:
-    """A device whose operators take what a table says, and whose networks take their sum.
+    """A device whose operators take the times of a table, and whose networks take their sum.
 
-    `factor` makes every network slower or faster than the table says, as a device does whose
-    table is out of date. Times are drawn from normal noise as wide as the recorded intervals.
-    With `pace` 1 a run takes as long as it did on the device, with 0 no time.
+    `factor` scales the times of networks, as on a device whose table is out of date. Times have
+    normal noise as wide as the recorded intervals. `pace` 1 waits for as long as the device ran, 0
+    does not wait.
     """
 
     suffix = ""
@@ -47,11 +46,11 @@ class ReplayDevice:
     def build(self, network: NetworkSpec, weights: Weights) -> bytes:
         return b""
 
-    def sit(self) -> "ReplaySitting":
-        return ReplaySitting(self)
+    def open_session(self) -> "ReplaySession":
+        return ReplaySession(self)
 
     def draw(self, median_ms: float, noise: float, warmup: int, runs: int) -> Timing:
-        """Times of runs around a median, drawn and waited for."""
+        """Draw the times of runs around a median, and wait for them at the device's pace."""
         times = median_ms * (1 + noise * self._generator.standard_normal(runs))
         times = np.maximum(times, median_ms / 10)
         if self._pace:
@@ -69,8 +68,8 @@ class ReplayDevice:
         return self._factor * prediction.ms, noise
 
 
-class ReplaySitting:
-    """Draws times in place of a process on a device."""
+class ReplaySession:
+    """Draws times instead of running a process on a device."""
 
     is_resident = True
 
@@ -94,10 +93,5 @@ class ReplaySitting:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._loaded.clear()

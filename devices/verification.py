@@ -1,4 +1,4 @@
-"""Verification: a random tenth of a table measured again, and whether it still holds."""
+"""Verification: measure a random tenth of a table again, and test whether it has drifted."""
 
 import math
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from latency.tables.table import LatencyTable
 
 SHARE = 0.1
 SIGNIFICANT = 0.05
-"""Probability below which a common drift is no chance."""
+"""Level of significance of a common drift."""
 NEGLIGIBLE = 0.01
-"""A drift that does not put a table out of date, significant or not."""
+"""A smaller drift does not make a table out of date, significant or not."""
 
 
 @dataclass(frozen=True)
 class Recheck:
-    """An operator as the table has it, and as it is now."""
+    """An operator's measurement in the table, and a new one."""
 
     op: OpSpec
     before: Measurement
@@ -37,45 +37,43 @@ class Recheck:
 
     @property
     def is_significant(self) -> bool:
-        """Whether they are further apart than their 95 % intervals explain."""
+        """Whether they differ by more than their 95 % intervals explain."""
         both = math.hypot(self.now.relative_ci95, self.before.relative_ci95)
         return abs(math.log(self.ratio)) > both
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What measuring a part of a table again has shown.
-
-    `failures`: operators that could not be measured now, and why.
-    """
+    """The result of measuring a part of a table again. `failures`: the errors of operators that
+    could not be measured."""
 
     rechecks: tuple[Recheck, ...]
     failures: dict[str, str]
 
     @property
     def drift(self) -> float:
-        """By how much the operators have become slower, by their median; 0.03 is 3 %."""
+        """Median relative change of the operators; 0.03 is 3 % slower."""
         return float(np.median([r.ratio for r in self.rechecks])) - 1
 
     @property
     def spread(self) -> float:
-        """Median of the operators' differences, either way, relative."""
+        """Median absolute relative change of the operators."""
         return float(np.median([abs(r.ratio - 1) for r in self.rechecks]))
 
     @property
     def levelled_spread(self) -> float:
-        """`spread` of what the drift of the whole leaves."""
+        """`spread` after drift correction."""
         level = 1 + self.drift
         return float(np.median([abs(r.ratio / level - 1) for r in self.rechecks]))
 
     @property
     def probability(self) -> float:
-        """Of so one-sided a change or more, had nothing changed (sign test)."""
+        """p-value of the drift (sign test)."""
         return sign_test([r.ratio - 1 for r in self.rechecks])
 
     @property
     def still_holds(self) -> bool:
-        """Whether no drift over the whole is both significant and more than negligible."""
+        """Whether the drift is not significant, or negligible."""
         return self.probability > SIGNIFICANT or abs(self.drift) <= NEGLIGIBLE
 
     def __str__(self) -> str:
@@ -96,14 +94,14 @@ def verify(
     seed: int | None = None,
     share: float = SHARE,
 ) -> Verification:
-    """Measure a random `share` of those operators again that were measured alone, but not fewer
-    than it takes to tell the device's drift; `seed` None draws others each time. `DeviceError`
-    where there are none, or none that can be measured now."""
+    """Measure a random `share` of the operators again that were measured alone, or as many as
+    estimating drift takes. `seed` None draws others each time. Raises `DeviceError` where the table
+    has no such operators, or none could be measured."""
     ops = [op for op, row in table.rows.items() if row.is_alone]
     if not ops:
         raise DeviceError(
             f"no operator of {table.source} was measured alone, there is nothing to measure "
-            "again; measure some: lat-profile without --few-shot and --suite"
+            "again; profile the operators of a space first"
         )
     count = min(len(ops), max(LEAST_TOGETHER, math.ceil(share * len(ops))))
     drawn = np.random.default_rng(seed).choice(len(ops), count, replace=False)

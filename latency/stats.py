@@ -31,7 +31,7 @@ def median_interval(samples: ArrayLike) -> tuple[float, float]:
 
 
 def clustered_median(clusters: Sequence[ArrayLike]) -> tuple[float, float]:
-    """Median of all samples and half its 95 % interval, where samples come in clusters (bursts of
+    """Median of all samples and half its 95 % interval, where samples come in clusters (runs of
     one process) that may differ by more than their samples do.
 
     To the interval of the pooled median is added, in squares, Student's t times the standard

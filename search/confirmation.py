@@ -25,7 +25,7 @@ _EASE = 1.025
 _USE = 0.925
 """Share of the budget below which a network uses too little of it."""
 _ATTEMPTS = 8
-_PATIENCE = ((1, 1.0), (3, 4.0), (8, 4.0))
+_RETRIES = ((1, 1.0), (3, 4.0), (8, 4.0))
 """How many times as long the deployed model is measured, and the seconds between sessions."""
 _PAUSE_SECONDS = 1.0
 """Between sessions of a derived network."""
@@ -180,7 +180,7 @@ def confirm(
     """
     workload = Workload(network.name, network.ops, model)
     kept = Kept()
-    for times, pause_seconds in _PATIENCE:
+    for times, pause_seconds in _RETRIES:
         rule = _longer(measuring, times, pause_seconds)
         measured = measure(device, [workload], rule, kept, on_progress, sleep=sleep)[network.name]
         if measured.high_ms <= budget_ms:
@@ -198,11 +198,11 @@ def _longer(measuring: Measuring, times: int, pause_seconds: float) -> Measuring
     second than in the next."""
     longer = {
         "network_ci95": 0.005,
-        "sittings": 5 * times,
-        "max_sittings": max(5, measuring.max_sittings) * times,
+        "sessions": 5 * times,
+        "max_sessions": max(5, measuring.max_sessions) * times,
         "pause_seconds": pause_seconds,
-        "min_bursts": 60 * times,
-        "max_network_bursts": 200 * times,
-        "burst_ms": 2.0,
+        "min_samples": 60 * times,
+        "max_network_samples": 200 * times,
+        "sample_ms": 2.0,
     }
     return measuring.model_copy(update=longer)

@@ -24,7 +24,7 @@ def own_data_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def at_once(monkeypatch):
     """A device is measured without pauses, a deployed model once, and a trace takes a moment."""
-    monkeypatch.setattr("search.confirmation._PATIENCE", ((1, 0.0),))
+    monkeypatch.setattr("search.confirmation._RETRIES", ((1, 0.0),))
     monkeypatch.setattr("search.confirmation._PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("search.confirmation._ATTEMPTS", 2)
     monkeypatch.setattr("devices.measuring.tracing._TIMES", TraceTimes(20.0, 10.0, (8, 60), 5))
@@ -32,11 +32,11 @@ def at_once(monkeypatch):
 
 @pytest.fixture
 def quick_cpu(tmp_path, at_once) -> str:
-    """The name of a card for this machine's CPU that is content with few bursts: a busy machine
+    """The name of a card for this machine's CPU that is content with few samples: a busy machine
     must not keep a test waiting for narrow intervals."""
     folder = tmp_path / "user-data" / "cards"
     folder.mkdir(parents=True, exist_ok=True)
-    rules = "[measuring]\nsittings = 2\nmax_sittings = 2\nmin_bursts = 6\nmax_bursts = 8\n"
+    rules = "[measuring]\nsessions = 2\nmax_sessions = 2\nmin_samples = 6\nmax_samples = 8\n"
     (folder / "quick-cpu.toml").write_text("threads = 1\n" + rules)
     return "quick-cpu"
 

@@ -37,8 +37,8 @@ SLOW = {"lat-profile": ("--suite",)}
 """Words of what takes a minute, and has tests of its own: the suite of kernels."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 """One of them draws the pictures of `lat-report --png`."""
-QUICK = "[measuring]\nsittings = 2\nmax_sittings = 2\nmin_bursts = 6\nmax_bursts = 8\n"
-"""The section of a card that is content with few bursts."""
+QUICK = "[measuring]\nsessions = 2\nmax_sessions = 2\nmin_samples = 6\nmax_samples = 8\n"
+"""The section of a card that is content with few samples."""
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# ([\w-]+\.(?:toml|py))\n")
@@ -155,8 +155,8 @@ def installs(words: list[str]) -> None:
 
 
 def in_no_time(card: str) -> str:
-    """The text of a card, made content with few short bursts, warm as the device may be."""
-    return re.sub(r"(?m)^(burst_ms|cool_below_c).*\n", "", card).replace("[measuring]\n", QUICK)
+    """The text of a card, made content with few short samples, warm as the device may be."""
+    return re.sub(r"(?m)^(sample_ms|cool_below_c).*\n", "", card).replace("[measuring]\n", QUICK)
 
 
 def pretend_cpu(more: Iterable[OpSpec] = ()) -> None:

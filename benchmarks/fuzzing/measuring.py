@@ -13,7 +13,7 @@ from devices.device import Workload
 from devices.measuring.journal import Journal
 from devices.measuring.record import Record
 from devices.measuring.rounds import known_before, measure
-from devices.measuring.sessions import PatientSitting
+from devices.measuring.sessions import RetryingSession
 from devices.runtimes.onnx_runtime import OnnxRuntime
 from devices.transports.channel import AgentChannel
 from fuzzing.damage import damaged, relined, revalued, revalued_lines, reworded
@@ -23,7 +23,7 @@ from latency import LatencyTable, NetworkSpec, OpSpec, Setting
 _OPS = [OpSpec("conv", 16, 16, 4 * c, 16, 3, activation="relu6") for c in range(1, 10)]
 _NETWORK = NetworkSpec.of("two", (_OPS[0], _OPS[3]))
 _WORKLOADS = (*map(Workload.of_op, _OPS), Workload.of_network(_NETWORK))
-_RULE = Measuring(sittings=2, max_sittings=2, min_bursts=6, max_bursts=8, max_network_bursts=8)
+_RULE = Measuring(sessions=2, max_sessions=2, min_samples=6, max_samples=8, max_network_samples=8)
 _CPU_INFO = "processor\t: 0\nmodel name\t: Some CPU\ncpu family\t: 6\nmodel\t\t: 85\n"
 _FACTS = {"system": "Linux 6", "cpus": 4, "machine": "x86_64", "board": "", "cpu_info": _CPU_INFO}
 
@@ -40,12 +40,12 @@ def journal(folder: Path) -> Target:
     def read(generator: Random) -> None:
         path.with_suffix(".old").unlink(missing_ok=True)
         with Journal(path, setting, resume=generator.random() < 0.95) as kept:
-            known_before(_WORKLOADS, _RULE, kept.bursts)
-            record = Record(_WORKLOADS, _RULE, kept.bursts)
+            known_before(_WORKLOADS, _RULE, kept.samples)
+            record = Record(_WORKLOADS, _RULE, kept.samples)
             for workload in filter(record.count, _WORKLOADS):
                 record.measurement(workload)
-            for burst in kept.bursts[:3]:
-                kept.append(burst)
+            for sample in kept.samples[:3]:
+                kept.append(sample)
         with Journal(path, setting, resume=True):
             pass
 
@@ -69,9 +69,9 @@ def _measured(stand_in: "_Answers", path: Path, generator: Random) -> None:
     stand_in.start()
     device = _device(stand_in)
     measured = measure(device, _WORKLOADS, _RULE, sleep=lambda seconds: None)
-    with PatientSitting(device, sleep=lambda seconds: None) as patient:
-        if patient.traces:
-            patient.trace(_WORKLOADS[-1], 1, 2)
+    with RetryingSession(device, sleep=lambda seconds: None) as session:
+        if session.traces:
+            session.trace(_WORKLOADS[-1], 1, 2)
     rows = {op: measured.rows[op.key] for op in _OPS if op.key in measured.rows}
     if rows:
         told = dict(measured.circumstances)

@@ -30,11 +30,11 @@ affinity = [2, 3]
 
 [measuring]
 ci95 = 0.01
-sittings = 3
-max_sittings = 8
-min_bursts = 12
-max_bursts = 100
-burst_ms = 1.0
+sessions = 3
+max_sessions = 8
+min_samples = 12
+max_samples = 100
+sample_ms = 1.0
 seconds = 120.0
 drift = 0.02
 
@@ -81,7 +81,7 @@ def card(folder: Path) -> Target:
 
 def _read_card(path: Path, generator: Random) -> None:
     found = load_card(str(path))
-    json.dumps([found.name, found.words, found.description, found.affinity])
+    json.dumps([found.name, found.argument, found.description, found.affinity])
     if found.transport == "adb":
         return
     for device in connect_all(found):

@@ -1,1 +1,1 @@
-"""The suite of kernels: which are measured, alone and traced inside networks."""
+"""The kernel suite: kernels measured alone or traced inside networks."""

@@ -1,9 +1,9 @@
-"""What the kernels of CNNs take alone, where no runtime tells what they take inside networks.
+"""Kernels of CNNs measured alone, for runtimes without a per-node profiler.
 
-Kernels of each family are measured evenly, then those that matter most where latency turns out to
-be jagged (`devices.kernel_suite.sampling`); and random networks of blocks as wholes: one half of
-these calibrates the sum of kernels to what networks take, the other, never fitted on, gives the
-error that the table states of itself.
+Kernels of each family are drawn evenly, then by their expected error
+(`devices.kernel_suite.sampling`). Random networks of blocks are measured as wholes: one half
+calibrates the sum of kernels to networks; the other, never fitted on, gives the error that the
+table states.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -27,8 +27,7 @@ from latency.tables.measurement import Origin
 from latency.tables.table import LatencyTable
 
 _EVEN_OF_A_FAMILY, _OF_A_FAMILY = 24, 40
-"""Kernels of a family that are measured first, and on average in all: a small device measures them
-within minutes."""
+"""Kernels per family that are measured first, and on average in all: minutes on a small device."""
 
 
 def measure_alone(
@@ -41,14 +40,14 @@ def measure_alone(
     on_progress: OnProgress,
     held_out: int,
 ) -> LatencyTable:
-    """The table of kernels of these networks, each measured alone; as many networks of blocks as
-    are held out calibrate it. Raises `DeviceError` where none could be measured."""
-    begun = {burst.workload for burst in journal.bursts}
+    """The table of kernels of these networks, each measured alone. It is calibrated on as many
+    networks of blocks as are held out. Raises `DeviceError` where none could be measured."""
+    begun = {sample.workload for sample in journal.samples}
     ops = _even(networks, _EVEN_OF_A_FAMILY)
     measured = measure(device, [Workload.of_op(op) for op in ops], measuring, journal, on_progress)
     first = _table_of(device, ops, measured, fusion)
     count = len(_even(networks, _OF_A_FAMILY)) - len(ops)
-    ops += _where_jagged(first, networks, ops, count, begun)
+    ops += _most_uncertain(first, networks, ops, count, begun)
     wholes = [random_blocks(seed, device.setting.batch) for seed in range(2 * held_out)]
     workloads = [Workload.of_op(op) for op in ops] + [Workload.of_network(n) for n in wholes]
     measured = measure(device, workloads, measuring, journal, on_progress)
@@ -82,7 +81,7 @@ def _table_of(
 
 
 def _even(networks: Sequence[RandomNetwork], count: int) -> list[OpSpec]:
-    """So many different kernels of each family, evenly; of a rare family all."""
+    """Up to `count` kernels of each family, evenly drawn."""
     families = kernel_families(_kernels(networks))
     return [op for ops in families.values() for op in ops[:: max(1, len(ops) // count)][:count]]
 
@@ -92,15 +91,15 @@ def _kernels(networks: Sequence[RandomNetwork]) -> list[OpSpec]:
     return [op for op in ops if op.kind != "reorder"]
 
 
-def _where_jagged(
+def _most_uncertain(
     table: LatencyTable,
     networks: Sequence[RandomNetwork],
     tried: Sequence[OpSpec],
     count: int,
     begun: Collection[str],
 ) -> list[OpSpec]:
-    """So many kernels not tried yet: those `begun`, by their keys, in a run that was broken off,
-    then those of which the table leaves most to be wrong in some network."""
+    """Up to `count` kernels not tried yet: first those `begun`, by key, in an interrupted run, then
+    those with the highest expected error in a network."""
     most: dict[OpSpec, float] = {}
     for errors in expected_errors(table, [network.graph for network in networks]):
         for op, error in errors.items():
@@ -114,7 +113,7 @@ def _calibrated(
     fitted_on: Sequence[tuple[KernelGraph, float]],
     unseen: Sequence[tuple[KernelGraph, float]],
 ) -> LatencyTable:
-    """The table with what its kernels cost inside networks, and its error on those unseen."""
+    """The table with the times of its kernels inside networks, and its error on unseen ones."""
     if not unseen:
         return table
     operators = [op for graph, _ in (*fitted_on, *unseen) for op in operators_of(graph)]

@@ -1,4 +1,4 @@
-"""CNNs written to ONNX piece by piece, with random weights."""
+"""Writes CNNs with random weights as ONNX models."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +11,9 @@ from devices.export.graph_writer import GraphWriter
 
 
 class CnnWriter(GraphWriter):
-    """A network while it is written. Tensors are names; `shapes` has their (channels, side).
+    """A network being written. Tensors are names; `shapes` has their (channels, side).
 
-    `activation`: the one that convolutions have where none is named. `macs`: so far.
+    `activation`: default of convolutions. `macs`: multiply-accumulates so far.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class CnnWriter(GraphWriter):
         self.macs = 0.0
 
     def model(self, name: str, result: str) -> bytes:
-        """The serialised model, which returns the tensor `result`."""
+        """The serialised model with the output `result`."""
         model = self.proto(name, {"input": self.image}, {result: None})
         return onnx.shape_inference.infer_shapes(model).SerializeToString()
 
@@ -40,8 +40,7 @@ class CnnWriter(GraphWriter):
         shape: tuple[int, int] | None = None,
         **attributes: Any,
     ) -> str:
-        """A node of one output; `shape`: (channels, side) of it, its first input's where none is
-        given."""
+        """A node with one output of `shape` (channels, side), by default its first input's."""
         name = super().node(kind, inputs, name, **attributes)
         self.shapes[name] = shape or self.shapes.get(inputs[0], (0, 0))
         return name
@@ -61,7 +60,7 @@ class CnnWriter(GraphWriter):
         return self.node("GlobalAveragePool", [x], shape=(self.shapes[x][0], 1))
 
     def norm(self, x: str, activation: str = "relu") -> str:
-        """Batch norm that no convolution is there to take in."""
+        """Batch norm that cannot be folded into a convolution."""
         channels = self.shapes[x][0]
         numbers = [self.constant(np.full(channels, value)) for value in (1.0, 0.0, 0.0, 1.0)]
         normed = self.node("BatchNormalization", [x, *numbers])
@@ -77,7 +76,7 @@ class CnnWriter(GraphWriter):
         return self.channels_first(self.layer_norm(self.channels_last(x), self.shapes[x][0]))
 
     def shuffled(self, parts: Sequence[str]) -> str:
-        """The parts one behind the other, their channels in turn."""
+        """The concatenated parts with their channels shuffled."""
         x = self.concat(parts)
         channels, side = self.shapes[x]
         return self.shuffle(x, 2, [self.batch, channels, side, side])
@@ -108,14 +107,14 @@ class CnnWriter(GraphWriter):
         return self._window("AveragePool", [x], (channels, side // stride), 2, 2)
 
     def double(self, x: str) -> str:
-        """To twice the side."""
+        """Upsample to twice the side."""
         channels, side = self.shapes[x]
         y = self.upsample(x, 2)
         self.shapes[y] = (channels, 2 * side)
         return y
 
     def conv_transpose(self, x: str, outside: int) -> str:
-        """To twice the side, by 2x2 windows."""
+        """Upsample to twice the side by 2x2 windows."""
         channels, side = self.shapes[x]
         weight = self.normal((channels, outside, 2, 2))
         self.macs += weight.size * side**2
@@ -146,7 +145,7 @@ class CnnWriter(GraphWriter):
         return self.node("Gemm", [*inputs, self.constant(np.zeros(outside))], transB=1)
 
     def project(self, x: str, inside: int, outside: int, side: int) -> str:
-        """Along the last axis, of side x side places."""
+        """Matrix product along the last axis, at side x side positions."""
         weight = self.normal((inside, outside))
         self.macs += weight.size * side**2
         return self.matmul(x, weight, np.zeros(outside))
@@ -165,6 +164,6 @@ class CnnWriter(GraphWriter):
         stride: int,
         **attributes: Any,
     ) -> str:
-        """What slides a window over its input."""
+        """A node that slides a window over its input."""
         sizes: dict[str, Any] = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2}
         return self.node(kind, inputs, shape=shape, **sizes, **attributes)

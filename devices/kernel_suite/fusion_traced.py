@@ -1,8 +1,8 @@
-"""The fusion rules of a runtime that tells which nodes it executes: those of small graphs.
+"""The fusion rules of a runtime with a per-node profiler, found on small graphs.
 
-A follower that adds no executed node to `conv - X - follower - conv` was fused into X. A kind
-around which changes of layout appear works on plain tensors; one that brings them along where it
-stands alone works in the runtime's own layout; one that does neither takes what it gets.
+A follower that adds no executed node to `conv - X - follower - conv` is fused into X. A kind with
+changes of layout around it works on plain tensors; a kind that needs them when it stands alone
+works in the runtime's own layout; any other kind takes both.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,44 +16,44 @@ from latency.operators.spec import OpSpec
 _CHANNELS, _SIDE = 32, 14
 _FOLLOWERS = ("norm", "relu", "relu6", "h_swish", "silu", "sigmoid", "h_sigmoid", "gelu")
 _REORDER = "Reorder"
-"""What the names of nodes begin with that a runtime inserts to change the layout."""
+"""Prefix of nodes that a runtime inserts to change the layout."""
 
 Piece = Callable[[CnnWriter, str], str]
 """Appends nodes that read a tensor; returns the tensor that they write."""
 
 
 def traced_fusion(device: Device) -> Fusion | None:
-    """The rules of a device's runtime by what it executes of ONNX files; None where it does not
-    say. Raises `DeviceError` where the device fails."""
+    """The rules of a runtime of ONNX files; None without a per-node profiler. Raises `DeviceError`
+    where the device fails."""
     if device.suffix == ".onnx":
-        with device.sit() as sitting:
-            if (able := tracer(sitting)) is not None:
+        with device.open_session() as session:
+            if (able := tracer(session)) is not None:
                 return _Probe(able).rules()
     return None
 
 
 class _Probe:
-    """Asks a runtime what it executes of small graphs."""
+    """Finds the nodes that a runtime executes of small graphs."""
 
-    def __init__(self, sitting: Tracer) -> None:
-        self.sitting = sitting
+    def __init__(self, session: Tracer) -> None:
+        self.session = session
 
     def rules(self) -> Fusion:
-        """All of them."""
+        """All rules."""
         pairs = frozenset(self.pairs())
         blocked, either = self.layouts()
         block = self.block() if blocked else 1
         return Fusion(pairs, frozenset(blocked), frozenset(either), block)
 
     def executed(self, *pieces: Piece, side: int = _SIDE) -> tuple[int, int]:
-        """Of a chain of pieces: how many nodes are executed, and how many change the layout."""
+        """Of a chain of pieces: the number of executed nodes, and of changes of layout."""
         writer = CnnWriter(side, _CHANNELS)
         x = "input"
         for piece in pieces:
             x = piece(writer, x)
         op = OpSpec("conv", side, side, _CHANNELS, _CHANNELS)
         name = "fusion of " + ", ".join(node.op_type for node in writer.nodes)
-        nodes = self.sitting.trace(Workload(name, (op,), writer.model("fusion", x)), 1, 2)
+        nodes = self.session.trace(Workload(name, (op,), writer.model("fusion", x)), 1, 2)
         reorders = sum(node.startswith(_REORDER) for node in nodes)
         return len(nodes) - reorders, reorders
 
@@ -64,7 +64,7 @@ class _Probe:
                 together, _ = self._or_nothing(_conv, piece, _following(follower), _conv)
                 if together == alone:
                     yield f"{base}+{follower}"
-        for base, piece in {"linear": _linear, "matmul": _matmul}.items():
+        for base, piece in _FLAT_BASES.items():
             alone, _ = self._or_nothing(_flat, piece)
             for follower in _FOLLOWERS[1:] if alone else ():
                 together, _ = self._or_nothing(_flat, piece, _following(follower))
@@ -74,12 +74,12 @@ class _Probe:
             yield "conv+add"
         if self._or_nothing(_conv, _pad, _conv)[0] == self._or_nothing(_conv, _conv)[0]:
             yield "pad+conv"
-        turned, reordered = self._or_nothing(_conv, _to_last, _layer_norm)
+        turned, reordered = self._or_nothing(_conv, CnnWriter.channels_last, _layer_norm)
         if turned and reordered and turned == self._or_nothing(_conv, _layer_norm)[0]:
             yield "reorder+transpose"
 
     def layouts(self) -> tuple[set[str], set[str]]:
-        """Kinds that work in the runtime's own layout, and kinds that take any."""
+        """Kinds that work in the runtime's own layout, and kinds that take any layout."""
         usual = self._or_nothing(_conv, _conv)[1]
         blocked: set[str] = set()
         either: set[str] = set()
@@ -94,7 +94,7 @@ class _Probe:
         return blocked, either
 
     def block(self) -> int:
-        """How many channels the runtime's own layout keeps together."""
+        """The number of channels per block of the runtime's own layout."""
         for block in (8, 16):
 
             def join(writer: CnnWriter, x: str, channels: int = block) -> str:
@@ -122,30 +122,16 @@ def _conv_add(writer: CnnWriter, x: str) -> str:
 
 def _pad(writer: CnnWriter, x: str) -> str:
     channels, side = writer.shapes[x]
-    return writer.node(
-        "Pad", [x, writer.constant([0, 0, 1, 1, 0, 0, 1, 1])], shape=(channels, side + 2)
-    )
-
-
-def _to_last(writer: CnnWriter, x: str) -> str:
-    return writer.channels_last(x)
+    pads = writer.constant([0, 0, 1, 1, 0, 0, 1, 1])
+    return writer.node("Pad", [x, pads], shape=(channels, side + 2))
 
 
 def _layer_norm(writer: CnnWriter, x: str) -> str:
-    size = _CHANNELS if x.startswith("Transpose") else _SIDE
-    return writer.layer_norm(x, size)
+    return writer.layer_norm(x, _CHANNELS if x.startswith("Transpose") else _SIDE)
 
 
 def _flat(writer: CnnWriter, x: str) -> str:
     return writer.node("Flatten", [writer.pooled(x)])
-
-
-def _linear(writer: CnnWriter, x: str) -> str:
-    return writer.linear(x, writer.shapes[x][0], _CHANNELS)
-
-
-def _matmul(writer: CnnWriter, x: str) -> str:
-    return writer.project(x, writer.shapes[x][0], _CHANNELS, 1)
 
 
 def _following(activation: str) -> Piece:
@@ -157,10 +143,6 @@ def _following(activation: str) -> Piece:
     return follow
 
 
-def _squeeze(writer: CnnWriter, x: str) -> str:
-    return writer.node("Mul", [x, writer.pooled(x)])
-
-
 _BASES: dict[str, Piece] = {
     "conv": _conv,
     "conv_add": _conv_add,
@@ -169,18 +151,24 @@ _BASES: dict[str, Piece] = {
         "Add", [writer.max_pool(x, 3, 1), writer.average_pool(x, 1)]
     ),
 }
-"""What may take in a follower, between two convolutions."""
+"""Pieces that may fuse a follower, between two convolutions."""
+
+_FLAT_BASES: dict[str, Piece] = {
+    "linear": lambda writer, x: writer.linear(x, writer.shapes[x][0], _CHANNELS),
+    "matmul": lambda writer, x: writer.project(x, writer.shapes[x][0], _CHANNELS, 1),
+}
+"""Pieces that may fuse a follower, on flat tensors."""
 
 _OTHERS: dict[str, Piece] = {
     "max_pool": lambda writer, x: writer.max_pool(x, 3, 1),
     "pool": lambda writer, x: writer.average_pool(x, 1),
     "activation": lambda writer, x: writer.activate(writer.activate(x, "silu"), "gelu"),
     "multiply": lambda writer, x: writer.node("Mul", [x, writer.max_pool(x, 3, 1)]),
-    "scale": _squeeze,
+    "scale": lambda writer, x: writer.node("Mul", [x, writer.pooled(x)]),
     "concat": lambda writer, x: writer.concat([x, writer.max_pool(x, 3, 1)]),
     "slice": lambda writer, x: writer.halves(x)[0],
     "softmax": lambda writer, x: writer.node("Softmax", [x], axis=1),
-    "resize": lambda writer, x: writer.double(x),
+    "resize": CnnWriter.double,
     "conv_transpose": lambda writer, x: writer.conv_transpose(x, _CHANNELS),
 }
 
@@ -190,4 +178,4 @@ _ALONE: dict[str, Piece] = {
     "multiply": lambda writer, x: writer.node("Mul", [x, x]),
     "concat": lambda writer, x: writer.concat([x, x]),
 }
-"""The same without the kernels of other kinds that bring their second input about."""
+"""The same without kernels of other kinds for their second input."""

@@ -1,4 +1,4 @@
-"""Random networks of blocks: whole networks for runtimes that execute layers, not ONNX files."""
+"""Random networks of blocks, for runtimes of layers instead of ONNX files."""
 
 from dataclasses import replace
 
@@ -43,14 +43,6 @@ def _stage(shape: Shape, width: int, plain: bool, draw: np.random.Generator) -> 
         else:
             expansion = int(draw.choice([1, 3, 4, 6]))
             squeezed = squeeze if expansion > 1 else 0.0
-            ops.append(
-                OpSpec(
-                    "mbconv",
-                    *sizes,
-                    expansion=expansion,
-                    activation=activation,
-                    squeeze_excite=squeezed,
-                )
-            )
+            ops.append(OpSpec("mbconv", *sizes, expansion, activation, squeezed))
         shape = ops[-1].out_shape
     return ops

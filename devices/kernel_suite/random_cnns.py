@@ -1,7 +1,6 @@
-"""Random CNNs as ONNX files: kernels in the neighbourhoods in which networks have them.
+"""Random CNNs as ONNX files, for measuring kernels in realistic neighbourhoods.
 
-Stages of the well-known families, with widths, depths, kernels and activations drawn at random:
-what a suite of kernels is measured in.
+Their stages are of the well-known families, with random widths, depths, kernels and activations.
 """
 
 from dataclasses import dataclass
@@ -23,12 +22,12 @@ _FAMILIES = (
 )
 _ACTIVATIONS = ("relu", "relu", "relu", "relu6", "relu6", "h_swish", "silu")
 _MOST_MACS = 5e9
-"""Larger networks are drawn anew: they would take seconds on a small device."""
+"""Larger networks are drawn again: they would take seconds on a small device."""
 
 
 @dataclass(frozen=True)
 class RandomNetwork:
-    """A random network: its file, and the kernels that the runtime makes of it."""
+    """A random network: its file, and the kernels that the runtime executes."""
 
     model: bytes
     graph: KernelGraph
@@ -41,7 +40,7 @@ class RandomNetwork:
 def draw_networks(
     count: int, fusion: Fusion, first: int = 0, batch: int = 1
 ) -> list[RandomNetwork]:
-    """Random networks from seed `first` on, for so many images at a time."""
+    """Random networks of seeds from `first` on."""
     drawn = []
     for seed in range(first, first + count):
         model = random_cnn(seed, batch)
@@ -61,14 +60,14 @@ def random_cnn(seed: int, batch: int = 1) -> bytes:
 
 
 class _RandomCnn(CnnWriter):
-    """A network while it is drawn."""
+    """A network being drawn."""
 
     def __init__(self, seed: int, attempt: int, batch: int) -> None:
         resolution = int(np.random.default_rng([seed, attempt, 1]).choice(_RESOLUTIONS))
         super().__init__(resolution, seed=(seed, attempt), batch=batch)
 
     def draw(self) -> str:
-        """Write the network; the name of its result."""
+        """Write the network; returns the name of its output."""
         x = self._stem("input")
         stages = int(self.generator.integers(3, 5))
         width = self._width(float(2 ** self.generator.uniform(4, 6.6)))
@@ -225,7 +224,7 @@ class _RandomCnn(CnnWriter):
         return self.max_pool(x, 3, 2) if stride == 2 else x
 
     def _width(self, near: float) -> int:
-        """A number of channels: mostly a multiple of eight, as those of networks are."""
+        """A number of channels, mostly a multiple of eight, as in real networks."""
         step = int(self.generator.choice([8, 16, 32, 4, 2], p=[0.45, 0.2, 0.1, 0.17, 0.08]))
         return max(step, 8, round(near / step) * step)
 

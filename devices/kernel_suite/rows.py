@@ -1,7 +1,7 @@
-"""Rows of a table of kernels, from what networks and the kernels inside them took.
+"""Rows of a table of kernels, from the times of networks and of the kernels inside them.
 
-A burst is of a whole network (by its name), of one kernel inside it ("network/position/key"), or of
-the sentinel, the network beside the others that tells how fast the device is meanwhile.
+A sample is of a whole network (by its name), of one kernel inside it ("network/position/key"), or
+of the sentinel: a network that is timed next to every other one and shows the device's speed.
 """
 
 import re
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from devices.kernel_suite.random_cnns import RandomNetwork
-from devices.measuring.record import Burst
+from devices.measuring.record import Sample
 from latency.graphs.kernels import Kernel
 from latency.operators.spec import OpSpec
 from latency.stats import student_t
@@ -23,16 +23,15 @@ SENTINEL = "sentinel"
 _FILE_NAME = re.compile(r"[A-Za-z]+_\d+")
 """Names of nodes as `devices.export.graph_writer` writes them."""
 _INSERTED = {"Reorder": "reorder", "Gelu": "activation"}
-"""What the runtime's own names of nodes begin with, and the kind of kernel that they are."""
+"""Prefix of the nodes that the runtime inserts, and the kind of kernel they belong to."""
 
 
 def by_kernel(kernels: Sequence[Kernel], nodes: Mapping[str, float]) -> dict[int, float]:
-    """Position of a kernel -> ms of it, of the ms of the nodes that a runtime executed.
+    """ms of each kernel, by position, from the ms of executed nodes.
 
-    Nodes have the names of the file's, with words of the runtime's own around them. What the
-    runtime inserted goes to the kernels of its kind: changes of layout to all of them by their
-    bytes, others one by one; and what is of no kind, or of one without kernels, to the kernel
-    before it.
+    The name of a node contains a name of the file. Nodes that the runtime inserted go to the
+    kernels of their kind: changes of layout to all of them by their bytes, others one by one.
+    Other nodes, and those of a kind without kernels, go to the kernel before them.
     """
     position_of = {name: i for i, kernel in enumerate(kernels) for name in kernel.nodes}
     found: dict[int, float] = {}
@@ -62,54 +61,53 @@ def by_kernel(kernels: Sequence[Kernel], nodes: Mapping[str, float]) -> dict[int
     return found
 
 
-def is_whole(burst: Burst) -> bool:
-    """Whether it is of a whole network: no kernel's, and not the sentinel's."""
-    return "/" not in burst.workload and burst.workload != SENTINEL
+def is_whole(sample: Sample) -> bool:
+    """Whether the sample is of a whole network, not of a kernel or the sentinel."""
+    return "/" not in sample.workload and sample.workload != SENTINEL
 
 
-def network_ms(bursts: Sequence[Burst]) -> dict[str, float]:
-    """ms of each whole network: the median of its processes, at the device's usual speed. The
-    sentinel beside it tells how fast the device was meanwhile."""
-    usual = float(np.median([burst.ms for burst in bursts if burst.workload == SENTINEL]))
+def network_ms(samples: Sequence[Sample]) -> dict[str, float]:
+    """ms of each whole network: the median over its processes, drift-corrected by the sentinel."""
+    usual = float(np.median([sample.ms for sample in samples if sample.workload == SENTINEL]))
     found: dict[str, list[float]] = {}
     now = usual
-    for burst in bursts:
-        if burst.workload == SENTINEL:
-            now = burst.ms
-        elif is_whole(burst):
-            found.setdefault(burst.workload, []).append(burst.ms * usual / now)
+    for sample in samples:
+        if sample.workload == SENTINEL:
+            now = sample.ms
+        elif is_whole(sample):
+            found.setdefault(sample.workload, []).append(sample.ms * usual / now)
     return {name: float(np.median(times)) for name, times in found.items()}
 
 
 def kernel_table(
-    setting: Setting, networks: Sequence[RandomNetwork], bursts: Sequence[Burst]
+    setting: Setting, networks: Sequence[RandomNetwork], samples: Sequence[Sample]
 ) -> LatencyTable:
-    """The table of the kernels of those of these networks that could be run.
+    """The table of the kernels of the networks that could be run.
 
-    A kernel's share of a process's whole network is steadier than its time: the share is brought to
-    what the network takes over all processes.
+    A kernel's share of its network's time varies less between processes than its time: the share is
+    scaled by the network's median over all processes.
     """
-    levels = network_ms(bursts)
+    levels = network_ms(samples)
     names = {network.graph.name for network in networks}
-    wholes = {(b.sitting, b.workload): b.ms for b in bursts if is_whole(b)}
+    wholes = {(b.session, b.workload): b.ms for b in samples if is_whole(b)}
     times: dict[OpSpec, dict[int, list[float]]] = {}
     runs: dict[OpSpec, int] = {}
-    for burst in bursts:
-        name, _, rest = burst.workload.partition("/")
-        if not rest or name not in names or (burst.sitting, name) not in wholes:
+    for sample in samples:
+        name, _, rest = sample.workload.partition("/")
+        if not rest or name not in names or (sample.session, name) not in wholes:
             continue
         op = OpSpec.parse(rest.partition("/")[2])
-        ms = burst.ms * levels[name] / wholes[burst.sitting, name]
-        times.setdefault(op, {}).setdefault(burst.sitting, []).append(ms)
-        runs[op] = runs.get(op, 0) + burst.timing.runs
+        ms = sample.ms * levels[name] / wholes[sample.session, name]
+        times.setdefault(op, {}).setdefault(sample.session, []).append(ms)
+        runs[op] = runs.get(op, 0) + sample.timing.runs
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     rows = {op: _row(list(by.values()), runs[op], stamp) for op, by in times.items()}
     return LatencyTable(setting, rows)
 
 
 def _row(processes: Sequence[Sequence[float]], runs: int, measured_at: str) -> Measurement:
-    """A kernel's row by what it took, in ms, in each process; of one process, the interval is as
-    wide as the median."""
+    """A kernel's row, from its times in ms in each process; with one process, the half interval is
+    the median."""
     medians = [float(np.median(times)) for times in processes]
     median, count = float(np.median(medians)), len(medians)
     half = median

@@ -1,8 +1,8 @@
-"""Where to measure next: denser where latency is jagged.
+"""Sampling: kernels with the highest expected error are measured next.
 
-A table that is fitted without some of its rows predicts those; how wrong it is says how jagged
-latency is around them. What is not measured yet matters by the error that is usual near to it and
-by its share of a network's time.
+Rows are predicted by a model that is fitted without them; these errors show where latency is hard
+to predict. The expected error of a kernel is the error of similar kernels, times its share of a
+network's time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ _FOLDS = 4
 def expected_errors(
     table: LatencyTable, networks: Sequence[KernelGraph]
 ) -> list[dict[OpSpec, float]]:
-    """Of each network, what each kernel that the table lacks is expected to add to the relative
-    error of the network's prediction."""
+    """For each network, the expected contribution of each missing kernel to the relative error of
+    its prediction."""
     near = _Near(left_out_errors(table))
     operators = [op for network in networks for op in operators_of(network)]
     model = fit(table, extrapolate=True, operators=operators)
@@ -39,7 +39,7 @@ def expected_errors(
 
 
 def left_out_errors(table: LatencyTable, seed: int = 0) -> dict[OpSpec, float]:
-    """Of each row, how wrong (in logarithms) its prediction from those of the other folds is."""
+    """The absolute log error of each row, predicted from the other folds."""
     ops = sorted(table, key=lambda op: op.key)
     folds = np.random.default_rng(seed).permutation(len(ops)) % _FOLDS
     found = {}
@@ -54,7 +54,7 @@ def left_out_errors(table: LatencyTable, seed: int = 0) -> dict[OpSpec, float]:
 
 
 class _Near:
-    """What errors are usual near to an operator, among those of its family."""
+    """The errors of similar operators of the same family."""
 
     def __init__(self, errors: Mapping[OpSpec, float]) -> None:
         self._families = {
@@ -64,7 +64,7 @@ class _Near:
         self._usual = float(np.mean(list(errors.values())))
 
     def error(self, op: OpSpec) -> float:
-        """The mean over its family, the near ones counting most; of all where it has none."""
+        """The mean over its family, weighted by similarity; over all without a family."""
         if kernel_family(op) not in self._families:
             return self._usual
         neighbours, errors = self._families[kernel_family(op)]

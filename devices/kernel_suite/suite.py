@@ -1,4 +1,4 @@
-"""The kernel suite: what the kernels of CNNs of any kind take on a device."""
+"""The kernel suite: measures the kernels of all kinds of CNNs on a device."""
 
 from collections.abc import Mapping
 
@@ -13,8 +13,8 @@ from devices.measuring.rounds import Keeper, Kept, OnProgress
 from latency.tables.table import LatencyTable
 
 NETWORKS, HELD_OUT = 96, 12
-"""Random networks whose kernels are measured; and networks of blocks that say how far a table of
-kernels measured alone is off."""
+"""Random networks whose kernels are measured, and networks of blocks that validate a table of
+kernels measured alone."""
 
 
 def profile_kernels(
@@ -28,18 +28,18 @@ def profile_kernels(
 ) -> LatencyTable:
     """The table of the kernels of random networks, with the fusion rules of the device's runtime.
 
-    A runtime that tells what it executes of ONNX files has them traced inside those networks
-    (`devices.kernel_suite.traced`); with any other, they are measured alone, by `measuring`
-    (`devices.kernel_suite.alone`). Either way a first part is drawn evenly, the rest where latency
-    turns out to be jagged (`devices.kernel_suite.sampling`). The table states its error on
-    networks: traced ones by cross-validation, or `held_out` ones of blocks.
-    Raises `DeviceError` where the device fails.
+    With a runtime that reports the nodes it executes of ONNX files, kernels are traced inside those
+    networks (`devices.kernel_suite.traced`); with any other, they are measured alone
+    (`devices.kernel_suite.alone`). Either way a first part is drawn evenly, and the rest where the
+    expected error is highest (`devices.kernel_suite.sampling`). The table states its error on
+    networks: traced ones by cross-validation, or `held_out` ones of blocks. Raises `DeviceError`
+    where the device fails.
     """
     kept = Kept() if journal is None else journal
-    said = circumstances or {}
+    known = circumstances or {}
     fusion = traced_fusion(device)
     if fusion is not None:
-        return trace_kernels(device, fusion, measuring, kept, said, on_progress, networks)
+        return trace_kernels(device, fusion, measuring, kept, known, on_progress, networks)
     fusion = timed_fusion(device, kept)
     drawn = draw_networks(networks, fusion, batch=device.setting.batch)
-    return measure_alone(device, drawn, fusion, measuring, kept, said, on_progress, held_out)
+    return measure_alone(device, drawn, fusion, measuring, kept, known, on_progress, held_out)

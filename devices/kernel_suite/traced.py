@@ -1,8 +1,7 @@
-"""What the kernels of CNNs take inside random networks, by the runtime's own profiler.
+"""Kernels of CNNs traced inside random networks, by the runtime's profiler.
 
-Networks are timed as wholes and traced; each kernel that the runtime executes becomes a row. What
-the table states of itself is found by cross-validation: the error of a network predicted from
-networks of which it is none.
+Networks are timed as wholes and traced; each kernel that the runtime executes becomes a row. The
+table's error is found by cross-validation over the networks.
 """
 
 import math
@@ -18,9 +17,9 @@ from devices.device import Condition, Device, Timing, Workload
 from devices.kernel_suite.random_cnns import RandomNetwork, draw_networks
 from devices.kernel_suite.rows import SENTINEL, by_kernel, is_whole, kernel_table, network_ms
 from devices.kernel_suite.sampling import expected_errors
-from devices.measuring.record import Burst
-from devices.measuring.rounds import Keeper, OnProgress, Progress, cooled, last_condition, span
-from devices.measuring.sessions import PatientSitting
+from devices.measuring.record import Sample
+from devices.measuring.rounds import Keeper, OnProgress, Progress, cooled, last_condition, readings
+from devices.measuring.sessions import RetryingSession
 from devices.measuring.tracing import TraceTimes, trace_model
 from latency.errors import DeviceError, WorkloadError
 from latency.graphs.fusion import SUITE, Fusion
@@ -29,16 +28,15 @@ from latency.tables.calibration import Validation, validate
 from latency.tables.table import LatencyTable
 from latency.units import LEAST_MS
 
-_SITTINGS = 3
-"""Processes in which each network is traced: what differs between them is in the interval."""
+_SESSIONS = 3
+"""Processes in which each network is traced; the interval covers the differences between them."""
 _SENTINEL_MS = 60.0
 _SLOWER, _WAIT_S, _MOST_WAITS = 1.06, 2.0, 150
-"""A device that is slower than at its fastest by this factor is waited for, for five minutes in
-all."""
+"""The idle gate waits while the device is slower than its fastest by this factor, for up to five
+minutes in all."""
 _TIMES = TraceTimes(traced_ms=250.0, whole_ms=120.0, runs=(6, 40), warm_up=3)
 _EVEN, _CANDIDATES = 0.6, 2
-"""The share of the networks that are drawn evenly, and from how many times as many as are needed
-the others are chosen."""
+"""The share of evenly drawn networks, and the number of candidates for each of the others."""
 _FOLDS = 8
 """Of the cross-validation."""
 
@@ -52,34 +50,33 @@ def trace_kernels(
     on_progress: OnProgress,
     count: int,
 ) -> LatencyTable:
-    """The table of the kernels of `count` random networks. The first are drawn evenly, and say by
-    cross-validation how far it is off; the rest are chosen where the others leave most to be wrong.
-    `measuring` says how cool the device is to be. Raises `DeviceError` where the device fails."""
+    """The table of the kernels of `count` random networks. The first are drawn evenly, and give the
+    table's error by cross-validation; the rest have the highest expected error. `measuring` sets
+    the cooling. Raises `DeviceError` where the device fails."""
     first = math.ceil(_EVEN * count)
     batch = device.setting.batch
     networks = draw_networks(first, fusion, batch=batch)
     rounds = _Tracing(
-        device, measuring, journal, on_progress, _sentinel(networks), _SITTINGS * count
+        device, measuring, journal, on_progress, _sentinel(networks), _SESSIONS * count
     )
-    bursts = rounds.trace(networks)
+    samples = rounds.trace(networks)
     if count > first:
-        table = kernel_table(device.setting, networks, bursts)
+        table = kernel_table(device.setting, networks, samples)
         drawn = draw_networks(_CANDIDATES * (count - first), fusion, first, batch)
         errors = expected_errors(table, [network.graph for network in drawn])
         order = np.argsort([-sum(each.values()) for each in errors], kind="stable")
         networks += [drawn[i] for i in order[: count - first]]
-        bursts = rounds.trace(networks)
-    table = kernel_table(device.setting, networks, bursts)
-    conditions = [*(burst.condition for burst in bursts), rounds.at_last]
+        samples = rounds.trace(networks)
+    table = kernel_table(device.setting, networks, samples)
+    conditions = [*(sample.condition for sample in samples), rounds.at_last]
     how = (
         f"{len(table)} kernels inside {len(networks)} random networks, by the runtime's "
-        f"profiler, in {_SITTINGS} processes; temperature: "
-        f"{span([c.temperature_c for c in conditions], '°C')}; frequency: "
-        f"{span([c.frequency_mhz for c in conditions], 'MHz')}"
+        f"profiler, in {_SESSIONS} processes; "
+        + "; ".join(f"{name}: {value}" for name, value in readings(conditions).items())
     )
     return replace(
         table,
-        validations={SUITE: _cross_validated(table, networks, first, bursts)},
+        validations={SUITE: _cross_validated(table, networks, first, samples)},
         circumstances=circumstances,
         measured={SUITE: how},
         fusion=fusion,
@@ -87,12 +84,11 @@ def trace_kernels(
 
 
 class _Tracing:
-    """Traces networks in a few processes each, beside a sentinel.
+    """Traces networks in a few processes each, with a sentinel before each network.
 
-    In each process every network is timed unprofiled and then traced; its kernels are scaled to
-    add up to it. Where the sentinel tells that the device is slower than it was (a shared machine's
-    other users), it is waited for, within limits. What is in the journal is not measured again. A
-    network that the runtime cannot run is left out.
+    In each process every network is timed without the profiler and then traced; its kernels are
+    scaled to add up to it. The idle gate waits while the sentinel shows a busy device. Networks in
+    the journal are not measured again; those that the runtime cannot run are left out.
     """
 
     def __init__(
@@ -107,51 +103,50 @@ class _Tracing:
         self._device, self._measuring = device, measuring
         self._journal, self._on_progress = journal, on_progress
         self._sentinel = sentinel
-        self._quiet = Quiet(sentinel, on_wait=lambda: self._tell("waiting for a device at rest"))
+        self._gate = IdleGate(sentinel, on_wait=lambda: self._tell("waiting for an idle device"))
         self._total = total
         self.at_last = Condition()
-        self._done = {(b.sitting, b.digest) for b in journal.bursts if is_whole(b)}
+        self._done = {(b.session, b.digest) for b in journal.samples if is_whole(b)}
         self._generator = np.random.default_rng(0)
 
-    def trace(self, networks: Sequence[RandomNetwork]) -> list[Burst]:
-        """Bursts of all kernels of networks as they run inside them, of each whole network, and of
-        the sentinel, up to the last of these networks: what a run that was broken off had measured
-        beyond them does not change what follows from them."""
-        for sitting in range(_SITTINGS):
+    def trace(self, networks: Sequence[RandomNetwork]) -> list[Sample]:
+        """Samples of the kernels inside networks, of each whole network, and of the sentinel, up to
+        the last of these networks: later samples of an interrupted run have no influence."""
+        for number in range(_SESSIONS):
             order = [networks[i] for i in self._generator.permutation(len(networks))]
-            todo = [n for n in order if (sitting, n.workload.digest) not in self._done]
+            todo = [n for n in order if (number, n.workload.digest) not in self._done]
             if not todo:
                 continue
-            with PatientSitting(self._device, first=sitting) as patient:
+            with RetryingSession(self._device, first=number) as session:
                 for network in todo:
-                    condition = cooled(patient, self._measuring)
+                    condition = cooled(session, self._measuring)
                     with suppress(WorkloadError):
-                        for burst in _trace(patient, network, self._quiet, sitting):
-                            self._keep(replace(burst, condition=condition), network.workload)
-                    self._done.add((sitting, network.workload.digest))
+                        for sample in _trace(session, network, self._gate, number):
+                            self._keep(replace(sample, condition=condition), network.workload)
+                    self._done.add((number, network.workload.digest))
                     self._tell("tracing random networks")
-                self.at_last = last_condition(patient)
+                self.at_last = last_condition(session)
         names = {network.graph.name for network in networks}
         digests = {network.workload.digest for network in networks} | {self._sentinel.digest}
-        bursts = [burst for burst in self._journal.bursts if burst.digest in digests]
-        last = max((i for i, burst in enumerate(bursts) if burst.workload in names), default=-1)
-        return bursts[: last + 1]
+        samples = [sample for sample in self._journal.samples if sample.digest in digests]
+        last = max((i for i, sample in enumerate(samples) if sample.workload in names), default=-1)
+        return samples[: last + 1]
 
-    def _keep(self, burst: Burst, network: Workload) -> None:
-        """Journal a burst of a network, or of the sentinel beside it."""
-        ran = self._sentinel if burst.workload == SENTINEL else network
-        self._journal.append(replace(burst, digest=ran.digest))
+    def _keep(self, sample: Sample, network: Workload) -> None:
+        """Journal a sample of a network or of the sentinel."""
+        ran = self._sentinel if sample.workload == SENTINEL else network
+        self._journal.append(replace(sample, digest=ran.digest))
 
     def _tell(self, doing: str) -> None:
         self._on_progress(Progress(len(self._done), self._total, doing))
 
 
 def _cross_validated(
-    table: LatencyTable, networks: Sequence[RandomNetwork], first: int, bursts: Sequence[Burst]
+    table: LatencyTable, networks: Sequence[RandomNetwork], first: int, samples: Sequence[Sample]
 ) -> Validation:
-    """How far the first networks are off that the runtime could run, each predicted by the table
-    of the others without its fold."""
-    levels = network_ms(bursts)
+    """The error of the first networks that the runtime could run, each predicted without its
+    fold."""
+    levels = network_ms(samples)
     known = [network for network in networks[:first] if network.graph.name in levels]
     if len(known) < 2 or not table.rows:
         raise DeviceError("too few of the random networks could be run for a table of kernels")
@@ -159,7 +154,7 @@ def _cross_validated(
     for fold in range(min(_FOLDS, len(known))):
         unseen = known[fold::_FOLDS]
         others = [network for network in networks if network not in unseen]
-        known_table = kernel_table(table.setting, others, bursts)
+        known_table = kernel_table(table.setting, others, samples)
         operators = [op for network in unseen for op in operators_of(network.graph)]
         model = fit(known_table, extrapolate=True, operators=operators)
         predicted += [model.predict(network.graph).ms for network in unseen]
@@ -168,15 +163,14 @@ def _cross_validated(
 
 
 def _sentinel(networks: Sequence[RandomNetwork]) -> Workload:
-    """The network that tells, time and again, how fast the device is just now: one of moderate
-    size."""
+    """The network that shows the device's present speed: one of moderate size."""
     ordered = sorted(networks, key=lambda network: (network.graph.macs, network.graph.name))
     chosen = ordered[len(ordered) // 4].workload
     return replace(chosen, name=SENTINEL)
 
 
-class Quiet:
-    """Waits until the device is about as fast as it was at its fastest, by the sentinel."""
+class IdleGate:
+    """Waits until the sentinel runs about as fast as at its fastest."""
 
     def __init__(
         self,
@@ -188,10 +182,10 @@ class Quiet:
         self._fastest = math.inf
         self._waits = _MOST_WAITS
 
-    def wait(self, patient: PatientSitting) -> Timing:
-        """What the sentinel took at last."""
+    def wait(self, session: RetryingSession) -> Timing:
+        """Wait; returns the sentinel's last timing."""
         while True:
-            timing = patient.burst(self._sentinel, _SENTINEL_MS, None)
+            timing = session.sample(self._sentinel, _SENTINEL_MS, None)
             ms = float(np.median(timing.ms))
             self._fastest = min(self._fastest, ms)
             if ms <= _SLOWER * self._fastest or self._waits == 0:
@@ -202,15 +196,15 @@ class Quiet:
 
 
 def _trace(
-    patient: PatientSitting, network: RandomNetwork, quiet: Quiet, sitting: int
-) -> Iterator[Burst]:
-    """The sentinel, the kernels of a network, and last the whole, which says that all are there."""
+    session: RetryingSession, network: RandomNetwork, gate: IdleGate, number: int
+) -> Iterator[Sample]:
+    """Samples of the sentinel, of the kernels, and last of the whole network."""
     workload = network.workload
-    yield Burst(sitting, sitting, SENTINEL, quiet.wait(patient))
-    trace = trace_model(patient, workload, _TIMES)
+    yield Sample(number, number, SENTINEL, gate.wait(session))
+    trace = trace_model(session, workload, _TIMES)
     for position, ms in sorted(by_kernel(network.graph.kernels, trace.nodes).items()):
         if ms >= LEAST_MS:
             key = network.graph.kernels[position].op.key
             name = f"{workload.name}/{position}/{key}"
-            yield Burst(sitting, sitting, name, Timing((ms,), trace.runs))
-    yield Burst(sitting, sitting, workload.name, trace.whole)
+            yield Sample(number, number, name, Timing((ms,), trace.runs))
+    yield Sample(number, number, workload.name, trace.whole)

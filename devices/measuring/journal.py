@@ -1,13 +1,13 @@
-"""`Journal`: measurements on disk as they arrive, so that a killed run loses nothing.
+"""`Journal`: samples on disk as they arrive, so that a killed run loses nothing.
 
-JSON lines. First what the numbers hold for, then one line a burst:
+JSON lines: first the setting, then one line per sample:
 
     {"setting": ["cpu", "AMD EPYC ...", ...]}
     {"round": 0, "sitting": 0, "workload": "conv-224x224x3-32-k3-s2-relu6", "ms": [0.151, 0.149],
      "digest": "..."}
 
-and where they are known, "runs" (where `ms` is their median alone), "memory_bytes",
-"temperature_c" and "frequency_mhz". `digest` is the workload's: what was run, whatever its name.
+and, where known, "runs" (if `ms` is their median alone), "memory_bytes", "temperature_c" and
+"frequency_mhz". A "sitting" is a session; `digest` is the workload's.
 """
 
 import json
@@ -16,13 +16,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any, BinaryIO, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from devices.device import Condition, Timing, Workload
-from devices.measuring.record import Burst
+from devices.measuring.record import Sample
 from latency.atomic_file import naming, sync_folder
 from latency.errors import DeviceError, SpecError
 from latency.locked_file import open_locked
@@ -31,25 +30,25 @@ from latency.tables.measurement import BOUNDS
 from latency.tables.setting import Setting
 
 _SYNC_SECONDS = 1.0
-"""What a power cut may lose: bursts come too fast for each to wait for the disk."""
+"""A power cut loses at most this much: samples are too frequent to wait for the disk each."""
 _MOST_FILE_BYTES = 1 << 30
-"""No journal is larger: a burst takes some hundred bytes."""
+"""Limit of a journal; a sample takes some hundred bytes."""
 _MOST_BYTES = 1 << 20
-"""No burst's line is longer."""
+"""Limit of a sample's line."""
 _LEAST_BYTES = 50
-"""No burst's line is shorter: it bounds the number of a round by its place in the file."""
+"""Minimum of a sample's line; limits the round of a line by its offset in the file."""
 
 
 class Journal:
-    """Append-only file of bursts. `bursts`: all of them, those of an earlier run first.
+    """Append-only file of samples. `samples`: all of them, those of an earlier run first.
 
-    Opening with `resume` reads what an earlier run wrote; without it, an earlier run's file is
-    set aside as `<name>.old`. A last line cut short by a kill is dropped, and so are broken lines,
-    and networks that an earlier version wrote down by their names alone: `notes` says so, in words.
-    Every burst is in the file once `append` returns, and within a second on the disk.
+    With `resume`, the samples of an earlier run are read; without it, its file is renamed to
+    `<name>.old`. Truncated last lines, broken lines and networks without a digest (of earlier
+    versions) are left out; `notes` holds a message about them. Every sample is in the file when
+    `append` returns, and on the disk within a second.
 
-    Raises `DeviceError` where another process is writing to it, or where the file was written in
-    another setting; `LatError` where it is a symbolic link.
+    Raises `DeviceError` where another process writes to the file, or where it is of another
+    setting; `LatError` where it is a symbolic link.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class Journal:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
-        self.bursts: list[Burst] = []
+        self.samples: list[Sample] = []
         self.notes: list[str] = []
         self.set_aside: Path | None = None
         self._setting = [str(value) for value in setting.identity]
@@ -72,29 +71,29 @@ class Journal:
             self._file.close()
             raise
 
-    def append(self, burst: Burst) -> None:
-        """Write a burst down."""
-        self.bursts.append(burst)
+    def append(self, sample: Sample) -> None:
+        """Append a sample to the file."""
+        self.samples.append(sample)
         line: dict[str, Any] = {
-            "round": burst.round,
-            "sitting": burst.sitting,
-            "workload": burst.workload,
-            "ms": list(burst.timing.ms),
+            "round": sample.round,
+            "sitting": sample.session,
+            "workload": sample.workload,
+            "ms": list(sample.timing.ms),
         }
-        if burst.timing.runs != len(burst.timing.ms):
-            line["runs"] = burst.timing.runs
-        extra = {"memory_bytes": burst.timing.memory_bytes, **asdict(burst.condition)}
+        if sample.timing.runs != len(sample.timing.ms):
+            line["runs"] = sample.timing.runs
+        extra = {"memory_bytes": sample.timing.memory_bytes, **asdict(sample.condition)}
         line |= {name: value for name, value in extra.items() if value is not None}
-        self._write({**line, "digest": burst.digest})
+        self._write({**line, "digest": sample.digest})
         if self._clock() - self._synced >= _SYNC_SECONDS:
             self._sync()
 
     def remove(self) -> None:
-        """Delete the file: its numbers are in a table now."""
+        """Delete the file, once its samples are in a table."""
         self.path.unlink(missing_ok=True)
 
     def _begin(self, resume: bool) -> None:
-        """Go on with what the file holds, or set it aside; a new one begins with the setting."""
+        """Read the file or set it aside; a new file starts with the setting."""
         if os.fstat(self._file.fileno()).st_size > _MOST_FILE_BYTES:
             self._put_aside(f"{self.path}: larger than any journal; it")
         lines = _whole_lines(self._file)
@@ -102,13 +101,13 @@ class Journal:
         if first is None or (not resume and next(lines, None) is None):
             self._file.truncate(0)  # nothing was measured
         elif not resume:
-            self._put_aside("an unfinished run, which --resume goes on with,")
+            self._put_aside("an unfinished run, which `resume` continues,")
         elif (setting := _setting(first)) is None:
             self._put_aside(f"{self.path}:1: broken line: its setting is lost, and it")
         elif setting != self._setting:
             raise DeviceError(
                 f"{self.path} was measured in another setting (device, runtime or its version); "
-                "to start over, delete it, or run lat-profile without --resume"
+                "to start over, delete it, or open it without `resume`"
             )
         else:
             self._read(lines)
@@ -118,30 +117,30 @@ class Journal:
             sync_folder(self.path.parent)
 
     def _read(self, lines: Iterator[bytes]) -> None:
-        """Take over the bursts of these lines, as far as they are sound."""
+        """Read the valid samples of these lines."""
         end, broken, unknown = self._file.tell(), [], 0
         for number, line in enumerate(lines, 2):
             try:
-                burst = _burst(line, end)
+                sample = _sample(line, end)
             except ValueError as error:  # a `ValidationError`, too
                 broken.append(f"{self.path}:{number}: broken line: {_message(error)}")
             else:
-                if burst is None:
+                if sample is None:
                     unknown += 1
                 else:
-                    self.bursts.append(burst)
+                    self.samples.append(sample)
             end = self._file.tell()
         self._file.truncate(end)
         if broken:
             self.notes.append(f"{broken[0]}; {len(broken)} of {number - 1} lines are left out")
         if unknown:
             self.notes.append(
-                f"{self.path}: {unknown} bursts are left out: an earlier version of lat-search "
-                "wrote them, which does not say what networks consist of"
+                f"{self.path}: {unknown} samples are left out: they are of networks, which an "
+                "earlier version of lat-search wrote without their digests"
             )
 
     def _put_aside(self, what: str) -> None:
-        """Begin a new file; the old one is kept beside it."""
+        """Start a new file; the old one is renamed."""
         self.set_aside = self.path.with_suffix(".old")
         os.replace(self.path, self.set_aside)
         self._file.close()
@@ -161,28 +160,23 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with self._file:
             self._sync()
 
 
 def _within(name: str) -> Any:
-    """A field of a number that a row of a table has, too."""
+    """A field with the bounds of a table's column."""
     least, most = BOUNDS[name]
     return Field(ge=least, le=most)
 
 
 class _Line(BaseModel):
-    """A burst as it is written down."""
+    """A sample as the file has it."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
     round: int = Field(ge=0)
-    sitting: int = Field(ge=0, lt=1 << 31)
+    session: int = Field(ge=0, lt=1 << 31, alias="sitting")
     workload: str
     ms: tuple[Annotated[float, _within("latency_ms")], ...] = Field(min_length=1)
     runs: Annotated[int, _within("runs"), Field(lt=1 << 31)] | None = None
@@ -204,8 +198,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file but for a last one that is cut short; of a line that is too long, the
-    beginning."""
+    """The complete lines of a file; of a line that is too long, the beginning."""
     file.seek(0)
     while line := file.readline(_MOST_BYTES):
         end = line
@@ -216,29 +209,29 @@ def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _setting(line: bytes) -> list[str] | None:
-    """What a file holds for, by its first line; None where that does not say."""
+    """The setting in a file's first line; None where the line is broken."""
     try:
         return _First.model_validate_json(line).setting
     except ValidationError:
         return None
 
 
-def _burst(text: bytes, place: int) -> Burst | None:
-    """The burst of a line at a place of the file; None where it does not say what was run. Raises
-    `ValueError` where it is none."""
+def _sample(text: bytes, offset: int) -> Sample | None:
+    """The sample of a line at an offset of the file; None where it has no digest. Raises
+    `ValueError` where the line is broken."""
     line = _Line.model_validate_json(text)
-    if line.round > place // _LEAST_BYTES:
-        raise ValueError("round: more than there can have been before it")
+    if line.round > offset // _LEAST_BYTES:
+        raise ValueError("round: higher than the number of lines before it allows")
     digest = _digest_of_operator(line.workload) if line.digest is None else line.digest
     if digest is None:
         return None
     timing = Timing(line.ms, line.runs or len(line.ms), line.memory_bytes)
     condition = Condition(line.temperature_c, line.frequency_mhz)
-    return Burst(line.round, line.sitting, line.workload, timing, condition, digest)
+    return Sample(line.round, line.session, line.workload, timing, condition, digest)
 
 
 def _digest_of_operator(name: str) -> str | None:
-    """What earlier versions did not write down: that of the operator whose key this is; None for
+    """The digest of the operator with this key, which earlier versions did not write; None for
     the name of a network."""
     try:
         op = OpSpec.parse(name)

@@ -1,14 +1,13 @@
-"""The record of a measurement, with the device's drift taken out of it.
+"""The record of a measurement, drift-corrected.
 
-A shared machine is now faster, now slower. Each round measures many workloads within a second,
-so what they have in common from round to round is the machine's drift, and what is left is their
-own. With log time
+The speed of a shared machine varies. Each round measures many workloads within a second, so what
+changes in all of them from round to round is the machine's drift. With log time
 
-    log burst[round, workload] = level[workload] + drift[round] + noise
+    log sample[round, workload] = level[workload] + drift[round] + noise
 
-level and drift are found by median polish (Tukey, Exploratory Data Analysis, 1977, chapter 11),
-separately for single operators and for whole networks, which feel other things: a network streams
-its weights from far memory that it shares with the machine's other users.
+level and drift are estimated by median polish (Tukey, Exploratory Data Analysis, 1977, chapter
+11), separately for single operators and for whole networks: these stream their weights from
+memory that the machine's other users share.
 """
 
 import math
@@ -24,18 +23,19 @@ from latency.stats import clustered_median, two_modes
 from latency.tables.measurement import Measurement
 
 LEAST_TOGETHER = 8
-"""In a round with fewer workloads of a kind, drift cannot be told from their noise."""
+"""With fewer workloads of a kind in a round, drift cannot be separated from noise."""
 
 _POLISHES = 3
+_REMEDY = "set the governor to performance, set affinity in the card, stop other work"
 
 
 @dataclass(frozen=True)
-class Burst:
-    """Back-to-back runs of a workload, in a round, by one process on the device. `workload` is its
-    name, `digest` says what was run."""
+class Sample:
+    """Back-to-back runs of a workload in a round, by one process on the device. `workload` is its
+    name, `digest` identifies what was run."""
 
     round: int
-    sitting: int
+    session: int
     workload: str
     timing: Timing
     condition: Condition = field(default_factory=Condition)
@@ -43,176 +43,162 @@ class Burst:
 
     @property
     def ms(self) -> float:
-        """The burst as one sample: the median of its runs."""
+        """The median of its runs."""
         return float(np.median(self.timing.ms))
 
 
 class Record:
-    """All bursts of a measurement of `workloads`; `earlier` ones are those of the run that is
-    resumed, whose rounds and sittings are counted on from. Of these, those count that ran the same
-    as one of the workloads, by its digest."""
+    """All samples of a measurement of `workloads`. `earlier`: samples of the run that is resumed.
+    Rounds and sessions continue its numbers; samples with the digest of a workload count."""
 
     def __init__(
-        self, workloads: Sequence[Workload], measuring: Measuring, earlier: Iterable[Burst] = ()
+        self, workloads: Sequence[Workload], measuring: Measuring, earlier: Iterable[Sample] = ()
     ) -> None:
         self.workloads = tuple(workloads)
         self.rounds = 0
-        self.sittings = 0
+        self.sessions = 0
         self._measuring = measuring
-        self._bursts: dict[str, list[Burst]] = {w.name: [] for w in workloads}
-        # Per kind (single operator, network): log of each burst, (rounds, workloads), and what
-        # they tell: the factor by which the device was slower than usual, (rounds,).
+        self._samples: dict[str, list[Sample]] = {w.name: [] for w in workloads}
+        # Per kind (single operator, network): the log of each sample, (rounds, workloads), and the
+        # drift, the factor by which the device was slower than usual, (rounds,).
         self._columns = {
-            is_network: {w.name: i for i, w in enumerate(_of_kind(workloads, is_network))}
-            for is_network in (False, True)
+            kind: {
+                name: i for i, name in enumerate(w.name for w in workloads if w.is_network == kind)
+            }
+            for kind in (False, True)
         }
         self._logs = {kind: np.empty((0, len(names))) for kind, names in self._columns.items()}
         self._drift = {kind: np.empty(0) for kind in self._columns}
         names = {workload.digest: workload.name for workload in reversed(self.workloads)}
-        for burst in earlier:
-            self.rounds = max(self.rounds, burst.round + 1)
-            self.sittings = max(self.sittings, burst.sitting + 1)
-            if burst.digest in names:
-                self.add(replace(burst, workload=names[burst.digest]))
+        for sample in earlier:
+            self.rounds = max(self.rounds, sample.round + 1)
+            self.sessions = max(self.sessions, sample.session + 1)
+            if sample.digest in names:
+                self.add(replace(sample, workload=names[sample.digest]))
         self.end_round()
 
-    def add(self, burst: Burst) -> None:
-        """A burst of the current round."""
-        self._bursts[burst.workload].append(burst)
-        self.sittings = max(self.sittings, burst.sitting + 1)
+    def add(self, sample: Sample) -> None:
+        """Add a sample of the current round."""
+        self._samples[sample.workload].append(sample)
+        self.sessions = max(self.sessions, sample.session + 1)
         for kind, columns in self._columns.items():
-            missing = burst.round + 1 - len(self._logs[kind])
+            missing = sample.round + 1 - len(self._logs[kind])
             if missing > 0:
                 rows = np.full((missing, len(columns)), np.nan)
                 self._logs[kind] = np.vstack([self._logs[kind], rows])
-            if burst.workload in columns:
-                self._logs[kind][burst.round, columns[burst.workload]] = math.log(burst.ms)
+            if sample.workload in columns:
+                self._logs[kind][sample.round, columns[sample.workload]] = math.log(sample.ms)
 
     def end_round(self) -> None:
-        """No more bursts come in this round: tell its drift."""
+        """Complete the round: estimate its drift."""
         self.rounds = max(self.rounds, *map(len, self._logs.values()))
         self._drift = {kind: np.exp(median_polish(logs)) for kind, logs in self._logs.items()}
 
     def count(self, workload: Workload) -> int:
-        """Bursts made of a workload."""
-        return len(self._bursts[workload.name])
+        """Number of samples of a workload."""
+        return len(self._samples[workload.name])
 
     def most(self, workload: Workload) -> int:
-        """Up to how many bursts may be made of it."""
+        """Cap on the samples of a workload."""
         rule = self._measuring
-        return rule.max_network_bursts if workload.is_network else rule.max_bursts
+        return rule.max_network_samples if workload.is_network else rule.max_samples
 
     def has_room(self, workload: Workload) -> bool:
-        """Whether more bursts may be made of it."""
+        """Whether it may have more samples."""
         return self.count(workload) < self.most(workload)
 
     def last_ms(self, workload: Workload) -> float | None:
-        """About how long a run of it takes, if that is known."""
-        bursts = self._bursts[workload.name]
-        return bursts[-1].ms if bursts else None
+        """The time of a run in the last sample; None before the first."""
+        samples = self._samples[workload.name]
+        return samples[-1].ms if samples else None
 
-    def below(self, bursts: int, redo: bool = True) -> list[Workload]:
-        """Workloads with fewer bursts that may have more. With `redo`, a round that drifted does
-        not count, but is made up for; where the device never holds still, twice as many bursts are
+    def below(self, samples: int, redo: bool = True) -> list[Workload]:
+        """Workloads with fewer samples that may have more. With `redo`, rounds that drifted are
+        repeated and do not count; on a device that always drifts, twice as many samples are
         enough."""
         counts = {
             w: max(len(self._steady(w)), self.count(w) // 2) if redo else self.count(w)
             for w in self.workloads
         }
-        return [w for w, count in counts.items() if count < bursts and self.has_room(w)]
+        return [w for w, count in counts.items() if count < samples and self.has_room(w)]
 
     def unfinished(self) -> list[Workload]:
-        """Workloads whose interval is wider than asked, and that may have more bursts."""
+        """Workloads whose interval is wider than requested, and that may have more samples."""
         return [w for w in self.workloads if not self.is_finished(w)]
 
     def is_finished(self, workload: Workload) -> bool:
-        """Whether its interval is as narrow as asked, or nothing more may be done for it."""
+        """Whether its interval is as narrow as requested, or it has reached its cap."""
         if not self.has_room(workload):
             return True
-        if self.count(workload) < self._measuring.min_bursts:
+        if self.count(workload) < self._measuring.min_samples:
             return False
-        median, half = clustered_median([[b.ms for b in s] for s in self._sittings(workload)])
+        median, half = clustered_median([[b.ms for b in s] for s in self._sessions(workload)])
         return half <= median * self._asked(workload)
 
     def measurement(self, workload: Workload, measured_at: str = "") -> Measurement:
-        """Median and interval over the workload's bursts, free of drift, and what is to be said
-        of them."""
-        bursts = self._bursts[workload.name]
-        summary = Measurement.from_bursts(
-            [[burst.timing.ms for burst in sitting] for sitting in self._sittings(workload)]
+        """Median and interval of the workload's samples, drift-corrected, with a note where they
+        are unstable."""
+        samples = self._samples[workload.name]
+        summary = Measurement.from_samples(
+            [[sample.timing.ms for sample in session] for session in self._sessions(workload)]
         )
         converged = summary.relative_ci95 <= self._asked(workload)
-        memory = [b.timing.memory_bytes for b in bursts if b.timing.memory_bytes is not None]
+        memory = [b.timing.memory_bytes for b in samples if b.timing.memory_bytes is not None]
         return replace(
             summary,
-            runs=sum(burst.timing.runs for burst in bursts),
+            runs=sum(sample.timing.runs for sample in samples),
             measured_at=measured_at,
             converged=converged,
             memory_bytes=max(memory, default=None),
-            temperature_c=_typical([b.condition.temperature_c for b in bursts]),
-            frequency_mhz=_typical([b.condition.frequency_mhz for b in bursts]),
+            temperature_c=_typical([b.condition.temperature_c for b in samples]),
+            frequency_mhz=_typical([b.condition.frequency_mhz for b in samples]),
             note=self._note(workload, converged),
         )
 
     @property
     def drifts(self) -> NDArray[np.float64]:
-        """By how much each round was off the usual speed, relative; operators and networks."""
+        """Relative drift of each round, of operators and of networks."""
         return np.concatenate([np.abs(drift - 1) for drift in self._drift.values()])
 
     @property
     def conditions(self) -> list[Condition]:
-        """The device's state at each burst, in order of time."""
-        bursts = [burst for bursts in self._bursts.values() for burst in bursts]
-        return [burst.condition for burst in sorted(bursts, key=lambda burst: burst.round)]
+        """The device's condition at each sample, in order of rounds."""
+        samples = [sample for samples in self._samples.values() for sample in samples]
+        return [sample.condition for sample in sorted(samples, key=lambda sample: sample.round)]
 
     def _asked(self, workload: Workload) -> float:
         return self._measuring.network_ci95 if workload.is_network else self._measuring.ci95
 
-    def _steady(self, workload: Workload) -> list[Burst]:
-        """Its bursts in rounds that did not drift by more than the card allows."""
+    def _steady(self, workload: Workload) -> list[Sample]:
+        """Its samples of rounds that drifted by no more than the card allows."""
         drift = self._drift[workload.is_network]
         return [
-            burst
-            for burst in self._bursts[workload.name]
-            if burst.round >= len(drift) or abs(drift[burst.round] - 1) <= self._measuring.drift
+            sample
+            for sample in self._samples[workload.name]
+            if sample.round >= len(drift) or abs(drift[sample.round] - 1) <= self._measuring.drift
         ]
 
-    def _sittings(self, workload: Workload) -> list[list[Burst]]:
-        """Its bursts by the process that made them, drift taken out: the steady ones where they
-        are enough, all of them elsewhere."""
-        bursts = self._steady(workload)
-        if len(bursts) < self._measuring.min_bursts:
-            bursts = self._bursts[workload.name]
+    def _sessions(self, workload: Workload) -> list[list[Sample]]:
+        """Its samples by session, drift-corrected: the steady ones if they are enough, else all."""
+        samples = self._steady(workload)
+        if len(samples) < self._measuring.min_samples:
+            samples = self._samples[workload.name]
         drift = self._drift[workload.is_network]
-        sittings: dict[int, list[Burst]] = {}
-        for burst in bursts:
-            factor = drift[burst.round] if burst.round < len(drift) else 1.0
-            ms = tuple(float(value / factor) for value in burst.timing.ms)
-            steadied = replace(burst, timing=replace(burst.timing, ms=ms))
-            sittings.setdefault(burst.sitting, []).append(steadied)
-        return list(sittings.values())
+        sessions: dict[int, list[Sample]] = {}
+        for sample in samples:
+            factor = drift[sample.round] if sample.round < len(drift) else 1.0
+            ms = tuple(float(value / factor) for value in sample.timing.ms)
+            corrected = replace(sample, timing=replace(sample.timing, ms=ms))
+            sessions.setdefault(sample.session, []).append(corrected)
+        return list(sessions.values())
 
     def _note(self, workload: Workload, converged: bool) -> str:
-        sittings = self._sittings(workload)
-        samples = [burst.ms for sitting in sittings for burst in sitting]
-        if modes := two_modes(samples):
-            between = two_modes([float(np.median([b.ms for b in s])) for s in sittings])
-            low, high = modes
-            remedy = (
-                "its processes differ: more sittings"
-                if between
-                else "set the governor to performance, set affinity in the card, stop other work"
-            )
-            return f"bimodal: {low:.4g} ms or {high:.4g} ms; {remedy}"
-        if converged:
-            return ""
-        return (
-            "unstable: set the governor to performance, set affinity in the card, stop other work"
-        )
-
-
-def _of_kind(workloads: Iterable[Workload], is_network: bool) -> list[Workload]:
-    return [workload for workload in workloads if workload.is_network == is_network]
+        sessions = self._sessions(workload)
+        if modes := two_modes([sample.ms for session in sessions for sample in session]):
+            differ = two_modes([float(np.median([s.ms for s in session])) for session in sessions])
+            remedy = "its processes differ: more sessions" if differ else _REMEDY
+            return f"bimodal: {modes[0]:.4g} ms or {modes[1]:.4g} ms; {remedy}"
+        return "" if converged else f"unstable: {_REMEDY}"
 
 
 def _typical(values: Iterable[float | None]) -> float | None:
@@ -221,9 +207,9 @@ def _typical(values: Iterable[float | None]) -> float | None:
 
 
 def median_polish(logs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rows' effects (rounds,) in `logs` (rounds, workloads), NaN where a workload was not
-    measured; their median is zero. Rows with too few workloads get the effect of the last row
-    that had enough, or zero."""
+    """The effects of the rows, (rounds,), in `logs`, (rounds, workloads), with NaN for missing
+    samples; their median is zero. Rows with too few workloads get the effect of the last row
+    with enough, or zero."""
     drift = np.zeros(len(logs))
     together = (~np.isnan(logs)).sum(1)
     if not (together >= LEAST_TOGETHER).any():

@@ -1,4 +1,4 @@
-"""Measuring in rounds of bursts until every median is known well enough."""
+"""Measuring: rounds of samples until the median of every workload is known well enough."""
 
 import logging
 import math
@@ -12,19 +12,19 @@ import numpy as np
 
 from devices.card import Measuring
 from devices.device import Condition, Device, Workload
-from devices.measuring.record import LEAST_TOGETHER, Burst, Record
-from devices.measuring.sessions import PatientSitting
+from devices.measuring.record import LEAST_TOGETHER, Record, Sample
+from devices.measuring.sessions import RetryingSession
 from latency.errors import ConnectionLostError, DeviceError, WorkloadError
 from latency.tables.measurement import Measurement
 
 _log = logging.getLogger(__name__)
 _SENTINELS = 16
-"""At least so many workloads of a kind are measured in each round, finished ones among them."""
+"""Each round measures at least this many workloads of a kind, finished ones among them."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a measurement has come: `done` of `total` bursts that are foreseen so far."""
+    """How far a measurement has come: `done` of `total` samples expected so far."""
 
     done: int
     total: int
@@ -35,31 +35,30 @@ OnProgress = Callable[[Progress], None]
 
 
 class Keeper(Protocol):
-    """Keeps bursts as they arrive, and has those that were kept before: a `Journal`, say."""
+    """Keeps samples as they arrive, after those of an earlier run: a `Journal`, for example."""
 
-    bursts: list[Burst]
+    samples: list[Sample]
 
-    def append(self, burst: Burst) -> None:
-        """Keep a burst."""
-        ...
+    def append(self, sample: Sample) -> None:
+        """Keep a sample."""
 
 
 class Kept:
     """A `Keeper` in memory."""
 
     def __init__(self) -> None:
-        self.bursts: list[Burst] = []
+        self.samples: list[Sample] = []
 
-    def append(self, burst: Burst) -> None:
-        self.bursts.append(burst)
+    def append(self, sample: Sample) -> None:
+        self.samples.append(sample)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of measuring workloads, by name.
+    """The measurements of workloads, by name.
 
-    `failures`: those that could not be measured, and why. `circumstances`: what happened
-    meanwhile, in words: drift of the device, its temperature and clock, warm-up.
+    `failures`: the errors of workloads that could not be measured. `circumstances`: the device's
+    drift, temperature, clock and warm-up meanwhile, as text.
     """
 
     rows: Mapping[str, Measurement]
@@ -90,120 +89,110 @@ def measure(
 ) -> Measured:
     """Measure workloads in randomised rounds, over several processes on the device.
 
-    Each round runs one burst of every workload that is due, in random order, and of some others,
-    whose changes from round to round tell the device's drift (`devices.measuring.record`). Every
-    burst is journaled as it ends, and what the journal already holds counts; without a journal,
-    nothing is kept. After the least number of sittings and bursts, further ones go to the workloads
-    whose interval is wider than asked, up to the caps on bursts, sittings and seconds. Only
-    workloads that are needed beside others, to tell drift, have more bursts than their cap.
+    Each round takes one sample of every workload that is due, in random order, and of some others
+    that show the device's drift (`devices.measuring.record`). Every sample is journaled as it
+    ends, and samples already in the journal count. After the minimum of sessions and samples,
+    workloads whose interval is wider than requested get more, up to the caps on samples, sessions
+    and seconds. Only workloads that others need to show drift get more samples than their cap.
 
     A workload that fails is named in the result. Raises `ConnectionLostError` where the device
-    is gone for good; what was measured is in the journal.
+    is lost for good; what was measured is in the journal.
     """
-    run = _Run(device, workloads, measuring, journal, on_progress, seed, clock, sleep)
-    for turn in range(max(measuring.sittings, measuring.max_sittings)):
+    run = _Run(workloads, measuring, journal, seed, clock)
+    for turn in range(max(measuring.sessions, measuring.max_sessions)):
         due = run.due(turn)
-        if due:
-            if run.record.sittings and measuring.pause_seconds:
-                sleep(measuring.pause_seconds)
-            _log.info("%s: sitting %d, %d to measure", device.label, turn + 1, len(due))
-            run.sit(due)
+        if not due:
+            continue
+        if run.record.sessions and measuring.pause_seconds:
+            sleep(measuring.pause_seconds)
+        _log.info("%s: session %d, %d to measure", device.label, turn + 1, len(due))
+        with RetryingSession(device, run.record.sessions, sleep) as session:
+            while waiting := run.waiting(due):
+                condition = cooled(session, measuring, clock, sleep)
+                run.warm_rounds += _is_warm(condition, measuring)
+                number = run.record.rounds
+                for workload in run.with_sentinels(waiting):
+                    expected_ms = run.record.last_ms(workload)
+                    try:
+                        timing = session.sample(workload, measuring.sample_ms, expected_ms)
+                    except WorkloadError as error:
+                        run.failures[workload.name] = str(error)
+                    else:
+                        name, digest = workload.name, workload.digest
+                        run.keep(Sample(number, session.process, name, timing, condition, digest))
+                run.record.end_round()
+                on_progress(run.progress(due))
+            run.final_condition = last_condition(session)
+        run.warm_ups += session.warm_ups
     return run.result()
 
 
 def known_before(
-    workloads: Sequence[Workload], measuring: Measuring, bursts: Iterable[Burst]
+    workloads: Sequence[Workload], measuring: Measuring, samples: Iterable[Sample]
 ) -> dict[str, Measurement]:
-    """What the bursts of one device tell, by name, of those workloads that need no more of them."""
-    record = Record(workloads, measuring, bursts)
+    """By name, the measurements of workloads that need no more samples than these of one device."""
+    record = Record(workloads, measuring, samples)
     return {w.name: record.measurement(w, _now()) for w in workloads if record.is_finished(w)}
 
 
 class _Run:
-    """A measurement under way."""
+    """A measurement in progress: its record, and which workloads are next."""
 
     def __init__(
         self,
-        device: Device,
         workloads: Sequence[Workload],
         measuring: Measuring,
         journal: Keeper | None,
-        on_progress: OnProgress,
         seed: int,
         clock: Callable[[], float],
-        sleep: Callable[[float], None],
     ) -> None:
-        self.record = Record(workloads, measuring, journal.bursts if journal else ())
-        self._device, self._measuring, self._journal = device, measuring, journal
-        self._on_progress, self._clock, self._sleep = on_progress, clock, sleep
+        self.record = Record(workloads, measuring, journal.samples if journal else ())
+        self.failures: dict[str, str] = {}
+        self.warm_ups: list[int] = []
+        self.warm_rounds = 0
+        self.final_condition = Condition()
+        self._measuring, self._journal, self._clock = measuring, journal, clock
         self._generator = np.random.default_rng(seed)
         self._start = clock()
-        self._failures: dict[str, str] = {}
-        self._warm_ups: list[int] = []
-        self._given_up_cooling = 0
-        self._at_last = Condition()
-        self._share = math.ceil(measuring.min_bursts / measuring.sittings)
+        self._share = math.ceil(measuring.min_samples / measuring.sessions)
+
+    def keep(self, sample: Sample) -> None:
+        """Record and journal a sample."""
+        self.record.add(sample)
+        if self._journal:
+            self._journal.append(sample)
 
     def due(self, turn: int) -> dict[Workload, int]:
-        """The workloads that are measured in this sitting, and up to how many bursts each."""
-        if turn < self._measuring.sittings:
-            least = min(self._share * (turn + 1), self._measuring.min_bursts)
-            lacking = self.record.below(least, redo=not self._is_late())
-            wanted = dict.fromkeys(lacking, least)
+        """The workloads to measure in this session, with the number of samples each is to have."""
+        if turn < self._measuring.sessions:
+            least = min(self._share * (turn + 1), self._measuring.min_samples)
+            missing = self.record.below(least, redo=not self._is_late())
+            wanted = dict.fromkeys(missing, least)
         elif self._is_late():
             wanted = {}
         else:
-            further = self._share * 2 ** (turn - self._measuring.sittings + 1)
+            further = self._share * 2 ** (turn - self._measuring.sessions + 1)
             wanted = {w: self.record.count(w) + further for w in self.record.unfinished()}
         return {w: min(wanted[w], self.record.most(w)) for w in self._alive(wanted)}
 
     def _alive(self, workloads: Iterable[Workload]) -> list[Workload]:
         """Those that have not failed."""
-        return [w for w in workloads if w.name not in self._failures]
+        return [w for w in workloads if w.name not in self.failures]
 
-    def sit(self, due: dict[Workload, int]) -> None:
-        """Measure in rounds, in a fresh process, until each has its bursts or is known."""
-        is_first = max(due.values()) <= self._measuring.min_bursts
-        with PatientSitting(self._device, self.record.sittings, self._sleep) as sitting:
-            while waiting := self._waiting(due, is_first):
-                self._round(sitting, waiting)
-                self._report(due)
-            self._at_last = last_condition(sitting)
-        self._warm_ups += sitting.warm_ups
-
-    def _waiting(self, due: Mapping[Workload, int], is_first: bool) -> list[Workload]:
-        alive = self._alive(due)
-        if is_first:
-            lacking = set(self.record.below(max(due.values()), redo=not self._is_late()))
-            return [w for w in alive if w in lacking]
-        if self._is_late():
+    def waiting(self, due: Mapping[Workload, int]) -> list[Workload]:
+        """The due workloads that need another round."""
+        most = max(due.values())
+        if most <= self._measuring.min_samples:
+            missing = set(self.record.below(most, redo=not self._is_late()))
+        elif self._is_late():
             return []
-        return [
-            w for w in alive if self.record.count(w) < due[w] and not self.record.is_finished(w)
-        ]
+        else:
+            missing = {w for w, count in due.items() if self.record.count(w) < count}
+            missing -= {w for w in missing if self.record.is_finished(w)}
+        return [w for w in self._alive(due) if w in missing]
 
-    def _round(self, sitting: PatientSitting, due: Sequence[Workload]) -> None:
-        """One burst of each due workload, and of sentinels."""
-        condition = self._cool(sitting)
-        number = self.record.rounds
-        for workload in self._with_sentinels(due):
-            try:
-                timing = sitting.burst(
-                    workload, self._measuring.burst_ms, self.record.last_ms(workload)
-                )
-            except WorkloadError as error:
-                self._failures[workload.name] = str(error)
-                continue
-            burst = Burst(
-                number, sitting.process, workload.name, timing, condition, workload.digest
-            )
-            self.record.add(burst)
-            if self._journal:
-                self._journal.append(burst)
-        self.record.end_round()
-
-    def _with_sentinels(self, due: Sequence[Workload]) -> list[Workload]:
-        """The due workloads, and others of the same kind up to the number of sentinels."""
+    def with_sentinels(self, due: Sequence[Workload]) -> list[Workload]:
+        """A round: the due workloads, and others of the same kind as sentinels."""
         chosen = list(due)
         for is_network in {workload.is_network for workload in due}:
             alive = self._alive(self.record.workloads)
@@ -216,74 +205,80 @@ class _Run:
 
     def _sentinels(self, others: Sequence[Workload], due: int) -> list[Workload]:
         """Of the others, in this order, those to measure beside `due` workloads of their kind: any
-        that may have more bursts; of those that may not, no more than it takes to tell drift."""
+        that may have more samples; of those that may not, no more than it takes to show drift."""
         free = [w for w in others if self.record.has_room(w)][: max(0, _SENTINELS - due)]
         full = [w for w in others if not self.record.has_room(w)]
         return free + full[: max(0, LEAST_TOGETHER - due - len(free))]
 
-    def _cool(self, sitting: PatientSitting) -> Condition:
-        condition = cooled(sitting, self._measuring, self._clock, self._sleep)
-        self._given_up_cooling += _is_warm(condition, self._measuring)
-        return condition
-
-    def _is_late(self) -> bool:
-        return self._clock() - self._start > self._measuring.seconds
-
-    def _report(self, due: Mapping[Workload, int]) -> None:
+    def progress(self, due: Mapping[Workload, int]) -> Progress:
+        """Samples taken, of those that are due or the minimum."""
         counts = {w: self.record.count(w) for w in self.record.workloads}
-        still = sum(max(0, most - counts[w]) for w, most in due.items())
-        least = {w: min(self._measuring.min_bursts, self.record.most(w)) for w in counts}
-        foreseen = max(still, sum(max(0, least[w] - count) for w, count in counts.items()))
+        still_due = sum(max(0, most - counts[w]) for w, most in due.items())
+        least = {w: min(self._measuring.min_samples, self.record.most(w)) for w in counts}
+        to_minimum = sum(max(0, least[w] - count) for w, count in counts.items())
         done = sum(counts.values())
-        self._on_progress(Progress(done, done + foreseen, "measuring"))
+        return Progress(done, done + max(still_due, to_minimum), "measuring")
 
     def result(self) -> Measured:
         """Everything measured so far."""
         rows = {
             w.name: self.record.measurement(w, _now()) for w in self._alive(self.record.workloads)
         }
-        return Measured(rows, self._failures, self._circumstances())
-
-    def _circumstances(self) -> dict[str, str]:
-        drifts, asked = self.record.drifts, self._measuring.drift
-        conditions = [*self.record.conditions, self._at_last]
-        said = {
-            "sittings": f"{self.record.sittings} processes, {self.record.rounds} rounds",
+        drifts, allowed = self.record.drifts, self._measuring.drift
+        circumstances = {
+            "sessions": f"{self.record.sessions} processes, {self.record.rounds} rounds",
             "drift": (
-                f"{(drifts > asked).sum()} of {len(drifts)} rounds by over {100 * asked:g} %, "
-                f"worst {100 * drifts.max(initial=0):.1f} %; made up for and corrected"
+                f"{(drifts > allowed).sum()} of {len(drifts)} rounds by over {100 * allowed:g} %, "
+                f"worst {100 * drifts.max(initial=0):.1f} %; repeated and drift-corrected"
             ),
-            "temperature": span([c.temperature_c for c in conditions], "°C"),
-            "frequency": span([c.frequency_mhz for c in conditions], "MHz"),
+            **readings([*self.record.conditions, self.final_condition]),
         }
-        if self._warm_ups:
-            least, most = min(self._warm_ups), max(self._warm_ups)
-            said["warm-up"] = f"{least} to {most} runs, as detected"
-        if self._given_up_cooling:
-            said["cooling"] = f"given up {self._given_up_cooling} times"
-        return said
+        if self.warm_ups:
+            least, most = min(self.warm_ups), max(self.warm_ups)
+            circumstances["warm-up"] = f"{least} to {most} runs, as detected"
+        if self.warm_rounds:
+            circumstances["cooling"] = f"timed out {self.warm_rounds} times"
+        return Measured(rows, self.failures, circumstances)
+
+    def _is_late(self) -> bool:
+        return self._clock() - self._start > self._measuring.seconds
 
 
 def cooled(
-    sitting: PatientSitting,
+    session: RetryingSession,
     measuring: Measuring,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Condition:
-    """Wait until a device is as cool as its card asks, but not for ever; its condition then."""
-    since, condition = clock(), sitting.condition()
+    """The device's condition after waiting, up to `cool_seconds`, until it is as cool as asked."""
+    since, condition = clock(), session.condition()
     while _is_warm(condition, measuring) and clock() - since <= measuring.cool_seconds:
         sleep(1.0)
-        condition = sitting.condition()
+        condition = session.condition()
     return condition
 
 
-def last_condition(sitting: PatientSitting) -> Condition:
-    """A device's condition after all that was measured on it; nothing where it is gone by now."""
+def last_condition(session: RetryingSession) -> Condition:
+    """The device's condition after everything was measured; unknown where the device is lost."""
     try:
-        return sitting.condition()
+        return session.condition()
     except ConnectionLostError:
         return Condition()
+
+
+def readings(conditions: Sequence[Condition]) -> dict[str, str]:
+    """The first, the last and the range of a device's temperatures and clocks, as text."""
+    return {
+        "temperature": _span([c.temperature_c for c in conditions], "°C"),
+        "frequency": _span([c.frequency_mhz for c in conditions], "MHz"),
+    }
+
+
+def _span(values: Iterable[float | None], unit: str) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "not readable"
+    return f"{known[0]:g} to {known[-1]:g} {unit}, {min(known):g} to {max(known):g} meanwhile"
 
 
 def _is_warm(condition: Condition, measuring: Measuring) -> bool:
@@ -293,11 +288,3 @@ def _is_warm(condition: Condition, measuring: Measuring) -> bool:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def span(values: Iterable[float | None], unit: str) -> str:
-    """First and last of what was read of a device, and the ends between them, in words."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return "not readable"
-    return f"{known[0]:g} to {known[-1]:g} {unit}, {min(known):g} to {max(known):g} meanwhile"

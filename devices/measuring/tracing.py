@@ -1,7 +1,7 @@
-"""Tracing: what operators take inside whole networks, by the runtime's own profiler.
+"""Tracing: the times of operators inside whole networks, by the runtime's profiler.
 
-Next to operators measured alone (`devices.measuring.rounds`): here an operator's neighbours,
-layouts and caches are those of the network, and the operators add up to it.
+Unlike operators measured alone (`devices.measuring.rounds`), traced operators have the neighbours,
+layouts and caches of the network, and add up to its time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,28 +12,28 @@ import numpy as np
 
 from devices.device import Device, Timing, Workload
 from devices.measuring.rounds import OnProgress, Progress
-from devices.measuring.sessions import PatientSitting
+from devices.measuring.sessions import RetryingSession
 from latency.errors import DeviceError, WorkloadError
 from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
 from latency.units import LEAST_MS
 
 _FLOOR = 0.1
-"""A node never takes less than this share of what the profiler says."""
+"""A corrected node keeps at least this share of its profiled time."""
 
 _LEAST_SHARE = 0.05
-"""Nodes that add up to less of the time that the model takes are no profile of it."""
+"""Minimum sum of the nodes, as a share of the model's time; less is not a valid profile."""
 
 _OUTPUT = "output"
-"""Of a model, by which a runtime names its last node where that is fused with others."""
+"""Name of a model's output; a runtime names a fused last node by it."""
 Place = tuple[int, str]
-"""Position of an operator in a network, and name of one of its layers."""
+"""The position of an operator in a network and the name of one of its layers."""
 
 
 @dataclass(frozen=True)
 class TraceTimes:
-    """For how long a model is traced, within bounds on the number of `runs`, after `warm_up` runs;
-    and for how long it runs without the profiler, just before and just after."""
+    """Durations: `traced_ms` with the profiler, within bounds on the number of `runs`, after
+    `warm_up` runs; `whole_ms` without the profiler, before and after each trace."""
 
     traced_ms: float
     whole_ms: float
@@ -43,9 +43,9 @@ class TraceTimes:
 
 @dataclass(frozen=True)
 class Trace:
-    """ms of each node that the runtime executes of a model, in order of execution, without what
-    profiling adds to them: they add up to the median of `whole`, the runs without the profiler.
-    `runs`: how many were traced."""
+    """A traced model. `nodes`: ms of each node in order of execution, without the profiler's
+    overhead; they add up to the median of `whole`, the runs without the profiler. `runs`: number of
+    traced runs."""
 
     nodes: Mapping[str, float]
     whole: Timing
@@ -53,7 +53,7 @@ class Trace:
 
     @property
     def ms(self) -> float:
-        """What the whole model takes."""
+        """The time of the whole model."""
         return median(self.whole.ms)
 
 
@@ -65,16 +65,15 @@ def trace_layers(
 ) -> dict[Place, float]:
     """ms of each layer while the whole network runs, in order of execution.
 
-    A layer that the runtime fuses into another is not named, its time is the other's. Nodes that
-    the runtime inserts (changes of layout) count for the layer before them. A profiler adds about
-    the same to every node, which is known from runs without it just before and after, and taken
-    off. Then the layers are scaled to add up to `whole_ms`, which the network is known to take;
-    without it, to what those runs took.
+    A layer that is fused into another is missing; its time counts for the other. Nodes that the
+    runtime inserts (changes of layout) count for the layer before them. The profiler's overhead per
+    node is estimated from runs without the profiler and subtracted. The layers are scaled to
+    add up to `whole_ms`, or to the runs without the profiler where it is None.
 
-    {} where the device offers no per-operator profile. Raises `DeviceError` where it fails.
+    {} where the device has no per-node profiler. Raises `DeviceError` where the device fails.
     """
-    with PatientSitting(device) as patient:
-        return _trace(patient, network, whole_ms) if patient.traces else {}
+    with RetryingSession(device) as session:
+        return _trace(session, network, whole_ms) if session.traces else {}
 
 
 def trace_ops(
@@ -83,21 +82,21 @@ def trace_ops(
     whole_ms: Mapping[str, float],
     on_progress: OnProgress = lambda progress: None,
 ) -> dict[OpSpec, float]:
-    """ms that each operator takes inside networks: its median over all its occurrences in them.
+    """ms of each operator inside networks: the median of all its occurrences.
 
-    `whole_ms`: what each network takes unprofiled, by its name; those without are left out. In
-    each network the operators add up to it, as in `trace_layers`. {} where the device offers no
-    per-operator profile. Raises `DeviceError` where it fails.
+    `whole_ms`: the time of each network without the profiler, by name; networks without a time are
+    left out. The operators of a network add up to it, as in `trace_layers`. {} where the device has
+    no per-node profiler. Raises `DeviceError` where the device fails.
     """
     found: dict[OpSpec, list[float]] = {}
     known = [network for network in networks if network.name in whole_ms]
-    with PatientSitting(device) as patient:
-        if not patient.traces:
+    with RetryingSession(device) as session:
+        if not session.traces:
             return {}
         for done, network in enumerate(known):
             on_progress(Progress(done, len(known), "tracing"))
             operators: dict[int, float] = {}
-            for (position, _), ms in _trace(patient, network, whole_ms[network.name]).items():
+            for (position, _), ms in _trace(session, network, whole_ms[network.name]).items():
                 operators[position] = operators.get(position, 0.0) + ms
             for position, ms in operators.items():
                 found.setdefault(network.ops[position], []).append(ms)
@@ -106,38 +105,35 @@ def trace_ops(
 
 
 def _trace(
-    patient: PatientSitting, network: NetworkSpec, whole_ms: float | None
+    session: RetryingSession, network: NetworkSpec, whole_ms: float | None
 ) -> dict[Place, float]:
-    trace = trace_model(patient, Workload.of_network(network), _TIMES)
+    trace = trace_model(session, Workload.of_network(network), _TIMES)
     scale = (whole_ms or trace.ms) / trace.ms
     return {place: scale * ms for place, ms in _by_layer(network, trace.nodes).items()}
 
 
-def trace_model(patient: PatientSitting, workload: Workload, times: TraceTimes) -> Trace:
-    """Run a model without the profiler, with it, and without it again.
-
-    Raises `DeviceError` where the runtime names no nodes, `WorkloadError` where these are far too
-    little to be all that the model does.
-    """
-    before = patient.burst(workload, times.whole_ms, None)
+def trace_model(session: RetryingSession, workload: Workload, times: TraceTimes) -> Trace:
+    """Run a model without the profiler, with it, and without it again. Raises `DeviceError` where
+    the runtime reports no nodes, `WorkloadError` as `unprofiled`."""
+    before = session.sample(workload, times.whole_ms, None)
     runs = int(np.clip(times.traced_ms / median(before.ms), *times.runs))
-    nodes = patient.trace(workload, times.warm_up, runs)
-    after = patient.burst(workload, times.whole_ms, median(before.ms))
+    nodes = session.trace(workload, times.warm_up, runs)
+    after = session.sample(workload, times.whole_ms, median(before.ms))
     if not nodes:
-        raise DeviceError(f"{workload.name}: the runtime tells nothing of its nodes")
+        raise DeviceError(f"{workload.name}: the runtime reports no times of its nodes")
     whole = Timing(before.ms + after.ms, before.runs + after.runs)
     return Trace(unprofiled(nodes, median(whole.ms)), whole, runs)
 
 
 def unprofiled(nodes: Mapping[str, float], whole_ms: float) -> dict[str, float]:
-    """Traced ms of nodes without what profiling adds to each, scaled to add up to `whole_ms`, what
-    the model takes unprofiled. It adds no more to a node than the least node takes: beyond that,
-    the device was slower meanwhile. Raises `WorkloadError` where they are far too little to be all
-    that the model does."""
+    """Traced ms of nodes without the profiler's overhead, scaled to add up to `whole_ms`, the
+    model's time without the profiler. The overhead per node is at most the shortest node: any
+    further difference is a slower device. Raises `WorkloadError` where the nodes add up to far too
+    little of `whole_ms`."""
     if sum(nodes.values()) < _LEAST_SHARE * whole_ms:
         raise WorkloadError(
             f"the {len(nodes)} nodes of a traced model add up to {sum(nodes.values()):.4g} ms, of "
-            f"{whole_ms:.4g} ms that it takes"
+            f"{whole_ms:.4g} ms in all"
         )
     added_ms = max(0.0, (sum(nodes.values()) - whole_ms) / len(nodes))
     added_ms = min(added_ms, *nodes.values())
@@ -147,7 +143,7 @@ def unprofiled(nodes: Mapping[str, float], whole_ms: float) -> dict[str, float]:
 
 
 def _by_layer(network: NetworkSpec, nodes: Mapping[str, float]) -> dict[Place, float]:
-    """Times of nodes, in order of execution, as times of the layers that they execute."""
+    """Sums the times of nodes, in order of execution, by the layers that they execute."""
     places = [_place(network, name) for name in nodes]
     last = next((place for place in places if place is not None), None)
     if last is None:
@@ -160,8 +156,8 @@ def _by_layer(network: NetworkSpec, nodes: Mapping[str, float]) -> dict[Place, f
 
 
 def _place(network: NetworkSpec, node: str) -> Place | None:
-    """The layer that a node is named by ("3.expand.relu6_nchwc", "output_nchwc" for the last
-    one); None where by none."""
+    """The layer in a node's name ("3.expand.relu6_nchwc", or "output_nchwc" for the last layer);
+    None where there is none."""
     if node.startswith(_OUTPUT):
         return len(network.ops) - 1, network.ops[-1].layers[-1].name
     position, _, rest = node.partition(".")

@@ -1,1 +1,1 @@
-"""What executes a model file: one file a runtime."""
+"""Runtimes execute model files: one module per runtime."""

@@ -11,21 +11,17 @@ from latency.operators.spec import OpSpec
 
 
 class BenchmarkModel:
-    """The host's half; the other is the channel that `devices.transports.adb` starts."""
+    """The host's side; the device's side is the channel that `devices.transports.adb` starts."""
 
     suffix = ".tflite"
+    options = "delegate=xnnpack"
 
     def __init__(self, card: DeviceCard) -> None:
         self._card = card
 
     @property
-    def options(self) -> str:
-        """The delegate."""
-        return "delegate=xnnpack"
-
-    @property
     def greeting(self) -> Mapping[str, Any]:
-        """What the channel needs to know: `flags` are the tool's own."""
+        """The settings that the channel needs; `flags` are the tool's own."""
         return {
             "runtime": "benchmark_model",
             "threads": self._card.threads,
@@ -37,5 +33,5 @@ class BenchmarkModel:
         return tflite_file(ops, weights, name, self._card.precision)
 
     def named(self, ops: Sequence[OpSpec], nodes: Mapping[str, float]) -> Mapping[str, float]:
-        """By the order of their kinds (`devices.export.tflite_profile`)."""
+        """Matches nodes to layers by the order of kinds (`devices.export.tflite_profile`)."""
         return named_nodes(ops, self._card.precision, nodes)

@@ -11,21 +11,17 @@ from latency.operators.spec import OpSpec
 
 
 class LiteRt:
-    """The host's half of LiteRT; the device's half is in `devices.agent`."""
+    """The host's side of LiteRT; the device's side is in `devices.agent`."""
 
     suffix = ".tflite"
+    options = "delegate=xnnpack"
 
     def __init__(self, card: DeviceCard) -> None:
         self._card = card
 
     @property
-    def options(self) -> str:
-        """The delegate: what LiteRT takes where nothing else is asked for."""
-        return "delegate=xnnpack"
-
-    @property
     def greeting(self) -> Mapping[str, Any]:
-        """What the agent needs to know to set the runtime up."""
+        """The settings that the agent needs."""
         return {"runtime": "litert", "threads": self._card.threads}
 
     def build(self, ops: Sequence[OpSpec], weights: Weights, name: str) -> bytes:
@@ -33,5 +29,5 @@ class LiteRt:
         return tflite_file(ops, weights, name, self._card.precision)
 
     def named(self, ops: Sequence[OpSpec], nodes: Mapping[str, float]) -> Mapping[str, float]:
-        """By the order of their kinds (`devices.export.tflite_profile`)."""
+        """Matches nodes to layers by the order of kinds (`devices.export.tflite_profile`)."""
         return named_nodes(ops, self._card.precision, nodes)

@@ -9,7 +9,7 @@ from latency.operators.spec import OpSpec
 
 
 class OnnxRuntime:
-    """The host's half of ONNX Runtime; the device's half is in `devices.agent`."""
+    """The host's side of ONNX Runtime; the device's side is in `devices.agent`."""
 
     suffix = ".onnx"
 
@@ -23,7 +23,7 @@ class OnnxRuntime:
 
     @property
     def greeting(self) -> Mapping[str, Any]:
-        """What the agent needs to know to set the runtime up."""
+        """The settings that the agent needs."""
         return {
             "runtime": "onnxruntime",
             "threads": self._card.threads,
@@ -37,7 +37,7 @@ class OnnxRuntime:
         return onnx_model(ops, weights, name, half=self._is_half)
 
     def named(self, ops: Sequence[OpSpec], nodes: Mapping[str, float]) -> Mapping[str, float]:
-        """As they are: its nodes are named as in the file."""
+        """Unchanged: its nodes have the names of the file."""
         return nodes
 
     @property

@@ -14,11 +14,11 @@ from latency.operators.spec import OpSpec
 
 
 class TorchEager:
-    """The host's half of PyTorch; the device's half is in `devices.agent`.
+    """The host's side of PyTorch; the device's side is in `devices.agent`.
 
     A model file is an .npz: "network", a JSON object with the keys of the operators, and each
     layer's folded weight and bias, "position.layer.weight" and "position.layer.bias". It is read
-    without unpickling anything; both halves read the layers of an operator from
+    without unpickling anything; both sides read the layers of an operator from
     `latency.operators.kinds`.
     """
 
@@ -29,7 +29,7 @@ class TorchEager:
 
     @property
     def options(self) -> str:
-        """Where it runs, how it is launched, and the layout of activations."""
+        """Provider, launch mode, layout of activations."""
         card = self._card
         launch = "cuda-graph" if card.provider == "cuda" and card.cuda_graph else "eager"
         layout = "channels-last" if card.channels_last else "contiguous"
@@ -37,7 +37,7 @@ class TorchEager:
 
     @property
     def greeting(self) -> Mapping[str, Any]:
-        """What the agent needs to know to set the runtime up."""
+        """The settings that the agent needs."""
         names = ("threads", "provider", "precision", "channels_last", "cuda_graph")
         return {"runtime": "torch", **{name: getattr(self._card, name) for name in names}}
 
@@ -68,5 +68,5 @@ class TorchEager:
         return file.getvalue()
 
     def named(self, ops: Sequence[OpSpec], nodes: Mapping[str, float]) -> Mapping[str, float]:
-        """As they are: its nodes are named as in the file."""
+        """Unchanged: its nodes have the names of the file."""
         return nodes

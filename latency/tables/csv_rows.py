@@ -63,7 +63,7 @@ def written_rows(
             "min_ms": round(measured.min_ms, 7),
             "in_network_ms": round(in_network_ms.get(op, measured.median_ms), 7),
             "measured_at": " ".join(measured.measured_at.split()),
-            "sittings": measured.sittings,
+            "sittings": measured.sessions,
             "converged": _YES_NO[measured.converged],
             "memory_bytes": measured.memory_bytes,
             "temperature_c": measured.temperature_c,
@@ -109,6 +109,7 @@ def _measurement(row: Mapping[str, str]) -> tuple[Measurement, float | None]:
     origin, note = Origin.read(row.get("note") or "")
     others = {
         "min_ms": ms,
+        "sessions": numbers.pop("sittings", 1),
         **numbers,
         "measured_at": row.get("measured_at") or "",
         "converged": {"yes": True, "no": False}.get(row.get("converged") or ""),

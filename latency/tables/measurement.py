@@ -39,7 +39,8 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "temperature_c": (-273.15, 1e4),
     "frequency_mhz": (0, 1e6),
 }
-"""From where to where each number of a row may lie, whoever says it: table, journal or device."""
+"""From where to where each number of a row may lie, by its column in a table's file, whoever says
+it: table, journal or device."""
 
 _SETTLED = 0.02
 """A measurement whose 95 % interval is wider than this share of its median is called unstable."""
@@ -50,7 +51,7 @@ class Measurement:
     """Median latency in ms with half the width of its 95 % interval, the number of timed runs,
     the fastest one, and when it was measured (ISO 8601, UTC).
 
-    `sittings`: over how many processes. `converged`: whether the interval became as narrow as
+    `sessions`: over how many processes. `converged`: whether the interval became as narrow as
     asked. `memory_bytes`, `temperature_c`, `frequency_mhz`: peak memory, and the device's state
     meanwhile; None where it cannot be read. `note`: advice on it in free words, for example that
     it is unstable; files keep it of rows of origin `ALONE` only.
@@ -63,7 +64,7 @@ class Measurement:
     runs: int
     min_ms: float
     measured_at: str = ""
-    sittings: int = 1
+    sessions: int = 1
     converged: bool | None = None
     memory_bytes: int | None = None
     temperature_c: float | None = None
@@ -85,18 +86,18 @@ class Measurement:
         return values
 
     @classmethod
-    def from_bursts(cls, sittings_ms: Sequence[Sequence[Sequence[float]]]) -> Self:
-        """Summarise sittings of bursts of back-to-back runs (ms).
+    def from_samples(cls, sessions_ms: Sequence[Sequence[Sequence[float]]]) -> Self:
+        """Summarise sessions of samples, each of a few back-to-back runs (ms).
 
-        Runs of a burst share the state that the machine is in, so a burst counts as one sample:
-        its median. The interval takes in what differs between sittings
+        Runs of a sample share the state that the machine is in, so a sample counts once, by its
+        median. The interval takes in what differs between sessions
         (`latency.stats.clustered_median`).
         """
-        medians = [[median_interval(burst)[0] for burst in sitting] for sitting in sittings_ms]
+        medians = [[median_interval(sample)[0] for sample in session] for session in sessions_ms]
         median_ms, half_ms = clustered_median(medians)
-        bursts = [burst for sitting in sittings_ms for burst in sitting]
-        runs, fastest = sum(map(len, bursts)), float(min(map(min, bursts)))
-        return cls(median_ms, half_ms, runs, fastest, sittings=len(sittings_ms))
+        samples = [sample for session in sessions_ms for sample in session]
+        runs, fastest = sum(map(len, samples)), float(min(map(min, samples)))
+        return cls(median_ms, half_ms, runs, fastest, sessions=len(sessions_ms))
 
     @property
     def relative_ci95(self) -> float:

@@ -137,7 +137,7 @@ def transfer(
     ms = _operator_ms(pool, networks_ms)
     half = ms * _relative_halves(pool, ms, validation)
     runs = sum(one.runs for one in measured.values())
-    sittings = max(one.sittings for one in measured.values())
+    sessions = max(one.sessions for one in measured.values())
     stamp = latest(one.measured_at for one in measured.values())
     rows = {
         op: Measurement(
@@ -146,7 +146,7 @@ def transfer(
             runs=runs,
             min_ms=float(ms[i]),
             measured_at=stamp,
-            sittings=sittings,
+            sessions=sessions,
             origin=Origin.TRANSFERRED,
         )
         for i, op in enumerate(pool.operators)

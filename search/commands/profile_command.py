@@ -166,7 +166,7 @@ def _notice_that_one_measures(bench: Bench, option: str) -> None:
 
 def _summarise(table: LatencyTable, bench: Bench, as_json: bool) -> None:
     summary = ProfileSummary(table, bench.path, bench.card.measuring.ci95)
-    print_summary(summary, bench.card.words, as_json)
+    print_summary(summary, bench.card.argument, as_json)
 
 
 def main() -> None:

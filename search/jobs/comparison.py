@@ -10,7 +10,7 @@ import numpy as np
 
 from devices.card import Measuring
 from devices.device import Device, Workload
-from devices.measuring.record import Burst
+from devices.measuring.record import Sample
 from devices.measuring.rounds import Kept, Measured, OnProgress, measure
 from latency import fit
 from latency.errors import CoverageError, SpecError, UsageError
@@ -148,7 +148,7 @@ def compare(
         kept = Kept()
         found = _measure(device, card.measuring, contenders, notes, kept, on_progress)
         measured = found.rows
-        ratios = _measured_ratios(kept.bursts, against.source)
+        ratios = _measured_ratios(kept.samples, against.source)
     elif against.source in predicted:
         reference = predicted[against.source].ms
         ratios = {source: Ratio(one.ms / reference) for source, one in predicted.items()}
@@ -198,7 +198,7 @@ def _measure(
     rule = measuring.model_copy(
         update={
             "network_ci95": measuring.ci95 / 2,
-            "max_network_bursts": max(measuring.max_network_bursts, measuring.max_bursts),
+            "max_network_samples": max(measuring.max_network_samples, measuring.max_samples),
             "pause_seconds": max(1.0, measuring.pause_seconds),
         }
     )
@@ -216,19 +216,19 @@ def _measure(
     return measured
 
 
-def _measured_ratios(bursts: Iterable[Burst], against: str) -> dict[str, Ratio]:
+def _measured_ratios(samples: Iterable[Sample], against: str) -> dict[str, Ratio]:
     """The ratio of each workload to the one named `against`, over the rounds that measured both:
     the median of their logarithms, clustered by process (`latency.stats.clustered_median`)."""
     rounds: dict[tuple[int, int], dict[str, float]] = {}
-    for burst in bursts:
-        rounds.setdefault((burst.sitting, burst.round), {})[burst.workload] = math.log(burst.ms)
+    for sample in samples:
+        rounds.setdefault((sample.session, sample.round), {})[sample.workload] = math.log(sample.ms)
     logs: dict[str, dict[int, list[float]]] = {}
-    for (sitting, _), logs_ms in rounds.items():
+    for (session, _), logs_ms in rounds.items():
         for name in logs_ms if against in logs_ms else ():
             difference = logs_ms[name] - logs_ms[against]
-            logs.setdefault(name, {}).setdefault(sitting, []).append(difference)
+            logs.setdefault(name, {}).setdefault(session, []).append(difference)
     ratios = {}
-    for name, by_sitting in logs.items():
-        middle, half = clustered_median(list(by_sitting.values()))
+    for name, by_session in logs.items():
+        middle, half = clustered_median(list(by_session.values()))
         ratios[name] = Ratio(*np.exp([middle, middle - half, middle + half]).tolist())
     return ratios

@@ -73,7 +73,7 @@ def _transferred(
         raise DeviceError(
             f"{len(rows)} of {len(positions)} networks could be measured, {FEWEST} are needed; "
             f"{name}: {error}; see what the device is missing: lat-profile --device "
-            f"{bench.card.words} --check"
+            f"{bench.card.argument} --check"
         )
     table = transfer(pool, rows, bench.device.setting, space.tag, circumstances(bench.card))
     return replace(table, measured={space.tag: measured.happened}, failed=measured.failures)

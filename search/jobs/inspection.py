@@ -151,13 +151,13 @@ def _runs(devices: list[Device], batch: int) -> str:
     probe = Workload.of_op(replace(PROBE, batch=batch))
     times = []
     for device in devices:
-        with device.sit() as session:
+        with device.open_session() as session:
             times.append(min(session.run(session.load(probe), 2, 5).ms))
     return f"{probe.name} in {', '.join(map(format_ms, times))}"
 
 
 def _state(device: Device) -> str:
-    with device.sit() as session:
+    with device.open_session() as session:
         state = session.condition()
     warmth, clock = state.temperature_c, state.frequency_mhz
     return (

@@ -7,7 +7,7 @@ be.
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from latency.errors import SpecError
 from latency.files import read_file
@@ -41,7 +41,7 @@ class _Measured(_Part):
     runs: Count
     min_ms: Amount
     measured_at: str = ""
-    sittings: Count = 1
+    sessions: Count = Field(1, validation_alias=AliasChoices("sessions", "sittings"))
     converged: bool | None = None
     memory_bytes: Count | None = None
     temperature_c: Number | None = None

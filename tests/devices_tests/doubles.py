@@ -1,6 +1,6 @@
 """Devices for tests: they answer from a table, and fail on demand."""
 
-from devices.measuring.record import Burst
+from devices.measuring.record import Sample
 from devices.replay import ReplayDevice
 from latency.errors import ConnectionLostError, WorkloadError
 
@@ -13,19 +13,19 @@ class ShakyDevice(ReplayDevice):
         super().__init__(table, **options)
         self.losses, self.refused, self.gone_after = set(losses), set(refused), gone_after
         self.slower = slower
-        self.runs = self.sittings = 0
+        self.runs = self.sessions = 0
         self.loaded = []
 
     def level(self, workload):
         median, noise = super().level(workload)
         return self.slower * median, noise
 
-    def sit(self):
+    def open_session(self):
         if self._is_gone():
             raise ConnectionLostError("unplugged")
-        self.sittings += 1
-        sitting, device = super().sit(), self
-        load, run = sitting.load, sitting.run
+        self.sessions += 1
+        session, device = super().open_session(), self
+        load, run = session.load, session.run
         is_dead = False
 
         def loaded(workload):
@@ -42,8 +42,8 @@ class ShakyDevice(ReplayDevice):
                 raise ConnectionLostError("the process died")
             return run(handle, warmup, runs)
 
-        sitting.load, sitting.run = loaded, ran
-        return sitting
+        session.load, session.run = loaded, ran
+        return session
 
     def _is_gone(self):
         return self.gone_after is not None and self.runs >= self.gone_after
@@ -52,11 +52,11 @@ class ShakyDevice(ReplayDevice):
 class Memory:
     """A journal in memory."""
 
-    def __init__(self, bursts=()):
-        self.bursts: list[Burst] = list(bursts)
+    def __init__(self, samples=()):
+        self.samples: list[Sample] = list(samples)
 
-    def append(self, burst):
-        self.bursts.append(burst)
+    def append(self, sample):
+        self.samples.append(sample)
 
     def count(self, name):
-        return sum(burst.workload == name for burst in self.bursts)
+        return sum(sample.workload == name for sample in self.samples)

@@ -38,13 +38,13 @@ def test_a_model_is_run_on_the_big_cores_of_a_phone_by_the_binary_of_the_card(be
     assert setting.runtime.startswith("benchmark_model ")
     assert setting.build == "cores c"
     assert setting.options == "delegate=xnnpack"
-    with device.sit() as sitting:
-        assert not sitting.is_resident
-        handle = sitting.load(CONV)
-        first = sitting.run(handle, 1, 3)
-        second = sitting.run(handle, 0, 4)
+    with device.open_session() as session:
+        assert not session.is_resident
+        handle = session.load(CONV)
+        first = session.run(handle, 1, 3)
+        second = session.run(handle, 0, 4)
         # tsens tells degrees, cpu1 tenths, battery thousandths; pa_therm0 is no processor
-        assert sitting.condition() == Condition(43.1, 1950.4)
+        assert session.condition() == Condition(43.1, 1950.4)
     assert (first.runs, second.runs) == (5, 4)
     assert 0 < first.ms[0] < 1000
     assert second.memory_bytes is not None
@@ -90,11 +90,11 @@ def test_a_file_arrives_whole_and_only_once(bench, phone):
     assert len(os.listdir(phone.mapped(FOLDER))) == 1
 
 
-def test_the_binary_and_a_model_are_pushed_once_for_all_sittings(bench, phone):
+def test_the_binary_and_a_model_are_pushed_once_for_all_sessions(bench, phone):
     device = bench.device(phone)
     for _ in range(2):
-        with device.sit() as sitting:
-            sitting.run(sitting.load(CONV), 1, 2)
+        with device.open_session() as session:
+            session.run(session.load(CONV), 1, 2)
     assert len(phone.pushed) == 2
     (binary,) = Path(phone.mapped(FOLDER)).glob("*.benchmark_model")
     assert stat.S_IMODE(binary.stat().st_mode) == 0o755
@@ -102,12 +102,12 @@ def test_the_binary_and_a_model_are_pushed_once_for_all_sittings(bench, phone):
 
 def test_the_warm_up_that_a_model_needs_is_found_at_its_first_run(bench, phone):
     device = bench.device(phone)
-    with device.sit() as sitting:
-        handle = sitting.load(CONV)
-        timing = sitting.run(handle, 1, 20)
-        sitting.run(handle, 0, 20)
-    with device.sit() as sitting:
-        sitting.run(sitting.load(CONV), 0, 20)
+    with device.open_session() as session:
+        handle = session.load(CONV)
+        timing = session.run(handle, 1, 20)
+        session.run(handle, 0, 20)
+    with device.open_session() as session:
+        session.run(session.load(CONV), 0, 20)
     assert timing.ms == (1.00025,)  # the median, and within its us the mean
     assert timing.memory_bytes == 2.5 * 2**20
     warm_ups = [int(line.split("--warmup_runs=")[1].split()[0]) for line in runs_of(phone)]
@@ -117,33 +117,33 @@ def test_the_warm_up_that_a_model_needs_is_found_at_its_first_run(bench, phone):
 def test_a_warm_up_that_never_ends_is_bounded(bench, phone):
     statistics = "count=$n first=900 curr=$c min=700 max=900 avg=800 std=9 median=800"
     act(phone, f'c=900 n=64; echo "{statistics}"; c=800 n=20; echo "{statistics}"; exit 0')
-    with bench.device(phone).sit() as sitting:
-        assert sitting.run(sitting.load(CONV), 1, 20).ms == (0.8,)
+    with bench.device(phone).open_session() as session:
+        assert session.run(session.load(CONV), 1, 20).ms == (0.8,)
     assert len(runs_of(phone)) == 1
 
 
 def test_a_card_chooses_the_cores(bench, phone):
-    with bench.device(phone, cpu_mask="3").sit() as sitting:
-        assert sitting.greeting["cpus"] == [0, 1]
-        assert sitting.condition().frequency_mhz == 1593.6
+    with bench.device(phone, cpu_mask="3").open_session() as session:
+        assert session.greeting["cpus"] == [0, 1]
+        assert session.condition().frequency_mhz == 1593.6
     with pytest.raises(DeviceError, match=r"its cores are 0, 1, 2, 3, and .* asks for 4, 5"):
-        bench.device(phone, cpu_mask="30").sit()
+        bench.device(phone, cpu_mask="30").open_session()
 
 
 def test_a_phone_without_taskset_or_sensors_is_measured_and_says_so(bench, phone):
     (phone.root / "bin/taskset").unlink()
     shutil.rmtree(phone.root / "sys")
     (phone.root / "battery").write_text("  temperature: 305\n")
-    with bench.device(phone).sit() as sitting:
-        assert sitting.greeting["build"] == "not pinned: the phone has no taskset"
-        assert sitting.run(sitting.load(CONV), 1, 2).ms == (1.00025,)
-        assert sitting.condition() == Condition(30.5, None)
+    with bench.device(phone).open_session() as session:
+        assert session.greeting["build"] == "not pinned: the phone has no taskset"
+        assert session.run(session.load(CONV), 1, 2).ms == (1.00025,)
+        assert session.condition() == Condition(30.5, None)
 
 
-def test_the_screen_is_kept_on_during_a_sitting_only(bench, phone):
+def test_the_screen_is_kept_on_during_a_session_only(bench, phone):
     (phone.root / "stay_on").write_text("3\n")
-    with bench.device(phone).sit() as sitting:
-        sitting.load(CONV)
+    with bench.device(phone).open_session() as session:
+        session.load(CONV)
         log = (phone.root / "log").read_text().splitlines()
         assert log == ["svc power stayon true", "input keyevent KEYCODE_WAKEUP"]
         (phone.root / "stay_on").write_text("7\n")
@@ -152,10 +152,10 @@ def test_the_screen_is_kept_on_during_a_sitting_only(bench, phone):
 
 def test_the_screen_is_as_it_was_after_the_run_that_follows_a_killed_one(bench, phone):
     (phone.root / "stay_on").write_text("3\n")
-    bench.device(phone).sit().load(CONV)  # and is never heard of again
+    bench.device(phone).open_session().load(CONV)  # and is never heard of again
     (phone.root / "stay_on").write_text("7\n")
-    with bench.device(phone).sit() as sitting:
-        sitting.load(CONV)
+    with bench.device(phone).open_session() as session:
+        session.load(CONV)
     assert (phone.root / "stay_on").read_text() == "3\n"
 
 
@@ -180,10 +180,10 @@ def test_several_phones_are_told_apart(bench, new_phone):
     assert chosen_serials(bench.settings(serials=("a", "b"))) == ("a", "b")
     with pytest.raises(DeviceError, match=r'2 phones are attached .* serials = \["127'):
         AdbTransport(bench.settings()).start()
-    sittings = [bench.device(phone).sit() for phone in phones]
-    for sitting in sittings:
-        sitting.run(sitting.load(CONV), 8, 10)
-        sitting.__exit__(None, None, None)
+    sessions = [bench.device(phone).open_session() for phone in phones]
+    for session in sessions:
+        session.run(session.load(CONV), 8, 10)
+        session.__exit__(None, None, None)
     assert [len(runs_of(phone)) for phone in phones] == [1, 1]
     bench.adb("disconnect", phones[1].serial)
     alone = AdbTransport(bench.settings())

@@ -67,8 +67,8 @@ def test_a_second_command_leaves_the_first_one_alone_and_says_who_measures(
     second = connect(load_card(str(card("two"))))
     assert second.setting.hardware.startswith("Google Pixel")
     busy = rf"phone {phone.serial} is busy: lat-profile \(process {measuring.pid}\) measures on it"
-    with second.sit() as sitting, pytest.raises(DeviceError, match=busy):
-        sitting.load(CONV)
+    with second.open_session() as session, pytest.raises(DeviceError, match=busy):
+        session.load(CONV)
     found = check_device(str(card("two")))
     assert (found.card, found.is_ready) == ("two", False)
     answers, runs = found.steps[1:]
@@ -97,8 +97,8 @@ def test_a_command_that_is_killed_lets_go_of_the_phone(measuring, card, phone):
     measuring.kill()
     measuring.wait()
     os.unlink(phone.root / "hang")
-    with connect(load_card(str(card("two")))).sit() as sitting:
-        handle = sitting.load(CONV)
+    with connect(load_card(str(card("two")))).open_session() as session:
+        handle = session.load(CONV)
         wait_until(lambda: not left_running(phone))
-        assert sitting.run(handle, 1, 2).ms == (1.00025,)
+        assert session.run(handle, 1, 2).ms == (1.00025,)
     assert (phone.root / "stay_on").read_text() == "0\n"

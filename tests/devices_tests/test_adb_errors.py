@@ -31,16 +31,16 @@ pytestmark = NEEDS_ADB
 
 
 @pytest.mark.parametrize("accident", ["cable", "server", "hang"])
-def test_a_run_that_is_lost_is_an_error_and_the_next_sitting_works(bench, phone, accident):
+def test_a_run_that_is_lost_is_an_error_and_the_next_session_works(bench, phone, accident):
     os.mkfifo(phone.root / "hang")
     device = bench.device(phone, seconds=1 if accident == "hang" else 20)
-    sitting = device.sit()
-    handle = sitting.load(CONV)
+    session = device.open_session()
+    handle = session.load(CONV)
     errors: list[Exception] = []
 
     def run() -> None:
         try:
-            sitting.run(handle, 1, 2)
+            session.run(handle, 1, 2)
         except DeviceError as error:
             errors.append(error)
 
@@ -55,9 +55,9 @@ def test_a_run_that_is_lost_is_an_error_and_the_next_sitting_works(bench, phone,
     thread.join(15)
     assert [type(error) for error in errors] == [ConnectionLostError]
     assert phone.serial in str(errors[0])
-    sitting.__exit__(None, None, None)
+    session.__exit__(None, None, None)
     os.unlink(phone.root / "hang")
-    with device.sit() as again:
+    with device.open_session() as again:
         handle = again.load(CONV)
         wait_until(lambda: not left_running(phone))
         assert again.run(handle, 1, 2).ms == (1.00025,)
@@ -65,13 +65,13 @@ def test_a_run_that_is_lost_is_an_error_and_the_next_sitting_works(bench, phone,
 
 def test_a_phone_that_comes_back_is_used_again(bench, phone):
     device = bench.device(phone)
-    device.sit().__exit__(None, None, None)
+    device.open_session().__exit__(None, None, None)
     phone.stop()
     with pytest.raises(ConnectionLostError, match=r"is offline|is not attached"):
-        device.sit()
+        device.open_session()
     phone.start()
-    with device.sit() as sitting:
-        assert sitting.run(sitting.load(CONV), 1, 2).runs == 5
+    with device.open_session() as session:
+        assert session.run(session.load(CONV), 1, 2).runs == 5
 
 
 @pytest.mark.parametrize(
@@ -90,21 +90,21 @@ def test_a_phone_that_comes_back_is_used_again(bench, phone):
 )
 def test_a_binary_that_fails_is_quoted(bench, phone, does, error, said):
     act(phone, does)
-    with bench.device(phone).sit() as sitting:
-        handle = sitting.load(CONV)
+    with bench.device(phone).open_session() as session:
+        handle = session.load(CONV)
         with pytest.raises(error, match=said) as caught:
-            sitting.run(handle, 1, 2)
+            session.run(handle, 1, 2)
     assert type(caught.value) is error
 
 
 def test_a_model_that_is_none_is_a_workload_error(bench, phone):
-    with bench.device(phone, benchmark_model=STAND_IN).sit() as sitting:
-        handle = sitting.load(Workload("broken", CONV.ops, b"no model"))
+    with bench.device(phone, benchmark_model=STAND_IN).open_session() as session:
+        handle = session.load(Workload("broken", CONV.ops, b"no model"))
         with pytest.raises(WorkloadError, match="Benchmarking failed"):
-            sitting.run(handle, 1, 2)
+            session.run(handle, 1, 2)
         Path(phone.mapped(FOLDER)).rename(phone.root / "away")
         with pytest.raises(WorkloadError, match="not there any more"):
-            sitting.load(Workload("broken", CONV.ops, b"no model"))
+            session.load(Workload("broken", CONV.ops, b"no model"))
 
 
 def test_a_phone_that_does_not_know_this_computer_says_what_to_do(bench, phone):
@@ -148,7 +148,7 @@ def test_a_full_phone_names_the_folder_and_what_is_free(bench, phone):
 def test_a_folder_that_may_not_be_written_is_named(bench, phone):
     write_command(phone.root, "mkdir", "echo \"mkdir: '$2': Permission denied\" >&2; exit 1")
     with pytest.raises(DeviceError, match=f"into {FOLDER}: .*Permission denied; `folder` in"):
-        bench.device(phone).sit().load(CONV)
+        bench.device(phone).open_session().load(CONV)
 
 
 def elf(machine: int) -> bytes:

@@ -23,7 +23,7 @@ def card(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("key", ["pause_seconds", "burst_ms", "seconds", "drift", "cool_seconds"])
+@pytest.mark.parametrize("key", ["pause_seconds", "sample_ms", "seconds", "drift", "cool_seconds"])
 @pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
 def test_a_duration_is_a_finite_number(card, key, value):
     said = rf"mine\.toml: measuring\.{key}: input should be a finite number, not {value}$"
@@ -34,22 +34,31 @@ def test_a_duration_is_a_finite_number(card, key, value):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[measuring]\nburst_ms = 0", "measuring.burst_ms: input should be greater than 0, not 0"),
-        ("[measuring]\nburst_ms = 1e300", "measuring.burst_ms: input should be less than or equal"),
+        (
+            "[measuring]\nsample_ms = 0",
+            "measuring.sample_ms: input should be greater than 0, not 0",
+        ),
+        (
+            "[measuring]\nsample_ms = 1e300",
+            "measuring.sample_ms: input should be less than or equal",
+        ),
         ("[measuring]\npause_seconds = 1e9", "measuring.pause_seconds: input should be less than"),
-        ("[measuring]\nsittings = 100000", "measuring.sittings: input should be less than"),
-        ("[measuring]\nmax_bursts = 1000000000", "measuring.max_bursts: input should be less than"),
+        ("[measuring]\nsessions = 100000", "measuring.sessions: input should be less than"),
         (
-            "[measuring]\nmin_bursts = 20\nmax_bursts = 10",
-            "measuring: min_bursts is 20, more than max_bursts, 10",
+            "[measuring]\nmax_samples = 1000000000",
+            "measuring.max_samples: input should be less than",
         ),
         (
-            "[measuring]\nmin_bursts = 20\nmax_network_bursts = 10",
-            "measuring: min_bursts is 20, more than max_network_bursts, 10",
+            "[measuring]\nmin_samples = 20\nmax_samples = 10",
+            "measuring: min_samples is 20, more than max_samples, 10",
         ),
         (
-            "[measuring]\nsittings = 5\nmax_sittings = 3",
-            "measuring: sittings is 5, more than max_sittings, 3",
+            "[measuring]\nmin_samples = 20\nmax_network_samples = 10",
+            "measuring: min_samples is 20, more than max_network_samples, 10",
+        ),
+        (
+            "[measuring]\nsessions = 5\nmax_sessions = 3",
+            "measuring: sessions is 5, more than max_sessions, 3",
         ),
         ("threads = 1000000000", "threads: input should be less than or equal to 4096"),
         ("batch = 1000000000", "batch: input should be less than or equal to 65536"),
@@ -85,13 +94,45 @@ def test_a_value_that_no_device_has_is_refused_by_file_and_key(card, text, said)
 
 
 def test_one_end_of_a_range_may_be_given_alone(card):
-    assert load_card(card("[measuring]\nmax_bursts = 8\nsittings = 9")).measuring.max_bursts == 8
+    assert load_card(card("[measuring]\nmax_samples = 8\nsessions = 9")).measuring.max_samples == 8
+
+
+def test_a_card_may_use_the_former_keys_of_sessions_and_samples(card):
+    former = "sittings = 2\nmax_sittings = 4\nmin_bursts = 7\nmax_bursts = 8\n"
+    measuring = load_card(
+        card(f"[measuring]\n{former}max_network_bursts = 9\nburst_ms = 3.0")
+    ).measuring
+    assert (measuring.sessions, measuring.max_sessions) == (2, 4)
+    assert (measuring.min_samples, measuring.max_samples, measuring.max_network_samples) == (
+        7,
+        8,
+        9,
+    )
+    assert measuring.sample_ms == 3.0
+
+
+def test_an_error_names_the_former_key_that_the_card_uses(card):
+    with pytest.raises(UsageError, match=r"measuring\.sittings: input should be greater"):
+        load_card(card("[measuring]\nsittings = 0"))
+
+
+def test_a_key_and_its_former_name_together_are_refused(card):
+    with pytest.raises(UsageError, match=r"\[measuring\] key 'sittings'"):
+        load_card(card("[measuring]\nsessions = 3\nsittings = 3"))
 
 
 def test_a_maximum_that_is_not_given_is_no_less_than_the_minimum(card):
-    measuring = load_card(card("[measuring]\nmin_bursts = 50\nsittings = 9")).measuring
-    assert (measuring.max_bursts, measuring.max_network_bursts) == (100, 50)
-    assert measuring.max_sittings == 9
+    measuring = load_card(card("[measuring]\nmin_samples = 50\nsessions = 9")).measuring
+    assert (measuring.max_samples, measuring.max_network_samples) == (100, 50)
+    assert measuring.max_sessions == 9
+
+
+def test_a_maximum_follows_a_minimum_under_its_former_name(card):
+    measuring = load_card(
+        card("[measuring]\nmin_bursts = 50\nmax_bursts = 60\nsittings = 9")
+    ).measuring
+    assert (measuring.max_samples, measuring.max_network_samples) == (60, 50)
+    assert measuring.max_sessions == 9
 
 
 def test_a_phone_that_is_named_twice_is_one_device(card):

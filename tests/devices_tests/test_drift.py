@@ -8,12 +8,12 @@ from doubles import Memory
 
 from devices.card import Measuring
 from devices.device import Condition, Timing, Workload
-from devices.measuring.record import LEAST_TOGETHER, Burst, Record, median_polish
+from devices.measuring.record import LEAST_TOGETHER, Record, Sample, median_polish
 from devices.measuring.rounds import measure
 from devices.replay import ReplayDevice
 from latency import Measurement, OpSpec
 
-RULE = Measuring(min_bursts=6, max_bursts=50, drift=0.05)
+RULE = Measuring(min_samples=6, max_samples=50, drift=0.05)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def record_of(workloads, speeds, rule=RULE):
     for number, speed in enumerate(speeds):
         for workload in workloads:
             timing = Timing((2 * speed,) * 3, 3)
-            record.add(Burst(number, number // 2, workload.name, timing))
+            record.add(Sample(number, number // 2, workload.name, timing))
         record.end_round()
     return record
 
@@ -57,9 +57,9 @@ def test_drift_is_told_of_operators_and_networks_apart(workloads):
     record = Record([*workloads, *networks], RULE)
     for number, (slower, slower_networks) in enumerate([(1, 1), (1.5, 1), (1, 1.25)]):
         for workload in workloads:
-            record.add(Burst(number, 0, workload.name, Timing((slower,), 1)))
+            record.add(Sample(number, 0, workload.name, Timing((slower,), 1)))
         for network in networks:
-            record.add(Burst(number, 0, network.name, Timing((slower_networks,), 1)))
+            record.add(Sample(number, 0, network.name, Timing((slower_networks,), 1)))
         record.end_round()
     assert record.drifts == pytest.approx([0, 0.5, 0, 0, 0, 0.25])
 
@@ -70,28 +70,28 @@ def test_a_round_that_drifted_is_made_up_for_but_not_for_ever(workloads):
     assert record.below(4) == workloads
     assert record.below(4, redo=False) == []
     restless = record_of(workloads, [1, 1, 1, *[1.2, 0.8] * 3])
-    assert restless.below(4) == []  # nine bursts, three of them steady
+    assert restless.below(4) == []  # nine samples, three of them steady
     assert restless.below(5) == workloads
 
 
-def test_how_long_a_run_takes_is_that_of_the_last_burst(workloads):
+def test_how_long_a_run_takes_is_that_of_the_last_sample(workloads):
     record = record_of(workloads, [1, 3])
     assert record.last_ms(workloads[0]) == 6.0
     assert Record(workloads, RULE).last_ms(workloads[0]) is None
 
 
-def test_the_caps_on_bursts_are_of_operators_and_of_networks(workloads):
-    rule = RULE.model_copy(update={"max_bursts": 9, "max_network_bursts": 7})
+def test_the_caps_on_samples_are_of_operators_and_of_networks(workloads):
+    rule = RULE.model_copy(update={"max_samples": 9, "max_network_samples": 7})
     network = Workload("net", (*workloads[0].ops, *workloads[1].ops))
     record = Record([workloads[0], network], rule)
     assert [record.most(workloads[0]), record.most(network)] == [9, 7]
 
 
 def test_a_resumed_record_counts_rounds_and_processes_on(workloads):
-    known = Burst(4, 2, "any name", Timing((1.0,), 1), digest=workloads[0].digest)
-    earlier = [known, Burst(7, 1, workloads[1].name, Timing((1.0,), 1), digest="of another")]
+    known = Sample(4, 2, "any name", Timing((1.0,), 1), digest=workloads[0].digest)
+    earlier = [known, Sample(7, 1, workloads[1].name, Timing((1.0,), 1), digest="of another")]
     record = Record(workloads, RULE, earlier)
-    assert (record.rounds, record.sittings) == (8, 3)
+    assert (record.rounds, record.sessions) == (8, 3)
     assert [record.count(workload) for workload in workloads[:2]] == [1, 0]
 
 
@@ -105,10 +105,10 @@ def test_a_measurement_tells_all_that_was_read_meanwhile(workloads):
     ]
     for number, (ms, runs, memory, condition) in enumerate(read):
         timing = Timing((ms, ms * 1.5, ms * 0.5), runs, memory)
-        record.add(Burst(number, number // 2, workloads[0].name, timing, condition))
+        record.add(Sample(number, number // 2, workloads[0].name, timing, condition))
         record.end_round()
     found = record.measurement(workloads[0], "2026-01-01T00:00:00Z")
-    assert (found.median_ms, found.min_ms, found.runs, found.sittings) == (2.0, 1.0, 20, 2)
+    assert (found.median_ms, found.min_ms, found.runs, found.sessions) == (2.0, 1.0, 20, 2)
     assert (found.measured_at, found.memory_bytes) == ("2026-01-01T00:00:00Z", 500)
     assert (found.temperature_c, found.frequency_mhz) == (42.3, 1900.0)
     assert record.conditions == [condition for *_, condition in read]
@@ -125,7 +125,7 @@ def test_a_workload_that_jumps_between_two_levels_is_noted(workloads, levels, sa
     record = Record(workloads[:1], RULE)
     for number in range(16):
         timing = Timing((levels[number % 4],), 1)
-        record.add(Burst(number, number // 8, workloads[0].name, timing))
+        record.add(Sample(number, number // 8, workloads[0].name, timing))
     record.end_round()
     assert record.measurement(workloads[0]).note.startswith(said)
     assert bool(record.measurement(workloads[0]).note) == bool(said)
@@ -134,21 +134,21 @@ def test_a_workload_that_jumps_between_two_levels_is_noted(workloads, levels, sa
 def test_processes_that_differ_are_told_from_a_device_that_jumps(workloads):
     record = Record(workloads[:1], RULE)
     for number in range(24):
-        sitting = number // 4
-        timing = Timing((1.5 if sitting % 2 else 1.0,), 1)
-        record.add(Burst(number, sitting, workloads[0].name, timing))
+        session = number // 4
+        timing = Timing((1.5 if session % 2 else 1.0,), 1)
+        record.add(Sample(number, session, workloads[0].name, timing))
     record.end_round()
     note = record.measurement(workloads[0]).note
-    assert note == "bimodal: 1 ms or 1.5 ms; its processes differ: more sittings"
+    assert note == "bimodal: 1 ms or 1.5 ms; its processes differ: more sessions"
 
 
 def test_networks_may_have_wider_intervals_than_operators(workloads):
-    """Six bursts between 0.97 and 1.03 ms: an interval of 3 %."""
+    """Six samples between 0.97 and 1.03 ms: an interval of 3 %."""
     network = Workload("net", (*workloads[0].ops, *workloads[1].ops))
-    record = Record([workloads[0], network], Measuring(min_bursts=6, ci95=0.01, network_ci95=0.04))
+    record = Record([workloads[0], network], Measuring(min_samples=6, ci95=0.01, network_ci95=0.04))
     for number, ms in enumerate([0.97, 0.98, 1.0, 1.0, 1.02, 1.03]):
         for workload in record.workloads:
-            record.add(Burst(number, 0, workload.name, Timing((ms,), 1)))
+            record.add(Sample(number, 0, workload.name, Timing((ms,), 1)))
         record.end_round()
     assert [record.is_finished(workload) for workload in record.workloads] == [False, True]
     assert record.unfinished() == [workloads[0]]
@@ -167,15 +167,15 @@ def test_where_no_round_is_steady_all_are_corrected(workloads):
 
 def test_a_round_under_way_has_no_drift_yet(workloads):
     record = record_of(workloads, [1] * 6)
-    record.add(Burst(6, 3, workloads[0].name, Timing((1.0,), 1)))
+    record.add(Sample(6, 3, workloads[0].name, Timing((1.0,), 1)))
     found = record.measurement(workloads[0])
     assert (found.median_ms, found.min_ms, found.runs) == (2.0, 1.0, 19)
 
 
 def _rounds(journal):
     rounds = {}
-    for burst in journal.bursts:
-        rounds.setdefault(burst.round, []).append(burst.workload)
+    for sample in journal.samples:
+        rounds.setdefault(sample.round, []).append(sample.workload)
     return [rounds[number] for number in sorted(rounds)]
 
 
@@ -193,7 +193,7 @@ def test_what_is_measured_on_has_finished_ones_beside_it_that_tell_drift(toy_tab
     workloads = [Workload.of_op(op) for op in table][:count]
     assert len(workloads) == count
     journal = Memory()
-    rule = Measuring(sittings=2, min_bursts=6, max_bursts=14)
+    rule = Measuring(sessions=2, min_samples=6, max_samples=14)
     measured = measure(ReplayDevice(table), workloads, rule, journal)
     rounds = _rounds(journal)
     assert {len(names) for names in rounds[:6]} == {count}
@@ -210,7 +210,7 @@ def test_networks_and_operators_are_not_beside_each_other(toy_table, toy_space):
     choices = toy_space.random_choices(9, np.random.default_rng(0))
     networks = [Workload.of_network(toy_space.network(row)) for row in choices]
     journal = Memory()
-    rule = Measuring(sittings=2, min_bursts=6, max_bursts=14)
+    rule = Measuring(sessions=2, min_samples=6, max_samples=14)
     measure(ReplayDevice(table), [*operators, *networks], rule, journal)
     rounds = _rounds(journal)
     assert {len(names) for names in rounds[:6]} == {18}

@@ -1,4 +1,4 @@
-"""What a record of bursts tells, what a warm-up takes, and when a measurement is late or warm."""
+"""What a record of samples tells, what a warm-up takes, and when a measurement is late or warm."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,9 @@ from doubles import Memory, ShakyDevice
 from devices.card import Measuring
 from devices.device import Condition, Timing, Workload
 from devices.measuring.journal import Journal
-from devices.measuring.record import LEAST_TOGETHER, Burst, Record, median_polish
+from devices.measuring.record import LEAST_TOGETHER, Record, Sample, median_polish
 from devices.measuring.rounds import measure
-from devices.measuring.sessions import PatientSitting
+from devices.measuring.sessions import RetryingSession
 from devices.replay import ReplayDevice
 from latency import OpSpec
 
@@ -19,27 +19,27 @@ NETWORK = Workload("two", (OP, OpSpec("conv", 8, 8, 4, 4)))
 
 
 def record_of(workload, *milliseconds, conditions=()):
-    """A record of one workload, a burst a round."""
-    record = Record([workload], Measuring(min_bursts=6))
+    """A record of one workload, a sample a round."""
+    record = Record([workload], Measuring(min_samples=6))
     states = conditions or [Condition()] * len(milliseconds)
     for number, (ms, state) in enumerate(zip(milliseconds, states, strict=True)):
-        record.add(Burst(number, 0, workload.name, Timing((ms,), 1), state, workload.digest))
+        record.add(Sample(number, 0, workload.name, Timing((ms,), 1), state, workload.digest))
     record.end_round()
     return record
 
 
-def test_a_burst_of_sitting_4_is_that_of_the_fifth_sitting():
+def test_a_sample_of_session_4_is_that_of_the_fifth_session():
     record = Record([ONE], Measuring())
-    record.add(Burst(0, 4, ONE.name, Timing((1.0,), 1)))
-    assert record.sittings == 5
+    record.add(Sample(0, 4, ONE.name, Timing((1.0,), 1)))
+    assert record.sessions == 5
 
 
-def test_the_last_burst_says_how_long_a_run_takes():
+def test_the_last_sample_says_how_long_a_run_takes():
     assert record_of(ONE).last_ms(ONE) is None
     assert record_of(ONE, 5.0, 3.0, 4.0).last_ms(ONE) == 4.0
 
 
-def test_a_measurement_was_made_at_the_median_temperature_and_clock_of_its_bursts():
+def test_a_measurement_was_made_at_the_median_temperature_and_clock_of_its_samples():
     states = [Condition(t, f) for t, f in ((40, 900), (None, 1500), (61, None), (50.26, 1200))]
     measured = record_of(ONE, 1.0, 1.0, 1.0, 1.0, conditions=states).measurement(ONE)
     assert measured.temperature_c == 50.3
@@ -58,44 +58,44 @@ def test_drift_is_told_from_the_median_round():
     assert median_polish(logs) == pytest.approx(drift - 0.2)
 
 
-def test_the_median_round_has_no_drift_however_bursts_scatter(generator):
+def test_the_median_round_has_no_drift_however_samples_scatter(generator):
     drift = median_polish(generator.normal(size=(7, LEAST_TOGETHER)))
     assert np.median(drift) == pytest.approx(0, abs=1e-12)
     assert np.ptp(drift) > 0.1
 
 
 def test_a_journal_brings_back_the_temperature_and_the_clock(tmp_path, toy_table):
-    burst = Burst(0, 0, "w", Timing((1.0,), 1), Condition(41.5, 1800.0), "d")
+    sample = Sample(0, 0, "w", Timing((1.0,), 1), Condition(41.5, 1800.0), "d")
     with Journal(tmp_path / "t.journal", toy_table.setting, resume=False) as journal:
-        journal.append(burst)
+        journal.append(sample)
     with Journal(tmp_path / "t.journal", toy_table.setting, resume=True) as journal:
-        assert journal.bursts == [burst]
+        assert journal.samples == [sample]
 
 
 class HotDevice(ReplayDevice):
-    def sit(self):
-        sitting = super().sit()
-        sitting.condition = lambda: Condition(70.0)
-        return sitting
+    def open_session(self):
+        session = super().open_session()
+        session.condition = lambda: Condition(70.0)
+        return session
 
 
 def test_every_round_that_began_warm_is_counted(toy_table):
     measuring = Measuring(
-        sittings=1, max_sittings=1, min_bursts=6, max_bursts=6, cool_below_c=60, cool_seconds=0
+        sessions=1, max_sessions=1, min_samples=6, max_samples=6, cool_below_c=60, cool_seconds=0
     )
     measured = measure(
         HotDevice(toy_table), [Workload.of_op(next(iter(toy_table)))], measuring, sleep=lambda s: 0
     )
-    assert measured.circumstances["cooling"] == "given up 6 times"
+    assert measured.circumstances["cooling"] == "timed out 6 times"
 
 
 @pytest.mark.parametrize(("took", "more"), [(120.0, 8), (120.1, 0)])
-def test_nothing_goes_beyond_the_least_bursts_once_the_time_is_over(toy_table, took, more):
+def test_nothing_goes_beyond_the_least_samples_once_the_time_is_over(toy_table, took, more):
     op = next(iter(toy_table))
     now = iter([0.0])
     journal = Memory()
     measuring = Measuring(
-        sittings=1, max_sittings=2, min_bursts=6, max_bursts=14, ci95=1e-9, seconds=120.0
+        sessions=1, max_sessions=2, min_samples=6, max_samples=14, ci95=1e-9, seconds=120.0
     )
     measure(
         ReplayDevice(toy_table),
@@ -112,15 +112,15 @@ class SteadyDevice(ShakyDevice):
         return 1.0, 0.0
 
 
-def test_a_warm_up_takes_a_run_then_batches_each_twice_as_long_up_to_a_burst(toy_table):
-    with PatientSitting(SteadyDevice(toy_table)) as sitting:
-        sitting.burst(Workload.of_op(next(iter(toy_table))), 10.0, None)
-        assert sitting.warm_ups == [1 + 2 + 4 + 8]
+def test_a_warm_up_takes_a_run_then_batches_each_twice_as_long_up_to_a_sample(toy_table):
+    with RetryingSession(SteadyDevice(toy_table)) as session:
+        session.sample(Workload.of_op(next(iter(toy_table))), 10.0, None)
+        assert session.warm_ups == [1 + 2 + 4 + 8]
 
 
 def test_processes_are_counted_on_from_the_first_of_them(toy_table):
     device = SteadyDevice(toy_table, losses=[0])
-    with PatientSitting(device, first=3, sleep=lambda seconds: None) as sitting:
-        assert sitting.process == 3
-        sitting.burst(Workload.of_op(next(iter(toy_table))), 10.0, None)
-        assert sitting.process == 4
+    with RetryingSession(device, first=3, sleep=lambda seconds: None) as session:
+        assert session.process == 3
+        session.sample(Workload.of_op(next(iter(toy_table))), 10.0, None)
+        assert session.process == 4

@@ -11,15 +11,16 @@ from doubles import Memory, ShakyDevice
 from devices.card import Measuring
 from devices.device import Condition, Workload
 from devices.fleet import ANCHORS, choose_anchors, measure_on_all, within_reach
+from devices.measuring.sessions import RetryPolicy
 from devices.replay import ReplayDevice
 from latency.errors import ConnectionLostError, DeviceError
 
-QUICK = Measuring(sittings=1, max_sittings=2, min_bursts=6, max_bursts=12)
+QUICK = Measuring(sessions=1, max_sessions=2, min_samples=6, max_samples=12)
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr("devices.measuring.sessions._BACK_OFF", ())
+    monkeypatch.setattr("devices.measuring.sessions.RetryingSession.retry", RetryPolicy(start=()))
 
 
 @pytest.fixture
@@ -40,14 +41,14 @@ class UnpluggedDevice(ShakyDevice):
         return self.is_unplugged.is_set()
 
 
-def _wait_before_sitting(device, event):
-    sit = device.sit
+def _wait_before_session(device, event):
+    open_session = device.open_session
 
-    def sit_when_set():
+    def open_when_set():
         assert event.wait(20)
-        return sit()
+        return open_session()
 
-    device.sit = sit_when_set
+    device.open_session = open_when_set
 
 
 def _fleet(table, count, **options):
@@ -74,7 +75,7 @@ def test_a_device_that_fails_hands_its_work_back(toy_table, workloads):
     anchors = {anchor.name for anchor in choose_anchors(workloads)}
     devices[1] = failing = UnpluggedDevice(toy_table, anchors)
     for device in (devices[0], devices[2]):  # not before the failing one has taken its share
-        _wait_before_sitting(device, failing.is_unplugged)
+        _wait_before_session(device, failing.is_unplugged)
     measured = measure_on_all(devices, workloads, QUICK)
     handed_back = set(failing.loaded) - anchors
     assert handed_back
@@ -106,10 +107,10 @@ def test_devices_of_two_settings_share_no_table(toy_table, workloads):
 def test_what_a_device_had_measured_is_not_measured_again_by_another(toy_table, workloads):
     journals = [Memory(), Memory()]
     measure_on_all(_fleet(toy_table, 2), workloads, QUICK, journals)
-    before = [len(journal.bursts) for journal in journals]
+    before = [len(journal.samples) for journal in journals]
     again = _fleet(toy_table, 2)
     measured = measure_on_all(again, workloads, QUICK, journals)
-    assert [len(journal.bursts) for journal in journals] == before
+    assert [len(journal.samples) for journal in journals] == before
     assert set(measured.rows) == {workload.name for workload in workloads}
     assert [device.runs for device in again] == [0, 0]
 
@@ -160,14 +161,14 @@ class WaitingMemory(Memory):
         super().__init__()
         self.wait = wait
 
-    def append(self, burst):
-        super().append(burst)
-        if burst.round > 0:
+    def append(self, sample):
+        super().append(sample)
+        if sample.round > 0:
             self.wait()
 
     @property
     def rounds(self):
-        return max(burst.round + 1 for burst in self.bursts)
+        return max(sample.round + 1 for sample in self.samples)
 
 
 @pytest.fixture
@@ -200,14 +201,14 @@ def test_ctrl_c_ends_workers_that_wait_for_their_device_to_cool(toy_table, workl
     rule = QUICK.model_copy(update={"cool_below_c": 40.0, "cool_seconds": 3600.0})
     hot = _fleet(toy_table, 2)
     for device in hot:
-        sit = device.sit
+        open_session = device.open_session
 
-        def sit_hot(sit=sit):
-            sitting = sit()
-            sitting.condition = lambda: Condition(90.0)
-            return sitting
+        def open_hot(open_session=open_session):
+            session = open_session()
+            session.condition = lambda: Condition(90.0)
+            return session
 
-        device.sit = sit_hot
+        device.open_session = open_hot
     with pytest.raises(KeyboardInterrupt):
         measure_on_all(hot, workloads, rule)
     assert [device.runs for device in hot] == [0, 0]

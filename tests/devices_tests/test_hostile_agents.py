@@ -15,7 +15,7 @@ from latency import OpSpec
 from latency.errors import ConnectionLostError, DeviceError
 
 pytestmark = pytest.mark.identity
-QUICK = Measuring(sittings=1, max_sittings=1, min_bursts=6, max_bursts=6)
+QUICK = Measuring(sessions=1, max_sessions=1, min_samples=6, max_samples=6)
 HELLO = {"runtime": "r 1", "facts": {"cpus": 4, "machine": "m"}, "traces": True}
 FIRST, SECOND = (Workload.of_op(OpSpec("conv", 8, 8, 3, 8 * c, 3)) for c in (1, 2))
 DEEP = "[" * 900 + "]" * 900
@@ -75,7 +75,7 @@ def is_one_clear_line(said):
 
 HUGE = 10**400
 TIMES = [
-    ({"ns": [1e-9]}, "the ns of a run came back as 1e-09, no number from 1 to 1e+15"),
+    ({"ns": [1e-9]}, "the ns of a run came back as 1e-09, not a number from 1 to 1e+15"),
     ({"ns": [0]}, "the ns of a run came back as 0, "),
     ({"ns": [-5.0]}, "the ns of a run came back as -5.0, "),
     ({"ns": [HUGE]}, "the ns of a run came back as 1000"),
@@ -85,7 +85,7 @@ TIMES = [
     ({"ns": ["\x1b[2J\n"]}, "the ns of a run came back as "),
     ({"ns": [2e6] * 1000}, "runs were answered with "),
     ({"ns": {"a": 1}}, "runs were answered with "),
-    ({"ns": [2e6], "runs": 0}, "the number of runs came back as 0, no number from 1 "),
+    ({"ns": [2e6], "runs": 0}, "the number of runs came back as 0, not a number from 1 "),
     ({"ns": [2e6], "runs": -3}, "the number of runs came back as -3, "),
     ({"ns": [2e6], "runs": HUGE}, "the number of runs came back as 1000"),
     ({"ns": [2e6], "memory_bytes": -1}, "the bytes of a run came back as -1, "),
@@ -119,8 +119,8 @@ def test_a_model_without_a_handle_fails_alone(handle):
 @pytest.mark.parametrize("value", [HUGE, -HUGE, float("nan"), "hot", [1], True, -274.0, 1e9])
 def test_a_sensor_that_talks_nonsense_cannot_be_read(value):
     broken = device(state={"temperature_c": value, "frequency_mhz": value})
-    with broken.sit() as sitting:
-        assert sitting.condition() == Condition(None, None)
+    with broken.open_session() as session:
+        assert session.condition() == Condition(None, None)
     assert measure(broken, [FIRST], QUICK)[FIRST.name].temperature_c is None
 
 
@@ -129,19 +129,19 @@ def test_a_sensor_that_talks_nonsense_cannot_be_read(value):
     [None, [], {}, {"0.conv": HUGE}, {"0.conv": -1}, {"0.conv": 1e-9}, {"9" * 5000 + ".conv": 5e6}],
 )
 def test_a_nonsense_trace_is_refused(nodes):
-    with device(trace={"ns": nodes}).sit() as sitting:
+    with device(trace={"ns": nodes}).open_session() as session:
         with pytest.raises(DeviceError) as caught:
-            sitting.trace(FIRST, 1, 2)
+            session.trace(FIRST, 1, 2)
         assert is_one_clear_line(str(caught.value))
-        assert sitting.trace(SECOND, 1, 2) == {"0.conv": 1.0}
+        assert session.trace(SECOND, 1, 2) == {"0.conv": 1.0}
 
 
 @pytest.mark.parametrize(
     ("said", "error"),
     [
-        ({"runtime": ""}, "does not say what its runtime is"),
-        ({"runtime": 7}, "the device's runtime is no text: 7"),
-        ({"facts": []}, "does not say what hardware it is"),
+        ({"runtime": ""}, "does not report its runtime"),
+        ({"runtime": 7}, "the device's runtime is not a text: 7"),
+        ({"facts": []}, "does not report its hardware"),
         ({"facts": {"cpus": HUGE}}, "the number of CPUs came back as 1000"),
         ({"facts": {"cpus": 0}}, "the number of CPUs came back as 0"),
     ],

@@ -1,4 +1,4 @@
-"""The journal: whose bursts it holds, what is left of a broken one, and what is on the disk."""
+"""The journal: whose samples it holds, what is left of a broken one, and what is on the disk."""
 
 import json
 import os
@@ -10,12 +10,12 @@ import pytest
 from devices.card import Measuring
 from devices.device import Timing, Workload
 from devices.measuring.journal import Journal
-from devices.measuring.record import Burst
+from devices.measuring.record import Sample
 from devices.measuring.rounds import measure
 from devices.replay import ReplayDevice
 from latency.errors import LatError
 
-ONCE = Measuring(sittings=1, max_sittings=1, min_bursts=6, max_bursts=6, max_network_bursts=6)
+ONCE = Measuring(sessions=1, max_sessions=1, min_samples=6, max_samples=6, max_network_samples=6)
 
 
 @pytest.fixture
@@ -33,26 +33,26 @@ def networks(toy_space, generator):
     return [toy_space.network(row) for row in toy_space.random_choices(3, generator)]
 
 
-def bursts_of(*numbers):
-    return [Burst(n, 0, f"w{n}", Timing((1.0 + n, 2.0), 2), digest=f"d{n}") for n in numbers]
+def samples_of(*numbers):
+    return [Sample(n, 0, f"w{n}", Timing((1.0 + n, 2.0), 2), digest=f"d{n}") for n in numbers]
 
 
-def write(path, setting, bursts):
+def write(path, setting, samples):
     with Journal(path, setting, resume=False) as journal:
-        for burst in bursts:
-            journal.append(burst)
+        for sample in samples:
+            journal.append(sample)
 
 
 def resumed(path, setting):
-    """The bursts that are gone on with, and what is said of the others."""
+    """The samples that are gone on with, and what is said of the others."""
     with Journal(path, setting, resume=True) as journal:
-        return journal.bursts, journal.notes
+        return journal.samples, journal.notes
 
 
-def test_a_burst_is_read_as_it_was_written(path, setting):
-    full = replace(bursts_of(0)[0], timing=Timing((0.5,), 7, 1 << 40))
-    write(path, setting, [full, *bursts_of(1)])
-    assert resumed(path, setting) == ([full, *bursts_of(1)], [])
+def test_a_sample_is_read_as_it_was_written(path, setting):
+    full = replace(samples_of(0)[0], timing=Timing((0.5,), 7, 1 << 40))
+    write(path, setting, [full, *samples_of(1)])
+    assert resumed(path, setting) == ([full, *samples_of(1)], [])
 
 
 def test_what_ran_other_operators_or_another_file_is_another_workload(networks):
@@ -72,7 +72,7 @@ def test_a_network_of_the_same_name_is_measured_anew(path, setting, toy_table, n
     with Journal(path, setting, resume=True) as journal:
         measured = measure(ReplayDevice(toy_table), [now], ONCE, journal)
         assert measured["mini-1"].median_ms == pytest.approx(truth, rel=0.02)
-        assert len(journal.bursts) == 12
+        assert len(journal.samples) == 12
 
 
 def test_a_network_of_another_name_is_gone_on_with(path, setting, toy_table, networks):
@@ -81,7 +81,7 @@ def test_a_network_of_another_name_is_gone_on_with(path, setting, toy_table, net
         known = measure(ReplayDevice(toy_table), [before], ONCE, journal)
     with Journal(path, setting, resume=True) as journal:
         measured = measure(ReplayDevice(toy_table), [now], ONCE, journal)
-        assert len(journal.bursts) == 6
+        assert len(journal.samples) == 6
     assert measured["renamed"].median_ms == known["mini-1"].median_ms
 
 
@@ -93,10 +93,10 @@ def test_of_an_earlier_versions_journal_operators_count_and_networks_do_not(
     with Journal(path, setting, resume=False) as journal:
         measure(ReplayDevice(toy_table), workloads, ONCE, journal)
     path.write_text(re.sub(', "digest": "[0-9a-f]+"', "", path.read_text()))
-    bursts, (note,) = resumed(path, setting)
-    assert [burst.workload for burst in bursts] == [op.key] * 6
-    assert {burst.digest for burst in bursts} == {workloads[0].digest}
-    assert f"{path}: 6 bursts are left out: an earlier version" in note
+    samples, (note,) = resumed(path, setting)
+    assert [sample.workload for sample in samples] == [op.key] * 6
+    assert {sample.digest for sample in samples} == {workloads[0].digest}
+    assert f"{path}: 6 samples are left out: they are of networks" in note
 
 
 GOOD = '{"round": 0, "sitting": 0, "workload": "w", "ms": [1.0], "digest": "d"}'
@@ -130,11 +130,11 @@ GOOD = '{"round": 0, "sitting": 0, "workload": "w", "ms": [1.0], "digest": "d"}'
     ids=range(21),
 )
 def test_a_broken_line_is_named_and_costs_no_other(path, setting, line, said):
-    write(path, setting, bursts_of(0, 1, 2))
+    write(path, setting, samples_of(0, 1, 2))
     first, *lines = path.read_bytes().splitlines()
     path.write_bytes(b"\n".join([first, lines[0], line, lines[1], lines[2]]) + b"\n")
-    bursts, (note,) = resumed(path, setting)
-    assert bursts == bursts_of(0, 1, 2)
+    samples, (note,) = resumed(path, setting)
+    assert samples == samples_of(0, 1, 2)
     assert note.startswith(f"{path}:3: broken line: {said}")
     assert note.endswith("1 of 4 lines are left out")
     assert len(note) < len(str(path)) + 200
@@ -142,11 +142,11 @@ def test_a_broken_line_is_named_and_costs_no_other(path, setting, line, said):
 
 
 def test_a_journal_whose_first_line_is_broken_is_set_aside(path, setting):
-    write(path, setting, bursts_of(0))
+    write(path, setting, samples_of(0))
     content = b"\xff" + path.read_bytes()
     path.write_bytes(content)
-    bursts, (note,) = resumed(path, setting)
-    assert bursts == []
+    samples, (note,) = resumed(path, setting)
+    assert samples == []
     assert note.startswith(f"{path}:1: broken line")
     assert note.endswith(f"set aside as {path.with_suffix('.old')}")
     assert path.with_suffix(".old").read_bytes() == content
@@ -154,10 +154,10 @@ def test_a_journal_whose_first_line_is_broken_is_set_aside(path, setting):
 
 
 def test_a_journal_that_is_too_large_is_set_aside_unread(path, setting):
-    write(path, setting, bursts_of(0))
+    write(path, setting, samples_of(0))
     os.truncate(path, 1 << 40)  # zeros that nobody could read to their end
-    bursts, notes = resumed(path, setting)
-    assert bursts == []
+    samples, notes = resumed(path, setting)
+    assert samples == []
     assert notes[0].startswith(f"{path}: larger than any journal; it is set aside as")
     assert resumed(path, setting) == ([], [])
 
@@ -167,7 +167,7 @@ def test_what_a_link_leads_to_stays_as_it_is(path, setting, tmp_path, name):
     others = tmp_path / "diary.txt"
     others.write_text("dear diary\n" * 10)
     if name == "t.old":
-        write(path, setting, bursts_of(0))
+        write(path, setting, samples_of(0))
     (tmp_path / name).symlink_to(others)
     for resume in (False, True):
         if name == "t.old":
@@ -200,12 +200,12 @@ def test_a_new_journal_is_on_the_disk_with_its_name_before_anything_is_measured(
         assert json.loads(path.read_text())["setting"]
 
 
-def test_bursts_are_on_the_disk_once_a_second_and_at_the_end(path, setting, synced):
+def test_samples_are_on_the_disk_once_a_second_and_at_the_end(path, setting, synced):
     now = 0.0
     with Journal(path, setting, resume=False, clock=lambda: now) as journal:
         synced.clear()
-        for burst in bursts_of(*range(40)):
-            journal.append(burst)
+        for sample in samples_of(*range(40)):
+            journal.append(sample)
             now += 0.1
         during = [size for _, size in synced]
         assert 3 <= len(during) <= 4

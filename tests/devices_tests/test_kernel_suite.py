@@ -80,8 +80,8 @@ def test_the_kernels_are_those_that_the_runtime_executes(cpu, fusion):
     """Each node that ONNX Runtime names belongs to a kernel, and each kernel but changes of layout
     has its node."""
     for network in draw_networks(4, fusion):
-        with cpu.sit() as sitting:
-            nodes = sitting.trace(network.workload, 1, 2)
+        with cpu.open_session() as session:
+            nodes = session.trace(network.workload, 1, 2)
         kernels = network.graph.kernels
         found = by_kernel(kernels, nodes)
         assert sum(found.values()) == pytest.approx(sum(nodes.values()))
@@ -98,7 +98,7 @@ def test_nodes_that_the_runtime_inserts_go_to_the_kernels_of_their_kind():
 
 
 def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, tmp_path):
-    monkeypatch.setattr(traced, "_SITTINGS", 2)
+    monkeypatch.setattr(traced, "_SESSIONS", 2)
     monkeypatch.setattr(traced, "_MOST_WAITS", 2)
     monkeypatch.setattr(traced, "_TIMES", TraceTimes(40.0, 20.0, (6, 40), 3))
     monkeypatch.setattr(sampling, "_FOLDS", 2)
@@ -123,13 +123,13 @@ def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, 
     assert predicted.low_ms < predicted.ms < predicted.high_ms
     assert {part.source for part in predicted.per_op} >= {"predicted"}
     others = [  # as networks of the same names that were drawn otherwise
-        replace(burst, digest="another", timing=Timing((99.0,), 1)) for burst in journal.bursts
+        replace(sample, digest="another", timing=Timing((99.0,), 1)) for sample in journal.samples
     ]
-    journal.bursts = [*others, *journal.bursts, *others]
-    before = len(journal.bursts)
+    journal.samples = [*others, *journal.samples, *others]
+    before = len(journal.samples)
     again = profile_kernels(cpu, Measuring(), journal, networks=9)
     assert again.validations == table.validations
-    assert len(journal.bursts) == before
+    assert len(journal.samples) == before
     assert {op: row.median_ms for op, row in again.rows.items()} == {
         op: row.median_ms for op, row in table.rows.items()
     }
@@ -139,13 +139,13 @@ def test_a_slow_device_is_waited_for_within_limits(monkeypatch):
     monkeypatch.setattr(traced, "_MOST_WAITS", 3)
     times = iter([10.0, 13.0, 12.0, 10.4, 14.0, 14.0, 14.0])
 
-    class Patient:
-        def burst(self, workload, burst_ms, expected_ms):
+    class FakeSession:
+        def sample(self, workload, sample_ms, expected_ms):
             return Timing((next(times),), 1)
 
     slept, told = [], []
-    quiet = traced.Quiet(None, slept.append, lambda: told.append(len(slept)))
-    assert [quiet.wait(Patient()).ms[0] for _ in range(3)] == [10.0, 10.4, 14.0]
+    gate = traced.IdleGate(None, slept.append, lambda: told.append(len(slept)))
+    assert [gate.wait(FakeSession()).ms[0] for _ in range(3)] == [10.0, 10.4, 14.0]
     assert len(slept) == 3
     assert told == [0, 1, 2]
 
@@ -154,7 +154,9 @@ def test_where_networks_cannot_be_traced_kernels_are_measured_alone(monkeypatch,
     monkeypatch.setattr(alone, "_EVEN_OF_A_FAMILY", 1)
     monkeypatch.setattr(alone, "_OF_A_FAMILY", 2)
     device = connect(load_card("cpu-litert"))
-    quick = Measuring(sittings=1, max_sittings=1, min_bursts=6, max_bursts=6, max_network_bursts=6)
+    quick = Measuring(
+        sessions=1, max_sessions=1, min_samples=6, max_samples=6, max_network_samples=6
+    )
     table = profile_kernels(device, quick, networks=8, held_out=3)
     assert {"conv", "max_pool", "linear"} <= {op.kind for op in table}
     assert {table[op].origin for op in table} == {Origin.SUITE_ALONE}

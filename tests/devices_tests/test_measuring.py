@@ -19,40 +19,40 @@ from devices.cards import known_cards
 from devices.connection import connect, connect_all
 from devices.device import Condition, Timing, Workload
 from devices.measuring.journal import Journal
-from devices.measuring.record import LEAST_TOGETHER, Burst, Record, median_polish
+from devices.measuring.record import LEAST_TOGETHER, Record, Sample, median_polish
 from devices.measuring.rounds import measure
 from devices.profiling import profile
 from devices.replay import ReplayDevice
 from latency import LatencyTable, Measurement, OpSpec
 from latency.errors import ConnectionLostError, DeviceError, UsageError
 
-QUICK = Measuring(sittings=2, min_bursts=6, max_bursts=12)
+QUICK = Measuring(sessions=2, min_samples=6, max_samples=12)
 
 
-def burst_of(number, workload, *ms):
-    return Burst(number, 0, workload, Timing(ms, len(ms)))
+def sample_of(number, workload, *ms):
+    return Sample(number, 0, workload, Timing(ms, len(ms)))
 
 
 class CountingDevice(ReplayDevice):
-    """Also counts bursts, and may break off after some."""
+    """Also counts samples, and may break off after some."""
 
     def __init__(self, table, break_after=None, **options):
         super().__init__(table, **options)
-        self.bursts, self.break_after = 0, break_after
+        self.samples, self.break_after = 0, break_after
 
-    def sit(self):
-        sitting, device = super().sit(), self
-        run = sitting.run
+    def open_session(self):
+        session, device = super().open_session(), self
+        run = session.run
 
         def counted(handle, warmup, runs):
-            if warmup == 1:  # else the sitting is finding out when the model is warm
-                if device.bursts == device.break_after:
+            if warmup == 1:  # else the session is finding out when the model is warm
+                if device.samples == device.break_after:
                     raise KeyboardInterrupt
-                device.bursts += 1
+                device.samples += 1
             return run(handle, warmup, runs)
 
-        sitting.run = counted
-        return sitting
+        session.run = counted
+        return session
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def workloads(toy_table):
 
 
 def test_medians_are_those_of_the_device(toy_table, workloads):
-    measured = measure(ReplayDevice(toy_table), workloads, Measuring(max_bursts=200))
+    measured = measure(ReplayDevice(toy_table), workloads, Measuring(max_samples=200))
     for op in toy_table:
         assert measured[op.key].median_ms == pytest.approx(toy_table[op].median_ms, rel=0.01)
         assert measured[op.key].relative_ci95 <= 0.01
@@ -72,18 +72,18 @@ def test_noisy_operators_are_measured_longer(toy_table):
     noisy = replace(toy_table[first], ci95_ms=0.1 * toy_table[first].median_ms)
     quiet = replace(toy_table[second], ci95_ms=0.001 * toy_table[second].median_ms)
     table = replace(toy_table, rows={first: noisy, second: quiet})
-    rule = Measuring(max_bursts=1000, min_bursts=6)
+    rule = Measuring(max_samples=1000, min_samples=6)
     measured = measure(ReplayDevice(table), [Workload.of_op(op) for op in table], rule)
     assert measured[first.key].runs > 2 * measured[second.key].runs
     assert measured[first.key].relative_ci95 <= 0.01
 
 
-def test_the_cap_on_bursts_ends_it_and_the_interval_says_so(toy_table):
+def test_the_cap_on_samples_ends_it_and_the_interval_says_so(toy_table):
     op = next(iter(toy_table))
     wild = replace(toy_table[op], ci95_ms=0.4 * toy_table[op].median_ms)
     device = CountingDevice(replace(toy_table, rows={op: wild}))
     measured = measure(device, [Workload.of_op(op)], QUICK)
-    assert device.bursts == QUICK.max_bursts
+    assert device.samples == QUICK.max_samples
     assert measured[op.key].relative_ci95 > 0.01
 
 
@@ -98,42 +98,42 @@ class RestlessDevice(ReplayDevice):
 
 
 @pytest.mark.parametrize("device", [ReplayDevice, RestlessDevice])
-def test_operators_and_networks_have_no_more_bursts_than_their_caps(toy_table, toy_space, device):
-    """Neither where one kind has a lower cap than the least number of bursts, nor where rounds that
-    drifted are made up for."""
+def test_operators_and_networks_have_no_more_samples_than_their_caps(toy_table, toy_space, device):
+    """Neither where one kind has a lower cap than the least number of samples, nor where rounds
+    that drifted are repeated."""
     operators = [Workload.of_op(op) for op in toy_table][:9]
     choices = toy_space.random_choices(9, np.random.default_rng(0))
     networks = [Workload.of_network(toy_space.network(row)) for row in choices]
     journal, told = Memory(), []
-    rule = Measuring(sittings=2, max_bursts=14, max_network_bursts=6)
+    rule = Measuring(sessions=2, max_samples=14, max_network_samples=6)
     measure(device(toy_table), [*operators, *networks], rule, journal, told.append)
-    made = Counter(burst.workload for burst in journal.bursts)
+    made = Counter(sample.workload for sample in journal.samples)
     assert {made[workload.name] for workload in networks} == {6}
     assert all(12 <= made[workload.name] <= 14 for workload in operators)
     assert max(progress.total for progress in told) <= 9 * 14 + 9 * 6
 
 
-def test_workloads_with_all_their_bursts_are_measured_again_only_to_tell_the_drift(toy_table):
-    """Of a run that is resumed without the bursts of one workload."""
+def test_workloads_with_all_their_samples_are_measured_again_only_to_tell_the_drift(toy_table):
+    """Of a run that is resumed without the samples of one workload."""
     workloads = [Workload.of_op(op) for op in toy_table]
-    rule = Measuring(sittings=1, max_sittings=1, min_bursts=6, max_bursts=6)
+    rule = Measuring(sessions=1, max_sessions=1, min_samples=6, max_samples=6)
     journal = Memory()
     measure(ReplayDevice(toy_table), workloads, rule, journal)
-    journal.bursts = [b for b in journal.bursts if b.workload != workloads[0].name]
-    before = len(journal.bursts)
+    journal.samples = [s for s in journal.samples if s.workload != workloads[0].name]
+    before = len(journal.samples)
     measure(ReplayDevice(toy_table), workloads, rule, journal)
-    more = Counter(burst.workload for burst in journal.bursts[before:])
+    more = Counter(sample.workload for sample in journal.samples[before:])
     assert more[workloads[0].name] == 6
     assert sum(more.values()) == 6 * LEAST_TOGETHER
 
 
-def test_the_cap_on_time_leaves_every_workload_the_least_number_of_bursts(toy_table, workloads):
+def test_the_cap_on_time_leaves_every_workload_the_least_number_of_samples(toy_table, workloads):
     wild = {op: replace(m, ci95_ms=0.4 * m.median_ms) for op, m in toy_table.rows.items()}
     device = CountingDevice(replace(toy_table, rows=wild))
     ticks = iter(range(10**6))
-    rule = Measuring(min_bursts=6, max_bursts=10**6, seconds=10)
+    rule = Measuring(min_samples=6, max_samples=10**6, seconds=10)
     measure(device, workloads, rule, clock=lambda: float(next(ticks)))
-    assert device.bursts == 6 * len(workloads)
+    assert device.samples == 6 * len(workloads)
 
 
 def test_drift_of_the_machine_is_taken_out():
@@ -158,7 +158,7 @@ def test_a_slow_minute_of_the_machine_does_not_spoil_operators(toy_table, worklo
         for workload in workloads:
             if number < 9 or workload is not workloads[0]:
                 timing = Timing((speed * ms[workload.name],) * 3, 3)
-                record.add(Burst(number, number // 8, workload.name, timing))
+                record.add(Sample(number, number // 8, workload.name, timing))
         record.end_round()
     # The first one was measured in four slow and five fast rounds, the others in all.
     for workload in workloads:
@@ -186,46 +186,46 @@ def test_an_interrupted_run_resumes_and_measures_nothing_complete_again(
     path = tmp_path / "t.journal"
     whole = CountingDevice(toy_table)
     measure(whole, workloads, QUICK)
-    broken = CountingDevice(toy_table, break_after=whole.bursts // 2)
+    broken = CountingDevice(toy_table, break_after=whole.samples // 2)
     with (
         Journal(path, toy_table.setting, resume=False) as journal,
         pytest.raises(KeyboardInterrupt),
     ):
         measure(broken, workloads, QUICK, journal)
     kept = path.read_text().count("workload")
-    assert kept == broken.bursts
+    assert kept == broken.samples
     resumed = CountingDevice(toy_table, seed=1)
     with Journal(path, toy_table.setting, resume=True) as journal:
-        assert len(journal.bursts) == kept
+        assert len(journal.samples) == kept
         measured = measure(resumed, workloads, QUICK, journal)
         for name, row in measured.rows.items():
-            ran = [burst.timing.runs for burst in journal.bursts if burst.workload == name]
+            ran = [sample.timing.runs for sample in journal.samples if sample.workload == name]
             assert row.runs == sum(ran)
-    assert path.read_text().count("workload") == kept + resumed.bursts
-    assert resumed.bursts <= whole.bursts - kept + 16  # sentinels beside the last few
+    assert path.read_text().count("workload") == kept + resumed.samples
+    assert resumed.samples <= whole.samples - kept + 16  # sentinels beside the last few
     again = CountingDevice(toy_table)
     with Journal(path, toy_table.setting, resume=True) as journal:
         assert measure(again, workloads, QUICK, journal).rows.keys() == measured.rows.keys()
-    assert again.bursts == 0
+    assert again.samples == 0
 
 
 def test_a_journal_line_cut_short_is_dropped(toy_table, tmp_path):
     path = tmp_path / "t.journal"
     with Journal(path, toy_table.setting, resume=False) as journal:
-        journal.append(burst_of(0, "a", 1.0, 2.0))
-        journal.append(burst_of(0, "b", 1.0, 2.0))
+        journal.append(sample_of(0, "a", 1.0, 2.0))
+        journal.append(sample_of(0, "b", 1.0, 2.0))
     path.write_text(path.read_text()[:-7])
     with Journal(path, toy_table.setting, resume=True) as journal:
-        assert [burst.workload for burst in journal.bursts] == ["a"]
-        journal.append(burst_of(1, "c", 3.0))
+        assert [sample.workload for sample in journal.samples] == ["a"]
+        journal.append(sample_of(1, "c", 3.0))
     with Journal(path, toy_table.setting, resume=True) as journal:
-        assert [burst.workload for burst in journal.bursts] == ["a", "c"]
+        assert [sample.workload for sample in journal.samples] == ["a", "c"]
 
 
 def test_a_journal_of_another_setting_is_refused(toy_table, tmp_path):
     path = tmp_path / "t.journal"
     with Journal(path, toy_table.setting, resume=False) as journal:
-        journal.append(burst_of(0, "a", 1.0))
+        journal.append(sample_of(0, "a", 1.0))
     with pytest.raises(DeviceError, match="another setting"):
         Journal(path, replace(toy_table.setting, threads=2), resume=True)
 
@@ -233,9 +233,9 @@ def test_a_journal_of_another_setting_is_refused(toy_table, tmp_path):
 def test_without_resume_an_unfinished_run_is_set_aside_not_lost(toy_table, tmp_path):
     path = tmp_path / "t.journal"
     with Journal(path, toy_table.setting, resume=False) as journal:
-        journal.append(burst_of(0, "a", 1.0))
+        journal.append(sample_of(0, "a", 1.0))
     with Journal(path, toy_table.setting, resume=False) as journal:
-        assert journal.bursts == []
+        assert journal.samples == []
         assert '"a"' in journal.set_aside.read_text()
 
 
@@ -272,10 +272,10 @@ def test_an_agent_that_dies_is_an_error_that_says_why(cpu):
     assert "could not load" in measured.failures["not a model"]
     with pytest.raises(DeviceError, match="not a model could not be measured"):
         measured["not a model"]
-    with cpu.sit() as sitting:
-        sitting._channel._pipe._process.kill()
+    with cpu.open_session() as session:
+        session._channel._pipe._process.kill()
         with pytest.raises(ConnectionLostError, match="the measuring process is gone"):
-            sitting.load(Workload.of_op(OpSpec("conv", 8, 8, 3, 8, 3)))
+            session.load(Workload.of_op(OpSpec("conv", 8, 8, 3, 8, 3)))
 
 
 @pytest.fixture
@@ -293,7 +293,7 @@ def test_a_broken_off_profile_loses_nothing_complete_and_leaves_no_agent(tmp_pat
     words += ["--device", quick_cpu, "--space", "mini", "--out", str(tmp_path), "--json"]
     run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not _bursts(tmp_path) > 100:
+    while not _samples(tmp_path) > 100:
         assert time.monotonic() < deadline
         assert run.poll() is None, run.communicate()
         time.sleep(0.005)
@@ -317,8 +317,8 @@ def test_a_broken_off_profile_loses_nothing_complete_and_leaves_no_agent(tmp_pat
     after = kept.read_text().splitlines(keepends=True)
     assert after[: len(before)] == before
     ran: dict[str, int] = {}
-    for burst in map(json.loads, after[1:]):
-        ran[burst["workload"]] = ran.get(burst["workload"], 0) + len(burst["ms"])
+    for sample in map(json.loads, after[1:]):
+        ran[sample["workload"]] = ran.get(sample["workload"], 0) + len(sample["ms"])
     assert {op.key: table[op].runs for op in table} == {op.key: ran[op.key] for op in table}
     for child in children:
         while _is_alive(child):
@@ -326,7 +326,7 @@ def test_a_broken_off_profile_loses_nothing_complete_and_leaves_no_agent(tmp_pat
             time.sleep(0.05)
 
 
-def _bursts(folder):
+def _samples(folder):
     return sum(path.read_text().count("workload") for path in folder.glob("*.journal"))
 
 
@@ -388,8 +388,8 @@ def test_each_host_of_a_card_is_a_device_once(tmp_path, section, labels):
     path.write_text(f"transport = 'ssh'\n[ssh]\n{section}\n")
     card = load_card(str(path))
     assert [device.label for device in connect_all(card)] == labels
-    assert (card.name, card.words) == ("my boards", f"'{path}'")
-    assert load_card("cpu").words == "cpu"
+    assert (card.name, card.argument) == ("my boards", f"'{path}'")
+    assert load_card("cpu").argument == "cpu"
 
 
 @pytest.mark.identity
@@ -400,17 +400,17 @@ def test_cpus_that_a_card_names_are_of_the_setting():
     chosen = connect(load_card("cpu").model_copy(update={"affinity": (free[0],)})).setting
     assert chosen.options == f"{usual.options} cpus={free[0]}"
     with pytest.raises(DeviceError, match="affinity: the card asks for the CPUs 9999; there are"):
-        connect(DeviceCard(name="cpu", affinity=(9999,))).sit()
+        connect(DeviceCard(name="cpu", affinity=(9999,))).open_session()
 
 
 def test_temperatures_are_told_in_order_of_time_up_to_the_last(toy_table, workloads):
     read = []
 
     class Warming(ReplayDevice):
-        def sit(self):
-            sitting = super().sit()
-            sitting.condition = lambda: read.append(None) or Condition(40.0 + len(read))
-            return sitting
+        def open_session(self):
+            session = super().open_session()
+            session.condition = lambda: read.append(None) or Condition(40.0 + len(read))
+            return session
 
     # What is wider than asked is measured on, in rounds of its own.
     noisy = workloads[0].ops[0]
@@ -426,7 +426,7 @@ def test_a_runtime_without_the_cards_provider_says_what_to_install():
         pytest.skip("this ONNX Runtime has a CUDA provider")
     card = DeviceCard(name="gpu", provider="cuda")
     with pytest.raises(DeviceError, match="pip install onnxruntime-gpu"):
-        connect(card).sit()
+        connect(card).open_session()
 
 
 def test_an_unknown_card_lists_the_known():
@@ -434,9 +434,9 @@ def test_an_unknown_card_lists_the_known():
         load_card("cpo")
 
 
-def test_bursts_are_summed_up_by_their_medians():
-    bursts = [[1.0, 1.1, 9.0]] * 5 + [[1.2, 1.2, 1.2]] * 5
-    measurement = Measurement.from_bursts([bursts])
+def test_samples_are_summed_up_by_their_medians():
+    samples = [[1.0, 1.1, 9.0]] * 5 + [[1.2, 1.2, 1.2]] * 5
+    measurement = Measurement.from_samples([samples])
     assert measurement.median_ms == pytest.approx(1.15)
     assert measurement.runs == 30
     assert measurement.min_ms == 1.0

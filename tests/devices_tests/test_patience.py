@@ -6,11 +6,11 @@ from doubles import Memory, ShakyDevice
 from devices.card import Measuring
 from devices.device import Condition, Workload
 from devices.measuring.rounds import measure
-from devices.measuring.sessions import PatientSitting
-from devices.replay import ReplaySitting
+from devices.measuring.sessions import RetryingSession
+from devices.replay import ReplaySession
 from latency.errors import ConnectionLostError, WorkloadError
 
-QUICK = Measuring(sittings=3, min_bursts=6, max_bursts=12)
+QUICK = Measuring(sessions=3, min_samples=6, max_samples=12)
 
 
 @pytest.fixture
@@ -18,19 +18,19 @@ def workloads(toy_table):
     return [Workload.of_op(op) for op in toy_table]
 
 
-def test_bursts_lost_with_their_process_are_made_again_by_the_next(toy_table, workloads):
+def test_samples_lost_with_their_process_are_made_again_by_the_next(toy_table, workloads):
     whole, kept = Memory(), Memory()
     measure(ShakyDevice(toy_table), workloads, QUICK, whole)
     waits = []
     device = ShakyDevice(toy_table, losses=[0, 40, 41, 150, 300])
     measured = measure(device, workloads, QUICK, kept, sleep=waits.append)
     assert measured.failures == {}
-    assert device.sittings >= 3 + 4
+    assert device.sessions >= 3 + 4
     for workload in workloads:
-        assert kept.count(workload.name) >= QUICK.min_bursts
+        assert kept.count(workload.name) >= QUICK.min_samples
         truth = toy_table[workload.ops[0]].median_ms
         assert measured[workload.name].median_ms == pytest.approx(truth, rel=0.02)
-    assert len({burst.sitting for burst in kept.bursts}) >= 3 + 2
+    assert len({sample.session for sample in kept.samples}) >= 3 + 2
 
 
 def test_a_workload_under_which_every_process_dies_is_named_and_the_rest_measured(
@@ -39,21 +39,23 @@ def test_a_workload_under_which_every_process_dies_is_named_and_the_rest_measure
     bad = workloads[5]
 
     class Crashing(ShakyDevice):
-        def sit(self):
-            sitting = super().sit()
-            load = sitting.load
+        def open_session(self):
+            session = super().open_session()
+            load = session.load
 
             def loaded(workload):
                 if workload == bad:
                     raise ConnectionLostError("signal 11")
                 return load(workload)
 
-            sitting.load = loaded
-            return sitting
+            session.load = loaded
+            return session
 
     measured = measure(Crashing(toy_table), workloads, QUICK, sleep=lambda seconds: None)
     assert set(measured.failures) == {bad.name}
-    assert "3 processes in a row were lost under it: signal 11" in measured.failures[bad.name]
+    assert (
+        "3 processes in a row were lost while running it: signal 11" in measured.failures[bad.name]
+    )
     assert len(measured.rows) == len(workloads) - 1
 
 
@@ -71,25 +73,25 @@ def test_a_device_that_is_gone_for_good_ends_the_run_with_what_was_measured_kept
     kept, waits = Memory(), []
     with pytest.raises(ConnectionLostError, match="unplugged"):
         measure(ShakyDevice(toy_table, gone_after=100), workloads, QUICK, kept, sleep=waits.append)
-    assert kept.bursts
+    assert kept.samples
     assert waits == sorted(waits)
     assert 30 < sum(waits) < 300
     again = ShakyDevice(toy_table)
     before = {workload.name: kept.count(workload.name) for workload in workloads}
     measure(again, workloads, QUICK, kept)
     for workload in workloads:
-        assert kept.count(workload.name) >= max(QUICK.min_bursts, before[workload.name])
+        assert kept.count(workload.name) >= max(QUICK.min_samples, before[workload.name])
 
 
 def test_a_process_that_dies_while_it_starts_is_started_again(toy_table, workloads):
     class Late(ShakyDevice):
         tries = 0
 
-        def sit(self):
+        def open_session(self):
             self.tries += 1
             if self.tries % 3:
                 raise ConnectionLostError("killed in its first words")
-            return super().sit()
+            return super().open_session()
 
     device = Late(toy_table)
     measured = measure(device, workloads, QUICK, sleep=lambda seconds: None)
@@ -101,9 +103,9 @@ def test_the_warm_up_is_as_long_as_the_device_takes_to_become_warm(toy_table, wo
     class Cold(ShakyDevice):
         """Takes twice as long for the first ten runs of a process."""
 
-        def sit(self):
-            sitting = super().sit()
-            run, done = sitting.run, 0
+        def open_session(self):
+            session = super().open_session()
+            run, done = session.run, 0
 
             def ran(handle, warmup, runs):
                 nonlocal done
@@ -113,31 +115,31 @@ def test_the_warm_up_is_as_long_as_the_device_takes_to_become_warm(toy_table, wo
                 ms = tuple(ms * f for ms, f in zip(timing.ms, factors, strict=True))
                 return type(timing)(ms, runs)
 
-            sitting.run = ran
-            return sitting
+            session.run = ran
+            return session
 
-    with PatientSitting(Cold(toy_table)) as sitting:
-        timing = sitting.burst(workloads[0], 1.0, None)
+    with RetryingSession(Cold(toy_table)) as session:
+        timing = session.sample(workloads[0], 1.0, None)
     truth = toy_table[workloads[0].ops[0]].median_ms
     assert max(timing.ms) < 1.1 * truth
-    assert 3 <= sitting.warm_ups[0] <= 127
+    assert 3 <= session.warm_ups[0] <= 127
 
 
 def test_a_process_that_is_not_resident_warms_itself(toy_table, workloads, monkeypatch):
-    monkeypatch.setattr(ReplaySitting, "is_resident", False)
-    with PatientSitting(ShakyDevice(toy_table)) as sitting:
-        sitting.burst(workloads[0], 1.0, None)
-    assert sitting.warm_ups == []
+    monkeypatch.setattr(ReplaySession, "is_resident", False)
+    with RetryingSession(ShakyDevice(toy_table)) as session:
+        session.sample(workloads[0], 1.0, None)
+    assert session.warm_ups == []
 
 
 def test_a_hot_device_is_left_to_cool_but_not_for_ever(toy_table, workloads):
     class Warm(ShakyDevice):
         celsius = 50.0
 
-        def sit(self):
-            sitting = super().sit()
-            sitting.condition = lambda: Condition(self.celsius, 1800.0)
-            return sitting
+        def open_session(self):
+            session = super().open_session()
+            session.condition = lambda: Condition(self.celsius, 1800.0)
+            return session
 
     device, now = Warm(toy_table), [0.0]
 
@@ -145,7 +147,7 @@ def test_a_hot_device_is_left_to_cool_but_not_for_ever(toy_table, workloads):
         now[0] += seconds
         device.celsius = max(device.coolest, device.celsius - seconds)
 
-    rule = QUICK.model_copy(update={"cool_below_c": 45.0, "cool_seconds": 20.0, "max_sittings": 3})
+    rule = QUICK.model_copy(update={"cool_below_c": 45.0, "cool_seconds": 20.0, "max_sessions": 3})
     device.coolest = 40.0
     measured = measure(device, workloads, rule, clock=lambda: now[0], sleep=sleep)
     assert device.celsius == 45.0
@@ -154,11 +156,11 @@ def test_a_hot_device_is_left_to_cool_but_not_for_ever(toy_table, workloads):
     assert "cooling" not in measured.circumstances
     device.coolest = device.celsius = 60.0
     measured = measure(device, workloads, rule, clock=lambda: now[0], sleep=sleep)
-    assert "given up" in measured.circumstances["cooling"]
+    assert "timed out" in measured.circumstances["cooling"]
 
 
-def test_a_workload_error_of_a_burst_is_not_retried(toy_table, workloads):
+def test_a_workload_error_of_a_sample_is_not_retried(toy_table, workloads):
     device = ShakyDevice(toy_table, refused=[workloads[0].name])
-    with PatientSitting(device) as sitting, pytest.raises(WorkloadError):
-        sitting.burst(workloads[0], 1.0, None)
-    assert device.sittings == 1
+    with RetryingSession(device) as session, pytest.raises(WorkloadError):
+        session.sample(workloads[0], 1.0, None)
+    assert device.sessions == 1

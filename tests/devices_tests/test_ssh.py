@@ -86,10 +86,10 @@ def test_a_device_over_ssh_measures_what_it_measures_as_this_machine(card, trans
     remote = AgentDevice(card, transport_to(), OnnxRuntime(card))
     local = AgentDevice(card, LocalTransport(), OnnxRuntime(card))
     assert remote.setting == local.setting
-    with remote.sit() as there, local.sit() as here:
+    with remote.open_session() as there, local.open_session() as here:
         medians = []
-        for sitting in (there, here):
-            timing = sitting.run(sitting.load(Workload.of_op(OP)), 20, 101)
+        for session in (there, here):
+            timing = session.run(session.load(Workload.of_op(OP)), 20, 101)
             assert timing.runs == len(timing.ms) == 101
             medians.append(sorted(timing.ms)[50])
         assert 1 / 3 < medians[0] / medians[1] < 3

@@ -74,7 +74,7 @@ def test_without_a_gpu_the_gpu_card_says_so():
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
     card = DeviceCard(name="gpu", runtime="torch", provider="cuda", batch=8)
-    with pytest.raises(Exception, match="no CUDA device"), connect(card).sit():
+    with pytest.raises(Exception, match="no CUDA device"), connect(card).open_session():
         pass
 
 
@@ -96,9 +96,9 @@ def test_a_gpu_takes_longer_for_more_work(precision, graph, mark):
     )
     device = connect(card)
     assert "NVIDIA" in device.setting.hardware
-    with device.sit() as sitting:
+    with device.open_session() as session:
         small, large = (
-            sitting.run(sitting.load(Workload.of_op(op)), 5, 30) for op in (_SMALL, _LARGE)
+            session.run(session.load(Workload.of_op(op)), 5, 30) for op in (_SMALL, _LARGE)
         )
     assert np.median(large.ms) > np.median(small.ms) > 0
     assert large.memory_bytes > small.memory_bytes > 0
@@ -108,10 +108,10 @@ def test_a_gpu_takes_longer_for_more_work(precision, graph, mark):
 def test_a_gpu_still_runs_what_was_loaded_before_other_models(mark):
     device = connect(DeviceCard(name="gpu", runtime="torch", provider="cuda", batch=8))
     ops = [replace(_LARGE, kernel=kernel) for kernel in (1, 3, 5, 7)]
-    with device.sit() as sitting:
-        handles = [sitting.load(Workload.of_op(op)) for op in ops]
+    with device.open_session() as session:
+        handles = [session.load(Workload.of_op(op)) for op in ops]
         for _ in range(3):
-            assert all(min(sitting.run(handle, 1, 5).ms) > 0 for handle in handles)
+            assert all(min(session.run(handle, 1, 5).ms) > 0 for handle in handles)
 
 
 @pytest.mark.parametrize("mark", [pytest.param(None, marks=needs_gpu)])

@@ -78,12 +78,12 @@ class TracedDevice(ReplayDevice):
         super().__init__(table, **options)
         self._error, self._nodes, self._run_ms = error, nodes, run_ms
 
-    def sit(self):
-        sitting = super().sit()
-        sitting.traces, sitting.trace = True, self._trace
+    def open_session(self):
+        session = super().open_session()
+        session.traces, session.trace = True, self._trace
         if self._run_ms:
-            sitting.run = lambda handle, warmup, runs: Timing((self._run_ms,) * runs, runs)
-        return sitting
+            session.run = lambda handle, warmup, runs: Timing((self._run_ms,) * runs, runs)
+        return session
 
     def _trace(self, workload, warmup, runs):
         if self._error:
@@ -98,7 +98,7 @@ class TracedDevice(ReplayDevice):
 def profiled(device, space, count=6, **options) -> LatencyTable:
     choices = space.random_choices(count + 2, np.random.default_rng(0))
     held_out, calibration = (list(map(space.network, part)) for part in (choices[:2], choices[2:]))
-    rule = Measuring(sittings=1, max_sittings=1, min_bursts=6, max_bursts=6)
+    rule = Measuring(sessions=1, max_sessions=1, min_samples=6, max_samples=6)
     ops = space.operators
     return profile([device], ops, calibration, held_out, "toy@16", rule, [], {}, **options)
 
@@ -132,11 +132,11 @@ def test_the_trace_is_about_what_the_network_takes(device):
     tell means, which it disturbs more than medians."""
     workload = Workload.of_network(LONG)
     agree = []
-    with device.sit() as sitting:
-        handle = sitting.load(workload)
+    with device.open_session() as session:
+        handle = session.load(workload)
         for _ in range(5):
-            traced = sum(sitting.trace(workload, 20, 50).values())
-            runs_ms = sitting.run(handle, 20, 50).ms
+            traced = sum(session.trace(workload, 20, 50).values())
+            runs_ms = session.run(handle, 20, 50).ms
             agree.append(median(runs_ms) / 3 < traced < 3 * mean(runs_ms))
     assert sum(agree) >= 2
 
@@ -212,9 +212,9 @@ def test_devices_without_a_profiler_give_nothing(toy_table, network):
     replayed = ReplayDevice(toy_table)
     assert trace_layers(replayed, network, 1.0) == {}
     assert trace_ops(replayed, [network], {network.name: 1.0}) == {}
-    with connect(DeviceCard(name="cpu")).sit() as sitting:
-        sitting.traces = False
-        assert tracer(sitting) is None
+    with connect(DeviceCard(name="cpu")).open_session() as session:
+        session.traces = False
+        assert tracer(session) is None
 
 
 def test_an_old_litert_has_no_profiler(tmp_path):
@@ -244,10 +244,10 @@ def test_a_profiler_of_litert_that_fails_says_where(tmp_path):
 )
 def test_a_trace_that_is_none_is_refused(answer, network):
     device = connect(DeviceCard(name="cpu"))
-    with device.sit() as sitting:
-        sitting._channel.ask = lambda request: answer
+    with device.open_session() as session:
+        session._channel.ask = lambda request: answer
         with pytest.raises(DeviceError):
-            sitting.trace(Workload.of_network(network), 1, 1)
+            session.trace(Workload.of_network(network), 1, 1)
     device.close()
 
 
@@ -292,7 +292,7 @@ def test_traced_operators_add_up_to_the_measured_networks(toy_table, toy_space):
             assert row.traced_ms == pytest.approx(0.9 * toy_table[op].median_ms, rel=0.05)
 
 
-LOST = "3 processes in a row were lost under it: "
+LOST = "3 processes in a row were lost while running it: "
 
 
 @pytest.mark.parametrize(

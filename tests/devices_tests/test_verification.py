@@ -11,7 +11,7 @@ from devices.verification import verify
 from latency.errors import DeviceError
 from latency.tables.measurement import Origin
 
-RULE = Measuring(sittings=2, min_bursts=8, max_bursts=40)
+RULE = Measuring(sessions=2, min_samples=8, max_samples=40)
 
 
 def test_a_table_that_still_holds_is_said_to(toy_table):

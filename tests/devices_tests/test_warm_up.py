@@ -1,4 +1,4 @@
-"""How many runs a burst is of, and how many come before it."""
+"""How many runs a sample is of, and how many come before it."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ import pytest
 from devices.card import Measuring
 from devices.device import Condition, Timing, Workload
 from devices.measuring.rounds import measure
-from devices.measuring.sessions import PatientSitting
+from devices.measuring.sessions import RetryingSession
 from latency import OpSpec
 from latency.errors import ConnectionLostError
 
@@ -27,7 +27,7 @@ class Steady:
 
     label = "steady"
 
-    def sit(self):
+    def open_session(self):
         self.done = 0
         return self
 
@@ -51,42 +51,42 @@ class Steady:
         pass
 
 
-def bursts(device, burst_ms, expected_ms=None, count=1):
-    with PatientSitting(device, sleep=lambda seconds: None) as sitting:
+def samples(device, sample_ms, expected_ms=None, count=1):
+    with RetryingSession(device, sleep=lambda seconds: None) as session:
         for _ in range(count):
-            sitting.burst(WORKLOAD, burst_ms, expected_ms)
-        return sitting.warm_ups
+            session.sample(WORKLOAD, sample_ms, expected_ms)
+        return session.warm_ups
 
 
-def test_batches_double_until_they_are_as_long_as_a_burst_and_no_faster():
+def test_batches_double_until_they_are_as_long_as_a_sample_and_no_faster():
     device = Steady(lambda done: 1.0)
-    assert bursts(device, 10.0) == [15]
+    assert samples(device, 10.0) == [15]
     assert device.calls == [(0, 1), (0, 2), (0, 4), (0, 8), (1, 10)]
 
 
 def test_a_device_that_still_gets_faster_is_run_on():
     device = Steady(lambda done: 2.0 if done < 7 else 1.0)
-    assert bursts(device, 1.0) == [3]  # the second batch is no faster than the first run
+    assert samples(device, 1.0) == [3]  # the second batch is no faster than the first run
     device = Steady(lambda done: 4.0 if done < 1 else 2.0 if done < 7 else 1.0)
-    assert bursts(device, 1.0) == [7]
+    assert samples(device, 1.0) == [7]
     assert device.calls == [(0, 1), (0, 2), (0, 4), (0, 2)]
 
 
-def test_a_device_that_never_settles_is_warm_after_64_runs_or_20_bursts():
+def test_a_device_that_never_settles_is_warm_after_64_runs_or_20_samples():
     device = Steady(lambda done: 0.9**done)
-    assert bursts(device, 100.0) == [127]
+    assert samples(device, 100.0) == [127]
     device = Steady(lambda done: 0.9**done)
-    assert bursts(device, 0.001) == [15]
+    assert samples(device, 0.001) == [15]
 
 
 def test_a_workload_that_was_loaded_is_not_warmed_up_again():
     device = Steady(lambda done: 1.0)
-    assert bursts(device, 10.0, 1.0, count=2) == [15]
+    assert samples(device, 10.0, 1.0, count=2) == [15]
     assert device.calls[-2:] == [(1, 10), (1, 10)]
 
 
 @pytest.mark.parametrize(
-    ("burst_ms", "expected_ms", "asked"),
+    ("sample_ms", "expected_ms", "asked"),
     [
         (10.0, 1.0, (1, 10)),
         (10.0, 0.1, (1, 50)),
@@ -95,28 +95,28 @@ def test_a_workload_that_was_loaded_is_not_warmed_up_again():
         (10.0, 11.0, (0, 2)),
     ],
 )
-def test_a_burst_is_of_2_to_50_runs_and_one_before_that_is_shorter_than_it(
-    burst_ms, expected_ms, asked
+def test_a_sample_is_of_2_to_50_runs_and_one_before_that_is_shorter_than_it(
+    sample_ms, expected_ms, asked
 ):
     device = Steady(lambda done: expected_ms, is_resident=False)
-    bursts(device, burst_ms, expected_ms)
+    samples(device, sample_ms, expected_ms)
     assert device.calls == [asked]
 
 
 def test_what_is_not_known_to_take_how_long_is_run_once_before():
     device = Steady(lambda done: 2.0, is_resident=False)
-    bursts(device, 10.0)
+    samples(device, 10.0)
     assert device.calls == [(0, 1), (1, 5)]
 
 
 def test_processes_are_counted_one_by_one():
     device = Steady(lambda done: 1.0, is_resident=False, lost=(1,))
-    with PatientSitting(device, first=3, sleep=lambda seconds: None) as sitting:
-        assert sitting.process == 3
-        sitting.burst(WORKLOAD, 10.0, 1.0)
-        assert sitting.process == 3
-        sitting.burst(WORKLOAD, 10.0, 1.0)
-        assert sitting.process == 4
+    with RetryingSession(device, first=3, sleep=lambda seconds: None) as session:
+        assert session.process == 3
+        session.sample(WORKLOAD, 10.0, 1.0)
+        assert session.process == 3
+        session.sample(WORKLOAD, 10.0, 1.0)
+        assert session.process == 4
 
 
 def test_how_often_cooling_was_given_up_is_counted():
@@ -127,14 +127,14 @@ def test_how_often_cooling_was_given_up_is_counted():
     def sleep(seconds):
         now[0] += seconds
 
-    rule = Measuring(min_bursts=6, max_bursts=6, sittings=1, cool_below_c=45.0, cool_seconds=2.0)
+    rule = Measuring(min_samples=6, max_samples=6, sessions=1, cool_below_c=45.0, cool_seconds=2.0)
     measured = measure(device, [WORKLOAD], rule, clock=lambda: now[0], sleep=sleep)
-    assert measured.circumstances["cooling"] == "given up 6 times"
+    assert measured.circumstances["cooling"] == "timed out 6 times"
     assert now[0] == 6 * 3.0
 
 
 def test_a_device_that_traces_nothing_has_no_trace():
-    with PatientSitting(Steady(lambda done: 1.0)) as sitting:
-        assert sitting.process == 0
-        assert not sitting.traces
-        assert sitting.trace(WORKLOAD, 1, 1) == {}
+    with RetryingSession(Steady(lambda done: 1.0)) as session:
+        assert session.process == 0
+        assert not session.traces
+        assert session.trace(WORKLOAD, 1, 1) == {}

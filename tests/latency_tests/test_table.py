@@ -245,7 +245,7 @@ def test_what_no_measurement_has_is_refused_with_its_line(saved, column, value):
 def test_the_bounds_of_what_is_measured_read_back(toy_table, tmp_path):
     rows = [
         Measurement(LEAST_MS, 0.0, 1, LEAST_MS, memory_bytes=0, temperature_c=-40.5),
-        Measurement(MOST_MS, math.inf, 10**15, LEAST_MS, sittings=10**6, frequency_mhz=2e3),
+        Measurement(MOST_MS, math.inf, 10**15, LEAST_MS, sessions=10**6, frequency_mhz=2e3),
     ]
     table = replace(toy_table, rows=dict(zip(toy_table, rows, strict=False)))
     table.save(tmp_path / "t.csv")

@@ -181,7 +181,7 @@ def test_a_transferred_row_is_over_as_many_processes_as_its_networks(toy_space):
         for i in (1, 5, 3, 2)
     }
     found = transfer(pool, measured, Setting("new", "new"), "toy@16")
-    assert {(row.sittings, row.runs, row.measured_at) for row in found.rows.values()} == {
+    assert {(row.sessions, row.runs, row.measured_at) for row in found.rows.values()} == {
         (5, 40, "2026-06")
     }
     assert {(row.converged, row.min_ms == row.median_ms) for row in found.rows.values()} == {

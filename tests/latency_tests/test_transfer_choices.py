@@ -24,7 +24,7 @@ def test_a_network_far_outside_the_middle_half_is_winsorised_by_its_width():
     assert _winsorised(np.exp(logs), 0.1) == pytest.approx(expected)
 
 
-def test_rows_of_a_transfer_rest_on_all_runs_and_the_most_sittings(toy_space, toy_table):
+def test_rows_of_a_transfer_rest_on_all_runs_and_the_most_sessions(toy_space, toy_table):
     source = LatencyTable(Setting("other", "other hardware"), toy_table.rows)
     pool = pool_of(toy_space, (source,), 20)
     measured = {
@@ -32,5 +32,5 @@ def test_rows_of_a_transfer_rest_on_all_runs_and_the_most_sittings(toy_space, to
         for i in range(3)
     }
     table = transfer(pool, measured, toy_table.setting, "toy")
-    told = {(row.runs, row.sittings, row.measured_at) for row in table.rows.values()}
+    told = {(row.runs, row.sessions, row.measured_at) for row in table.rows.values()}
     assert told == {(30, 4, "day 2")}

@@ -130,7 +130,7 @@ def test_the_interval_over_processes_covers_the_truth_as_often_as_it_says():
     assert 0.91 <= covered / 400 <= 0.995
 
 
-def test_processes_with_a_burst_or_two_are_taken_together():
+def test_processes_with_a_sample_or_two_are_taken_together():
     assert clustered_median([[1.0], [1.1], [0.9, 1.0]]) == clustered_median([[1.0, 1.1, 0.9, 1.0]])
 
 

@@ -57,7 +57,7 @@ def costs(toy_table, toy_space):
 
 @pytest.fixture
 def appended(monkeypatch):
-    """The bursts that are written to journals, by name; `at` so many the run is killed."""
+    """The samples that are written to journals, by name; `at` so many the run is killed."""
     append = Journal.append
 
     class Appended(list):
@@ -65,11 +65,11 @@ def appended(monkeypatch):
 
     names = Appended()
 
-    def counting(self, burst):
+    def counting(self, sample):
         if len(names) == names.at:
             raise KeyboardInterrupt
-        names.append(burst.workload)
-        append(self, burst)
+        names.append(sample.workload)
+        append(self, sample)
 
     monkeypatch.setattr(Journal, "append", counting)
     return names

@@ -55,7 +55,7 @@ server = "SECRET:5037"
 folder = "/data/SECRET"
 [measuring]
 ci95 = 1e-5
-sittings = 4
+sessions = 4
 """
 
 
@@ -114,7 +114,7 @@ def test_an_environment_names_and_unlocks_no_machine(target, toy_space, tmp_path
         "precision": "float32",
         "affinity": [0, 3],
         "channels_last": False,
-        "measuring": {"ci95": 0.00001, "sittings": 4},
+        "measuring": {"ci95": 0.00001, "sessions": 4},
     }
 
 

@@ -215,7 +215,7 @@ def test_a_front_that_measures_as_it_goes_tells_what_it_measured_and_left_out(
     invoke, mini_csv, monkeypatch
 ):
     monkeypatch.setattr("search.derivation.fitness._IMAGES", 16)
-    rules = "[measuring]\nsittings = 2\nmax_sittings = 2\nmin_bursts = 6\nmax_bursts = 8\n"
+    rules = "[measuring]\nsessions = 2\nmax_sessions = 2\nmin_samples = 6\nmax_samples = 8\n"
     Path("replayed.toml").write_text(
         f"transport = 'replay'\n[replay]\ntable = '{mini_csv}'\n{rules}"
     )

@@ -11,7 +11,7 @@ from devices.card import load_card
 from devices.connection import connect
 from devices.device import Timing
 from devices.export.onnx_model import onnx_model
-from devices.measuring.record import Burst
+from devices.measuring.record import Sample
 from latency import LatencyTable, Measurement, NetworkSpec, OpSpec, Setting, zoo
 from latency.modules import NetworkModule
 from search import spaces
@@ -45,7 +45,7 @@ def far_csv(tmp_path):
 def replayed(tmp_path, far_csv):
     """A card whose device answers from that table, and is 10 % slower than its own table says."""
     path = tmp_path / "there.toml"
-    rules = "sittings = 2\nmax_sittings = 2\nmin_bursts = 6\nmax_bursts = 8\n"
+    rules = "sessions = 2\nmax_sessions = 2\nmin_samples = 6\nmax_samples = 8\n"
     path.write_text(f"transport = 'replay'\n[measuring]\n{rules}[replay]\ntable = '{far_csv}'\n")
     rows = LatencyTable.load(far_csv).rows.items()
     faster = {op: replace(row, median_ms=row.median_ms / 1.1) for op, row in rows}
@@ -162,13 +162,13 @@ def test_files_are_measured_on_the_real_cpu(invoke, quick_cpu, tmp_path):
 def test_drift_that_hits_all_networks_of_a_round_leaves_their_ratio(generator):
     covered = []
     for _ in range(50):
-        bursts = [Burst(40, 4, "b", Timing((9.0,), 1))]  # a round without the other network
+        samples = [Sample(40, 4, "b", Timing((9.0,), 1))]  # a round without the other network
         for number in range(40):
             slow = np.exp(generator.normal(0, 0.5))
             for name, ms in (("a", 2.0), ("b", 3.0)):
                 noisy = slow * ms * np.exp(generator.normal(0, 0.01))
-                bursts.append(Burst(number, number // 10, name, Timing((noisy,), 1)))
-        ratio = _measured_ratios(bursts, "a")["b"]
+                samples.append(Sample(number, number // 10, name, Timing((noisy,), 1)))
+        ratio = _measured_ratios(samples, "a")["b"]
         assert ratio.value == pytest.approx(1.5, rel=0.02)
         assert ratio.high / ratio.low < 1.05
         covered.append(ratio.low <= 1.5 <= ratio.high)

@@ -20,7 +20,7 @@ def replay_card(tmp_path, mini_csv):
     """A card, known by name, of a device that answers from a table of `mini`."""
     folder = tmp_path / "user-data" / "cards"
     folder.mkdir(parents=True)
-    rules = "[measuring]\nmin_bursts = 6\nmax_bursts = 8\nsittings = 2\nmax_sittings = 2\n"
+    rules = "[measuring]\nmin_samples = 6\nmax_samples = 8\nsessions = 2\nmax_sessions = 2\n"
     (folder / "newcomer.toml").write_text(
         f"transport = \"replay\"\n{rules}[replay]\ntable = '{mini_csv}'\n"
     )
@@ -127,11 +127,11 @@ def test_what_was_measured_before_a_kill_is_not_measured_again(
     appended: list = []
     append = Journal.append
 
-    def killing(self, burst):
+    def killing(self, sample):
         if len(appended) == 20:
             raise KeyboardInterrupt
-        appended.append(burst)
-        append(self, burst)
+        appended.append(sample)
+        append(self, sample)
 
     monkeypatch.setattr(Journal, "append", killing)
     code, _, err = invoke(lat_profile, *words)
@@ -139,7 +139,7 @@ def test_what_was_measured_before_a_kill_is_not_measured_again(
     assert "--resume" in err
     (journal,) = out.glob("*.few-shot.journal")
     assert len(journal.read_text().splitlines()) == 21
-    monkeypatch.setattr(Journal, "append", lambda self, burst: appended.append(burst))
+    monkeypatch.setattr(Journal, "append", lambda self, sample: appended.append(sample))
     code, _, err = invoke(lat_profile, *words, "--resume", "--json")
     assert code == 0, err
     most = 5 * 8

@@ -23,7 +23,7 @@ THEIRS = OpSpec("conv", 14, 14, 32, 32, 5)
 CARD = DeviceCard(name="x").model_copy(
     update={
         "measuring": DeviceCard(name="x").measuring.model_copy(
-            update={"sittings": 1, "max_sittings": 1, "min_bursts": 6, "max_bursts": 6}
+            update={"sessions": 1, "max_sessions": 1, "min_samples": 6, "max_samples": 6}
         )
     }
 )

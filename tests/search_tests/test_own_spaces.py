@@ -339,7 +339,7 @@ def test_a_space_in_python_is_profiled_without_being_asked(invoke, tmp_path):
     LatencyTable(Setting("far", "some phone", runtime="some runtime 1"), rows).save(
         tmp_path / "far.csv"
     )
-    rules = "[measuring]\nmax_bursts = 12\n[replay]\ntable = 'far.csv'\n"
+    rules = "[measuring]\nmax_samples = 12\n[replay]\ntable = 'far.csv'\n"
     (tmp_path / "there.toml").write_text(f"transport = 'replay'\n{rules}")
     words = ["--target", "there.toml", "--space", path, "--range", "--json"]
     code, out, err = invoke(lat_search, *words)

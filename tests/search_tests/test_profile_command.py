@@ -31,7 +31,7 @@ def replay_card(tmp_path, mini_csv):
         path = tmp_path / "replayed.toml"
         path.write_text(
             'transport = "replay"\n'
-            "[measuring]\nmax_bursts = 12\nmax_sittings = 3\n"
+            "[measuring]\nmax_samples = 12\nmax_sessions = 3\n"
             f"[replay]\ntable = '{mini_csv}'\ndevices = {devices}\n"
         )
         return path
@@ -52,7 +52,7 @@ def test_a_replayed_profile_has_the_numbers_of_its_table(
     table, truth = LatencyTable.load(answer["table"]), LatencyTable.load(mini_csv)
     for op in table:
         assert table[op].median_ms == pytest.approx(truth[op].median_ms, rel=0.02)
-        assert table[op].sittings >= 3
+        assert table[op].sessions >= 3
         assert table[op].converged is not None
     said = table.measured["mini@32"]
     assert ("3 devices agree on 2 anchors" in said) == (devices == 3)
@@ -61,15 +61,15 @@ def test_a_replayed_profile_has_the_numbers_of_its_table(
 
 @pytest.fixture
 def two_spaces(tmp_path):
-    """A card whose device answers for `mini` and for `mini-tree`, in as few bursts as may be."""
+    """A card whose device answers for `mini` and for `mini-tree`, in as few samples as may be."""
     ops = [op for name in ("mini", "mini-tree") for op in spaces.load(name).operators]
     rows = {op: Measurement(0.01 + op.macs * 1e-8, 1e-6, 50, 0.01) for op in ops}
     setting = Setting("phone", "some phone", "", "someruntime 2", transport="adb")
     LatencyTable(setting, rows).save(tmp_path / "both.csv")
-    rules = "sittings = 1\nmax_sittings = 1\nmin_bursts = 6\nmax_bursts = 6\n"
+    rules = "sessions = 1\nmax_sessions = 1\nmin_samples = 6\nmax_samples = 6\n"
     path = tmp_path / "both.toml"
     path.write_text(
-        f'transport = "replay"\n[measuring]\n{rules}max_network_bursts = 6\n'
+        f'transport = "replay"\n[measuring]\n{rules}max_network_samples = 6\n'
         f"[replay]\ntable = '{tmp_path / 'both.csv'}'\n"
     )
     return path
@@ -142,7 +142,7 @@ def test_a_fleet_goes_on_without_the_device_that_is_gone(
     assert invoke(lat_profile, *words)[0] == 1
     journals = list(tmp_path.glob("*.journal"))
     assert len(journals) == 2
-    kept = [burst for burst in appended if journals[1].read_text().count(f'"{burst}"') == 12]
+    kept = [sample for sample in appended if journals[1].read_text().count(f'"{sample}"') == 12]
 
     class Gone(ReplayDevice):
         @property
@@ -238,7 +238,7 @@ def test_missing_operators_that_were_measured_before_a_kill_are_not_measured_aga
     appended.at = None
     again = measure_missing(there, table, "mini@32", [first, second])
     assert set(again) == set(truth)
-    assert len(appended) == 2 * there.card.measuring.min_bursts
+    assert len(appended) == 2 * there.card.measuring.min_samples
 
 
 def test_the_list_shows_every_card_its_reachability_and_its_table(invoke, own_data_folder):
@@ -300,7 +300,7 @@ def test_what_is_unsteady_is_said_once_in_lines_of_80_columns(invoke, mini_csv, 
     table.save(mini_csv)
     words = f"[replay]\ntable = '{mini_csv}'\n"
     (tmp_path / "noisy.toml").write_text(
-        'transport = "replay"\n[measuring]\nmax_bursts = 15\nmax_sittings = 3\n' + words
+        'transport = "replay"\n[measuring]\nmax_samples = 15\nmax_sessions = 3\n' + words
     )
     code, out, _ = invoke(lat_profile, "--device", tmp_path / "noisy.toml", "--space", "mini")
     assert code == 0

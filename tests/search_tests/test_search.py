@@ -301,25 +301,25 @@ def test_the_exported_model_is_measured_as_the_network_is(toy_table, toy_space, 
 
 
 class SlowAtFirst(ReplayDevice):
-    """A device whose first sittings are twice as slow."""
+    """A device whose first sessions are twice as slow."""
 
-    slow_sittings = 0
+    slow_sessions = 0
 
-    def sit(self):
-        self._factor = 2.0 if self.slow_sittings > 0 else 1.0
-        self.slow_sittings -= 1
-        return super().sit()
+    def open_session(self):
+        self._factor = 2.0 if self.slow_sessions > 0 else 1.0
+        self.slow_sessions -= 1
+        return super().open_session()
 
 
-@pytest.mark.parametrize(("slow_sittings", "meets"), [(0, True), (6, True), (100, False)])
+@pytest.mark.parametrize(("slow_sessions", "meets"), [(0, True), (6, True), (100, False)])
 def test_a_network_over_budget_is_given_time_for_the_machine_to_recover(
-    toy_table, toy_space, slow_sittings, meets
+    toy_table, toy_space, slow_sessions, meets
 ):
     network = toy_space.network([0, 6, 1, 2])
     budget_ms = 1.05 * toy_table.predict(network).ms
     device = SlowAtFirst(toy_table)
-    device.slow_sittings = slow_sittings
+    device.slow_sessions = slow_sessions
     waited = []
     measured = confirm(device, network, b"model", budget_ms, Measuring(), sleep=waited.append)
     assert (measured.high_ms <= budget_ms) == meets
-    assert (sum(waited) > 10) == (slow_sittings > 0)
+    assert (sum(waited) > 10) == (slow_sessions > 0)

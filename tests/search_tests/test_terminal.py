@@ -214,7 +214,7 @@ def test_verbose_says_what_is_done_on_standard_error_and_quiet_is_the_default(in
     assert (code, err) == (0, "")
     code, loud, err = invoke(lat_profile, *words, "-v")
     assert code == 0
-    assert "sitting 1, 69 to measure" in err
+    assert "session 1, 69 to measure" in err
     assert json.loads(loud).keys() == json.loads(quiet).keys()
 
 

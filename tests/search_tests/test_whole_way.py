@@ -62,7 +62,7 @@ def test_the_whole_way_on_this_machine(invoke, quick_cpu, tmp_path):
 
 
 def test_a_target_without_a_table_is_profiled_first_with_a_notice(invoke, tmp_path, at_once):
-    rules = "[measuring]\nsittings = 2\nmax_sittings = 2\nmax_bursts = 12\n"
+    rules = "[measuring]\nsessions = 2\nmax_sessions = 2\nmax_samples = 12\n"
     (tmp_path / "mine.toml").write_text("threads = 1\n" + rules)
     words = ["--target", "mine.toml", "--space", "mini", "--range", "--json"]
     code, out, err = invoke(lat_search, *words)

@@ -41,7 +41,7 @@ class AdbTransport:
 
     Files are kept in the card's folder, named by their content. From the first model that is sent
     to `close`, no other process on this machine measures on the phone. Its screen is kept on while
-    a sitting has models loaded, and its setting restored; where a process was killed before that,
+    a session has models loaded, and its setting restored; where a process was killed before that,
     the next one restores it.
     """
 
@@ -70,7 +70,7 @@ class AdbTransport:
         return self._put(phone, content, suffix, 0o644)
 
     def start(self) -> BenchmarkChannel:
-        """Begin a sitting: check the phone and the binary. Nothing changes on the phone before a
+        """Begin a session: check the phone and the binary. Nothing changes on the phone before a
         model is loaded: whoever only asks what it is disturbs no measurement."""
         tool = read_tool(self._settings.benchmark_model)
         phone = self._phone()
@@ -88,7 +88,7 @@ class AdbTransport:
         )
 
     def close(self) -> None:
-        """Let the phone sleep again, where a sitting could not, and others measure on it."""
+        """Let the phone sleep again, where a session could not, and others measure on it."""
         if self._serial is not None:
             with suppress(DeviceError):
                 self._let_sleep(Phone(self._server, self._serial))
@@ -103,7 +103,7 @@ class AdbTransport:
         self._claim.take()
 
     def _prepare(self, installed: Installed) -> None:
-        """Make a phone ready for a sitting's runs: the binary is there, nothing else runs, it is
+        """Make a phone ready for a session's runs: the binary is there, nothing else runs, it is
         awake."""
         phone = installed.phone
         self._claimed(phone)
@@ -186,7 +186,7 @@ class AdbTransport:
             self._is_awake = False
 
     def _end(self, installed: Installed, interrupted: bool) -> None:
-        """A sitting is over. Never raises; what fails here is done by the next sitting."""
+        """A session is over. Never raises; what fails here is done by the next session."""
         with suppress(DeviceError):
             if interrupted:
                 installed.kill()

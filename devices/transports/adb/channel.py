@@ -52,7 +52,7 @@ class Installed:
 
 
 class BenchmarkChannel:
-    """A sitting on a phone. `prepare` is called before the first model is loaded, and `end` at
+    """A session on a phone. `prepare` is called before the first model is loaded, and `end` at
     `close`, with whether a run was interrupted."""
 
     def __init__(
@@ -87,7 +87,7 @@ class BenchmarkChannel:
         return verbs[request["do"]](request)
 
     def close(self) -> None:
-        """End the sitting."""
+        """End the session."""
         self._end(self._is_running)
 
     def _hello(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,7 +188,7 @@ class BenchmarkChannel:
                 f"{self._where}: benchmark_model may not be executed in its folder: "
                 f"{said.last_line}; give another `folder` in section [adb] of the card"
             )
-        if said.code == 127:  # a fresh sitting puts it there again
+        if said.code == 127:  # a fresh session puts it there again
             raise ConnectionLostError(f"{self._where}: benchmark_model is gone: {said.last_line}")
         if said.code - 128 in _FROM_OUTSIDE:
             raise ConnectionLostError(
