@@ -1,4 +1,4 @@
-"""The agent as one file: a zip application of `devices.agent`, and what it imports of `latency`."""
+"""The agent as one file: a zip application of `devices.agent` and what it imports of `latency`."""
 
 import ast
 from collections.abc import Iterator
@@ -12,77 +12,68 @@ SUFFIX = ".pyz"
 """Of the archive's file."""
 
 _AGENT = "devices.agent"
-_STARTED = f"{_AGENT}.__main__"
+_MAIN = f"from {_AGENT}.main import main\n\nmain()\n"
 _REPLACED = {"latency": '"""The part of `latency` that the agent needs."""\n'}
-"""Packages that import more than the agent needs, and what the archive has in their place."""
+"""Packages that import more than the agent needs, and their source in the archive."""
 _ROOTS = ("devices", "latency")
-_FIRST_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @cache
 def agent_archive() -> bytes:
-    """The archive that a device's Python runs: `python AGENT.pyz`. The same sources give the same
-    bytes, so that a device gets each version of the agent once.
+    """The archive, run as `python AGENT.pyz`. Equal sources give equal bytes, so a device receives
+    each version of the agent once.
 
-    Its only names are `__main__`, `devices` and `latency`, which are of no package that a runtime
-    imports.
+    Its top-level names are `__main__`, `devices` and `latency`, which hide no package that a
+    runtime imports.
     """
-    sources = dict(sorted(_sources().items()))
     file = BytesIO()
     with ZipFile(file, "w") as archive:
-        for path, source in sources.items():
-            archive.writestr(ZipInfo(path, _FIRST_DATE), source)
+        for path, source in sorted(_sources().items()):
+            archive.writestr(ZipInfo(path), source)  # a ZipInfo's date is fixed
     return file.getvalue()
 
 
 def _sources() -> dict[str, str]:
-    """Paths in the archive, and what is in them: the agent's modules, all of ours that they import,
-    and the packages that these are in."""
-    folder = files(_AGENT)
-    modules = [
-        f"{_AGENT}.{entry.name.removesuffix('.py')}"
-        for entry in folder.iterdir()
-        if entry.name.endswith(".py")
-    ]
-    found: dict[str, str] = {}
-    left = [_AGENT, *modules]
-    while left:
-        module = left.pop()
-        place = _place(module)
-        if place is None or place in found:
-            continue
-        found[place] = _REPLACED.get(module) or _file(place).read_text(encoding="utf-8")
-        left += [module.rpartition(".")[0], *_imported(found[place])]
-    return {"__main__.py": _file(_place(_STARTED) or "").read_text(encoding="utf-8"), **found}
+    """Path in the archive to source: the agent's modules, what they import of ours, and the
+    packages around them."""
+    names = [entry.name for entry in files(_AGENT).iterdir() if entry.name.endswith(".py")]
+    pending = [f"{_AGENT}.{name.removesuffix('.py')}" for name in names]
+    found = {"__main__.py": _MAIN}
+    while pending:
+        module = pending.pop()
+        path = _path(module)
+        if path is not None and path not in found:
+            found[path] = _REPLACED.get(module) or _file(path).read_text(encoding="utf-8")
+            pending += [module.rpartition(".")[0], *_imported(found[path])]
+    return found
 
 
-def _place(module: str) -> str | None:
-    """The path of a module in the archive, None where it is none of ours."""
-    root, *names = module.split(".")
-    if root not in _ROOTS:
+def _path(module: str) -> str | None:
+    """The path of a module in the archive, None if it is not one of ours."""
+    path = module.replace(".", "/")
+    if path.partition("/")[0] not in _ROOTS:
         return None
-    path = "/".join([root, *names])
-    choices = [f"{path}/__init__.py", *([f"{path}.py"] if names else [])]
+    choices = (f"{path}/__init__.py", f"{path}.py")
     return next((choice for choice in choices if _file(choice).is_file()), None)
 
 
 def _file(path: str) -> Traversable:
-    """A source file of ours by its path in the archive."""
+    """A source file by its path in the archive."""
     package, _, rest = path.partition("/")
     return files(package).joinpath(rest)
 
 
 def _imported(source: str) -> Iterator[str]:
     """What a module imports when it runs: modules, and names that may be modules."""
-    left: list[ast.AST] = [ast.parse(source)]
-    while left:
-        node = left.pop()
+    pending: list[ast.AST] = [ast.parse(source)]
+    while pending:
+        node = pending.pop()
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            left += node.orelse
+            pending += node.orelse
         else:
-            left += ast.iter_child_nodes(node)
+            pending += ast.iter_child_nodes(node)

@@ -1,11 +1,11 @@
-"""The agent: goes to a device, loads models, times runs, and nothing else.
+"""The agent: runs on a device, loads models and times runs.
 
-The folder is sent as one zip application (`devices.agent_archive`). It needs the standard library,
-numpy and the device's own runtime. It runs on Python 3.9 or newer, and on 3.11 or newer for
-PyTorch, whose layers are those of `latency.torch_layers`.
+It is sent as one zip application (`devices.agent_archive`), and needs numpy and the device's
+runtime. It runs on Python 3.9 or newer; PyTorch, whose layers come from `latency.torch_layers`, needs
+3.11 or newer.
 
 It reads one JSON object per line from standard input and answers each with one line on standard
-output, with the request's `id` in it:
+output that repeats the request's `id`:
 
     {"do": "hello", "runtime": "onnxruntime", "threads": 1, ...}
         ->  {"runtime": "onnxruntime 1.32.0", "build": "...", "cpus": [1], "traces": true,
@@ -16,8 +16,7 @@ output, with the request's `id` in it:
         ->  {"ns": {"0.conv.relu6_nchwc": 70210.5, "1.depthwise.relu6_nchwc": ..., ...}}
     {"do": "state"}                         ->  {"temperature_c": 41.5, "frequency_mhz": 2400.0}
 
-`trace` loads the model once more and measures each of its nodes while the whole model runs, with
-the runtime's own profiler, in order of execution; a runtime without a profiler answers "traces":
-false. A request that fails is answered with {"error": "..."}. The agent ends when standard input
-ends, so that it never outlives its host.
+`trace` loads the model again and times each node with the runtime's profiler, in order of
+execution; a runtime without a profiler answers "traces": false. A failed request is answered with
+{"error": "..."}. The agent exits when standard input closes, so it never outlives the host process.
 """

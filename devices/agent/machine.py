@@ -1,4 +1,4 @@
-"""The machine that the agent runs on: its CPUs, its GPU, and their state."""
+"""The machine the agent runs on: CPUs, GPU, temperature and clock."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import glob
 import os
 import platform
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,24 +14,24 @@ from devices.agent.timing import UnableError
 
 
 def pin(cpus: Sequence[int] | None, threads: int) -> list[int]:
-    """Run on these CPUs only, or where none are named on the last `threads` free ones (the first
-    serve most interrupts); returns the CPUs in force, [] where the system cannot pin."""
+    """Pin the process to `cpus`, by default to the last `threads` allowed ones (the first ones
+    serve most interrupts). Returns the CPUs in use, [] if the system has no affinity."""
     if not hasattr(os, "sched_setaffinity"):
         return []
-    free = sorted(os.sched_getaffinity(0))
+    allowed = sorted(os.sched_getaffinity(0))
     with contextlib.suppress(OSError, ValueError, OverflowError):
-        os.sched_setaffinity(0, cpus or free[-threads:])
+        os.sched_setaffinity(0, cpus or allowed[-threads:])
     pinned = sorted(os.sched_getaffinity(0))
     if cpus and pinned != sorted(set(cpus)):
         raise UnableError(
             f"affinity: the card asks for the CPUs {', '.join(map(str, cpus))}; "
-            f"there are {', '.join(map(str, free))}"
+            f"there are {', '.join(map(str, allowed))}"
         )
     return pinned
 
 
 def read(path: str) -> str:
-    """A file's text, "" where it cannot be read."""
+    """The text of a file, "" if it cannot be read."""
     try:
         with open(path, errors="replace") as file:
             return file.read().strip("\0\n ")
@@ -39,7 +40,7 @@ def read(path: str) -> str:
 
 
 def facts() -> dict[str, Any]:
-    """What the host identifies the hardware by."""
+    """What the host names the hardware by."""
     return {
         "cpu_info": read("/proc/cpuinfo").split("\n\n")[0],
         "cpus": os.cpu_count() or 1,
@@ -50,7 +51,7 @@ def facts() -> dict[str, Any]:
 
 
 def cpu_state(cpus: Sequence[int]) -> dict[str, float | None]:
-    """The hottest temperature, and the lowest clock of `cpus`; None where they cannot be read."""
+    """The highest temperature and the lowest clock of `cpus`; None if they cannot be read."""
     zones = [read(path) for path in glob.glob("/sys/class/thermal/thermal_zone*/temp")]
     clocks = [read(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq") for cpu in cpus]
     return {
@@ -60,7 +61,7 @@ def cpu_state(cpus: Sequence[int]) -> dict[str, float | None]:
 
 
 def nvml_gpu() -> tuple[Any, Any]:
-    """NVML's module, and the GPU that this process sees first. Raises where there is none."""
+    """NVML's module and the first GPU visible to this process. Raises if there is none."""
     import pynvml
 
     pynvml.nvmlInit()
@@ -71,28 +72,22 @@ def nvml_gpu() -> tuple[Any, Any]:
 
 
 def nvidia_name() -> str:
-    """The GPU's name by NVML, else that of the first one by its driver."""
-    try:
+    """The GPU's name from NVML, or the first one that the driver lists."""
+    with contextlib.suppress(Exception):
         pynvml, gpu = nvml_gpu()
         name = pynvml.nvmlDeviceGetName(gpu)
         return name.decode() if isinstance(name, bytes) else name
-    except Exception:
-        pass
-    for path in sorted(glob.glob("/proc/driver/nvidia/gpus/*/information")):
-        for line in read(path).splitlines():
-            key, _, value = line.partition(":")
-            if key == "Model":
-                return value.strip()
-    return "NVIDIA GPU"
+    texts = map(read, sorted(glob.glob("/proc/driver/nvidia/gpus/*/information")))
+    models = [name.strip() for text in texts for name in re.findall(r"(?m)^Model:(.*)", text)]
+    return next(iter(models), "NVIDIA GPU")
 
 
 def nvml_state() -> dict[str, float | None]:
-    """The GPU's temperature and clock, where NVML's Python module is installed."""
-    try:
+    """The GPU's temperature and clock; None without NVML's Python module."""
+    with contextlib.suppress(Exception):
         pynvml, gpu = nvml_gpu()
         return {
             "temperature_c": pynvml.nvmlDeviceGetTemperature(gpu, pynvml.NVML_TEMPERATURE_GPU),
             "frequency_mhz": pynvml.nvmlDeviceGetClockInfo(gpu, pynvml.NVML_CLOCK_SM),
         }
-    except Exception:
-        return {"temperature_c": None, "frequency_mhz": None}
+    return {"temperature_c": None, "frequency_mhz": None}

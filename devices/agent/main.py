@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
@@ -22,11 +22,11 @@ FATAL = (
     "Failed to allocate memory for requested buffer",
     "Available memory",
 )
-"""How PyTorch and ONNX Runtime begin to say that a GPU failed, or has no memory left."""
+"""In messages of PyTorch and ONNX Runtime: the GPU failed or is out of memory."""
 
 
 class Runtime(Protocol):
-    """What executes models; `trace` only where it `traces`."""
+    """Executes models. `trace` is called only if `traces` is true."""
 
     version: str
     build: str
@@ -39,8 +39,7 @@ class Runtime(Protocol):
 
 
 class RuntimeSource(NamedTuple):
-    """The module and the class of a runtime, which are imported when it is asked for, the package
-    to install where it is absent, and the oldest Python that it runs on."""
+    """Module and class of a runtime, imported on demand, and the package that provides it."""
 
     module: str
     name: str
@@ -56,7 +55,7 @@ RUNTIMES = {
 
 
 def start_runtime(name: str, threads: int, settings: dict[str, Any]) -> Runtime:
-    """Start one of `RUNTIMES`. Raises `UnableError` where Python is too old or a package is
+    """Start one of `RUNTIMES`. Raises `UnableError` if Python is too old or a package is
     missing."""
     source = RUNTIMES[name]
     here = f"{sys.executable} (Python {platform.python_version()})"
@@ -88,32 +87,26 @@ class Agent:
     def hello(
         self, runtime: str, affinity: Sequence[int] | None, threads: int, **settings: Any
     ) -> dict[str, Any]:
-        """Pin the process and start the runtime; what both are."""
+        """Pin the process, start the runtime and describe both."""
         self.cpus = pin(affinity, threads)
         self.runtime = start_runtime(runtime, threads, settings)
-        known = facts()
-        if self.runtime.accelerator:
-            known["accelerator"] = self.runtime.accelerator
         return {
             "runtime": self.runtime.version,
             "build": self.runtime.build,
             "cpus": self.cpus,
             "traces": self.runtime.traces,
-            "facts": known,
+            "facts": {**facts(), "accelerator": self.runtime.accelerator},
         }
 
     def load(self, path: str) -> dict[str, Any]:
-        """Load a model; the handle that `run` takes."""
+        """Load a model; returns the handle for `run`."""
         self.models.append(self.runtime.load(path))
         return {"handle": len(self.models) - 1}
 
     def run(self, handle: int, warmup: int, runs: int) -> dict[str, Any]:
         """Time a loaded model."""
         model = self.models[handle]
-        answer: dict[str, Any] = {"ns": model.time_runs(warmup, runs)}
-        if model.memory_bytes is not None:
-            answer["memory_bytes"] = model.memory_bytes
-        return answer
+        return {"ns": model.time_runs(warmup, runs), "memory_bytes": model.memory_bytes}
 
     def trace(self, path: str, warmup: int, runs: int) -> dict[str, Any]:
         """Time the nodes of a model."""
@@ -122,37 +115,30 @@ class Agent:
         return {"ns": self.runtime.trace(path, warmup, runs)}
 
     def state(self) -> dict[str, Any]:
-        """Temperature and clock, of the accelerator where the runtime has one."""
+        """Temperature and clock of the accelerator if there is one, else of the CPU."""
         if self.runtime and self.runtime.accelerator:
             return nvml_state()
         return cpu_state(self.cpus)
 
 
 def is_fatal(message: str) -> bool:
-    """Whether an error may be the process's and not the model's, which a fresh process will tell:
-    after a fault of a GPU nothing runs in it any more, and its memory is full of other models."""
-    return message.startswith("OutOfMemoryError") or any(words in message for words in FATAL)
+    """Whether only a fresh process can tell if the model is at fault: after a GPU error nothing
+    runs in this one, and GPU memory may be full of other models."""
+    return message.startswith("OutOfMemoryError") or any(part in message for part in FATAL)
 
 
 def main() -> None:
-    """Answer every line of standard input with one of standard output."""
-    # Only answers go to standard output: whatever a library prints goes to standard error.
+    """Answer every line of standard input with one line on standard output."""
+    # Standard output is for answers only: what libraries print goes to standard error.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    gc.disable()  # a collection in the middle of a timed run is not the model's
+    gc.disable()  # no collection during a timed run
     agent = Agent()
-    verbs: dict[str, Callable[..., dict[str, Any]]] = {
-        "hello": agent.hello,
-        "load": agent.load,
-        "run": agent.run,
-        "trace": agent.trace,
-        "state": agent.state,
-    }
     for line in sys.stdin:
         request = json.loads(line)
         number, verb = request.pop("id"), request.pop("do")
         try:
-            answer = verbs[verb](**request)
+            answer = getattr(agent, verb)(**request)
         except UnableError as error:
             answer = {"error": str(error)}
         except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,12 +21,11 @@ LEVELS = {
 
 
 class OnnxRuntime:
-    """ONNX Runtime, with inputs and outputs bound once. The model's outputs are computed on the
-    provider and stay there."""
+    """ONNX Runtime, with inputs and outputs bound once and kept on the provider's device."""
 
     def __init__(self, threads: int, graph_optimization: str, provider: str, half: bool) -> None:
         if provider != "cpu" and not half:
-            os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # TensorRT has no option of its own
+            os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # TensorRT has no provider option
         import onnxruntime
 
         self.library: Any = onnxruntime
@@ -41,28 +41,27 @@ class OnnxRuntime:
                 "install one that has: pip install onnxruntime-gpu"
             )
         if provider != "cpu" and hasattr(onnxruntime, "preload_dlls"):
-            onnxruntime.preload_dlls()  # CUDA's libraries may be packages of pip's
+            onnxruntime.preload_dlls()  # CUDA's libraries may be pip packages
         self.threads = threads
         self.level = LEVELS[graph_optimization]
-        self.traces = provider == "cpu"  # elsewhere its profile tells launches, not kernels
+        self.traces = provider == "cpu"  # elsewhere the profile times launches, not kernels
 
     def options(self) -> Any:
-        """Those of a session."""
+        """Session options."""
         options = self.library.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        level = getattr(self.library.GraphOptimizationLevel, self.level)
-        options.graph_optimization_level = level
+        levels = self.library.GraphOptimizationLevel
+        options.graph_optimization_level = getattr(levels, self.level)
         return options
 
     def load(self, path: str) -> LoadedModel:
-        """Load a model. Raises what the library does, and `UnableError` where the provider is not
-        the one that is asked for."""
+        """Load a model. Raises `UnableError` if the provider cannot be used."""
         return LoadedModel(timed(self.bound(path, self.options())[1]))
 
     def trace(self, path: str, warmup: int, runs: int) -> dict[str, float]:
-        """ns of each node of a run, by its name."""
+        """ns of each node, by name."""
         with tempfile.TemporaryDirectory(prefix="lat-trace-") as folder:
             options = self.options()
             options.enable_profiling = True
@@ -83,15 +82,15 @@ class OnnxRuntime:
             raise UnableError(f"{self.provider} could not be started on this machine")
         binding = session.io_binding()
         generator = np.random.default_rng(0)
-        place = self.library.OrtValue.ortvalue_from_numpy
+        to_device = self.library.OrtValue.ortvalue_from_numpy
         for tensor in session.get_inputs():
             kind = np.float16 if "float16" in tensor.type else np.float32
             value = generator.standard_normal(tensor.shape, dtype=np.float32).astype(kind)
-            binding.bind_ortvalue_input(tensor.name, place(value, self.memory, 0))
+            binding.bind_ortvalue_input(tensor.name, to_device(value, self.memory, 0))
         for tensor in session.get_outputs():
             kind = np.float16 if "float16" in tensor.type else np.float32
-            buffer = np.zeros(tensor.shape, kind)
-            binding.bind_ortvalue_output(tensor.name, place(buffer, self.memory, 0))
+            buffer = to_device(np.zeros(tensor.shape, kind), self.memory, 0)
+            binding.bind_ortvalue_output(tensor.name, buffer)
         if self.memory == "cpu":
             return session, lambda: session.run_with_iobinding(binding)
 
@@ -103,8 +102,7 @@ class OnnxRuntime:
 
 
 def providers(provider: str, half: bool) -> list[tuple[str, dict[str, str]]]:
-    """The provider, and those that take what it lacks, with their options. Float32 is float32: no
-    TF32."""
+    """The provider and its fallbacks, with their options. TF32 is off in float32."""
     cuda = ("CUDAExecutionProvider", {"use_tf32": "0"})
     tensorrt = ("TensorrtExecutionProvider", {"trt_fp16_enable": "1" if half else "0"})
     first: list[tuple[str, dict[str, str]]]
@@ -113,22 +111,22 @@ def providers(provider: str, half: bool) -> list[tuple[str, dict[str, str]]]:
 
 
 def traced_nodes(events: Sequence[Mapping[str, Any]], warmup: int, runs: int) -> dict[str, float]:
-    """Node name -> ns of a run, of the events of an ONNX Runtime profile."""
+    """ns of each node by name, from the events of an ONNX Runtime profile."""
     ending = "_kernel_time"
     nodes = [
-        (event["name"][: -len(ending)], event["dur"])
+        (event["name"].removesuffix(ending), event["dur"])
         for event in events
         if event.get("cat") == "Node" and event["name"].endswith(ending)
     ]
-    a_run, rest = divmod(len(nodes), warmup + runs)
-    if rest or not a_run:
+    per_run, rest = divmod(len(nodes), warmup + runs)
+    if rest or not per_run:
         raise ValueError(f"{warmup + runs} runs left {len(nodes)} nodes in the profile")
-    times: dict[str, list[float]] = {}
-    for start in range(warmup * a_run, len(nodes), a_run):
-        run: dict[str, float] = {}
-        for name, microseconds in nodes[start : start + a_run]:
-            # Durations are cut to whole microseconds, half a one on average.
-            run[name] = run.get(name, 0.0) + 1e3 * (microseconds + 0.5)
+    times: dict[str, list[float]] = defaultdict(list)
+    for start in range(warmup * per_run, len(nodes), per_run):
+        run: dict[str, float] = defaultdict(float)
+        for name, microseconds in nodes[start : start + per_run]:
+            # Durations are truncated to whole microseconds, which removes 0.5 on average.
+            run[name] += 1e3 * (microseconds + 0.5)
         for name, ns in run.items():
-            times.setdefault(name, []).append(ns)
+            times[name].append(ns)
     return {name: typical(ns) for name, ns in times.items()}

@@ -1,4 +1,4 @@
-"""How runs are timed, and what the times are reduced to."""
+"""Timing of runs, and the statistic of repeated times."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ TimeRuns = Callable[[int, int], list[int]]
 
 
 class UnableError(Exception):
-    """What is asked for cannot be had here; the text says what would help."""
+    """The request cannot be served on this machine; the message says what would help."""
 
 
 class LoadedModel(NamedTuple):
-    """A model that is ready to run, and the bytes of accelerator memory that it takes, where they
-    are known."""
+    """A model that is ready to run. `memory_bytes`: accelerator memory in use, if known."""
 
     time_runs: TimeRuns
     memory_bytes: int | None = None
 
 
 def timed(execute: Callable[[], object]) -> TimeRuns:
-    """A function (warmup, runs) -> ns of each run, of a function that runs a model once."""
+    """Turn a function that runs a model once into one that times its runs."""
 
     def time_runs(warmup: int, runs: int) -> list[int]:
         for _ in range(warmup):
@@ -39,8 +38,7 @@ def timed(execute: Callable[[], object]) -> TimeRuns:
 
 
 def typical(times: Sequence[float]) -> float:
-    """Mean of the middle half: no slow run moves it, and it is finer than the clock of a
-    profiler that counts in microseconds."""
+    """Interquartile mean: robust to outliers, and finer than a profiler's clock of 1 us."""
     ordered, quarter = sorted(times), len(times) // 4
     middle = ordered[quarter : len(ordered) - quarter]
     return sum(middle) / len(middle)

@@ -1,5 +1,4 @@
-"""PyTorch on the device, its layers as `latency.torch_layers` has them: executed one by one, or
-on CUDA captured into a graph."""
+"""PyTorch on the device: the layers of `latency.torch_layers`, eager or as a captured CUDA graph."""
 
 from __future__ import annotations
 
@@ -7,6 +6,8 @@ import contextlib
 import ctypes
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import pairwise
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ Inputs = Mapping[str, Tensor]
 
 
 class Step(NamedTuple):
-    """A layer, with the names of what it reads and of what it computes."""
+    """A layer, with the names of its inputs and of its output."""
 
     inputs: tuple[str, ...]
     name: str
@@ -32,8 +33,8 @@ class Step(NamedTuple):
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed, as the allocators do that PyTorch's tuning guide
-    names: else each large activation is mapped anew by the system, page by page, in every run."""
+    """Have malloc keep freed memory, as the allocators do that PyTorch's tuning guide names.
+    Otherwise the system maps each large activation again, page by page, in every run."""
     most = 1 << 30
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -42,12 +43,11 @@ def keep_freed_memory() -> None:
 
 
 class Torch:
-    """PyTorch: the layers of a model file executed one by one, as an eager module executes
-    them; on CUDA captured into a graph and replayed, where asked for."""
+    """Executes the layers of a model file one by one, as an eager module does, or replays a
+    captured CUDA graph."""
 
     SPIN_CYCLES_PER_RUN = 40000
-    """So long (in cycles, about 20 us) the GPU is kept waiting for each run that is queued behind,
-    so that the gaps between launches are not timed."""
+    """GPU cycles (about 20 us) of waiting per queued run, so that launch gaps are not timed."""
     WARM_MS = 50.0
     traces = True
 
@@ -63,7 +63,7 @@ class Torch:
         torch.manual_seed(0)
         self.on_cuda = provider == "cuda"
         if self.on_cuda and not torch.cuda.is_available():
-            raise UnableError("torch sees no CUDA device: is there a GPU, and a CUDA build of it?")
+            raise UnableError("torch finds no CUDA device: check the GPU, and that torch has CUDA")
         self.device = "cuda" if self.on_cuda else "cpu"
         self.accelerator = torch.cuda.get_device_name() if self.on_cuda else None
         self.cuda_graph = cuda_graph and self.on_cuda
@@ -75,7 +75,7 @@ class Torch:
         self.busy_at = 0
 
     def load(self, path: str) -> LoadedModel:
-        """Load a model. Raises `SpecError` for an operator that is not valid."""
+        """Load a model. Raises `SpecError` for an invalid operator."""
         before = torch.cuda.memory_allocated() if self.on_cuda else 0
         with torch.inference_mode():
             network, x = self.network(path)
@@ -87,7 +87,7 @@ class Torch:
         return LoadedModel(self.timed_by_events(execute), used)
 
     def trace(self, path: str, warmup: int, runs: int) -> dict[str, float]:
-        """ns of each layer, launched one by one also where the model is measured as a graph."""
+        """ns of each layer, launched one by one even if the model is measured as a graph."""
         with torch.inference_mode():
             steps, x = self.steps(path)
             if self.on_cuda:
@@ -96,10 +96,10 @@ class Torch:
         return {step.name: typical([run[at] for run in times]) for at, step in enumerate(steps)}
 
     def timed_steps(self, steps: list[Step], x: Inputs) -> list[float]:
-        """ns of each step of one run; each begins where the one before it ends."""
+        """ns of each step of one run; a step starts when the previous one ends."""
         if not self.on_cuda:
             marks = self.marked(steps, x, perf_counter_ns)
-            return [marks[at + 1] - marks[at] for at in range(len(steps))]
+            return [end - start for start, end in pairwise(marks)]
 
         def mark() -> torch.cuda.Event:
             event = torch.cuda.Event(enable_timing=True)
@@ -109,10 +109,10 @@ class Torch:
         torch.cuda._sleep(self.SPIN_CYCLES_PER_RUN * (len(steps) + 1))
         marks = self.marked(steps, x, mark)
         torch.cuda.synchronize()
-        return [marks[at].elapsed_time(marks[at + 1]) * 1e6 for at in range(len(steps))]
+        return [start.elapsed_time(end) * 1e6 for start, end in pairwise(marks)]
 
     def marked(self, steps: list[Step], x: Inputs, mark: Callable[[], Any]) -> list[Any]:
-        """Run the model once, with a mark before the first step and after each."""
+        """Run the model once; returns marks from before the first step and after each."""
         values, marks = dict(x), [mark()]
         for inputs, name, execute in steps:
             values[name] = execute(*[values[source] for source in inputs])
@@ -120,7 +120,7 @@ class Torch:
         return marks
 
     def network(self, path: str) -> tuple[Callable[[Inputs], Tensor], Inputs]:
-        """The model as a function, and its inputs by name."""
+        """The model as a function, and its inputs."""
         steps, x = self.steps(path)
 
         def run(x: Inputs) -> Tensor:
@@ -137,17 +137,16 @@ class Torch:
             header = json.loads(bytes(file["network"]))
             weights = {name: torch.from_numpy(file[name]) for name in file.files if "." in name}
         ops = [OpSpec.parse(key) for key in header["operators"]]
-        place: dict[str, Any] = {"device": self.device, "dtype": self.kind}
-        weights = {
-            name: value.to(**place, memory_format=self.layout)
-            if value.dim() == 4
-            else value.to(**place)
-            for name, value in weights.items()
-        }
+
+        def placed(value: Tensor, layout: torch.memory_format) -> Tensor:
+            layout = layout if value.dim() == 4 else torch.preserve_format
+            return value.to(device=self.device, dtype=self.kind, memory_format=layout)
+
+        weights = {name: placed(value, self.layout) for name, value in weights.items()}
         layout = torch.channels_last if header["channels_last"] else self.layout
         first = ops[0]
         x = {
-            name: torch.randn(first.batch, shape[2], *shape[:2]).to(**place, memory_format=layout)
+            name: placed(torch.randn(first.batch, shape[2], *shape[:2]), layout)
             for name, shape in input_shapes(first).items()
         }
         return self.chained(ops, weights), x
@@ -165,14 +164,14 @@ class Torch:
         return steps
 
     def on_stream(self, network: Callable[[Inputs], Tensor], x: Inputs) -> Callable[[], object]:
-        """A function that queues one run on the GPU: the replay of a graph, or the launches."""
+        """A function that queues one run on the GPU: a graph replay, or the kernel launches."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
                 network(x)
         torch.cuda.current_stream().wait_stream(side)
-        torch.cuda.reset_peak_memory_stats()  # trying algorithms took more than a run does
+        torch.cuda.reset_peak_memory_stats()  # cuDNN's benchmark took more than a run does
         if not self.cuda_graph:
             network(x)
             return lambda: network(x)
@@ -182,11 +181,9 @@ class Torch:
         return Replay(graph, (network, x, output))
 
     def timed_by_events(self, execute: Callable[[], object]) -> TimeRuns:
-        """As `timed`, by CUDA events. The runs are queued behind a kernel that waits, so that the
-        GPU goes from one to the next without waiting for the host."""
-
-        def event() -> torch.cuda.Event:
-            return torch.cuda.Event(enable_timing=True)
+        """Like `timed`, with CUDA events. The runs are queued behind a kernel that waits, so that
+        the GPU never waits for the host between runs."""
+        event = partial(torch.cuda.Event, enable_timing=True)
 
         @torch.inference_mode()
         def time_runs(warmup: int, runs: int) -> list[int]:
@@ -206,7 +203,7 @@ class Torch:
         return time_runs
 
     def warm_clocks(self, execute: Callable[[], object]) -> None:
-        """Keep the GPU busy until its clocks are up, where it was idle."""
+        """Keep the GPU busy until its clocks are up, if it was idle."""
         if perf_counter_ns() - self.busy_at > 20e6:
             start = perf_counter_ns()
             while perf_counter_ns() - start < self.WARM_MS * 1e6:
@@ -216,7 +213,7 @@ class Torch:
 
 
 class Replay:
-    """A captured graph, and what it reads and writes, which it does not keep alive itself."""
+    """A captured graph, with the tensors it uses, which the graph does not keep alive."""
 
     def __init__(self, graph: Any, kept: object) -> None:
         self.graph = graph

@@ -131,7 +131,7 @@ def test_modules_that_are_folders_are_in_the_archive_with_their_packages():
         archive._imported("import a\nif TYPE_CHECKING:\n    import b\nfrom latency import c")
     )
     assert found == {"a", "latency", "latency.c"}
-    assert archive._place("latency") == "latency/__init__.py"
-    assert archive._place("devices.agent") == "devices/agent/__init__.py"
-    assert archive._place("latency.OpSpec") is None
-    assert archive._place("numpy") is None
+    assert archive._path("latency") == "latency/__init__.py"
+    assert archive._path("devices.agent") == "devices/agent/__init__.py"
+    assert archive._path("latency.OpSpec") is None
+    assert archive._path("numpy") is None
