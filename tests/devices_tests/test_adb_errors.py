@@ -82,8 +82,8 @@ def test_a_phone_that_comes_back_is_used_again(bench, phone):
         ("echo half; kill -KILL $$", ConnectionLostError, "was killed .signal 9.* line: half"),
         ("kill -TERM $$", ConnectionLostError, "was killed .signal 15."),
         ("echo what; exit 0", ConnectionLostError, "no statistics.*last line: what"),
-        ("echo count=1 curr=nan; echo count=2 curr=3; exit 0", ConnectionLostError, "of nothing"),
-        ("exec cat /dev/zero", ConnectionLostError, "more than 1048576 bytes"),
+        ("echo count=1 curr=nan; echo count=2 curr=3; exit 0", ConnectionLostError, "incomplete"),
+        ("exec cat /dev/zero", ConnectionLostError, "printed more than 1048576 bytes"),
         ("exit 126", DeviceError, "may not be executed"),
         ("exit 127", ConnectionLostError, "benchmark_model is gone"),
     ],
@@ -137,17 +137,19 @@ def test_an_old_phone_is_refused(bench, phone):
 def test_a_full_phone_names_the_folder_and_what_is_free(bench, phone):
     transport = bench.transport(phone)
     phone.space = 1 << 20
-    with pytest.raises(DeviceError, match=f"{FOLDER} has 3906.2 MiB free, and a file of 2.0 MiB"):
+    with pytest.raises(DeviceError, match=f"{FOLDER} has 3906.2 MiB free, and a file needs 2.0"):
         transport.send(bytes(2 << 20), ".tflite")
     set_free(phone.root, 1000)
-    with pytest.raises(DeviceError, match=f"{FOLDER} has 1.0 MiB free, and a file of 2.0 MiB"):
+    with pytest.raises(DeviceError, match=f"{FOLDER} has 1.0 MiB free, and a file needs 2.0"):
         transport.send(bytes(2 << 20), ".tflite")
     assert os.listdir(phone.mapped(FOLDER)) == []
 
 
 def test_a_folder_that_may_not_be_written_is_named(bench, phone):
     write_command(phone.root, "mkdir", "echo \"mkdir: '$2': Permission denied\" >&2; exit 1")
-    with pytest.raises(DeviceError, match=f"into {FOLDER}: .*Permission denied; `folder` in"):
+    with pytest.raises(
+        DeviceError, match=f"into {FOLDER}: .*Permission denied; set another `folder` in"
+    ):
         bench.device(phone).open_session().load(CONV)
 
 

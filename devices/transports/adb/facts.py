@@ -1,5 +1,6 @@
-"""What a phone says of itself: its hardware, its cores, its temperature and clock."""
+"""A phone's hardware, cores, temperature and clock."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,14 +22,14 @@ _PROPERTIES = (
     "ro.product.cpu.abilist",
 )
 _CPUS = "/sys/devices/system/cpu"
-_ASK_FACTS = f"""
+_READ_FACTS = f"""
 for name in {" ".join(_PROPERTIES)}; do echo "$name=$(getprop $name)"; done
 for cpu in {_CPUS}/cpu[0-9]*; do
   [ -d "$cpu" ] && echo "${{cpu##*/}}=$(cat "$cpu/cpufreq/cpuinfo_max_freq" 2>/dev/null)"
 done
 command -v taskset >/dev/null && echo taskset=yes
 """
-_ASK_ZONES = """
+_READ_ZONES = """
 for zone in /sys/class/thermal/thermal_zone*; do
   echo "zone $(cat "$zone/type" 2>/dev/null) $(cat "$zone/temp" 2>/dev/null)"
 done
@@ -39,7 +40,7 @@ _RELEVANT = re.compile(r"cpu|soc|tsens|big|little|cluster|kryo|battery|batt\b", 
 
 @dataclass(frozen=True)
 class PhoneFacts:
-    """`max_khz`: of each core, 0 where it cannot be read. `has_taskset`: cores can be chosen."""
+    """`max_khz`: of each core, 0 if it cannot be read. `has_taskset`: processes can be pinned."""
 
     properties: dict[str, str]
     max_khz: dict[int, int]
@@ -47,13 +48,13 @@ class PhoneFacts:
 
     @property
     def abis(self) -> tuple[str, ...]:
-        """What its processor runs, the best first."""
+        """The ABIs that the processor runs, the preferred one first."""
         listed = self._first("ro.product.cpu.abilist", "ro.product.cpu.abi")
-        return tuple(abi.strip() for abi in listed.split(",") if abi.strip())
+        return tuple(filter(None, map(str.strip, listed.split(","))))
 
     @property
     def as_dict(self) -> dict[str, Any]:
-        """As an agent tells them."""
+        """In the form of the agent's facts."""
         properties = self.properties
         soc = self._first("ro.soc.model", "ro.board.platform")
         inner = ", ".join(filter(None, (properties["ro.product.device"], soc)))
@@ -69,8 +70,8 @@ class PhoneFacts:
         }
 
     def big_cores(self, threads: int) -> tuple[int, ...]:
-        """The cores with the highest clock, and where these are fewer than the threads, those
-        with the next; none where no clock can be read."""
+        """The fastest cores, cluster by cluster until each thread has one; () if no clock can be
+        read."""
         chosen: list[int] = []
         for khz in sorted({khz for khz in self.max_khz.values() if khz}, reverse=True):
             chosen += [cpu for cpu, its in self.max_khz.items() if its == khz]
@@ -83,49 +84,40 @@ class PhoneFacts:
 
 
 def read_facts(phone: Phone) -> PhoneFacts:
-    """Ask a phone what it is."""
-    lines = [line.partition("=") for line in phone.shell(_ASK_FACTS).output.splitlines()]
-    said = {name.strip(): value.strip() for name, _, value in lines}
-    if not said.keys() >= set(_PROPERTIES):
-        raise ConnectionLostError(f"phone {phone.serial}: it does not tell what it is")
+    """Read the facts of a phone."""
+    lines = [line.partition("=") for line in phone.shell(_READ_FACTS).stdout.splitlines()]
+    values = {name.strip(): value.strip() for name, _, value in lines}
+    if not values.keys() >= set(_PROPERTIES):
+        raise ConnectionLostError(f"phone {phone.serial}: its properties cannot be read")
     cores = {
         int(name[3:]): int(value) if re.fullmatch(r"\d{1,9}", value) else 0
-        for name, value in said.items()
+        for name, value in values.items()
         if re.fullmatch(r"cpu\d{1,4}", name)
     }
-    properties = {name: said[name] for name in _PROPERTIES}
-    return PhoneFacts(properties, dict(sorted(cores.items())), "taskset" in said)
+    properties = {name: values[name] for name in _PROPERTIES}
+    return PhoneFacts(properties, dict(sorted(cores.items())), "taskset" in values)
 
 
 def read_state(phone: Phone, cpus: Sequence[int]) -> dict[str, float | None]:
-    """The hottest of the processor's and the battery's sensors, and the clock of these cores;
-    None for what cannot be read."""
+    """The highest temperature of processor and battery, and the clock of these cores; None for
+    what cannot be read."""
     files = " ".join(f"{_CPUS}/cpu{cpu}/cpufreq/scaling_cur_freq" for cpu in cpus)
     clock = f"for file in {files}; do echo clock $(cat $file 2>/dev/null); done" if cpus else ""
     temperatures, clocks = [], []
-    for line in phone.shell(_ASK_ZONES + clock).output.splitlines():
+    for line in phone.shell(_READ_ZONES + clock).stdout.splitlines():
         kind, _, rest = line.strip().partition(" ")
         if kind == "clock":
             clocks.append(_number(rest, 1000))
         elif kind == "temperature:":
             temperatures.append(_number(rest, 10))
         elif kind == "zone" and _RELEVANT.search(rest.rpartition(" ")[0]):
-            temperatures.append(_celsius(rest.rpartition(" ")[2]))
-    sensible = [value for value in temperatures if value is not None and 0 < value < 150]
-    known = [value for value in clocks if value is not None]
+            value = _number(rest.rpartition(" ")[2])  # in degrees, tenths or thousandths
+            temperatures.append(value / (1 if value < 150 else 10 if value < 5000 else 1000))
     return {
-        "temperature_c": max(sensible, default=None),
-        "frequency_mhz": max(known, default=None),
+        "temperature_c": max((value for value in temperatures if 0 < value < 150), default=None),
+        "frequency_mhz": max(filter(math.isfinite, clocks), default=None),
     }
 
 
-def _celsius(text: str) -> float | None:
-    """Of a zone, which tells degrees, tenths or thousandths of them."""
-    value = _number(text)
-    if value is None or value < 150:
-        return value
-    return value / (1000 if value >= 5000 else 10)
-
-
-def _number(text: str, per: int = 1) -> float | None:
-    return int(text) / per if re.fullmatch(r"\d{1,9}", text.strip()) else None
+def _number(text: str, divisor: int = 1) -> float:
+    return int(text) / divisor if re.fullmatch(r"\d{1,9}", text.strip()) else math.nan

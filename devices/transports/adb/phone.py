@@ -1,108 +1,82 @@
-"""`Phone`: commands and files, on a phone that an adb server knows."""
+"""`Phone`: commands and files on a phone that an adb server knows."""
 
-import contextlib
-import socket
 import struct
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from subprocess import CompletedProcess
 
 from devices.transports.adb.server import AdbServer
 from latency.errors import ConnectionLostError, DeviceError
 
 MAX_OUTPUT_BYTES = 1 << 20
-"""Nothing that we run says more."""
-
 COMMAND_SECONDS = 60.0
 _STDOUT, _STDERR, _EXIT = 1, 2, 3
 _CHUNK_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a command said: exit code, standard output and standard error."""
-
-    code: int
-    output: str
-    errors: str
-
-    @property
-    def last_line(self) -> str:
-        """Of what it said on either, for an error."""
-        lines = (self.errors.strip() or self.output.strip()).splitlines()
-        return lines[-1].strip()[:200] if lines else f"exit code {self.code}"
-
-
 class PushError(DeviceError):
-    """The phone does not take a file; says why in the phone's words."""
+    """The phone refuses a file; the message is the phone's."""
 
 
 class Phone:
-    """A phone. Raises `ConnectionLostError` where it goes away; what comes from it is limited in
-    size and checked."""
+    """A phone. Its methods raise `ConnectionLostError` if it goes away or breaks the protocol;
+    the size of its output is limited."""
 
     def __init__(self, server: AdbServer, serial: str) -> None:
         self.serial = serial
         self._server = server
 
     def check_shell(self) -> None:
-        """Raise `DeviceError` unless exit codes of commands can be read."""
+        """Raise `DeviceError` if adb on the phone does not return exit codes."""
         if "shell_v2" not in self._server.features(self.serial):
             raise DeviceError(
-                f"phone {self.serial}: its adb cannot tell exit codes (shell_v2); "
+                f"phone {self.serial}: its adb returns no exit codes (shell_v2); "
                 "Android 7 or newer is needed"
             )
 
-    def shell(self, command: str, seconds: float = COMMAND_SECONDS) -> Said:
-        """Run a command, for `seconds` at most."""
+    def shell(self, command: str, seconds: float = COMMAND_SECONDS) -> CompletedProcess[str]:
+        """Run a command, for at most `seconds`."""
         deadline = time.monotonic() + seconds
-        texts = {_STDOUT: bytearray(), _STDERR: bytearray()}
-        with self._server.opened(self.serial, f"shell,v2:{command}", seconds) as peer:
+        outputs = {_STDOUT: bytearray(), _STDERR: bytearray()}
+        with self._server.opened(self.serial, f"shell,v2:{command}", seconds) as connection:
             while True:
-                peer.settimeout(max(0.01, deadline - time.monotonic()))
-                kind, length = struct.unpack("<BI", self._read(peer, 5))
+                connection.conn.settimeout(max(0.01, deadline - time.monotonic()))
+                kind, length = struct.unpack("<BI", connection.read_exact(5))
                 if kind not in (_STDOUT, _STDERR, _EXIT) or length > MAX_OUTPUT_BYTES:
-                    raise self._nonsense("its shell does not speak the protocol of adb")
-                data = self._read(peer, length)
+                    raise self._broken("its shell does not speak the protocol of adb")
+                data = connection.read_exact(length)
                 if kind == _EXIT:
                     break
-                texts[kind] += data
-                if sum(map(len, texts.values())) > MAX_OUTPUT_BYTES:
-                    raise self._nonsense(f"a command said more than {MAX_OUTPUT_BYTES} bytes")
-        output, errors = (bytes(text).decode(errors="replace") for text in texts.values())
-        return Said(data[0] if data else 255, output.replace("\r\n", "\n"), errors)
+                outputs[kind] += data
+                if sum(map(len, outputs.values())) > MAX_OUTPUT_BYTES:
+                    raise self._broken(f"a command printed more than {MAX_OUTPUT_BYTES} bytes")
+        output, errors = (text.decode(errors="replace") for text in outputs.values())
+        code = data[0] if data else 255
+        return CompletedProcess(command, code, output.replace("\r\n", "\n"), errors)
 
     def push(self, content: bytes, path: str, mode: int) -> None:
-        """Write a file. Raises `PushError` where the phone does not take it."""
+        """Write a file. Raises `PushError` if the phone refuses it."""
         target = f"{path},{0o100000 | mode}".encode()
-        with self._server.opened(self.serial, "sync:", COMMAND_SECONDS) as peer:
-            # Where the phone refuses in the middle, it says why before it closes.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                peer.sendall(struct.pack("<4sI", b"SEND", len(target)) + target)
-                for part in _parts(content):
-                    peer.sendall(struct.pack("<4sI", b"DATA", len(part)))
-                    peer.sendall(part)
-                peer.sendall(struct.pack("<4sI", b"DONE", int(time.time())))
-            word, length = struct.unpack("<4sI", self._read(peer, 8))
-            if word == b"FAIL" and length < MAX_OUTPUT_BYTES:
-                raise PushError(self._read(peer, length).decode(errors="replace")[:200])
-            if word != b"OKAY":
-                raise self._nonsense("it does not answer as adb does when files are sent")
+        with self._server.opened(self.serial, "sync:", COMMAND_SECONDS) as connection:
+            send = connection.conn.sendall
+            # A phone that refuses during the transfer sends the reason before it closes.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                send(struct.pack("<4sI", b"SEND", len(target)) + target)
+                for start in range(0, len(content), _CHUNK_BYTES):
+                    part = content[start : start + _CHUNK_BYTES]
+                    send(struct.pack("<4sI", b"DATA", len(part)) + part)
+                send(struct.pack("<4sI", b"DONE", int(time.time())))
+            status, length = struct.unpack("<4sI", connection.read_exact(8))
+            if status == b"FAIL" and length < MAX_OUTPUT_BYTES:
+                raise PushError(connection.read_exact(length).decode(errors="replace")[:200])
+            if status != b"OKAY":
+                raise self._broken("it does not answer as adb does when files are sent")
 
-    def _read(self, peer: socket.socket, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            received = peer.recv(size - len(data))
-            if not received:
-                raise ConnectionLostError(f"phone {self.serial}: it went away in the middle")
-            data += received
-        return bytes(data)
-
-    def _nonsense(self, what: str) -> ConnectionLostError:
+    def _broken(self, what: str) -> ConnectionLostError:
         return ConnectionLostError(f"phone {self.serial}: {what}")
 
 
-def _parts(content: bytes) -> Iterator[memoryview]:
-    view = memoryview(content)
-    for start in range(0, len(view), _CHUNK_BYTES):
-        yield view[start : start + _CHUNK_BYTES]
+def last_line(result: CompletedProcess[str]) -> str:
+    """The last line of standard error, or of standard output, for a message."""
+    lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
+    return lines[-1].strip()[:200] if lines else f"exit code {result.returncode}"

@@ -1,67 +1,68 @@
-"""`AdbServer`: the adb server on this machine, which knows the phones that are attached.
+"""`AdbServer`: the adb server, which lists the attached phones and connects to them.
 
-It is started by the `adb` binary where it does not run. Everything else goes through the server:
-its list of phones and their states, and connections to services on a phone.
+The `adb` binary only starts it; everything else uses the server's protocol.
 """
 
 import os
 import re
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from adbutils import AdbClient, AdbError, adb_path
+from adbutils import AdbClient, AdbConnection, AdbError, adb_path
 
+from devices.transports.channel import shown
 from latency.errors import ConnectionLostError, DeviceError, UsageError
 
 _CONNECT_SECONDS = 10.0
 _SETTLE_SECONDS = 5.0
-"""A phone that was just plugged in is `offline` for so long at most."""
+"""How long a phone that was just plugged in may be `offline`."""
 
-_PASSING = ("offline", "authorizing", "connecting")
+_TRANSIENT = ("offline", "authorizing", "connecting")
+_ACCEPT = "unlock it and accept this computer (Allow USB debugging?)"
+_REPLUG = "unplug it and plug it in again, or restart the server: adb kill-server"
 _REMEDIES = {
-    "unauthorized": "unlock it and accept this computer (Allow USB debugging?)",
-    "authorizing": "unlock it and accept this computer (Allow USB debugging?)",
-    "offline": "unplug it and plug it in again, or restart the server: adb kill-server",
-    "connecting": "unplug it and plug it in again, or restart the server: adb kill-server",
-    "no": "this user may not open it over USB: add udev rules for it "
+    "unauthorized": _ACCEPT,
+    "authorizing": _ACCEPT,
+    "offline": _REPLUG,
+    "connecting": _REPLUG,
+    "not accessible": "this user may not open it over USB: add udev rules for it "
     "(apt-get install android-sdk-platform-tools-common) and plug it in again",
 }
-_STATES = {"no": "not accessible"}
-"""The client cuts "no permissions" short."""
 
 _NO_ADB = "adb is not installed: apt-get install adb, or put Android's platform-tools in PATH"
 _NETWORK = re.compile(r"[\w.-]+:\d+")
 
 
 class AdbServer:
-    """The server at `address` ("host:port"); None for the one that the command adb talks to."""
+    """The server at `address` ("host:port"), by default the one that the command adb uses."""
 
     def __init__(self, address: str | None) -> None:
         port_of_adb = os.environ.get("ANDROID_ADB_SERVER_PORT") or "5037"
         host, _, port = (address or f"127.0.0.1:{port_of_adb}").rpartition(":")
         if not (re.fullmatch(r"\d{1,5}", port) and 0 < int(port) < 65536):
-            raise UsageError(f"ANDROID_ADB_SERVER_PORT: {port!r} is no port of an adb server")
+            raise UsageError(f"ANDROID_ADB_SERVER_PORT: {port!r} is not a valid port")
         self._address = (host, int(port))
         self._client = AdbClient(host, int(port), socket_timeout=_CONNECT_SECONDS)
 
     def states(self) -> dict[str, str]:
-        """Serial to state ("device": ready) of every phone that is attached.
+        """Serial to state ("device" means ready) of every attached phone.
 
-        Raises `DeviceError` where the server does not run and cannot be started.
+        Raises `DeviceError` if the server does not run and cannot be started.
         """
         self._ensure_running()
         with _translated("adb server"):
-            return {found.serial: found.state for found in self._client.list()}
+            states = {found.serial: found.state for found in self._client.list()}
+        # adbutils keeps one word of "no permissions".
+        return {name: "not accessible" if s == "no" else s for name, s in states.items()}
 
     def reach(self, serial: str | None, known: bool = False) -> str:
-        """The serial of the phone that is meant, which is ready. `known`: it was ready before.
+        """Wait until a phone is ready, by default the only one attached; returns its serial.
 
-        One in a network ("host:port") is connected to again where it is not. Raises
-        `DeviceError` that says what to do, `ConnectionLostError` where a known one is away.
+        Reconnects to a phone in the network ("host:port"). Raises `DeviceError`, or
+        `ConnectionLostError` if `known`: the phone was ready before, and may come back.
         """
         deadline = time.monotonic() + _SETTLE_SECONDS
         error: type[DeviceError] = ConnectionLostError if known else DeviceError
@@ -71,45 +72,44 @@ class AdbServer:
             state = states.get(chosen, "absent")
             if state == "device":
                 return chosen
-            again = state in ("absent", "offline") and self._connect_again(chosen)
-            if not (again or state in _PASSING) or time.monotonic() > deadline:
+            reconnected = state in ("absent", "offline") and self._reconnect(chosen)
+            if not (reconnected or state in _TRANSIENT) or time.monotonic() > deadline:
                 break
-            if not again:
+            if not reconnected:
                 time.sleep(0.1)
         if state == "absent":
-            raise error(f"phone {chosen} is not attached; {_attached(states)}")
+            attached = f"attached: {', '.join(states)}" if states else "no phone is"
+            raise error(f"phone {chosen} is not attached; {attached}")
         remedy = _REMEDIES.get(state, "start Android on it")
-        kind = error if state in _PASSING else DeviceError
-        raise kind(f"phone {chosen} is {_STATES.get(state, state)}: {remedy}")
+        kind = error if state in _TRANSIENT else DeviceError
+        raise kind(f"phone {chosen} is {state}: {remedy}")
 
     @contextmanager
-    def opened(self, serial: str, service: str, seconds: float) -> Iterator[socket.socket]:
-        """A connection to a service of a phone, on which nothing may take longer than `seconds`.
+    def opened(self, serial: str, service: str, seconds: float) -> Iterator[AdbConnection]:
+        """A connection to a service of a phone, with a timeout.
 
-        Raises `ConnectionLostError` where the phone or the server goes away.
+        Raises `ConnectionLostError` if the phone or the server goes away.
         """
         self._ensure_running()
         with _translated(f"phone {serial}"), self._client.make_connection(seconds) as connection:
             for command in (f"host:transport:{serial}", service):
                 connection.send_command(command)
                 connection.check_okay()
-            yield connection.conn
+            yield connection
 
     def features(self, serial: str) -> set[str]:
-        """What the phone's end of adb is able to do."""
-        with _translated(f"phone {serial}"), self._client.make_connection() as connection:
-            connection.send_command(f"host-serial:{serial}:features")
-            connection.check_okay()
-            return set(connection.read_string_block().split(","))
+        """The features of adb on the phone."""
+        with _translated(f"phone {serial}"):
+            return set(self._client.device(serial).get_features().split(","))
 
-    def _connect_again(self, serial: str) -> bool:
-        """Connect to a phone in a network; False where it is none, or does not answer."""
+    def _reconnect(self, serial: str) -> bool:
+        """Reconnect to a phone in the network; False for other phones, and if none answers."""
         if not _NETWORK.fullmatch(serial):
             return False
         with suppress(AdbError, OSError, ValueError):
             self._client.disconnect(serial)
-            said = self._client.connect(serial, timeout=_CONNECT_SECONDS)
-            return said.startswith(("connected", "failed to authenticate"))
+            answer = self._client.connect(serial, timeout=_CONNECT_SECONDS)
+            return answer.startswith(("connected", "failed to authenticate"))
         return False
 
     def _ensure_running(self) -> None:
@@ -119,35 +119,31 @@ class AdbServer:
             return
         except OSError as error:
             if host not in ("127.0.0.1", "localhost"):
-                said = error.strerror or error
-                raise DeviceError(f"no adb server answers at {host}:{port}: {said}") from None
+                reason = error.strerror or error
+                raise DeviceError(f"no adb server answers at {host}:{port}: {reason}") from None
         _start_server(port)
 
 
 def _start_server(port: int) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "ADB_SERVER_SOCKET"}
     try:
         command = [adb_path(), "-P", str(port), "start-server"]
-    except AdbError:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            text=True,
+            timeout=30,
+        )
+    except (AdbError, FileNotFoundError):
         raise DeviceError(_NO_ADB) from None
-    environment = {key: value for key, value in os.environ.items() if key != "ADB_SERVER_SOCKET"}
-    with tempfile.TemporaryFile("w+") as output:  # a pipe would be kept open by the server
-        try:
-            code = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=environment,
-                timeout=30,
-            ).returncode
-        except FileNotFoundError:
-            raise DeviceError(_NO_ADB) from None
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise DeviceError(f"the adb server cannot be started: {error}") from None
-        output.seek(0)
-        if code != 0:
-            last = (output.read(10_000).strip() or f"exit code {code}").splitlines()[-1]
-            raise DeviceError(f"the adb server cannot be started on port {port}: {last}")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DeviceError(f"the adb server cannot be started: {error}") from None
+    if done.returncode != 0:
+        last = (done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise DeviceError(f"the adb server cannot be started on port {port}: {last}")
 
 
 def _choose(serial: str | None, states: dict[str, str]) -> str:
@@ -166,15 +162,13 @@ def _choose(serial: str | None, states: dict[str, str]) -> str:
     return next(iter(states))
 
 
-def _attached(states: dict[str, str]) -> str:
-    return f"attached: {', '.join(states)}" if states else "no phone is"
-
-
 @contextmanager
 def _translated(where: str) -> Iterator[None]:
-    """Turns what the client raises into our error."""
+    """Raise errors of the client as `ConnectionLostError`."""
     try:
         yield
-    except (AdbError, OSError, EOFError, ValueError) as error:
-        said = " ".join(str(error).split())[:200] or "the connection ended"
-        raise ConnectionLostError(f"{where}: {said}") from None
+    except EOFError:
+        raise ConnectionLostError(f"{where}: the connection ended") from None
+    except (AdbError, OSError, ValueError) as error:
+        reason = shown(str(error), 200) or "the connection ended"
+        raise ConnectionLostError(f"{where}: {reason}") from None

@@ -1,4 +1,4 @@
-"""`BenchmarkTool`: TensorFlow Lite's `benchmark_model` binary, as a file on this machine."""
+"""`BenchmarkTool`: the `benchmark_model` binary of TensorFlow Lite on this machine."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,31 +13,25 @@ WHERE_FROM = (
     "benchmark_model in section [adb]"
 )
 
-_ABIS = {
-    3: "x86",
-    40: "armeabi-v7a",
-    62: "x86_64",
-    183: "arm64-v8a",
-    243: "riscv64",
-}
-"""Android's name of a processor, by the machine number in an ELF header."""
+_ABIS = {3: "x86", 40: "armeabi-v7a", 62: "x86_64", 183: "arm64-v8a", 243: "riscv64"}
+"""Machine number in an ELF header to Android's ABI."""
 
 
 @dataclass(frozen=True)
 class BenchmarkTool:
-    """The binary. `abi`: the processor that it is for, None where it is no ELF file: a script
-    runs on every phone that has its interpreter, so it is not checked."""
+    """The binary. `abi`: the ABI it is built for; None if it is not an ELF file, such as a
+    script, which is not checked."""
 
     content: bytes
     abi: str | None
 
     @property
     def digest(self) -> str:
-        """Pins the build."""
+        """Identifies the build."""
         return sha256(self.content).hexdigest()[:12]
 
     def check(self, abis: tuple[str, ...], where: str) -> None:
-        """Raise `DeviceError` unless a phone that runs these ABIs runs the binary."""
+        """Raise `DeviceError` if the binary is for none of a phone's ABIs."""
         if self.abi is not None and abis and self.abi not in abis:
             raise DeviceError(
                 f"{where}: its processor runs {', '.join(abis)}, and benchmark_model is for "
@@ -46,7 +40,7 @@ class BenchmarkTool:
 
 
 def read_tool(path: Path | None) -> BenchmarkTool:
-    """The binary at this path. Raises `DeviceError` that says where one comes from."""
+    """Read the binary. Raises `DeviceError` that says where to get one."""
     if path is None:
         raise DeviceError(f"the card names no benchmark_model: {WHERE_FROM}")
     path = path.expanduser()
