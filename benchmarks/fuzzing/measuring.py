@@ -158,7 +158,7 @@ class _Pipe:
         del self._coming[:most]
         return came
 
-    def last_words(self) -> str:
+    def exit_reason(self) -> str:
         return "killed \x1b[2J"
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""How a device is reached: one file a way."""
+"""How a device is reached: one module per transport."""

@@ -1,4 +1,4 @@
-"""`AgentChannel`: requests to a running agent and its answers, as JSON lines over a pipe."""
+"""`AgentChannel`: requests to a running agent, and its answers, as JSON lines over a pipe."""
 
 import json
 import reprlib
@@ -8,11 +8,10 @@ from typing import Any, Protocol
 from latency.errors import ConnectionLostError, DeviceError, WorkloadError
 
 MAX_ANSWER_BYTES = 4 << 20
-"""An answer is never longer: `run` returns at most some thousand numbers."""
+"""`run` returns at most some thousand numbers."""
 
 ANSWER_SECONDS = 300.0
-"""An agent that takes longer to answer is taken for dead."""
-
+"""An agent that takes longer to answer counts as dead."""
 
 _FAILED = {
     "hello": "the runtime cannot be started",
@@ -24,19 +23,19 @@ _FAILED = {
 
 
 class Pipe(Protocol):
-    """The two ends of an agent's standard streams."""
+    """The standard streams of an agent."""
 
     def write(self, data: bytes) -> None:
-        """Send all of it; `OSError` where the other end is gone."""
+        """Send all of it. Raises `OSError` if the other end is gone."""
         ...
 
     def read(self, most: int, seconds: float) -> bytes:
-        """What has come, at most so many bytes, at least one; b"" where the other end is gone.
-        Raises `TimeoutError` where nothing comes in time."""
+        """Receive between one and `most` bytes; b"" if the other end is gone. Raises
+        `TimeoutError` if nothing arrives in time."""
         ...
 
-    def last_words(self) -> str:
-        """What the process said last on standard error, or its exit code."""
+    def exit_reason(self) -> str:
+        """The last line on standard error, or the exit code; "" if the process still runs."""
         ...
 
     def close(self) -> None:
@@ -45,8 +44,8 @@ class Pipe(Protocol):
 
 
 class AgentChannel:
-    """A running agent. What comes back from it is never trusted: answers are limited in size and
-    checked, and one that is not as it should be counts as the agent's end."""
+    """A running agent. Answers are untrusted: their size is limited, and an invalid one is raised
+    as `ConnectionLostError`."""
 
     def __init__(self, pipe: Pipe, where: str) -> None:
         self._pipe = pipe
@@ -55,7 +54,7 @@ class AgentChannel:
         self._count = 0
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Send a request and wait for its answer (see `devices.device.Channel`)."""
+        """Send a request and wait for the answer (see `devices.device.Channel`)."""
         self._count += 1
         line = json.dumps({**request, "id": self._count}) + "\n"
         try:
@@ -64,11 +63,11 @@ class AgentChannel:
         except (OSError, ValueError, RecursionError) as error:
             raise self._lost(error) from None
         if not isinstance(answer, dict) or answer.pop("id", None) != self._count:
-            raise self._lost(ValueError("it does not speak as our agent does"))
+            raise self._lost(ValueError("it does not answer as the agent does"))
         if "error" in answer:
-            said = f"{self._where}: {_FAILED[request['do']]}: {shown(answer['error'])}"
+            message = f"{self._where}: {_FAILED[request['do']]}: {shown(answer['error'])}"
             is_of_model = request["do"] in ("load", "run", "trace")
-            raise WorkloadError(said) if is_of_model else DeviceError(said)
+            raise (WorkloadError if is_of_model else DeviceError)(message)
         return answer
 
     def close(self) -> None:
@@ -87,13 +86,13 @@ class AgentChannel:
         return line
 
     def _lost(self, error: Exception) -> ConnectionLostError:
-        garbage = isinstance(error, ValueError | RecursionError)
-        said = str(error) if garbage else self._pipe.last_words() or str(error)
-        return ConnectionLostError(f"{self._where}: the measuring process is gone: {shown(said)}")
+        exit_reason = self._pipe.exit_reason() if isinstance(error, OSError) else ""
+        reason = shown(exit_reason or str(error))
+        return ConnectionLostError(f"{self._where}: the measuring process is gone: {reason}")
 
 
-def shown(said: object, most: int = 500) -> str:
-    """What a device said, fit for a terminal and a table: one line, no control characters, not
-    too long, and of what is nested the beginning."""
-    text = said if isinstance(said, str) else reprlib.repr(said)
+def shown(value: object, most: int = 500) -> str:
+    """A value from a device, made safe for a terminal and a table: one line of at most `most`
+    characters, without control characters; nested values are abbreviated."""
+    text = value if isinstance(value, str) else reprlib.repr(value)
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]

@@ -1,4 +1,4 @@
-"""This machine: the agent runs in a process of its own."""
+"""This machine: the agent runs in a child process."""
 
 import os
 import select
@@ -17,8 +17,8 @@ _CLOSE_SECONDS = 5
 
 
 class LocalTransport:
-    """Keeps the agent, model files, and what agents write besides, in a temporary folder, which is
-    deleted with the transport."""
+    """Keeps the agent, the model files and the agent's temporary files in a temporary folder, which
+    `close` deletes."""
 
     label = "this machine"
 
@@ -26,7 +26,7 @@ class LocalTransport:
         self._folder = OwnFolder("lat-search-models-")
 
     def send(self, content: bytes, suffix: str) -> str:
-        """Put a file on the device, once per content; returns its path there."""
+        """Write a file, once per content; returns its path."""
         path = self._folder.path / (sha256(content).hexdigest() + suffix)
         if not path.exists():
             path.write_bytes(content)
@@ -43,12 +43,12 @@ class LocalTransport:
 
 
 class _ProcessPipe:
-    """The standard streams of an agent, an archive at `path`, in a child process, with a folder for
-    what it writes."""
+    """The standard streams of an agent in a child process, which keeps temporary files in
+    `folder`."""
 
     def __init__(self, path: str, folder: Path) -> None:
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
-        # A session of its own: Ctrl-C is for the host, which closes the agent in good order.
+        # In a new session, so that Ctrl-C reaches only the host, which then closes the agent.
         self._process = subprocess.Popen(
             [sys.executable, path],
             stdin=subprocess.PIPE,
@@ -70,7 +70,7 @@ class _ProcessPipe:
             raise TimeoutError(f"no answer within {seconds:g} s")
         return os.read(descriptor, most)
 
-    def last_words(self) -> str:
+    def exit_reason(self) -> str:
         try:
             code = self._process.wait(1)
         except subprocess.TimeoutExpired:
@@ -85,5 +85,5 @@ class _ProcessPipe:
             self._process.wait(_CLOSE_SECONDS)
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:
-                with suppress(OSError):  # a pipe whose other end has gone cannot be flushed
+                with suppress(OSError):  # flushing a broken pipe
                     stream.close()

@@ -1,4 +1,4 @@
-"""What a process holds for itself: the kernel lets go of it when the process dies, however."""
+"""Locks that a process holds; the kernel releases them when it dies."""
 
 import errno
 import fcntl
@@ -14,11 +14,11 @@ from pathlib import Path
 from devices.transports.channel import shown
 from latency.errors import DeviceError
 
-_MOST_BYTES = 200
+_MAX_BYTES = 200
 
 
 class Claim:
-    """A thing that one process uses at a time, by a lock on a file; taken by `take`.
+    """A lock on a file, for what one process may use at a time.
 
     All claims of one process are one: two cards may name the same phone.
     """
@@ -29,70 +29,60 @@ class Claim:
         self._close: Callable[[], object] = lambda: None
 
     def take(self) -> None:
-        """Hold it until `release`, or the end of this process. Raises `DeviceError` that names
+        """Hold the lock until `release` or the end of this process. Raises `DeviceError` that names
         the process that holds it."""
         try:
             if self._handle is None:
-                self._handle = _opened(self._path)
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+                self._handle = os.open(self._path, flags, 0o600)
                 self._close = weakref.finalize(self, os.close, self._handle)
             fcntl.lockf(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.pwrite(self._handle, _this_process(), 0)
+            name = f"{Path(sys.argv[0]).name or 'python'} (process {os.getpid()})"
+            line = name.encode(errors="replace")[-_MAX_BYTES:].ljust(_MAX_BYTES) + b"\n"
+            os.pwrite(self._handle, line, 0)
         except OSError as error:
             if self._handle is not None and error.errno in (errno.EAGAIN, errno.EACCES):
+                holder = os.pread(self._handle, _MAX_BYTES, 0).decode(errors="replace")
                 raise DeviceError(
-                    f"{self._what} is busy: {_holder(self._handle)} measures on it; wait until "
-                    "that has ended"
+                    f"{self._what} is busy: {shown(holder) or 'another process'} measures on it; "
+                    "wait until it has finished"
                 ) from None
             raise DeviceError(
-                f"{self._path}: {error.strerror}; it keeps other commands from {self._what} "
-                "meanwhile (LAT_DATA names another folder)"
+                f"{self._path}: {error.strerror}; this file keeps other commands off {self._what} "
+                "(LAT_DATA names another folder)"
             ) from None
 
     def release(self) -> None:
-        """Let go of it; never raises."""
+        """Release the lock; never raises."""
         self._close()
         self._handle = None
 
 
-def _opened(path: Path) -> int:
-    """A file to lock: made where it is absent, never emptied, never what a link leads to."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-
-
-def _this_process() -> bytes:
-    """Program and number, as others are told them."""
-    name = f"{Path(sys.argv[0]).name or 'python'} (process {os.getpid()})"
-    return name.encode(errors="replace")[-_MOST_BYTES:].ljust(_MOST_BYTES) + b"\n"
-
-
-def _holder(handle: int) -> str:
-    """What the process that holds a file wrote of itself."""
-    said = os.pread(handle, _MOST_BYTES, 0).decode(errors="replace")
-    return shown(said) or "another process"
-
-
 class OwnFolder:
-    """A temporary folder of this process, called by `prefix` and something random.
+    """A temporary folder of this process, named `prefix` and something random.
 
-    It goes at `remove`, or when this process ends. What processes that were killed have left
-    behind goes when the next one makes its own.
+    It is deleted by `remove`, or when this process ends. Folders of killed processes are deleted
+    when the next one is made.
     """
 
     def __init__(self, prefix: str) -> None:
-        _remove_left(prefix)
+        for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+            with suppress(OSError):  # another process holds it
+                if path.lstat().st_uid == os.getuid():
+                    _remove(path, _locked(path))
         self.path, lock = _made(prefix)
         self.remove: Callable[[], object] = weakref.finalize(self, _remove, self.path, lock)
 
 
 def _made(prefix: str) -> tuple[Path, int | None]:
-    """A new folder, and what holds it: None where the file system knows no locks."""
+    """A new folder and the handle that locks it, None if the file system has no locks."""
     while True:
         path = Path(tempfile.mkdtemp(prefix=prefix))
         try:
             lock = _locked(path)
         except (BlockingIOError, FileNotFoundError):
-            continue  # another process has just taken it for one that was left behind
+            continue  # another process took it for an abandoned one
         except OSError:
             return path, None
         if path.exists():
@@ -100,16 +90,8 @@ def _made(prefix: str) -> tuple[Path, int | None]:
         os.close(lock)
 
 
-def _remove_left(prefix: str) -> None:
-    """Remove the folders of this user that no process holds any more."""
-    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        with suppress(OSError):
-            if path.lstat().st_uid == os.getuid():
-                _remove(path, _locked(path))
-
-
 def _locked(folder: Path) -> int:
-    """Hold a folder. `BlockingIOError` where another process does."""
+    """Lock a folder; returns the handle. Raises `BlockingIOError` if another process holds it."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -143,18 +143,18 @@ def test_a_phone_that_is_named_twice_is_one_device(card):
 @pytest.mark.parametrize("port", ["0", "99999", "x"])
 def test_a_port_in_the_environment_that_is_none_is_named(card, monkeypatch, port):
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", port)
-    with pytest.raises(UsageError, match=f"ANDROID_ADB_SERVER_PORT: '{port}' is no port"):
+    with pytest.raises(UsageError, match=f"ANDROID_ADB_SERVER_PORT: '{port}' is not a valid port"):
         connect_all(load_card(card(f"{PHONE}serials = ['A']")))
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("Port 99999", "a: 99999 is no port"),
-        ("ProxyJump b:99999", "b: 99999 is no port"),
-        ("ConnectTimeout inf", "cannot be read as an ssh configuration: ConnectTimeout inf"),
-        ("ConnectTimeout nan", "cannot be read as an ssh configuration: ConnectTimeout nan"),
-        ("ProxyCommand nc 'b", "cannot be read as an ssh configuration: No closing quotation"),
+        ("Port 99999", "a: 99999 is not a valid port"),
+        ("ProxyJump b:99999", "b: 99999 is not a valid port"),
+        ("ConnectTimeout inf", "not a valid ssh configuration: ConnectTimeout inf"),
+        ("ConnectTimeout nan", "not a valid ssh configuration: ConnectTimeout nan"),
+        ("ProxyCommand nc 'b", "not a valid ssh configuration: No closing quotation"),
     ],
 )
 def test_an_ssh_configuration_with_such_values_is_refused_as_well(tmp_path, line, said):

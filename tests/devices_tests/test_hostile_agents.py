@@ -57,7 +57,7 @@ class Agent:
         part, self.answer = self.answer[:most], self.answer[most:]
         return part
 
-    def last_words(self):
+    def exit_reason(self):
         return ""
 
     def close(self):
@@ -97,7 +97,7 @@ TIMES = [
     (b"[" * 500_000, "the measuring process is gone: "),
     (b'{"id": ID, "ns": [' + b"9" * 5000 + b"]}", "the measuring process is gone: "),
     (b"\xff\xfe\xfa", "the measuring process is gone: "),
-    (b'{"id": 7}', "it does not speak as our agent does"),
+    (b'{"id": 7}', "it does not answer as the agent does"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""A host over SSH: the agent and the models go there by SFTP, the agent is run by its Python."""
+"""A host over SSH: SFTP sends the agent and the models, the host's Python runs the agent."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +11,7 @@ from latency.errors import ConnectionLostError
 
 
 class SshTransport:
-    """Keeps a connection to the host, and makes a new one where it is needed again.
-
-    For one thread at a time; several transports know nothing of each other.
-    """
+    """Keeps a connection to the host, and makes a new one after a loss. Not thread-safe."""
 
     def __init__(self, settings: Ssh) -> None:
         self._settings = settings
@@ -22,11 +19,11 @@ class SshTransport:
 
     @property
     def label(self) -> str:
-        """The host, as the card calls it."""
+        """The host as on the card."""
         return self._settings.host
 
     def send(self, content: bytes, suffix: str) -> str:
-        """Put a file on the device, once per content; returns its path there."""
+        """Send a file, once per content; returns its path on the host."""
         with self._on_the_host("sending a file") as host:
             return host.put(content, suffix)
 
@@ -38,13 +35,13 @@ class SshTransport:
         except ConnectionLostError:
             if not is_old:
                 raise
-        return self._start()  # the old connection only seemed alive; this is a new one
+        return self._start()  # the old connection only seemed alive; this makes a new one
 
     def close(self) -> None:
-        """End the connection, and what runs through it."""
-        host, self._host = self._host, None
-        if host is not None:
-            host.close()
+        """End the connection, and the processes that it started."""
+        if self._host is not None:
+            self._host.close()
+            self._host = None
 
     def _start(self) -> AgentChannel:
         with self._on_the_host("starting the agent") as host:
@@ -53,7 +50,7 @@ class SshTransport:
 
     @contextmanager
     def _on_the_host(self, doing: str) -> Iterator[Host]:
-        """The host, over a live connection; one that is lost is let go of."""
+        """The host over a live connection, which is closed if it is lost."""
         if self._host is not None and not self._host.is_alive:
             self.close()
         try:

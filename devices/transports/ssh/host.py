@@ -1,4 +1,4 @@
-"""A host over SSH: its Python, and a folder on it for our files."""
+"""A host over SSH: its Python, and a folder for our files."""
 
 import posixpath
 import re
@@ -19,20 +19,20 @@ from devices.transports.ssh.route import route
 from latency.errors import ConnectionLostError, DeviceError
 
 OLDEST_PYTHON = (3, 9)
-"""That the agent runs on."""
+"""Required by the agent."""
 
 LOSSES = (EOFError, OSError, paramiko.SSHException, paramiko.SFTPError)
-"""What a connection that ends is raised as by paramiko."""
+"""What paramiko raises if a connection ends."""
 
 _OPEN_SECONDS = 60.0
 _STALL_SECONDS = 60.0
 _CLOSE_SECONDS = 1.0
 _ERRORS_EVERY_SECONDS = 1.0
-_LAST_WORDS_BYTES = 4096
-_MOST_ANSWER_BYTES = 65536
+_MAX_ERROR_BYTES = 4096
+_MAX_ANSWER_BYTES = 65536
 
-# One line, as not every shell takes more. Any Python gets as far as to its version. What is partly
-# written, and has not grown for an hour, belongs to a transfer that was killed.
+# One line, because some shells allow no more. Every Python gets as far as the version. A `.part`
+# file that is an hour old belongs to a transfer that was killed.
 _PROBE = (
     "import os, sys, time; sys.stdout.write('agent %d.%d ' % sys.version_info[:2]); os.umask(63); "
     "f = os.path.join(os.path.expanduser('~'), sys.argv[1]); os.makedirs(f, exist_ok=True); "
@@ -45,10 +45,10 @@ _PROBED = re.compile(r"^agent (\d+)\.(\d+) (?:([01]) ((?:[0-9a-f]{2})+)$)?", re.
 
 
 class Host:
-    """A host that we are logged in to, with a Python on it and a folder for our files.
+    """A host we are logged in to.
 
-    Raises `ConnectionLostError` where it is out of reach, `DeviceError` where it is not fit for us,
-    and what paramiko does (`LOSSES`) where the connection ends.
+    Raises `ConnectionLostError` if it cannot be reached, `DeviceError` if its Python, folder or
+    SFTP cannot be used, and `LOSSES` if the connection ends.
     """
 
     def __init__(self, settings: Ssh) -> None:
@@ -73,7 +73,7 @@ class Host:
         return self._connection.transport.is_active()
 
     def put(self, content: bytes, suffix: str) -> str:
-        """Write a file named by its content, unless it is there; returns its path."""
+        """Write a file named by its content, unless it exists; returns its path."""
         path = posixpath.join(self._folder, sha256(content).hexdigest() + suffix)
         part = f"{path}.{secrets.token_hex(4)}.part"
         try:
@@ -91,18 +91,18 @@ class Host:
             if isinstance(error, TimeoutError) or self._sftp.sock.closed:
                 raise
             reason = error.strerror or shown(str(error))
-            if reason == "Failure" or reason.startswith("size mismatch"):  # SFTP has no more words
+            if reason == "Failure" or reason.startswith("size mismatch"):  # SFTP reports no cause
                 reason = "failure, such as a full disk (df -h there)"
             raise DeviceError(f"{self}: cannot write {path}: {reason}") from None
         return path
 
-    def run(self, *words: str) -> "Process":
+    def run(self, *arguments: str) -> "Process":
         """Run the host's Python with these arguments."""
         with self._connection.deadline(_OPEN_SECONDS, self):
             channel = self._connection.transport.open_session(timeout=_OPEN_SECONDS)
-            # `exec`, `env` and "$HOME" mean the same in every shell; none is left in between.
+            # `exec`, `env` and "$HOME" work in every shell; no shell stays in between.
             home = '"$HOME"/' if self._python.startswith("~/") else ""
-            command = shlex.join([self._python.removeprefix("~/"), *words])
+            command = shlex.join([self._python.removeprefix("~/"), *arguments])
             channel.exec_command(f"exec env OMP_NUM_THREADS=1 {home}{command}")
         return Process(channel)
 
@@ -113,19 +113,19 @@ class Host:
             if not self.is_alive:
                 raise
             raise DeviceError(
-                f"{self}: no files can be sent there ({shown(str(error)) or 'it hung up'}): is "
-                "there a `Subsystem sftp` in its sshd_config, and is its shell silent at login?"
+                f"{self}: SFTP does not work ({shown(str(error)) or 'it hung up'}): is there a "
+                "`Subsystem sftp` in its sshd_config, and does its shell print nothing at login?"
             ) from None
         sftp.sock.settimeout(_STALL_SECONDS)
         return sftp
 
     def _open_folder(self, folder: str) -> str:
-        """Let the host's Python make the folder, or tidy it up; returns its path. Raises
-        `DeviceError` where the agent needs another Python, or others may write into the folder."""
+        """Have the host's Python make the folder, or clean it up; returns its path. Raises
+        `DeviceError` if the agent needs another Python, or others may write into the folder."""
         process, answer = self.run("-ES", "-c", _PROBE, folder.removeprefix("~/")), b""
-        while len(answer) < _MOST_ANSWER_BYTES and (more := process.read(65536, _OPEN_SECONDS)):
+        while len(answer) < _MAX_ANSWER_BYTES and (more := process.read(65536, _OPEN_SECONDS)):
             answer += more
-        words, code = process.last_words(), process.channel.exit_status
+        reason, code = process.exit_reason(), process.channel.exit_status
         process.close()
         if not self.is_alive:
             raise ConnectionLostError(f"{self}: the connection was lost while Python started")
@@ -133,26 +133,25 @@ class Host:
         found = _PROBED.search(text)
         if found is None:
             if code in (126, 127):
-                raise self._no_python(f"cannot be run: {words}")
-            words = shown(text, 80) or words
-            raise self._no_python(f"does not answer as a Python does: {words!r}")
+                raise self._no_python(f"cannot be run: {reason}")
+            raise self._no_python(f"does not answer as Python does: {shown(text, 80) or reason!r}")
         if (int(found[1]), int(found[2])) < OLDEST_PYTHON:
             raise self._no_python(f"is Python {found[1]}.{found[2]}")
         if text.strip() != found[0].strip():
             raise DeviceError(
                 f"{self}: its shell prints {shown(text, 80)!r} before a command runs; "
-                "let it be silent where it is not interactive (~/.bashrc there)"
+                "make it print nothing unless it is interactive (~/.bashrc there)"
             )
         if found[4] is None:
             raise DeviceError(
-                f"{self}: the folder {folder!r} cannot be made there ({words}): set another one, "
+                f"{self}: the folder {folder!r} cannot be made there ({reason}): set another "
                 "`folder` on the card"
             )
         path = bytes.fromhex(found[4]).decode(errors="replace")
         if found[3] == "0":
             raise DeviceError(
-                f"{self}: others may write into {path}, and what is there is run: set `folder` on "
-                f"the card to one of your own, or: chmod 700 {shlex.quote(path)}"
+                f"{self}: others may write into {path}, and files there are executed: set another "
+                f"`folder` on the card, or: chmod 700 {shlex.quote(path)}"
             )
         return path
 
@@ -160,7 +159,7 @@ class Host:
         oldest = ".".join(map(str, OLDEST_PYTHON))
         return DeviceError(
             f"{self}: the interpreter {self._python!r} {what}; the agent needs Python {oldest} or "
-            "newer: install one there (sudo apt-get install python3 python3-numpy), or set "
+            "newer: install it there (sudo apt-get install python3 python3-numpy), or set "
             "`python` on the card"
         )
 
@@ -176,13 +175,13 @@ class Process:
         self.channel.settimeout(ANSWER_SECONDS)
         try:
             self.channel.sendall(data)
-        except EOFError:  # so paramiko says that it was cut while it was written to
+        except EOFError:  # paramiko's error for a connection cut during a write
             raise ConnectionError("the connection was lost") from None
 
     def read(self, most: int, seconds: float) -> bytes:
         end = monotonic() + seconds
         while True:
-            self._take_errors()  # unread, they would fill the window that answers come through
+            self._take_errors()  # unread, they would fill the channel's window
             self.channel.settimeout(min(_ERRORS_EVERY_SECONDS, max(end - monotonic(), 0.001)))
             try:
                 return self.channel.recv(most)
@@ -190,7 +189,7 @@ class Process:
                 if monotonic() >= end:
                     raise TimeoutError(f"no answer within {seconds:g} s") from None
 
-    def last_words(self) -> str:
+    def exit_reason(self) -> str:
         self.channel.status_event.wait(_CLOSE_SECONDS)
         if not self.channel.get_transport().is_active():
             return "the connection was lost"
@@ -203,7 +202,7 @@ class Process:
         return shown(lines[-1]) if lines else f"exit code {self.channel.exit_status}"
 
     def close(self) -> None:
-        with suppress(Exception):  # at the end of its input the agent ends
+        with suppress(Exception):  # the agent exits when its input closes
             self.channel.shutdown_write()
             self.channel.status_event.wait(_CLOSE_SECONDS)
         with suppress(Exception):
@@ -211,4 +210,4 @@ class Process:
 
     def _take_errors(self) -> None:
         while self.channel.recv_stderr_ready():
-            self._errors = (self._errors + self.channel.recv_stderr(65536))[-_LAST_WORDS_BYTES:]
+            self._errors = (self._errors + self.channel.recv_stderr(65536))[-_MAX_ERROR_BYTES:]

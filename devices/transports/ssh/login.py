@@ -1,4 +1,4 @@
-"""Logging in to a host over SSH, through others where need be."""
+"""Logging in to a host over SSH, through jump hosts if there are any."""
 
 import logging
 import re
@@ -19,10 +19,12 @@ from devices.transports.ssh.known_hosts import check_host_key, known_keys
 from devices.transports.ssh.route import Hop
 from latency.errors import ConnectionLostError, DeviceError
 
-logging.getLogger("paramiko").addHandler(logging.NullHandler())  # its threads' words are not ours
+logging.getLogger("paramiko").addHandler(
+    logging.NullHandler()
+)  # its threads log to stderr otherwise
 
 LOGIN_SECONDS = 60.0
-"""A host that has not let us in by then (besides the time to connect) is taken for dead."""
+"""Limit for a login, besides the time to connect."""
 
 _KEEPALIVE_SECONDS = 15
 _UNANSWERED_MS = 45_000
@@ -30,10 +32,10 @@ _DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 
 
 class Connection:
-    """A host that we are logged in to, through those before it. `transport`: the host's.
+    """A login to the last of `hops`, each through the one before it.
 
-    Raises `ConnectionLostError` where one cannot be reached now, `DeviceError` where one is not
-    who it should be, or does not let us in.
+    Raises `ConnectionLostError` if a host cannot be reached now, `DeviceError` if its key is not
+    the known one or it refuses the login.
     """
 
     def __init__(self, hops: Sequence[Hop]) -> None:
@@ -50,8 +52,8 @@ class Connection:
 
     @contextmanager
     def deadline(self, seconds: float, where: object) -> Iterator[None]:
-        """What takes longer ends with the connection, and is a `ConnectionLostError`. (paramiko
-        has no timeout for some answers, such as to the request to run a command.)"""
+        """Close the connection and raise `ConnectionLostError` after `seconds`: some requests of
+        paramiko, such as running a command, have no timeout."""
         timer = Timer(seconds, self._give_up)
         timer.daemon = True
         timer.start()
@@ -66,7 +68,7 @@ class Connection:
             timer.cancel()
 
     def close(self) -> None:
-        """End it; never raises."""
+        """Close the connection; never raises."""
         with suppress(Exception):
             self._closing.close()
 
@@ -84,7 +86,7 @@ class Connection:
             transport.banner_timeout = hop.connect_seconds
             transport.auth_timeout = 2 * LOGIN_SECONDS  # the deadline comes first
             options = transport.get_security_options()
-            # Known kinds of key come first, so that a host is not asked for one that nobody knows.
+            # Known key types first, so that the host shows a key that can be checked.
             known = {one.key.get_name() for one in known_keys(hop) if not one.is_revoked}
             options.key_types = sorted(
                 options.key_types,
@@ -107,7 +109,7 @@ class Connection:
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED_MS)
             return stream
-        ours, its = socket.socketpair()  # (paramiko.ProxyCommand never notices that it has ended)
+        ours, its = socket.socketpair()  # paramiko.ProxyCommand does not notice its end
         self._closing.callback(ours.close)
         with its:
             process = Popen(
@@ -123,14 +125,14 @@ class Connection:
 
 
 def _unreachable(hop: Hop, error: Exception) -> DeviceError:
-    """The error for a host that no SSH connection could be made to."""
+    """The error for a host without an SSH connection."""
     match error:
         case FileNotFoundError() if hop.command:
             command = shlex.join(hop.command)
             return DeviceError(f"{hop}: the ProxyCommand {command!r} is not installed here")
         case paramiko.ChannelException(code=1):
-            reason = "the jump host does not let us through: AllowTcpForwarding in its sshd_config"
-            return DeviceError(f"{hop}: {reason} forbids it")
+            reason = "AllowTcpForwarding in the sshd_config of the jump host forbids connections"
+            return DeviceError(f"{hop}: {reason}")
         case paramiko.ssh_exception.IncompatiblePeer():
             return DeviceError(f"{hop}: no common SSH algorithm: {error}")
         case paramiko.ChannelException():
@@ -140,9 +142,8 @@ def _unreachable(hop: Hop, error: Exception) -> DeviceError:
         case ConnectionRefusedError():
             reason = "refuses the connection: does sshd run there, and is the port right?"
         case TimeoutError():
-            reason = (
-                f"no answer within {hop.connect_seconds:g} s: is it on, and reachable from here?"
-            )
+            seconds = f"{hop.connect_seconds:g} s"
+            reason = f"no answer within {seconds}: is it on, and reachable from here?"
         case OSError():
             reason = f"cannot be reached: {error.strerror or error}"
         case _:
@@ -152,11 +153,11 @@ def _unreachable(hop: Hop, error: Exception) -> DeviceError:
 
 
 def _authenticate(transport: paramiko.Transport, hop: Hop) -> None:
-    """Try key after key. Raises `DeviceError` where none is accepted."""
+    """Try one key after another. Raises `DeviceError` if none is accepted."""
     tried: list[str] = []
     with ExitStack() as stack:
         held: Sequence[paramiko.AgentKey] = ()
-        with suppress(OSError, paramiko.SSHException):  # something else listens there
+        with suppress(OSError, paramiko.SSHException):  # not an ssh-agent
             held = stack.enter_context(closing(paramiko.Agent())).get_keys()
         for key in _keys(hop, held):
             if not (refusal := _refusal(transport, hop.user, key)):
@@ -166,18 +167,18 @@ def _authenticate(transport: paramiko.Transport, hop: Hop) -> None:
             if not transport.is_active():
                 raise (DeviceError if len(tried) > 1 else ConnectionLostError)(
                     f"{hop}: hung up while {hop.user!r} logged in with: {', '.join(tried)}. If "
-                    "these are too many keys for it, name the right one: `key` on the card"
+                    "these are too many keys for it, set `key` on the card"
                 )
-    let_in = shlex.join(["ssh-copy-id", "-p", str(hop.port), f"{hop.user}@{hop.host}"])
+    install = shlex.join(["ssh-copy-id", "-p", str(hop.port), f"{hop.user}@{hop.host}"])
     raise DeviceError(
         f"{hop}: no key was accepted for the user {hop.user!r}; tried: "
         f"{', '.join(tried) or 'none, there are none'}. Check `user` and `key` on the card, or "
-        f"let a key in: {let_in}"
+        f"install a key: {install}"
     )
 
 
 def _keys(hop: Hop, held: Sequence[paramiko.AgentKey]) -> list[Path | paramiko.AgentKey]:
-    """What to try. `held`: by the user's ssh-agent."""
+    """The keys to try. `held`: those of the user's ssh-agent."""
     if hop.keys_only:
         public = [path for key in hop.keys if (path := Path(f"{key}.pub")).exists()]
         named = " ".join(path.read_text(errors="replace") for path in public)
@@ -187,18 +188,18 @@ def _keys(hop: Hop, held: Sequence[paramiko.AgentKey]) -> list[Path | paramiko.A
 
 
 def _refusal(transport: paramiko.Transport, user: str, key: Path | paramiko.AgentKey) -> str:
-    """Why a key does not let us in, "" where it does."""
+    """Why a key is not accepted, "" if it is."""
     try:
         loaded = paramiko.PKey.from_path(key) if isinstance(key, Path) else key
         further = transport.auth_publickey(user, loaded)
         return f"not enough: it asks for {', '.join(further)} as well" if further else ""
     except paramiko.BadAuthenticationType as error:
-        return f"it takes no keys, only {', '.join(error.allowed_types)}"
+        return f"it accepts no keys, only {', '.join(error.allowed_types)}"
     except (TypeError, paramiko.PasswordRequiredException):
-        return f"encrypted: give it to the ssh-agent: ssh-add {key}"
+        return f"encrypted: add it to the ssh-agent: ssh-add {key}"
     except OSError as error:
         return (error.strerror or str(error)).lower()
     except (ValueError, UnsupportedAlgorithm, UnknownKeyType):
-        return "no private key that we can read"
+        return "not a valid private key"
     except (EOFError, paramiko.SSHException):
         return "refused"

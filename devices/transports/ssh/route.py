@@ -1,4 +1,4 @@
-"""The hosts to log in to: a card's section `[ssh]` and the user's ssh configuration, combined."""
+"""The hosts to log in to, from a card's section `[ssh]` and the user's ssh configuration."""
 
 import getpass
 import re
@@ -14,12 +14,12 @@ from paramiko import ConfigParseError, CouldNotCanonicalize, SSHConfig
 from devices.card import Ssh
 from latency.errors import DeviceError
 
-MOST_HOPS = 8
-"""A chain of jump hosts is never longer: one that is goes round in a circle."""
+MAX_HOPS = 8
+"""A longer chain of jump hosts counts as a loop."""
 
 _SYSTEM_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts"
-_MOST_INCLUDES = 16
-_MOST_CONNECT_SECONDS = 3600
+_MAX_INCLUDES = 16
+_MAX_CONNECT_SECONDS = 3600
 _ADDRESS = re.compile(
     r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:\s\[\]]+)(?::(?P<port>\d+))?"
 )
@@ -28,8 +28,8 @@ _NOT_IN_A_NAME = re.compile(r"^-|[\s\x00-\x1f'`\"$\\;&<>|(){}]|^$")
 
 @dataclass(frozen=True)
 class Hop:
-    """A host to log in to. `keys`: the private keys named for it, () for the default ones.
-    `command`: what to reach it through (ProxyCommand). `alias`: as the user calls it."""
+    """A host to log in to. `keys`: its private keys, () for the default ones. `command`: its
+    ProxyCommand. `alias`: its name on the card."""
 
     alias: str
     host: str
@@ -47,38 +47,36 @@ class Hop:
 
 
 def route(settings: Ssh) -> tuple[Hop, ...]:
-    """The hosts to log in to, one through the other; the last is the card's.
+    """The hosts to log in to, each through the one before it; the last is the card's.
 
-    Raises `DeviceError` where the card or the ssh configuration is not valid.
+    Raises `DeviceError` if the card or the ssh configuration is not valid.
     """
     path = settings.config.expanduser()
     try:
-        lines = _lines(path, _MOST_INCLUDES) if path.exists() else ()
-        return _hops(SSHConfig.from_text("\n".join(lines)), settings, MOST_HOPS)
+        lines = _lines(path, _MAX_INCLUDES) if path.exists() else ()
+        return _hops(SSHConfig.from_text("\n".join(lines)), settings, MAX_HOPS)
     except OSError as error:
         raise DeviceError(f"{error.filename or path}: {error.strerror}") from None
     except (ConfigParseError, CouldNotCanonicalize, ValueError, ImportError) as error:
-        message = f"{path}: cannot be read as an ssh configuration: {error}"
-        raise DeviceError(message) from None
+        raise DeviceError(f"{path}: not a valid ssh configuration: {error}") from None
 
 
 def _hops(config: SSHConfig, settings: Ssh, most: int) -> tuple[Hop, ...]:
     if most == 0:
-        message = f"{settings.host}: more than {MOST_HOPS} jump hosts: do they go in a circle?"
-        raise DeviceError(message)
+        raise DeviceError(f"{settings.host}: more than {MAX_HOPS} jump hosts: is there a loop?")
     options = config.lookup(settings.host)
     jump = settings.jump or options.get("proxyjump", "")
     command = "" if jump else options.get("proxycommand") or ""
     keys = [Path(name) for name in options.get("identityfile", [])]
-    if settings.key:  # a jump host is given the card's key as well
-        keys = [*keys, settings.key] if most < MOST_HOPS else [settings.key]
+    if settings.key:  # jump hosts try the card's key as well
+        keys = [*keys, settings.key] if most < MAX_HOPS else [settings.key]
     hop = _hop(settings, options, keys, command)
     if not jump or jump.lower() == "none":
         return (hop,)
     before, _, last = jump.rpartition(",")
     found = _ADDRESS.fullmatch(last.strip())
     if not found:
-        raise DeviceError(f"{last.strip()!r} is no jump host: write [user@]host[:port]")
+        raise DeviceError(f"{last.strip()!r} is not a jump host: write [user@]host[:port]")
     port = int(found["port"]) if found["port"] else None
     through = {"host": found["host"].strip("[]"), "user": found["user"], "port": port}
     via = settings.model_copy(update={**through, "jump": before or None})
@@ -88,15 +86,15 @@ def _hops(config: SSHConfig, settings: Ssh, most: int) -> tuple[Hop, ...]:
 def _hop(settings: Ssh, options: Mapping[str, Any], keys: list[Path], command: str) -> Hop:
     host, port = options["hostname"], settings.port or int(options.get("port", 22))
     if _NOT_IN_A_NAME.search(host):
-        raise DeviceError(f"{host!r} is no name of a host: check `host` on the card")
+        raise DeviceError(f"{host!r} is not a valid host name: check `host` on the card")
     if not 0 < port < 65536:
-        raise DeviceError(f"{settings.host}: {port} is no port: it is a number from 1 to 65535")
+        raise DeviceError(f"{settings.host}: {port} is not a valid port (1 to 65535)")
     known_hosts, seconds = [str(settings.known_hosts)], settings.connect_seconds
     if "known_hosts" not in settings.model_fields_set and "userknownhostsfile" in options:
         known_hosts = shlex.split(options["userknownhostsfile"])
     if "connect_seconds" not in settings.model_fields_set and "connecttimeout" in options:
         seconds = float(options["connecttimeout"])
-    if not 0 < seconds <= _MOST_CONNECT_SECONDS:
+    if not 0 < seconds <= _MAX_CONNECT_SECONDS:
         raise ValueError(f"ConnectTimeout {options['connecttimeout']}")
     known_hosts += shlex.split(options.get("globalknownhostsfile", _SYSTEM_KNOWN_HOSTS))
     name = options.get("hostkeyalias") or (host if port == 22 else f"[{host}]:{port}")
@@ -115,7 +113,7 @@ def _hop(settings: Ssh, options: Mapping[str, Any], keys: list[Path], command: s
 
 
 def _lines(path: Path, most: int) -> Iterator[str]:
-    """Of a configuration, with the files that it includes in their places."""
+    """The lines of a configuration, with included files in place (paramiko has no Include)."""
     block = "Host *"
     for line in path.read_text().splitlines():
         word, _, rest = line.strip().replace("=", " ", 1).partition(" ")
@@ -127,4 +125,4 @@ def _lines(path: Path, most: int) -> Iterator[str]:
         for pattern in shlex.split(rest):
             for name in sorted(glob(str(Path("~/.ssh").expanduser() / Path(pattern).expanduser()))):
                 yield from _lines(Path(name), most - 1)
-        yield block  # goes on after what an included file has opened
+        yield block  # an included file may have opened another block
