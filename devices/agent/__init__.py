@@ -1,8 +1,8 @@
 """The agent: runs on a device, loads models and times runs.
 
 It is sent as one zip application (`devices.agent_archive`), and needs numpy and the device's
-runtime. It runs on Python 3.9 or newer; PyTorch, whose layers come from `latency.torch_layers`, needs
-3.11 or newer.
+runtime. It runs on Python 3.9 or newer; with PyTorch, whose layers come from
+`latency.torch_layers`, on 3.11 or newer.
 
 It reads one JSON object per line from standard input and answers each with one line on standard
 output that repeats the request's `id`:

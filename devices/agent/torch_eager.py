@@ -1,4 +1,4 @@
-"""PyTorch on the device: the layers of `latency.torch_layers`, eager or as a captured CUDA graph."""
+"""PyTorch on the device: the layers of `latency.torch_layers`, eager or as a CUDA graph."""
 
 from __future__ import annotations
 

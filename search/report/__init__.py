@@ -1,22 +1,23 @@
-"""Reports: self-contained HTML files of searches and tables. Needs the extra `report` (plotly)."""
+"""Reports of searches and tables: self-contained HTML files. Needs the extra `report` (plotly)."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latency.atomic_file import whole_file
 from latency.errors import extra
+from latency.tables.table import LatencyTable
+from search.run_files import is_front
 
 if TYPE_CHECKING:
-    from latency.tables.table import LatencyTable
     from search.report.page import Page
 
 REPORT = "report.html"
 
 
 def write_report(folder: Path) -> Path:
-    """Write the report of the search in `folder` into it; the file.
+    """Write the report of the search in `folder` into `folder`; returns its path.
 
-    Raises `UsageError` without plotly, and where the folder holds no finished search.
+    Raises `UsageError` if plotly is not installed or `folder` has no finished search.
     """
     path = folder / REPORT
     write_page(run_page(folder), path)
@@ -24,49 +25,45 @@ def write_report(folder: Path) -> Path:
 
 
 def run_page(folder: Path) -> "Page":
-    """The report of the search in `folder`, or of the front where that is all there is."""
+    """The report of the search in `folder`, or of its Pareto front if there is no search."""
     _require_plotly()
-    from search.report.run.front import SavedFront, front_page
-    from search.report.run.report import run_page as page_of
-    from search.report.run.saved_run import SavedRun
-    from search.run_files import is_front
+    from search.report.run import front, report, saved_run
 
     if is_front(folder):
-        return front_page(SavedFront.load(folder))
-    return page_of(SavedRun.load(folder))
+        return front.front_page(front.SavedFront.load(folder))
+    return report.run_page(saved_run.SavedRun.load(folder))
 
 
-def table_page(table: "LatencyTable") -> "Page":
+def table_page(table: LatencyTable) -> "Page":
     """The report of a table."""
     _require_plotly()
-    from search.report.table.report import table_page as page_of
+    from search.report.table import report
 
-    return page_of(table)
+    return report.table_page(table)
 
 
 def runs_page(a: Path, b: Path) -> "Page":
-    """The searches in two folders side by side, or the fronts where these are all there is."""
+    """Two searches side by side, or two Pareto fronts if neither folder has a search."""
     _require_plotly()
-    from search.report.comparison_report import runs_page as page_of
-    from search.report.run.front import SavedFront, fronts_page
-    from search.report.run.saved_run import SavedRun
-    from search.run_files import is_front
+    from search.report import comparison_report
+    from search.report.run import front, saved_run
 
     if is_front(a) and is_front(b):
-        return fronts_page(SavedFront.load(a), SavedFront.load(b))
-    return page_of(SavedRun.load(a), SavedRun.load(b))
+        return front.fronts_page(front.SavedFront.load(a), front.SavedFront.load(b))
+    runs = saved_run.SavedRun.load(a), saved_run.SavedRun.load(b)
+    return comparison_report.runs_page(*runs)
 
 
-def tables_page(a: "LatencyTable", b: "LatencyTable") -> "Page":
+def tables_page(a: LatencyTable, b: LatencyTable) -> "Page":
     """Two tables side by side."""
     _require_plotly()
-    from search.report.comparison_report import tables_page as page_of
+    from search.report import comparison_report
 
-    return page_of(a, b)
+    return comparison_report.tables_page(a, b)
 
 
 def write_page(page: "Page", path: Path) -> None:
-    """Write a page as an HTML file, whole or not at all."""
+    """Write a page as an HTML file, atomically."""
     from search.report.page import render
 
     with whole_file(path) as file:

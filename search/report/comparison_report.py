@@ -1,46 +1,52 @@
-"""The report of two tables, or of two searches, side by side."""
+"""The reports of two tables and of two searches side by side."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import plotly.graph_objects as go
 
-from latency.tables.comparison import OpDifference, TableDifference, diff
+from latency.tables.comparison import TableDifference, diff
 from latency.tables.table import LatencyTable
 from latency.units import format_ms
-from search.report.look import BLUE, GREY, ORANGE, RED, faded, log_axis, styled
-from search.report.page import Grid, Page, Part, Picture, Section, Words
+from search.report.look import BLUE, GREY, ORANGE, RED, error_bars, faded, log_axis, points, styled
+from search.report.page import Grid, Page, Part, Picture, Text
 from search.report.run.blocks import blocks_figure
-from search.report.run.figures import budgets_figure, curves_figure
+from search.report.run.figures import budget_figure, curves_figure
+from search.report.run.front import side_by_side
 from search.report.run.report import drawing, summary
 from search.report.run.saved_run import SavedRun
 
 _MOST_ROWS = 25
-_ROOM = 1.2
-"""Above and below the ratios, as a factor; intervals that reach beyond are cut off."""
+_MARGIN = 1.2
+"""Around the ratios, as a factor; intervals that reach beyond it are cut off."""
+_ASKED = ("target", "space", "data", "strategy", "seed", "table", "version")
 
 
 def tables_page(a: LatencyTable, b: LatencyTable) -> Page:
-    """What differs between two tables, and which differences are more than chance
+    """The differences between two tables, and which are significant
     (`latency.tables.comparison`)."""
     found = diff(a, b)
-    facts = [
-        ("common operators", str(len(found.common))),
-        ("only in A", str(len(found.only_a))),
-        ("only in B", str(len(found.only_b))),
-    ]
+    facts = {
+        "common operators": str(len(found.common)),
+        "only in A": str(len(found.only_a)),
+        "only in B": str(len(found.only_b)),
+    }
     if found.common:
-        facts += [
-            ("B over A, median", f"{found.median_ratio:.3f}"),
-            ("differ significantly", f"{len(found.significant)} (5 %, Holm)"),
-            ("sign test", f"p = {found.sign_p_value:.2g}"),
-        ]
-    sections = (
-        Section("Operators", list(_operators(found))),
-        Section("Settings", [_settings(a, b, found)]),
+        facts |= {
+            "B / A, median": f"{found.median_ratio:.3f}",
+            "significant differences": f"{len(found.significant)} (5 %, Holm)",
+            "sign test": f"p = {found.sign_p_value:.2g}",
+        }
+    values_a, values_b = (
+        {name: str(values[i]) for name, values in found.settings.items()} | table.header_lines()
+        for i, table in enumerate((a, b))
     )
-    shown = [section for section in sections if section.parts]
-    return Page("Two tables", f"A: {a.source}; B: {b.source}", facts, shown)
+    same = "Settings and circumstances are the same."
+    sections = {
+        "Operators": [*_operators(found)],
+        "Settings": [_differences(values_a, values_b, "Differences", same)],
+    }
+    return Page("Two tables", f"A: {a.source}; B: {b.source}", facts, sections)
 
 
 def _operators(found: TableDifference) -> Iterator[Part]:
@@ -48,8 +54,8 @@ def _operators(found: TableDifference) -> Iterator[Part]:
         return
     yield Picture(
         "ratios",
-        "How many times as long each common operator takes in B as in A, with 95 % intervals, cut "
-        "off at the figure's edges, against its latency in A.",
+        "Latency in B divided by latency in A of each common operator, with 95 % intervals (cut "
+        "off at the edges of the figure), against its latency in A.",
         _ratio_figure(found),
     )
     ranked = sorted(found.common, key=lambda one: (not one.significant, -abs(math.log(one.ratio))))
@@ -63,101 +69,75 @@ def _operators(found: TableDifference) -> Iterator[Part]:
         )
         for one in ranked[:_MOST_ROWS]
     ]
-    yield Grid(
-        rows, ("operator", "A", "B", "B / A", "95 %"), "The largest differences; * is significant"
-    )
+    header = ("operator", "A", "B", "B / A", "95 %")
+    yield Grid(rows, header, "The largest differences; * is significant")
 
 
 def _ratio_figure(found: TableDifference) -> go.Figure:
     figure = go.Figure()
     for is_significant, name, colour in (
-        (False, "within chance", BLUE),
+        (False, "not significant", BLUE),
         (True, "significant", RED),
     ):
-        mine = [one for one in found.common if one.significant is is_significant]
-        if mine:
-            figure.add_trace(_ratios(mine, f"{name} ({len(mine)})", colour))
+        ops = [one for one in found.common if one.significant is is_significant]
+        if ops:
+            ratio, low, high = zip(*((one.ratio, one.low, one.high) for one in ops), strict=True)
+            trace = points(
+                [one.a_ms for one in ops],
+                ratio,
+                f"{name} ({len(ops)})",
+                colour,
+                [
+                    f"{one.op.key}<br>{format_ms(one.a_ms)} and {format_ms(one.b_ms)}: "
+                    f"{one.ratio:.3f}"
+                    for one in ops
+                ],
+                error_y=error_bars(
+                    ratio, low, high, thickness=0.7, width=0, color=faded(colour, 0.5)
+                ),
+            )
+            figure.add_trace(trace)
     figure.add_hline(1, line={"color": GREY, "width": 1})
     figure.add_hline(found.median_ratio, line={"color": ORANGE, "width": 2, "dash": "dash"})
     styled(figure, 440)
     figure.update_xaxes(log_axis((one.a_ms for one in found.common), "in A, ms"))
     ratios = [found.median_ratio, 1.0, *(one.ratio for one in found.common)]
-    ends = min(ratios) / _ROOM, max(ratios) * _ROOM
+    ends = min(ratios) / _MARGIN, max(ratios) * _MARGIN
     return figure.update_yaxes(log_axis(ends, "B / A"), range=[math.log10(end) for end in ends])
-
-
-def _ratios(mine: Sequence[OpDifference], name: str, colour: str) -> go.Scatter:
-    return go.Scatter(
-        x=[one.a_ms for one in mine],
-        y=[one.ratio for one in mine],
-        error_y={
-            "array": [one.high - one.ratio for one in mine],
-            "arrayminus": [one.ratio - one.low for one in mine],
-            "thickness": 0.7,
-            "width": 0,
-            "color": faded(colour, 0.5),
-        },
-        mode="markers",
-        marker={"size": 6, "color": faded(colour, 0.75)},
-        name=name,
-        hovertext=[
-            f"{one.op.key}<br>{format_ms(one.a_ms)} and {format_ms(one.b_ms)}: {one.ratio:.3f}"
-            for one in mine
-        ],
-        hoverinfo="text",
-    )
-
-
-def _settings(a: LatencyTable, b: LatencyTable, found: TableDifference) -> Part:
-    rows = [(name, str(x), str(y)) for name, (x, y) in found.settings.items()]
-    ours, theirs = a.header_lines(), b.header_lines()
-    for name in dict.fromkeys([*ours, *theirs]):
-        pair = (ours.get(name, ""), theirs.get(name, ""))
-        if pair[0] != pair[1]:
-            rows.append((name, *pair))
-    if not rows:
-        return Words("Settings and circumstances are the same.")
-    return Grid(rows, ("", "A", "B"), "What differs", wraps=True)
 
 
 def runs_page(a: SavedRun, b: SavedRun) -> Page:
     """Two searches side by side."""
     runs = {"A": a, "B": b}
-    networks = blocks_figure([drawing(run, name) for name, run in runs.items()])
-    parts: list[Part] = [
-        Picture("network", "The networks found, block by block.", networks),
+    networks: list[Part] = [
+        Picture(
+            "network",
+            "The networks found, block by block.",
+            blocks_figure([drawing(run, name) for name, run in runs.items()]),
+        ),
         Picture(
             "budget",
-            "Red: the budgets; what the latency models predict of the networks, and what was "
-            "measured, with 95 % intervals.",
-            budgets_figure(runs),
+            "Red: the budgets; predictions of the latency models for the networks, and "
+            "measurements, with 95 % intervals.",
+            budget_figure(runs),
         ),
     ]
     if (curves := curves_figure(runs)) is not None:
-        parts.append(Picture("curves", f"A: {a.title}; B: {b.title}.", curves))
-    grids: list[Part] = [_side_by_side(a, b), _different_words(a, b)]
-    sections = (Section("Networks and searches", parts), Section("Side by side", grids))
-    return Page("Two searches", f"A: {a.folder}; B: {b.folder}", [], sections)
-
-
-def _side_by_side(a: SavedRun, b: SavedRun) -> Grid:
-    told = [dict(summary(run)) for run in (a, b)]
-    names = dict.fromkeys(name for one in told for name in one)
-    return Grid([(name, *(one.get(name, "") for one in told)) for name in names], ("", "A", "B"))
-
-
-def _different_words(a: SavedRun, b: SavedRun) -> Part:
-    """What was asked for differently."""
-    words = ("target", "space", "data", "strategy", "seed", "table", "version")
-    asked = [
-        {**{word: run.result.get(word) for word in words}, **run.result["settings"]}
+        networks.append(Picture("curves", f"A: {a.title}; B: {b.title}.", curves))
+    asked_a, asked_b = (
+        {name: str(getattr(run.result, name)) for name in _ASKED}
+        | {name.replace("_", " "): str(value) for name, value in run.result.settings.items()}
         for run in (a, b)
+    )
+    grids = [
+        side_by_side(summary(a), summary(b)),
+        _differences(asked_a, asked_b, "Different options", "The options are the same."),
     ]
-    rows = [
-        (name.replace("_", " "), str(asked[0].get(name, "")), str(asked[1].get(name, "")))
-        for name in dict.fromkeys([*asked[0], *asked[1]])
-        if asked[0].get(name) != asked[1].get(name)
-    ]
-    if not rows:
-        return Words("The same was asked for.")
-    return Grid(rows, ("", "A", "B"), "What was asked for differently", wraps=True)
+    sections = {"Networks and searches": networks, "Side by side": grids}
+    return Page("Two searches", f"A: {a.folder}; B: {b.folder}", {}, sections)
+
+
+def _differences(a: dict[str, str], b: dict[str, str], caption: str, without: str) -> Part:
+    """The values by name that differ, or the text `without` if there are none."""
+    rows = [row for row in side_by_side(a, b).rows if row[1] != row[2]]
+    return Grid(rows, ("", "A", "B"), caption, wraps=True) if rows else Text(without)

@@ -1,6 +1,7 @@
-"""How figures look: colours that are legible on light and on dark paper, axes, legends.
+"""The look of figures: colours, axes, legends, and the traces that several figures use.
 
-The page's style sheet gives text and grid lines their colours, since plotly knows no themes.
+Colours are legible on a light and on a dark page. plotly has no themes, so the style sheet of the
+page colours text and grid lines.
 """
 
 import math
@@ -8,43 +9,43 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from plotly.graph_objects import Figure
+from plotly.graph_objects import Figure, Scatter
 
 BLUE, ORANGE, GREEN, RED = "#3b8fd4", "#e09f1f", "#1f9e77", "#d4552a"
 PURPLE, GREY, PINK, TEAL = "#8b6fc9", "#8792a0", "#d06a9c", "#2fa5a5"
 PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, TEAL, PINK, GREY)
-"""Told apart by colour-blind eyes too (after Okabe & Ito, 2008)."""
+"""Safe for colour-blind readers (after Okabe & Ito, 2008)."""
 
 CLEAR = "rgba(0,0,0,0)"
 KERNEL_COLOURS: Mapping[int, str] = {1: GREY, 3: BLUE, 5: ORANGE, 7: RED}
-HEAT = "Viridis"
+LIMIT_LINE = {"color": RED, "width": 2, "dash": "dash"}
 
 _FONT = {"family": "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif", "size": 12}
 _MARGIN = {"l": 8, "r": 12, "t": 8, "b": 8}
 _LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0, "xanchor": "left"}
-TITLE_PIXELS = 24
-"""Of a panel's title, which stands above it."""
+_GRID = {"gridcolor": "#c9d0d6", "zeroline": False, "automargin": True}
+_TITLE_PIXELS = 24
+"""Height of the title above a panel."""
 _STEPS = (1, 2, 5)
 _MANTISSAS = ((1,), (1, 3), _STEPS, (1, 1.5, 2, 3, 4, 5, 7))
 _FEWEST_TICKS = 4
-_BEYOND, _LEAST_BEYOND = 0.05, 1.01
-"""How far an axis reaches beyond its data: as a share of what it shows, and a factor at least."""
-_GRID = {"gridcolor": "#c9d0d6", "zeroline": False, "automargin": True}
+_MARGIN_SHARE, _LEAST_MARGIN = 0.05, 1.01
+"""Margin of a logarithmic axis around its data: a share of its length, and at least a factor."""
 
 
 def kernel_colour(kernel: int) -> str:
-    """The colour that stands for a kernel size."""
+    """The colour of a kernel size."""
     return KERNEL_COLOURS.get(kernel, PURPLE)
 
 
 def faded(colour: str, opacity: float) -> str:
-    """A colour such as "#3b8fd4", less opaque."""
+    """A hexadecimal colour such as "#3b8fd4" with an opacity."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity:g})"
 
 
 def styled(figure: Figure, height: int, **layout: Any) -> Figure:
-    """The figure in the report's look, `height` pixels high; it takes what width there is."""
+    """Give a figure the look of the report and a height in pixels; its width follows the page."""
     figure.update_layout(
         template="none",
         height=height,
@@ -59,28 +60,65 @@ def styled(figure: Figure, height: int, **layout: Any) -> Figure:
     )
     figure.update_xaxes(**_GRID)
     figure.update_yaxes(**_GRID)
-    figure.update_layout(**layout)
-    return figure
+    return figure.update_layout(**layout)
+
+
+def points(
+    x: Iterable[float],
+    y: Iterable[float | str],
+    name: str,
+    colour: str,
+    hover: Iterable[str],
+    size: float = 6,
+    opacity: float = 0.75,
+    **trace: Any,
+) -> Scatter:
+    """Markers, each with its own `hover` text; `trace` are further properties."""
+    marker = {"size": size, "color": faded(colour, opacity)}
+    trace = {"mode": "markers", "marker": marker, "hoverinfo": "text", **trace}
+    return Scatter(x=[*x], y=[*y], name=name, hovertext=[*hover], **trace)
+
+
+def line(
+    x: Iterable[float], y: Iterable[float], name: str, colour: str = GREY, **trace: Any
+) -> Scatter:
+    """A line without hover text, 2 pixels wide; `trace` are further or other properties."""
+    trace = {"mode": "lines", "line_width": 2, "hoverinfo": "skip", **trace}
+    return Scatter(x=[*x], y=[*y], name=name, line_color=colour, **trace)
+
+
+def error_bars(
+    values: Sequence[float], lows: Sequence[float], highs: Sequence[float], **look: Any
+) -> dict[str, Any]:
+    """Asymmetric error bars of `values` that end at `lows` and `highs`."""
+    up, down = np.subtract(highs, values).tolist(), np.subtract(values, lows).tolist()
+    return {"array": up, "arrayminus": down, **look}
+
+
+def share_legend(figure: Figure) -> None:
+    """Give all traces of a name one legend entry, which switches them together."""
+    names: set[str] = set()
+    for trace in figure.data:
+        trace.update(legendgroup=trace.name, showlegend=trace.name not in names)
+        names.add(trace.name)
 
 
 def log_axis(values: Iterable[float], title: str) -> dict[str, Any]:
-    """A logarithmic axis, its ticks written in full: powers of ten, or, where the values reach over
-    few of them, numbers between."""
-    told = [value for value in values if 0 < value < math.inf]
+    """A logarithmic axis for `values` with plain numbers as ticks, not only powers of ten."""
+    finite = [value for value in values if 0 < value < math.inf]
     axis = {"type": "log", "title": title}
-    if not told:
+    if not finite:
         return axis
-    ticks = log_ticks(min(told), max(told))
-    words = [np.format_float_positional(tick, trim="-") for tick in ticks]
-    return {**axis, "tickvals": ticks, "ticktext": words}
+    ticks = log_ticks(min(finite), max(finite))
+    labels = [np.format_float_positional(tick, trim="-") for tick in ticks]
+    return {**axis, "tickvals": ticks, "ticktext": labels}
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers from `low` to `high` and a little beyond, for a logarithmic axis: the coarsest
-    series of which four or more are there; equal steps where the ends are too near to each other
-    for any."""
-    beyond = max(_LEAST_BEYOND, (high / low) ** _BEYOND)
-    low, high = low / beyond, high * beyond
+    """Round numbers from `low` to `high` and slightly beyond, for a logarithmic axis: the coarsest
+    series of mantissas with at least four of them, or equal steps if the range is too narrow."""
+    margin = max(_LEAST_MARGIN, (high / low) ** _MARGIN_SHARE)
+    low, high = low / margin, high * margin
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for mantissas in _MANTISSAS:
         ticks = [float(f"{part}e{power}") for power in decades for part in mantissas]
@@ -93,8 +131,8 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def title_panels(figure: Figure, titles: Sequence[str], size: int = 12) -> None:
-    """Write the title of each of a figure's panels above it, from its left end on, and the legend
-    above the first row of them. Comes last: it asks how high the figure is."""
+    """Write a title above each panel, at its left, and the legend above the first row of panels.
+    Call it last: it reads the height of the figure."""
     for number, title in enumerate(titles, 1):
         axis = "" if number == 1 else str(number)
         figure.add_annotation(
@@ -108,6 +146,5 @@ def title_panels(figure: Figure, titles: Sequence[str], size: int = 12) -> None:
             showarrow=False,
             font={"size": size},
         )
-    figure.update_layout(
-        margin={"t": TITLE_PIXELS}, legend={"y": 1 + TITLE_PIXELS / figure.layout.height}
-    )
+    legend = {"y": 1 + _TITLE_PIXELS / figure.layout.height}
+    figure.update_layout(margin={"t": _TITLE_PIXELS}, legend=legend)

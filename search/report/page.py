@@ -1,13 +1,13 @@
-"""`Page`: what a report consists of, and `render`, which makes one HTML file of it.
+"""`Page`: the content of a report, and `render`, which writes it as one HTML file.
 
-The file needs nothing besides itself: plotly.js is in it, compressed, and a content security
-policy forbids it to load anything.
+The file is self-contained: it includes plotly.js, compressed, and its content security policy
+blocks every request.
 """
 
 import base64
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -20,7 +20,7 @@ from plotly.offline import get_plotlyjs
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure under `name` (a file's stem, and the place in the page), and what it shows."""
+    """A figure with a caption. `name`: its element in the page, and the stem of its file."""
 
     name: str
     caption: str
@@ -29,8 +29,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of words. Without a `header`, the first word of each row is its label. `wraps`: long
-    words are broken rather than the table scrolled."""
+    """A table of text. Without a `header`, the first cell of a row is its label. `wraps`: break
+    long words instead of scrolling the table."""
 
     rows: Sequence[Sequence[str]]
     header: Sequence[str] = ()
@@ -39,87 +39,73 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Words:
-    """A paragraph, or lines to copy where `verbatim`."""
+class Text:
+    """A paragraph, or preformatted lines if `verbatim`."""
 
     text: str
     verbatim: bool = False
 
 
-Part = Picture | Grid | Words
-
-
-@dataclass(frozen=True)
-class Section:
-    """Parts under a title."""
-
-    title: str
-    parts: Sequence[Part]
+Part = Picture | Grid | Text
 
 
 @dataclass(frozen=True)
 class Page:
-    """A report: `summary` (label, value) stands at its top; `verdict` is good news where `good`."""
+    """A report. `summary`: values by label, for its top; `sections`: parts by title, empty
+    sections are not shown; `good`: whether `verdict` is good news."""
 
     title: str
     subtitle: str
-    summary: Sequence[tuple[str, str]]
-    sections: Sequence[Section]
+    summary: Mapping[str, str]
+    sections: Mapping[str, Sequence[Part]]
     verdict: str = ""
     good: bool = True
 
     @property
     def pictures(self) -> Iterator[Picture]:
         """All pictures, in order."""
-        for section in self.sections:
-            yield from (part for part in section.parts if isinstance(part, Picture))
+        for parts in self.sections.values():
+            yield from (part for part in parts if isinstance(part, Picture))
 
 
 def render(page: Page) -> str:
     """The page as one HTML document."""
-    words = {
-        "style_css": _text("style.css"),
-        "script_js": _text("script.js"),
-        "title": escape(page.title),
-        "subtitle": escape(page.subtitle),
-        "verdict": _verdict(page),
-        "summary": "".join(
+    figures = {one.name: json.loads(one.figure.to_json()) for one in page.pictures}
+    return Template(_file("page.html")).substitute(
+        style_css=_file("style.css"),
+        script_js=_file("script.js"),
+        title=escape(page.title),
+        subtitle=escape(page.subtitle),
+        verdict=_verdict(page),
+        summary="".join(
             f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>"
-            for label, value in page.summary
+            for label, value in page.summary.items()
         ),
-        "sections": "".join(map(_section, page.sections)),
-        "figures": _as_script(
-            {one.name: json.loads(one.figure.to_json()) for one in page.pictures}
+        sections="".join(
+            f"<section><h2>{escape(title)}</h2>{''.join(map(_part, parts))}</section>"
+            for title, parts in page.sections.items()
+            if parts
         ),
-        "plotly": _packed_plotly(),
-    }
-    return Template(_text("page.html")).substitute(words)
+        # "<" is escaped, so that no text ends the script element
+        figures=json.dumps(figures, separators=(",", ":")).replace("<", "\\u003c"),
+        plotly=_packed_plotly(),
+    )
 
 
 @cache
 def _packed_plotly() -> str:
-    """plotly.js, compressed, which takes a second."""
+    """plotly.js, compressed; takes a second."""
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
 
 
-def _text(name: str) -> str:
+def _file(name: str) -> str:
     return files("search.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _as_script(data: object) -> str:
-    """JSON that ends no script element."""
-    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _verdict(page: Page) -> str:
     if not page.verdict:
         return ""
     return f'<p class="verdict {"good" if page.good else "bad"}">{escape(page.verdict)}</p>'
-
-
-def _section(section: Section) -> str:
-    parts = "".join(map(_part, section.parts))
-    return f"<section><h2>{escape(section.title)}</h2>{parts}</section>"
 
 
 def _part(part: Part) -> str:
@@ -142,16 +128,14 @@ def _picture(picture: Picture) -> str:
 
 
 def _grid(grid: Grid) -> str:
-    head = "".join(f"<th>{escape(word)}</th>" for word in grid.header)
-    rows = "".join(_row(row, labelled=not grid.header) for row in grid.rows)
-    caption = f'<p class="caption">{escape(grid.caption)}</p>' if grid.caption else ""
     kind = "facts" if grid.wraps or not grid.header else "list"
-    heading = f"<thead><tr>{head}</tr></thead>" if head else ""
-    body = f"<tbody>{rows}</tbody>"
-    return f'{caption}<div class="wide"><table class="{kind}">{heading}{body}</table></div>'
+    caption = f'<p class="caption">{escape(grid.caption)}</p>' if grid.caption else ""
+    head = f"<thead><tr>{_cells(grid.header, 'th')}</tr></thead>" if grid.header else ""
+    label = "td" if grid.header else "th"
+    rows = [f"<tr>{_cells(row[:1], label)}{_cells(row[1:], 'td')}</tr>" for row in grid.rows]
+    body = f"<tbody>{''.join(rows)}</tbody>"
+    return f'{caption}<div class="wide"><table class="{kind}">{head}{body}</table></div>'
 
 
-def _row(row: Sequence[str], labelled: bool) -> str:
-    tags = ["th" if labelled and place == 0 else "td" for place in range(len(row))]
-    cells = [f"<{tag}>{escape(word)}</{tag}>" for tag, word in zip(tags, row, strict=True)]
-    return f"<tr>{''.join(cells)}</tr>"
+def _cells(cells: Sequence[str], tag: str) -> str:
+    return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)

@@ -1,5 +1,5 @@
 "use strict";
-// Unpacks plotly.js, then draws each figure into the element that names it.
+// Unpacks plotly.js, then draws each figure into its element.
 (async () => {
   const packed = atob(document.getElementById("plotly").textContent);
   const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
@@ -10,24 +10,24 @@
 
   const figures = JSON.parse(document.getElementById("figures").textContent);
   const hasMouse = matchMedia("(pointer: fine)").matches;
-  for (const place of document.querySelectorAll(".chart")) {
-    const { data, layout } = figures[place.dataset.figure];
+  for (const chart of document.querySelectorAll(".chart")) {
+    const { data, layout } = figures[chart.dataset.figure];
     layout.dragmode = hasMouse ? "zoom" : false; // a finger scrolls the page
-    await Plotly.newPlot(place, data, layout, { responsive: true, displayModeBar: false });
-    place.on("plotly_afterplot", () => scalable(place));
-    scalable(place);
+    await Plotly.newPlot(chart, data, layout, { responsive: true, displayModeBar: false });
+    chart.on("plotly_afterplot", () => makeScalable(chart));
+    makeScalable(chart);
   }
   document.documentElement.dataset.drawn = "yes";
 })().catch((error) => {
   console.error(error);
-  for (const place of document.querySelectorAll(".chart:empty")) {
-    place.textContent = `This browser cannot draw the figure: ${error.message}`;
+  for (const chart of document.querySelectorAll(".chart:empty")) {
+    chart.textContent = `This browser cannot draw the figure: ${error.message}`;
   }
 });
 
-// With a view box, print may scale what was drawn for the screen.
-function scalable(place) {
-  for (const svg of place.querySelectorAll(".main-svg")) {
+// A view box lets print scale what was drawn for the screen.
+function makeScalable(chart) {
+  for (const svg of chart.querySelectorAll(".main-svg")) {
     svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
   }
 }

@@ -1,4 +1,4 @@
-"""A real browser for tests: headless Chromium that tells what a page says, asks for, and shows."""
+"""A real browser for tests: headless Chromium that records requests and errors of a page."""
 
 import shutil
 from collections.abc import Iterator
@@ -33,23 +33,23 @@ CLIPPED = """() => {
   }
   return out;
 }"""
-"""Texts of figures that stick out of them."""
+"""Texts of figures that are outside of them."""
 
 DATA = """() => Object.fromEntries([...document.querySelectorAll(".chart")].map((place) => [
   place.dataset.figure,
   place._fullData.filter((trace) => trace.visible === true).map((trace) =>
     (trace.type === "heatmap" ? trace.z : trace.x).length),
 ]))"""
-"""How many data each trace of each figure has, as plotly took them up."""
+"""The number of points of each trace of each figure, as plotly read them."""
 
 FITTED = """() => [...document.querySelectorAll(".chart")].every((place) =>
   Math.abs(place.querySelector(".main-svg").clientWidth - place.clientWidth) < 2)"""
-"""Whether each figure is as wide as its place."""
+"""Whether each figure is as wide as its element."""
 
 
 @dataclass
 class Visit:
-    """A page in the browser, what it asked for, and what went wrong in it."""
+    """A page in the browser, its requests and its errors."""
 
     page: Any
     requests: list[str] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Visit:
 
 @contextmanager
 def browser() -> Iterator[Any]:
-    """Chromium, for as many visits as are wanted."""
+    """Chromium, for any number of visits."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -74,7 +74,7 @@ def visit(started: Any, path: Path, width: int, scheme: str = "light") -> Iterat
     context = started.new_context(viewport=size, color_scheme=scheme)
     seen = Visit(context.new_page())
     seen.page.on("request", lambda request: seen.requests.append(request.url))
-    seen.page.on("console", lambda said: seen.errors.append(f"{said.type}: {said.text}"))
+    seen.page.on("console", lambda message: seen.errors.append(f"{message.type}: {message.text}"))
     seen.page.on("pageerror", lambda error: seen.errors.append(str(error)))
     seen.page.goto(path.as_uri())
     seen.page.wait_for_selector("html[data-drawn]", state="attached", timeout=120_000)

@@ -1,4 +1,4 @@
-"""Searches, fronts and tables for tests of reports: with everything that a report can show."""
+"""Searches, Pareto fronts and tables for tests of reports, with everything that a report shows."""
 
 import json
 from collections.abc import Sequence
@@ -88,24 +88,30 @@ LEAN: dict[str, Any] = {
     **{"baselines": [], "pareto": [], "command": [], "largest": None, "environment": {}},
     **{"operators": {}, "attempts": [], "history": []},
 }
-"""Fields of a search that was asked for nothing more, and made no steps."""
+"""Optional results that a search does not have: no steps and no other networks."""
 
 
 def save_front(folder: Path, shares: Sequence[float] = (0.5, 1.0)) -> Path:
-    """A made-up front of `mini`: one network for each of `shares` of a millisecond."""
+    """A made-up Pareto front of `mini`: one network for each of `shares` of a millisecond."""
     space = spaces.load("mini")
     network = space.network([0] * len(space.blocks))
     rows = [{**_network(share, 0.9 + 0.05 * share), "network": "n.json"} for share in shares]
-    told = {"target": "phone", "space": "mini@32", "data": "digits", "seed": 0, "version": "0.1.0"}
+    content = {
+        "target": "phone",
+        "space": "mini@32",
+        "data": "digits",
+        "seed": 0,
+        "version": "0.1.0",
+    }
     folder.mkdir(parents=True)
     (folder / "n.json").write_text(network.to_json())
-    (folder / "pareto.json").write_text(json.dumps({**told, "networks": rows}))
+    (folder / "pareto.json").write_text(json.dumps({**content, "networks": rows}))
     return folder
 
 
 def save_table(path: Path, mini: Path) -> Path:
-    """The table `mini` with kernels, rows that did not settle, a validation, and an operator of no
-    space that is known."""
+    """The table `mini` with kernels, unstable rows, a validation, and an operator of no shipped
+    space."""
     table = LatencyTable.load(mini)
     rows = dict(table.rows)
     rows[OTHER] = Measurement(0.02, 0.0001, 20, 0.019)
@@ -126,7 +132,7 @@ def save_table(path: Path, mini: Path) -> Path:
 
 
 def _step(step: int, ms: float, counts: tuple[int, ...], generator: Any) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    content: dict[str, Any] = {
         "step": step,
         "train_loss": 2.0,
         "expected": {"phone": ms * (2 - step / STEPS), "macs": 1e7, "memory": 3e6},
@@ -135,18 +141,24 @@ def _step(step: int, ms: float, counts: tuple[int, ...], generator: Any) -> dict
         "entropy": 1.9 - step / STEPS,
     }
     if step % 10 == 0:
-        told["probabilities"] = [generator.dirichlet(np.ones(n)).tolist() for n in counts]
-    return told
+        content["probabilities"] = [generator.dirichlet(np.ones(n)).tolist() for n in counts]
+    return content
 
 
 def _budget(name: str, unit: str, limit: float, predicted: float) -> dict[str, Any]:
     ends = {"predicted_low": 0.98 * predicted, "predicted_high": 1.02 * predicted}
     measured = 1.01 * predicted if unit == "ms" else None
-    told = {"name": name, "unit": unit, "limit": limit, "predicted": predicted, "meets": True}
-    return {**told, **ends, "measured": measured}
+    content = {"name": name, "unit": unit, "limit": limit, "predicted": predicted, "meets": True}
+    return {**content, **ends, "measured": measured}
 
 
 def _network(ms: float, accuracy: float, name: str | None = None) -> dict[str, Any]:
-    told = {"predicted_ms": ms, "measured_ms": 1.01 * ms, "valid_accuracy": accuracy}
+    content = {"predicted_ms": ms, "measured_ms": 1.01 * ms, "valid_accuracy": accuracy}
     counts = {"macs": 9_000_000, "params": 200_000}
-    return {**told, **counts, "budget_ms": ms, "choices": None, **({"name": name} if name else {})}
+    return {
+        **content,
+        **counts,
+        "budget_ms": ms,
+        "choices": None,
+        **({"name": name} if name else {}),
+    }

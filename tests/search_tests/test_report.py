@@ -1,4 +1,4 @@
-"""`lat-report`: what its files show, in a real browser, and each mistake as a line."""
+"""`lat-report`: the content of its files, and each mistake as one line."""
 
 import json
 import math
@@ -19,7 +19,6 @@ from search.commands.report_command import main, write_or_notice
 from search.commands.search_command import main as lat_search
 from search.report.look import log_axis
 from search.report.page import render
-from search.report.run.breakdown import breakdowns
 from search.report.run.front import SavedFront
 from search.report.run.probabilities import candidate_looks
 from search.report.run.saved_run import SavedRun
@@ -31,15 +30,15 @@ MIXED = (OpSpec.parse("conv-8x8x8-8-k3-s1-relu"), None, OpSpec.parse("conv-8x8x8
 
 
 class _Loads(HTMLParser):
-    """Collects whatever a page would load from elsewhere."""
+    """Collects what a page would load from other addresses."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
 
     def handle_starttag(self, tag, attrs):
-        told = dict(attrs)
-        links = [told.get("src"), told.get("href") if tag == "link" else None]
+        values = dict(attrs)
+        links = [values.get("src"), values.get("href") if tag == "link" else None]
         self.found += [link for link in links if link and not link.startswith("data:")]
 
 
@@ -53,8 +52,8 @@ def kernels_csv(tmp_path, mini_csv) -> Path:
     return save_table(tmp_path / "kernels.csv", mini_csv)
 
 
-def told(path: Path) -> str:
-    """A report's HTML, which must be small and must load nothing."""
+def html_of(path: Path) -> str:
+    """The HTML of a report, checked to be small and to load nothing."""
     assert path.stat().st_size < MOST_BYTES
     text = path.read_text()
     loads = _Loads()
@@ -63,14 +62,12 @@ def told(path: Path) -> str:
     return text
 
 
-def test_of_cards_that_a_run_of_an_earlier_version_kept_nothing_private_is_shown(
-    tmp_path, mini_csv
-):
+def test_only_the_part_of_a_card_that_may_be_shared_is_read(tmp_path, mini_csv):
     card = 'transport = "ssh"\nthreads = 2\n[ssh]\nhost = "SECRET"\nkey = "/home/SECRET/id"\n'
-    space = "resolution = 32  # mine"
-    files = {"pi.toml": card, "own.toml": space, "own.py": "def build(): ..."}
+    files = {"pi.toml": card, "own.toml": "resolution = 32  # mine", "own.py": "def build(): ..."}
     run = SavedRun.load(save_run(tmp_path / "run", mini_csv, environment={"files": files}))
-    assert run.files == {**files, "pi.toml": 'transport = "ssh"\nthreads = 2\n'}
+    shared = {**files, "pi.toml": 'transport = "ssh"\nthreads = 2\n'}
+    assert run.result.environment.files == shared
     assert "SECRET" not in render(report.run_page(tmp_path / "run"))
 
 
@@ -81,8 +78,8 @@ def test_a_search_is_reported_in_its_folder(invoke, run_folder):
     assert answer["report"] == "run/report.html"
     wanted = ["network", "budget", "curves", "probabilities", "tradeoff", "front", "operators"]
     assert answer["figures"] == wanted
-    text = told(run_folder / "report.html")
-    for words in (
+    text = html_of(run_folder / "report.html")
+    for text_shown in (
         "Meets the budget, as measured",
         "lat-search --target phone --budget 400us",
         "evolution",
@@ -92,10 +89,10 @@ def test_a_search_is_reported_in_its_folder(invoke, run_folder):
         "2.13.0+cpu",
         "some board, 2 CPUs",
         "<th>processes</th><td>4</td>",
-        "own.toml, as kept:",
+        "own.toml, as saved:",
         "resolution = 32  # &lt;b&gt;mine&lt;/b&gt;",
     ):
-        assert words in text
+        assert text_shown in text
 
 
 def test_a_search_without_steps_and_other_networks_has_fewer_figures(invoke, tmp_path, mini_csv):
@@ -103,44 +100,43 @@ def test_a_search_without_steps_and_other_networks_has_fewer_figures(invoke, tmp
     code, out, _ = invoke(main, "lean", "--json")
     assert code == 0
     assert json.loads(out)["figures"] == ["network", "budget", "probabilities", "operators"]
-    assert "Misses the budget, as predicted" in told(tmp_path / "lean" / "report.html")
+    assert "Misses the budget, as predicted" in html_of(tmp_path / "lean" / "report.html")
 
 
 @pytest.mark.parametrize("field", ["budgets", "history", "operators", "measured_ms"])
-def test_a_result_without_a_field_is_refused_by_its_name(run_folder, field):
+def test_the_error_for_a_result_without_a_field_names_the_field(run_folder, field):
     path = run_folder / "result.json"
     result = json.loads(path.read_text())
     del result[field]
     path.write_text(json.dumps(result))
-    with pytest.raises(LatError, match=f"not a result of lat-search: {field} is absent"):
+    with pytest.raises(LatError, match=f"not a result of lat-search: {field} is missing"):
         SavedRun.load(run_folder)
 
 
-def test_a_run_keeps_its_breakdown_where_its_table_is_gone_or_another_by_now(run_folder, mini_csv):
+def test_a_run_keeps_its_breakdown_when_its_table_is_missing(run_folder, mini_csv):
     run = SavedRun.load(run_folder)
-    (kept,) = breakdowns(run)
-    assert sum(part.ms for part in kept.operators) == pytest.approx(run.result["predicted_ms"])
+    saved = run.operators("phone")
+    assert sum(part.ms for part in saved) == pytest.approx(run.result.predicted_ms)
     mini_csv.unlink()
-    assert list(breakdowns(SavedRun.load(run_folder))) == [kept]
+    assert SavedRun.load(run_folder).operators("phone") == saved
 
 
-def test_a_run_without_a_breakdown_says_whether_its_table_is_gone_or_lacks_operators(
+def test_a_run_without_a_breakdown_says_whether_its_table_is_missing_or_too_small(
     tmp_path, mini_csv
 ):
     folder = save_run(tmp_path / "run", mini_csv, operators={})
-    (first,) = breakdowns(SavedRun.load(folder))
-    assert len(first.operators) == len(NetworkSpec.load(folder / "network.json").ops)
+    run = SavedRun.load(folder)
+    assert len(run.operators("phone")) == len(NetworkSpec.load(folder / "network.json").ops)
     table = LatencyTable.load(mini_csv)
     few = dict(list(table.rows.items())[:2])
     replace(table, rows=few).save(mini_csv)
-    (lacks,) = breakdowns(SavedRun.load(folder))
-    assert (lacks.operators, lacks.target) == ((), "phone")
-    assert "does not cover the network" in lacks.why
+    with pytest.raises(LatError, match="rows"):
+        run.operators("phone")
+    assert "phone: no latency per operator: " in html_of(report.write_report(folder))
     mini_csv.unlink()
-    (gone,) = breakdowns(SavedRun.load(folder))
-    assert "the table is not at hand: " in gone.why
-    assert "no such table file" in gone.why
-    assert "no such table file" in told(report.write_report(folder))
+    with pytest.raises(LatError, match="no such table file"):
+        run.operators("phone")
+    assert "no such table file" in html_of(report.write_report(folder))
 
 
 def test_each_target_has_its_breakdown_and_its_table(tmp_path, mini_csv):
@@ -154,13 +150,14 @@ def test_each_target_has_its_breakdown_and_its_table(tmp_path, mini_csv):
         for name, path in (("phone", mini_csv), ("board", other))
     ]
     folder = save_run(tmp_path / "run", mini_csv, budgets=budgets)
-    one, two = breakdowns(SavedRun.load(folder))
-    assert sum(p.ms for p in two.operators) == pytest.approx(2 * sum(p.ms for p in one.operators))
+    run = SavedRun.load(folder)
+    one, two = (sum(part.ms for part in run.operators(name)) for name in ("phone", "board"))
+    assert two == pytest.approx(2 * one)
     page = report.run_page(folder)
     assert [picture.name for picture in page.pictures][-2:] == ["operators", "operators-2"]
-    text = told(report.write_report(folder))
-    for words in ("board: measured with", "other board", "execution, on board", str(other)):
-        assert words in text
+    text = html_of(report.write_report(folder))
+    for text_shown in ("board: measured with", "other board", "execution on board", str(other)):
+        assert text_shown in text
 
 
 def test_the_training_loss_is_drawn_beside_the_validation_loss(run_folder):
@@ -171,15 +168,16 @@ def test_the_training_loss_is_drawn_beside_the_validation_loss(run_folder):
     assert lines["training"].yaxis == lines["validation"].yaxis
 
 
-def test_skipped_blocks_are_known_where_the_choices_make_the_network(run_folder):
+def test_skipped_blocks_are_known_if_the_choices_make_the_network(run_folder):
     run = SavedRun.load(run_folder)
     assert run.blocks == spaces.load("mini").blocks
-    assert [run.blocks[block][i] for block, i in enumerate(run.choices)].count(None) == 2
-    assert replace(run, result={**run.result, "choices": [0] * 9}).blocks is None
+    assert [run.blocks[block][i] for block, i in enumerate(run.result.choices)].count(None) == 2
+    other = run.result.model_copy(update={"choices": [0] * 9})
+    assert replace(run, result=other).blocks is None
 
 
 @pytest.mark.parametrize("name", spaces.known())
-def test_candidates_of_a_block_are_told_apart(name):
+def test_candidates_of_a_block_have_distinct_looks(name):
     for block in spaces.load(name).blocks:
         labels, colours, places = zip(*candidate_looks(block), strict=True)
         assert sorted(places) == list(range(len(block)))
@@ -211,12 +209,12 @@ def test_two_fronts_are_compared(invoke, tmp_path):
     code, out, err = invoke(main, "a", "b", "--json")
     assert code == 0, err
     assert json.loads(out)["figures"] == ["tradeoff", "front-a", "front-b"]
-    text = told(tmp_path / "a-and-b.html")
+    text = html_of(tmp_path / "a-and-b.html")
     assert "<td>networks</td><td>2</td><td>3</td>" in text
 
 
 def test_a_real_search_can_be_reported(invoke, mini_csv, tmp_path):
-    words = [
+    arguments = [
         "--target",
         mini_csv,
         "--space",
@@ -228,9 +226,9 @@ def test_a_real_search_can_be_reported(invoke, mini_csv, tmp_path):
         "--baselines",
         "0",
     ]
-    assert invoke(lat_search, *words, "--budget", "400us", "--out", "run")[0] == 0
+    assert invoke(lat_search, *arguments, "--budget", "400us", "--out", "run")[0] == 0
     assert report.write_report(tmp_path / "run") == tmp_path / "run" / "report.html"
-    assert "mini@32" in told(tmp_path / "run" / "report.html")
+    assert "mini@32" in html_of(tmp_path / "run" / "report.html")
 
 
 def test_a_table_is_reported_beside_it(invoke, kernels_csv):
@@ -245,22 +243,21 @@ def test_a_table_is_reported_beside_it(invoke, kernels_csv):
         "predicted",
         "spread",
     ]
-    text = told(kernels_csv.with_suffix(".html"))
-    for words in (
-        "8 of 50 operators measured alone did not settle",
+    text = html_of(kernels_csv.with_suffix(".html"))
+    for text_shown in (
+        "8 of 50 operators measured alone are unstable",
         "drift: 3 of 99 rounds",
         "1.10 %",
     ):
-        assert words in text
+        assert text_shown in text
 
 
-def test_a_note_that_operators_share_is_told_once_with_their_names(kernels_csv):
+def test_a_note_of_several_operators_is_listed_once(kernels_csv):
     grid = unstable_notes(LatencyTable.load(kernels_csv))
-    assert grid is not None
     ((note, named),) = grid.rows
     assert note == UNSTABLE
     assert len(named.split(", ")) == 8
-    assert unstable_notes(LatencyTable.load(kernels_csv.with_name("far-away.csv"))) is None
+    assert not unstable_notes(LatencyTable.load(kernels_csv.with_name("far-away.csv"))).rows
 
 
 def test_inverted_bottlenecks_that_differ_in_anything_have_a_cell_each():
@@ -296,9 +293,9 @@ def test_a_logarithmic_axis_of_nothing_has_plotlys_ticks():
     assert "tickvals" not in log_axis([0.0], "ms")
 
 
-def test_words_of_a_table_are_never_markup(invoke, kernels_csv):
+def test_text_of_a_table_is_escaped(invoke, kernels_csv):
     assert invoke(main, kernels_csv)[0] == 0
-    text = told(kernels_csv.with_suffix(".html"))
+    text = html_of(kernels_csv.with_suffix(".html"))
     assert "&lt;script&gt;alert(1)" in text
     assert "<script>alert(1)" not in text
     assert "<b>stop</b>" not in text
@@ -314,7 +311,7 @@ def test_two_tables_are_compared(invoke, mini_csv, tmp_path):
     code, out, _ = invoke(main, mini_csv, "slow.csv", "--json")
     assert code == 0
     assert json.loads(out)["report"] == "far-away-and-slow.html"
-    text = told(tmp_path / "far-away-and-slow.html")
+    text = html_of(tmp_path / "far-away-and-slow.html")
     count = sum(op.kernel == 7 for op in table)
     assert f"significant ({count})" in text
     assert "1.500" in text
@@ -325,16 +322,16 @@ def test_two_searches_are_compared(invoke, run_folder, tmp_path, mini_csv):
     code, out, _ = invoke(main, "run", "other", "--json")
     assert code == 0
     assert json.loads(out)["figures"] == ["network", "budget", "curves"]
-    text = told(tmp_path / "run-and-other.html")
+    text = html_of(tmp_path / "run-and-other.html")
     assert "<td>seed</td><td>7</td><td>8</td>" in text
     assert "50.0 %" in text
     assert "<td>space</td>" not in text
 
 
 def test_two_searches_have_their_budgets_on_one_axis(run_folder, tmp_path, mini_csv):
-    told = {**_BUDGET, "limit": 0.5, "predicted": 0.4, "measured": None}
+    limit = {**_BUDGET, "limit": 0.5, "predicted": 0.4, "measured": None}
     other, first = (
-        save_run(tmp_path / name, mini_csv, **LEAN, budgets=[told]) for name in ("other", "first")
+        save_run(tmp_path / name, mini_csv, **LEAN, budgets=[limit]) for name in ("other", "first")
     )
 
     def budget(*runs):
@@ -360,7 +357,7 @@ _OF_NOTHING = {"op": "x", "ms": 1.0, "low_ms": 0.9, "high_ms": 1.1, "source": "m
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["nowhere"], 2, "unknown table 'nowhere'"),
         (["."], 2, "no finished search (result.json is missing)"),
@@ -372,15 +369,15 @@ _OF_NOTHING = {"op": "x", "ms": 1.0, "low_ms": 0.9, "high_ms": 1.1, "source": "m
         (["front", "run"], 2, "compare it with another front"),
         (["empty"], 1, "empty/pareto.json: the front has no networks"),
         (["empty", "front"], 1, "the front has no networks"),
-        (["kept"], 1, "kept/result.json: not a result of lat-search: 'x' is no operator key"),
+        (["kept"], 1, "kept/result.json: not a result of lat-search: operators.phone.1.op: 'x' is"),
         (["run", "far-away.csv"], 2, "two of one kind can be compared"),
         (["run", "--out", "report.pdf"], 2, "ends in .html"),
-        (["broken"], 1, "broken/result.json: not a result of lat-search: target, budget_ms, "),
+        (["broken"], 1, "broken/result.json: not a result of lat-search: target, seed, version, "),
         (["damaged"], 1, "damaged/result.json: not a result of lat-search: budgets.1.limit: is"),
         (["far-away.csv", "--out", "run/result.json/x.html"], 2, "run/result.json"),
     ],
 )
-def test_mistakes_are_one_line(invoke, run_folder, tmp_path, words, code, said):
+def test_mistakes_are_one_line(invoke, run_folder, tmp_path, arguments, code, message):
     damaged = [{"name": "phone", "unit": "ms"}]
     save_run(tmp_path / "damaged", tmp_path / "far-away.csv", budgets=damaged)
     save_run(tmp_path / "kept", tmp_path / "far-away.csv", operators={"phone": [_OF_NOTHING]})
@@ -390,9 +387,9 @@ def test_mistakes_are_one_line(invoke, run_folder, tmp_path, words, code, said):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "trained" / "retrain.json").write_text("{}")
     (tmp_path / "broken" / "result.json").write_text('{"space": "mini@32"}')
-    got, out, err = invoke(main, *words)
+    got, out, err = invoke(main, *arguments)
     assert (got, out) == (code, "")
-    assert said in err
+    assert message in err
     assert "Traceback" not in err
 
 
@@ -411,34 +408,32 @@ def test_without_plotly_the_command_names_the_extra_and_a_search_goes_on(
 def test_a_report_that_cannot_be_written_ends_no_search(run_folder, capsys):
     (run_folder / "report.html").mkdir()
     write_or_notice(run_folder)
-    said = capsys.readouterr().err
-    assert said.startswith("no report: ")
-    assert said.endswith(f"; to make it: lat-report {run_folder}\n")
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("no report: ")
+    assert message.endswith(f"; to make it: lat-report {run_folder}\n")
+    assert message.count("\n") == 1
 
 
 _CANNOT_BE = (None, -1, 0, 1e300, math.nan, math.inf, 10**400, "x", [], {}, [[]], {"a": 1}, "a\0b")
 
 
 @pytest.mark.parametrize("file", ["result.json", "pareto.json"])
-def test_what_cannot_be_in_a_file_of_a_run_is_one_line_and_else_it_is_reported(
-    tmp_path, mini_csv, file
-):
-    """Each field, also of the first of a list, in turn; a traceback in none."""
+def test_an_invalid_field_in_a_file_of_a_run_is_a_one_line_error(tmp_path, mini_csv, file):
+    """Each field in turn, also those of the first item of a list."""
     folder = tmp_path / "run"
     save_run(folder, mini_csv) if file == "result.json" else save_front(folder)
-    whole, said = json.loads((folder / file).read_text()), []
+    whole, messages = json.loads((folder / file).read_text()), []
     for path in _fields(whole):
         for value in _CANNOT_BE:
             (folder / file).write_text(json.dumps(_changed(whole, path, value)))
             try:
                 SavedRun.load(folder) if file == "result.json" else SavedFront.load(folder)
             except LatError as error:
-                said.append(str(error))
+                messages.append(str(error))
             else:
                 assert not isinstance(value, float) or path[0] == "environment", (path, value)
-    assert len(said) > 100
-    assert not any("\n" in one for one in said)
+    assert len(messages) > 100
+    assert not any("\n" in one for one in messages)
     for text in ("", "[]", "null", "[" * 99999, "\0", '{"target": "\\ud800"}', "é"):
         (folder / file).write_bytes(text.encode("latin-1"))
         with pytest.raises(LatError, match=f"{file}: not a (result|front) of lat-search: "):
@@ -480,15 +475,14 @@ _BUDGET = {"name": "phone", "unit": "ms", "limit": 1.0, "predicted": 0.0, "measu
         {"budgets": [{**_BUDGET, "limit": 1e-18, "predicted_low": 0.0, "predicted_high": 1.0}]},
         {"budget_ms": None},
         {"budgets": []},
+        {"attempts": [{"choices": [0] * 9, "predicted": {}, "measured": {}}] * 2},
         {"operators": {"phone": [{**_OF_NOTHING, "op": OTHER.key, "ms": 0.0}]}},
         {"operators": {}, "budgets": [{**_BUDGET, "table": "/dev/zero"}]},
         {"operators": {}, "budgets": [{**_BUDGET, "table": "a\0b"}]},
         {"target": "<script>alert(1)</script>", "strategy": "</html>"},
     ],
 )
-def test_parts_of_a_result_that_do_not_fit_together_are_left_out_or_said(
-    tmp_path, mini_csv, changes
-):
+def test_inconsistent_parts_of_a_result_are_omitted_or_an_error(tmp_path, mini_csv, changes):
     folder = save_run(tmp_path / "run", mini_csv, **changes)
     try:
         text = render(report.run_page(folder))
@@ -501,10 +495,10 @@ def test_parts_of_a_result_that_do_not_fit_together_are_left_out_or_said(
 
 def test_a_front_is_read_from_its_folder_alone(tmp_path):
     folder = save_front(tmp_path / "front")
-    told = json.loads((folder / "pareto.json").read_text())
+    content = json.loads((folder / "pareto.json").read_text())
     for name in ("/etc/hostname", "../front/n.json", "a/../../front/n.json"):
-        told["networks"][0]["network"] = name
-        (folder / "pareto.json").write_text(json.dumps(told))
+        content["networks"][0]["network"] = name
+        (folder / "pareto.json").write_text(json.dumps(content))
         with pytest.raises(LatError, match=r"networks\.1\.network: leads out of the folder"):
             SavedFront.load(folder)
 

@@ -1,5 +1,5 @@
-"""Each kind of report in a real browser, narrow and wide, dark and light, and on paper: all of its
-data is there, and nothing is asked for."""
+"""Each kind of report in a real browser, narrow and wide, dark and light, and in print: all of its
+data is drawn, and nothing is requested."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,11 +19,11 @@ from search.report.table.held_out import leave_out
 
 MINI = spaces.load("mini")
 BLOCKS = 1 + len(MINI.blocks)
-"""Drawn of a network of `mini`: the first, which is not chosen, and those that are."""
+"""Blocks drawn of a network of `mini`: the fixed first one and the chosen ones."""
 PUBLISHED = sum(len(drawn(zoo.load(name), name).blocks) for name in zoo.PUBLISHED)
 
 Made = tuple[Page, Mapping[str, int]]
-"""A page, and how many data its figures have, all traces together."""
+"""A page, and the number of points in each figure, over all traces."""
 
 pytestmark = needs_chromium
 
@@ -104,21 +104,21 @@ KINDS = (_search, _lean_search, _two_searches, _front, _two_fronts, _table, _two
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__.strip("_"))
-def test_a_page_shows_all_of_its_data_and_asks_for_nothing(
+def test_a_page_shows_all_of_its_data_and_requests_nothing(
     chromium: Any, tmp_path: Path, mini_csv: Path, kind: Callable[[Path, Path], Made]
 ):
     page, counts = kind(tmp_path, mini_csv)
     path = tmp_path / "page.html"
     report.write_page(page, path)
     with visit(chromium, path, 390, "dark") as seen:
-        assert _papers_colour(seen) == "rgb(20, 24, 28)"
+        assert _page_colour(seen) == "rgb(20, 24, 28)"
         _assert_fits(seen, 390)
         assert {name: sum(data) for name, data in seen.page.evaluate(DATA).items()} == counts
         _assert_prints(seen)
         seen.page.emulate_media(media="screen", color_scheme="light")
         seen.page.set_viewport_size({"width": 1440, "height": 900})
         seen.page.wait_for_function(FITTED)
-        assert _papers_colour(seen) == "rgb(255, 255, 255)"
+        assert _page_colour(seen) == "rgb(255, 255, 255)"
         _assert_fits(seen, 1440)
         assert seen.errors == []
         assert seen.requests == [path.as_uri()]
@@ -131,7 +131,7 @@ def _assert_fits(seen: Visit, width: int) -> None:
 
 
 def _assert_prints(seen: Visit) -> None:
-    """On paper it is dark on white even where the screen is dark."""
+    """Print is dark on white even if the screen is dark."""
     seen.page.emulate_media(media="print")
     style = "getComputedStyle(document.querySelector('.chart svg text')).fill"
     assert seen.page.evaluate(style) == "rgb(29, 35, 41)"
@@ -139,5 +139,5 @@ def _assert_prints(seen: Visit) -> None:
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= 700
 
 
-def _papers_colour(seen: Visit) -> str:
+def _page_colour(seen: Visit) -> str:
     return str(seen.page.evaluate("getComputedStyle(document.body).backgroundColor"))

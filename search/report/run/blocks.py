@@ -1,26 +1,25 @@
-"""Networks drawn block by block, as ProxylessNAS draws its specialised ones (figure 6 there)."""
+"""Networks drawn block by block, as in figure 6 of ProxylessNAS (Cai, Zhu & Han, ICLR 2019)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from latency.candidates import Block
 from latency.graphs.kernels import Network
 from latency.operators.spec import OpSpec
-from search.report.look import CLEAR, GREY, kernel_colour, styled, title_panels
+from search.report.look import CLEAR, GREY, kernel_colour, share_legend, styled, title_panels
+from search.report.run.saved_run import SavedRun
 
-_AROUND = ("conv", "pool", "linear")
-"""Stem and head, which are not drawn."""
-_ROW_PIXELS, _BETWEEN = 104, 44
-_SKIPPED = "skipped"
+_NOT_DRAWN = ("conv", "pool", "linear")
+"""Kinds of stem and head."""
+_ROW_PIXELS, _GAP_PIXELS = 104, 44
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A network's blocks in order, None for a skipped one; `details` stand after its name."""
+    """The blocks of a network in order, None for a skipped one; `details` follow its name."""
 
     name: str
     details: str
@@ -28,38 +27,30 @@ class Drawing:
 
 
 def drawn(network: Network, name: str, details: str = "") -> Drawing:
-    """A network of which nothing else is known: all of its blocks, none of them skipped."""
-    inner = [op for op in network.ops if op.kind not in _AROUND]
+    """All blocks of a network, none of them skipped."""
+    inner = [op for op in network.ops if op.kind not in _NOT_DRAWN]
     return Drawing(name, details, inner or network.ops)
 
 
-def chosen(
-    around: Sequence[OpSpec],
-    blocks: Sequence[Block],
-    choices: Sequence[int],
-    name: str,
-    details: str = "",
-) -> Drawing:
-    """A network chosen from the candidates of blocks, with those that it skips; `around`: the
-    operators before them."""
-    picked = [block[index] for block, index in zip(blocks, choices, strict=True)]
-    return Drawing(name, details, [*(op for op in around if op.kind not in _AROUND), *picked])
+def chosen(run: SavedRun, choices: Sequence[int], name: str, details: str = "") -> Drawing:
+    """A network of a run's space, which must be known, with its skipped blocks."""
+    picked = [block[index] for block, index in zip(run.blocks or (), choices, strict=True)]
+    before = [op for op in run.before if op.kind not in _NOT_DRAWN]
+    return Drawing(name, details, [*before, *picked])
 
 
 def blocks_figure(drawings: Sequence[Drawing]) -> go.Figure:
-    """One row a network. Bar: a block, its height the expansion ratio, its colour the kernel; the
-    output channels are written under the first block that has them. Skipped blocks are hollow."""
+    """One row per network, one bar per block: height is the expansion ratio, colour the kernel.
+    Skipped blocks are hollow. Output channels are written where they change."""
     rows = len(drawings)
-    pixels = _ROW_PIXELS * rows + 2 * _BETWEEN
-    spacing = _BETWEEN / pixels if rows > 1 else 0.0
+    pixels = _ROW_PIXELS * rows + 2 * _GAP_PIXELS
+    spacing = _GAP_PIXELS / pixels if rows > 1 else 0.0
     figure = make_subplots(rows, 1, shared_xaxes=True, vertical_spacing=spacing)
-    shown: set[str] = set()
     for row, drawing in enumerate(drawings, 1):
-        for label, bar in _bars(drawing):
-            bar.update(name=label, legendgroup=label, showlegend=label not in shown, width=0.88)
-            shown.add(label)
+        for bar in _bars(drawing):
             figure.add_trace(bar, row, 1)
         _write_channels(figure, drawing, row)
+    share_legend(figure)
     longest = max(len(drawing.blocks) for drawing in drawings)
     tallest = max((_height(op) for drawing in drawings for op in drawing.blocks), default=1.0)
     styled(figure, pixels, barmode="overlay", margin={"l": 8, "r": 8, "b": 20})
@@ -68,36 +59,30 @@ def blocks_figure(drawings: Sequence[Drawing]) -> go.Figure:
     return figure.update_yaxes(visible=False, range=[0, 1.05 * tallest], fixedrange=True)
 
 
-def _bars(drawing: Drawing) -> list[tuple[str, go.Bar]]:
-    """A trace for each kernel size, and one for the skipped blocks."""
-    kernels = sorted({op.kernel for op in drawing.blocks if op is not None})
-    bars = [(f"kernel {size}×{size}", _kernel_bar(drawing, size)) for size in kernels]
-    skipped = [place for place, op in enumerate(drawing.blocks) if op is None]
+def _bars(drawing: Drawing) -> Iterator[go.Bar]:
+    """A trace per kernel size, and one for the skipped blocks."""
+    for kernel in sorted({op.kernel for op in drawing.blocks if op}):
+        ops = {x: op for x, op in enumerate(drawing.blocks) if op and op.kernel == kernel}
+        yield go.Bar(
+            x=[*ops],
+            y=[_height(op) for op in ops.values()],
+            marker={"color": kernel_colour(kernel)},
+            name=f"kernel {kernel}×{kernel}",
+            width=0.88,
+            text=[str(kernel)] * len(ops),
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            textfont={"size": 9},
+            constraintext="none",
+            hovertext=[op.key for op in ops.values()],
+            hoverinfo="text",
+        )
+    skipped = [x for x, op in enumerate(drawing.blocks) if op is None]
     if skipped:
         hollow = {"color": CLEAR, "line": {"color": GREY, "width": 1.5}}
-        bar = go.Bar(x=skipped, y=[1.0] * len(skipped), marker=hollow, hovertext=_SKIPPED)
-        bar.update(hoverinfo="text")
-        bars.append((_SKIPPED, bar))
-    return bars
-
-
-def _kernel_bar(drawing: Drawing, kernel: int) -> go.Bar:
-    mine = [
-        (x, op) for x, op in enumerate(drawing.blocks) if op is not None and op.kernel == kernel
-    ]
-    return go.Bar(
-        x=[x for x, _ in mine],
-        y=[_height(op) for _, op in mine],
-        marker={"color": kernel_colour(kernel)},
-        text=[str(kernel)] * len(mine),
-        textposition="inside",
-        insidetextanchor="middle",
-        textangle=0,
-        textfont={"size": 9},
-        constraintext="none",
-        hovertext=[op.key for _, op in mine],
-        hoverinfo="text",
-    )
+        bar = go.Bar(x=skipped, y=[1.0] * len(skipped), marker=hollow, name="skipped", width=0.88)
+        yield bar.update(hovertext="skipped", hoverinfo="text")
 
 
 def _height(op: OpSpec | None) -> float:
@@ -105,18 +90,17 @@ def _height(op: OpSpec | None) -> float:
 
 
 def _write_channels(figure: go.Figure, drawing: Drawing, row: int) -> None:
-    """The output channels under the first block that has them."""
-    number = "" if row == 1 else str(row)
     channels = None
-    for place, op in enumerate(drawing.blocks):
+    for x, op in enumerate(drawing.blocks):
         if op is not None and op.out_channels != channels:
             channels = op.out_channels
             figure.add_annotation(
                 text=str(channels),
-                x=place,
+                x=x,
                 y=0,
-                xref=f"x{number}",
-                yref=f"y{number} domain",
+                yref="y domain",
+                row=row,
+                col=1,
                 yanchor="top",
                 showarrow=False,
                 font={"size": 10},

@@ -1,196 +1,207 @@
-"""Figures of one search: its budgets, its curves, its rivals, and where the milliseconds go."""
+"""Figures of a search: its budgets, its curves, and the latency of each operator."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from latency.operators.spec import OpSpec
 from latency.prediction import PREDICTED, OpPrediction
-from latency.tables.measurement import Measurement
 from latency.units import format_ms
-from search.report.look import BLUE, GREEN, GREY, ORANGE, PALETTE, RED, faded, styled, title_panels
-from search.report.run.saved_run import Bound, SavedRun
+from search.report.files import SavedBudget, Stage
+from search.report.look import (
+    BLUE,
+    GREEN,
+    GREY,
+    LIMIT_LINE,
+    ORANGE,
+    PALETTE,
+    RED,
+    error_bars,
+    faded,
+    line,
+    points,
+    styled,
+    title_panels,
+)
+from search.report.run.saved_run import SavedRun
 
-Points = list[tuple[int, float]]
+Curve = list[tuple[int, float]]
 """Steps, and a value at each."""
 
 _EXPECTED, _MULTIPLIER = "expected, % of the budget", "multiplier"
 _LOSS, _ENTROPY = "validation loss; faint: training loss", "entropy of the choices, nats"
-_OF_BUDGETS = (_EXPECTED, _MULTIPLIER)
-_OF_RUNS = {
+_PER_BUDGET = {_EXPECTED: "expected", _MULTIPLIER: "multiplier"}
+"""By panel: field of the history that has a value per budget."""
+_PER_RUN = {
     _LOSS: (("train_loss", "training", 0.45), ("valid_loss", "validation", 1.0)),
     _ENTROPY: (("entropy", "", 1.0),),
 }
-"""By panel: field of the history, name and opacity of the curves that a run has one of."""
-_LOOKS = {"predicted": BLUE, "measured": GREEN}
-_COLOURS_A_RUN = 4
+"""By panel: field of the history, name and opacity of each curve."""
+_STAGES: dict[Stage, str] = {"predicted": BLUE, "measured": GREEN}
+_COLOURS_PER_RUN = 4
 _MOST_POINTS = 500
-"""Of a curve: more cannot be told apart on paper."""
+"""Of a curve: more cannot be distinguished in print."""
 
 
-def budget_figure(bounds: Sequence[Bound], tried: Sequence[Measurement]) -> go.Figure:
-    """Limit, predicted and measured on one axis: in ms for a single latency budget, else each in
-    percent of its limit. `tried`: the networks that were derived and measured on the way."""
-    single = len(bounds) == 1 and bounds[0].unit == "ms"
-    figure = go.Figure()
-    if single:
-        figure.add_trace(_tried(tried))
-    for bound in bounds:
-        for what, colour in _LOOKS.items():
-            if getattr(bound, what) is not None:
-                share = 1.0 if single else 100.0 / bound.limit
-                owner = "" if single else bound.name
-                figure.add_trace(_interval(bound, what, colour, share, owner))
-    limit = bounds[0].limit if single else 100.0
-    said = f"budget {bounds[0].told(limit)}" if single else "the limit"
-    figure.add_vline(limit, line={"color": RED, "width": 2, "dash": "dash"})
-    figure.add_annotation(
-        x=limit, y=1, yref="y domain", text=said, showarrow=False, yanchor="bottom"
-    )
-    rows = len(figure.data) if single else 2 * len(bounds)
-    styled(figure, 90 + 34 * rows, margin={"l": 8, "r": 16, "t": 28, "b": 8}, showlegend=False)
-    figure.update_xaxes(title="ms" if single else "% of the limit")
-    return figure.update_yaxes(showgrid=False, autorange="reversed")
-
-
-def budgets_figure(runs: Mapping[str, SavedRun]) -> go.Figure:
-    """Limit, predicted and measured of searches, each under its name, on one axis: in ms where each
-    has a single latency budget, else in percent of the limits."""
-    in_ms = all([bound.unit for bound in run.bounds] == ["ms"] for run in runs.values())
+def budget_figure(runs: Mapping[str, SavedRun]) -> go.Figure:
+    """Limit, predicted and measured value of each budget of searches by name, on one axis: in ms if
+    every search has a latency budget only, otherwise in percent of the limits. For a single search
+    with the networks that were derived and measured during it."""
+    in_ms = all([one.unit for one in run.result.budgets] == ["ms"] for run in runs.values())
+    is_single = len(runs) == 1
     figure, rows = go.Figure(), 0
     for name, run in runs.items():
-        for bound in run.bounds:
-            owner = name if in_ms else f"{name} {bound.name}"
-            share = 1.0 if in_ms else 100.0 / bound.limit
-            told = [what for what in _LOOKS if getattr(bound, what) is not None]
-            figure.add_trace(_limit(bound, share, owner, told))
-            for what in told:
-                figure.add_trace(_interval(bound, what, _LOOKS[what], share, owner))
-            rows += len(told)
-    styled(figure, 70 + 34 * rows, showlegend=False)
+        if is_single and in_ms:
+            figure.add_trace(_tried(run))
+            rows += 1
+        for budget in run.result.budgets:
+            owner = (name if in_ms else f"{name} {budget.name}").strip()
+            scale = 1.0 if in_ms else 100.0 / budget.limit
+            stages = [stage for stage in _STAGES if budget.interval(stage)]
+            rows += len(stages)
+            if not is_single:
+                figure.add_trace(_limit(budget, scale, owner, stages))
+            for stage in _STAGES:
+                if interval := budget.interval(stage):
+                    figure.add_trace(_interval(budget, stage, interval, scale, owner))
+    top = 28 if is_single else 8
+    styled(figure, 62 + top + 34 * rows, margin={"r": 16, "t": top}, showlegend=False)
+    if is_single:
+        limit = run.result.budgets[0].limit if in_ms else 100.0
+        text = f"budget {run.result.budgets[0].format(limit)}" if in_ms else "the limit"
+        figure.add_vline(limit, line=LIMIT_LINE)
+        figure.add_annotation(
+            x=limit, y=1, yref="y domain", text=text, showarrow=False, yanchor="bottom"
+        )
     figure.update_xaxes(title="ms" if in_ms else "% of the limit")
     return figure.update_yaxes(showgrid=False, autorange="reversed")
 
 
-def _limit(bound: Bound, share: float, owner: str, told: Sequence[str]) -> go.Scatter:
-    """A line at the limit, through the rows of what is told of the bound."""
+def _limit(budget: SavedBudget, scale: float, owner: str, stages: Sequence[Stage]) -> go.Scatter:
+    """A line at the limit, through the rows of the stages."""
     return go.Scatter(
-        x=[bound.limit * share] * len(told),
-        y=[f"{escape(owner)} {what}" for what in told],
+        x=[budget.limit * scale] * len(stages),
+        y=[f"{escape(owner)} {stage}" for stage in stages],
         mode="lines+markers",
         line={"color": RED, "width": 2},
         marker={"symbol": "line-ns", "size": 14, "line": {"color": RED, "width": 2}},
-        hovertext=escape(f"{owner}: budget {bound.told(bound.limit)}"),
+        hovertext=escape(f"{owner}: budget {budget.format(budget.limit)}"),
         hoverinfo="text",
     )
 
 
-def _interval(bound: Bound, what: str, colour: str, share: float, owner: str) -> go.Scatter:
-    value = getattr(bound, what)
-    low, high = getattr(bound, f"{what}_ends") or (value, value)
-    said = f"{what}: {bound.told(value)}"
+def _interval(
+    budget: SavedBudget,
+    stage: Stage,
+    interval: tuple[float, float, float],
+    scale: float,
+    owner: str,
+) -> go.Scatter:
+    value, low, high = interval
+    text = f"{stage}: {budget.format(value)}"
     if low < high:
-        said += f" (95 %: {bound.told(low)} to {bound.told(high)})"
-    return go.Scatter(
-        x=[value * share],
-        y=[f"{escape(owner)} {what}".strip()],
-        error_x={
-            "array": [(high - value) * share],
-            "arrayminus": [(value - low) * share],
-            "thickness": 2,
-            "width": 7,
-        },
-        mode="markers",
-        marker={"size": 11, "color": colour},
-        name=what,
-        hovertext=escape(f"{owner} {said}".strip()),
-        hoverinfo="text",
+        text += f" (95 %: {budget.format(low)} to {budget.format(high)})"
+    bars = error_bars([value * scale], [low * scale], [high * scale], thickness=2, width=7)
+    return points(
+        [value * scale],
+        [f"{escape(owner)} {stage}".strip()],
+        stage,
+        _STAGES[stage],
+        [escape(f"{owner} {text}".strip())],
+        size=11,
+        opacity=1,
+        error_x=bars,
     )
 
 
-def _tried(tried: Sequence[Measurement]) -> go.Scatter:
-    """The networks that were measured with random weights while deriving."""
-    medians = [one.median_ms for one in tried]
-    return go.Scatter(
-        x=medians,
-        y=["derived"] * len(medians),
-        mode="markers",
-        marker={
-            "size": 9,
-            "color": faded(GREY, 0.7),
-            "symbol": "circle-open",
-            "line": {"width": 2},
-        },
-        name="derived",
-        hovertext=[f"derived network {number}: {one}" for number, one in enumerate(tried, 1)],
-        hoverinfo="text",
+def _tried(run: SavedRun) -> go.Scatter:
+    """The networks that were derived during the search and measured with random weights."""
+    measured = [one for _, _, one in run.tried if one]
+    return points(
+        [one.median_ms for one in measured],
+        ["derived"] * len(measured),
+        "derived",
+        GREY,
+        [f"derived network {number}: {one}" for number, one in enumerate(measured, 1)],
+        size=9,
+        opacity=0.7,
+        marker_symbol="circle-open",
+        marker_line_width=2,
     )
 
 
 def curves_figure(runs: Mapping[str, SavedRun]) -> go.Figure | None:
-    """Over the steps of searches, each under its name: what is expected of each budget's quantity,
-    in percent of its limit, the multipliers, the losses and the entropy of the choices.
-    None where they tell of none."""
-    panels = {title: _lines(runs, title) for title in (*_OF_BUDGETS, *_OF_RUNS)}
-    told = {title: lines for title, lines in panels.items() if lines}
-    if not told:
+    """Over the steps of searches, each with its name: the expected cost of each budget in percent
+    of its limit, the multipliers, the losses and the entropy of the choices. None without any."""
+    lines_of = {title: _lines(runs, title) for title in (*_PER_BUDGET, *_PER_RUN)}
+    panels = {title: lines for title, lines in lines_of.items() if lines}
+    if not panels:
         return None
-    figure = make_subplots(len(told), 1, shared_xaxes=True, vertical_spacing=0.2 / len(told))
-    for row, lines in enumerate(told.values(), 1):
-        for name, colour, points in lines:
-            figure.add_trace(_curve(name, points, colour).update(showlegend=row == 1), row, 1)
-    if _EXPECTED in told:
-        figure.add_hline(100, line={"color": RED, "width": 2, "dash": "dash"}, row=1, col=1)
-    many = len(next(iter(told.values()))) > 1
-    styled(figure, 150 * len(told) + 40, hovermode="x unified", showlegend=many)
-    title_panels(figure, list(told))
-    return figure.update_xaxes(title="step", row=len(told))
+    figure = make_subplots(len(panels), 1, shared_xaxes=True, vertical_spacing=0.2 / len(panels))
+    for row, lines in enumerate(panels.values(), 1):
+        for name, colour, curve in lines:
+            figure.add_trace(_line(name, curve, colour).update(showlegend=row == 1), row, 1)
+    if _EXPECTED in panels:
+        figure.add_hline(100, line=LIMIT_LINE, row=1, col=1)
+    several = len(next(iter(panels.values()))) > 1
+    styled(figure, 150 * len(panels) + 40, hovermode="x unified", showlegend=several)
+    title_panels(figure, list(panels))
+    return figure.update_xaxes(title="step", row=len(panels))
 
 
-def _lines(runs: Mapping[str, SavedRun], title: str) -> list[tuple[str, str, Points]]:
-    """(name, colour, points) of a panel's lines: one a budget of each run, or those of `_OF_RUNS`
-    of each."""
-    lines: list[tuple[str, str, Points]] = []
+def _lines(runs: Mapping[str, SavedRun], title: str) -> list[tuple[str, str, Curve]]:
+    """(name, colour, curve) of each line of a panel."""
+    lines: list[tuple[str, str, Curve]] = []
     for number, (name, run) in enumerate(runs.items()):
-        first = _COLOURS_A_RUN * number
-        for key, what, opacity in _OF_RUNS.get(title, ()):
+        first = _COLOURS_PER_RUN * number
+        for field, label, opacity in _PER_RUN.get(title, ()):
             colour = faded(PALETTE[first], opacity)
-            lines.append((f"{name} {what}".strip(), colour, run.curve(key)))
-        for place, bound in enumerate(run.bounds if title in _OF_BUDGETS else (), first):
+            lines.append((f"{name} {label}".strip(), colour, run.curve(field)))
+        for index, budget in enumerate(run.result.budgets if title in _PER_BUDGET else (), first):
+            curve = run.curve(_PER_BUDGET[title], budget)
             if title == _EXPECTED:
-                points = [(step, 100 * x / bound.limit) for step, x in run.expected(bound)]
-            else:
-                points = run.multiplier(bound)
-            colour = PALETTE[place % len(PALETTE)]
-            lines.append((f"{name} {bound.name}".strip(), colour, points))
+                curve = [(step, 100 * value / budget.limit) for step, value in curve]
+            colour = PALETTE[index % len(PALETTE)]
+            lines.append((f"{name} {budget.name}".strip(), colour, curve))
     return [line for line in lines if line[2]]
 
 
-def _curve(name: str, points: Points, colour: str) -> go.Scatter:
-    few = points[:: -(-len(points) // _MOST_POINTS)]
-    few = few if few[-1] == points[-1] else [*few, points[-1]]
-    return go.Scatter(
-        x=[step for step, _ in few],
-        y=[value for _, value in few],
-        mode="lines",
-        line={"width": 2, "color": colour},
-        name=escape(name),
-        legendgroup=name,
-    )
+def _line(name: str, curve: Curve, colour: str) -> go.Scatter:
+    shown = np.unique(np.linspace(0, len(curve) - 1, _MOST_POINTS, dtype=int))
+    steps, values = zip(*(curve[i] for i in shown), strict=True)
+    return line(steps, values, escape(name), colour, legendgroup=name, hoverinfo=None)
 
 
 def operators_figure(operators: Sequence[OpPrediction]) -> go.Figure:
-    """Milliseconds of each operator of a network, in order of execution, with their intervals."""
+    """The latency of each operator of a network in order of execution, with its interval."""
     figure = go.Figure()
-    names = [f"{place}. {short_name(part.op)}" for place, part in enumerate(operators, 1)]
-    pairs = list(zip(names, operators, strict=True))
-    total_ms = sum(part.ms for part in operators) or 1.0
+    names = [f"{number}. {short_name(one.op)}" for number, one in enumerate(operators, 1)]
+    total_ms = sum(one.ms for one in operators) or 1.0
     for is_predicted, label, colour in ((False, "measured", BLUE), (True, "predicted", ORANGE)):
-        mine = [(name, part) for name, part in pairs if (part.source == PREDICTED) is is_predicted]
-        if mine:
-            figure.add_trace(_bars(mine, label, colour, total_ms))
+        ops = {
+            name: one
+            for name, one in zip(names, operators, strict=True)
+            if (one.source == PREDICTED) is is_predicted
+        }
+        if ops:
+            ms, low, high = zip(*((o.ms, o.low_ms, o.high_ms) for o in ops.values()), strict=True)
+            bar = go.Bar(
+                orientation="h",
+                x=ms,
+                y=[*ops],
+                error_x=error_bars(ms, low, high, thickness=1, width=3, color=GREY),
+                marker={"color": colour},
+                name=label,
+                hovertext=[
+                    f"{o.op.key}<br>{format_ms(o.ms)}, {100 * o.ms / total_ms:.1f} %, {label}"
+                    for o in ops.values()
+                ],
+                hoverinfo="text",
+            )
+            figure.add_trace(bar)
     styled(figure, 60 + 20 * len(names), showlegend=True, bargap=0.25)
     figure.update_xaxes(title="ms", rangemode="tozero")
     return figure.update_yaxes(
@@ -198,33 +209,8 @@ def operators_figure(operators: Sequence[OpPrediction]) -> go.Figure:
     )
 
 
-def _bars(
-    parts: Sequence[tuple[str, OpPrediction]], label: str, colour: str, total_ms: float
-) -> go.Bar:
-    ops = [part for _, part in parts]
-    return go.Bar(
-        orientation="h",
-        x=[part.ms for part in ops],
-        y=[name for name, _ in parts],
-        error_x={
-            "array": [part.high_ms - part.ms for part in ops],
-            "arrayminus": [part.ms - part.low_ms for part in ops],
-            "thickness": 1,
-            "width": 3,
-            "color": GREY,
-        },
-        marker={"color": colour},
-        name=label,
-        hovertext=[
-            f"{part.op.key}<br>{format_ms(part.ms)}, {100 * part.ms / total_ms:.1f} %, {label}"
-            for part in ops
-        ],
-        hoverinfo="text",
-    )
-
-
 def short_name(op: OpSpec) -> str:
-    """An operator in few letters.
+    """An abbreviated operator.
 
     >>> short_name(OpSpec("mbconv", 56, 56, 24, 40, kernel=5, stride=2, expansion=6))
     'mbconv 5×5 e6 40 @28'

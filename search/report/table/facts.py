@@ -1,4 +1,4 @@
-"""What a table tells of itself, as tables of words."""
+"""What a table records about its measurements, as tables of text."""
 
 from dataclasses import asdict, replace
 
@@ -11,42 +11,40 @@ _MOST_ROWS = 20
 
 
 def setting_grid(table: LatencyTable) -> Grid:
-    """The setting and the circumstances that the table was measured in."""
+    """The setting and the circumstances of the measurements."""
     others = replace(table, measured={}, fusion=None).header_lines()
-    header = {**asdict(table.setting), **others}
-    facts = {name: str(value) for name, value in header.items() if value != ""}
-    facts["table"] = table.source
-    return Grid(list(facts.items()), caption="Measured with")
+    header = {**asdict(table.setting), **others, "table": table.source}
+    rows = [(name, str(value)) for name, value in header.items() if value != ""]
+    return Grid(rows, caption="Measured with")
 
 
-def validation_grid(table: LatencyTable) -> Grid | None:
-    """The table's error on networks that it was not fitted on; None where it states none."""
+def validation_grid(table: LatencyTable) -> Grid:
+    """The error of the table on networks that it was not fitted on."""
     rows = [
         (
             tag,
             str(one.networks),
-            *(f"{100 * x:.2f} %" for x in (one.mean, one.worst, one.relative_ci95)),
+            *(f"{100 * share:.2f} %" for share in (one.mean, one.worst, one.relative_ci95)),
         )
         for tag, one in table.validations.items()
     ]
     header = ("", "networks", "mean error", "worst", "95 % interval, ±")
-    return Grid(rows, header, "Error on whole networks, never fitted on") if rows else None
+    return Grid(rows, header, "Error on whole networks that the table was not fitted on")
 
 
-def drift_grid(table: LatencyTable) -> Grid | None:
-    """What was recorded of the machine while each space was measured; None where nothing was."""
-    rows = list(table.measured.items())
-    return Grid(rows, caption="The machine meanwhile") if rows else None
+def drift_grid(table: LatencyTable) -> Grid:
+    """The state of the machine while each space was measured."""
+    return Grid([*table.measured.items()], caption="The machine during the measurements")
 
 
 def unstable_ops(table: LatencyTable) -> list[OpSpec]:
-    """Operators measured alone whose measurement did not settle, the least certain first."""
+    """Operators measured alone with an unstable measurement, the widest interval first."""
     unstable = [op for op, row in table.rows.items() if row.is_unstable]
     return sorted(unstable, key=lambda op: -table[op].relative_ci95)
 
 
-def unstable_grid(table: LatencyTable) -> Grid | None:
-    """The least certain operators; None where all settled."""
+def unstable_grid(table: LatencyTable) -> Grid:
+    """The unstable operators with the widest intervals."""
     ops = unstable_ops(table)
     rows = [
         (
@@ -58,22 +56,21 @@ def unstable_grid(table: LatencyTable) -> Grid | None:
         for op in ops[:_MOST_ROWS]
     ]
     alone = sum(not row.is_inside for row in table.rows.values())
-    caption = f"{len(ops)} of {alone} operators measured alone did not settle; the least certain:"
-    header = ("operator", "alone", "± 95 %", "runs")
-    return Grid(rows, header, caption) if rows else None
+    caption = f"{len(ops)} of {alone} operators measured alone are unstable; the widest intervals:"
+    return Grid(rows, ("operator", "alone", "± 95 %", "runs"), caption)
 
 
-def unstable_notes(table: LatencyTable) -> Grid | None:
-    """What was noted of the operators that did not settle, each note once with the operators that
-    it is of; None where nothing was."""
-    of_note: dict[str, list[str]] = {}
+def unstable_notes(table: LatencyTable) -> Grid:
+    """The notes on unstable operators, each once with the operators that have it."""
+    keys_of: dict[str, list[str]] = {}
     for op in unstable_ops(table):
         if note := table[op].note_text:
-            of_note.setdefault(note, []).append(op.key)
-    rows = [(note, _named(keys)) for note, keys in of_note.items()]
-    return Grid(rows, ("noted", "of"), wraps=True) if rows else None
+            keys_of.setdefault(note, []).append(op.key)
+    return Grid(
+        [(note, _listed(keys)) for note, keys in keys_of.items()], ("note", "operators"), wraps=True
+    )
 
 
-def _named(keys: list[str]) -> str:
+def _listed(keys: list[str]) -> str:
     more = len(keys) - _MOST_ROWS
     return ", ".join(keys[:_MOST_ROWS]) + (f" and {more} more" if more > 0 else "")

@@ -1,8 +1,8 @@
-"""Figures of one table: what its rows say about the device, and how far they can be trusted."""
+"""Figures of one table: the speed of the device, and how far its rows can be trusted."""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,99 +11,67 @@ from latency.operators.features import LAUNCH, kernel_family
 from latency.operators.spec import OpSpec
 from latency.predictors.roofline import Roofline
 from latency.tables.table import LatencyTable
-from search.report.look import GREY, HEAT, PALETTE, faded, log_axis, styled
+from search.report.look import BLUE, GREY, PALETTE, RED, line, log_axis, points, styled
 
 _ARITHMETIC = ("pointwise", "dense", "depthwise")
 """Roles of layers whose rate is drawn."""
 _BESIDES = {"activation": "{}", "squeeze_excite": "se{:g}", "batch": "b{}"}
-"""What tells apart inverted bottlenecks of a size, a stride, a kernel and an expansion, as it is
-written."""
+"""Other fields in which inverted bottlenecks may differ, and how labels write them."""
 _LINES = ("solid", "dash", "dot")
 _CERTAIN = 0.1
-"""Rows of a wider 95 % interval than this share of their median do not raise the roof."""
+"""Rows with a wider 95 % interval than this share of their median do not raise the roof."""
 
 
 def latency_figure(table: LatencyTable) -> go.Figure:
-    """Latency against multiply-accumulates, both in logarithms, and what the arithmetic of each
-    kind of layer alone would take by the roofline fitted to the table."""
+    """Latency against multiply-accumulates, on logarithmic axes, and the arithmetic alone of each
+    kind of layer by the roofline fitted to the table."""
     ops = [op for op in table if op.macs > 0]
-    figure = go.Figure()
-    for place, (family, members) in enumerate(_families(ops)):
-        figure.add_trace(
-            go.Scatter(
-                x=[op.macs / 1e6 for op in members],
-                y=[table[op].median_ms for op in members],
-                mode="markers",
-                marker={"size": 6, "color": faded(PALETTE[place], 0.75)},
-                name=family,
-                hovertext=[f"{op.key}<br>{table[op]}" for op in members],
-                hoverinfo="text",
-            )
-        )
+    figure = _by_family(
+        ops,
+        x=lambda op: op.macs / 1e6,
+        y=lambda op: table[op].median_ms,
+        text=lambda op: str(table[op]),
+    )
     macs = np.geomspace(min(op.macs for op in ops), max(op.macs for op in ops), 60) / 1e6
     for dash, (role, launch, cost) in zip(_LINES, rates(table), strict=False):
-        figure.add_trace(
-            go.Scatter(
-                x=macs,
-                y=launch + macs * cost,
-                mode="lines",
-                line={"color": GREY, "width": 2, "dash": dash},
-                name=f"{role} alone",
-                hoverinfo="skip",
-            )
-        )
+        figure.add_trace(line(macs, launch + macs * cost, f"{role} alone", line_dash=dash))
     styled(figure, 480)
     figure.update_xaxes(log_axis(macs, "million multiply-accumulates"))
     return figure.update_yaxes(log_axis((table[op].median_ms for op in ops), "ms"))
 
 
 def rates(table: LatencyTable) -> list[tuple[str, float, float]]:
-    """(role of a layer, ms of its launch, ms a million MACs) by the roofline of a table's rows."""
+    """(role of a layer, launch in ms, ms per million MACs) by the roofline of a table's rows."""
     ops = list(table)
-    line = Roofline.fit(ops, np.array([table[op].median_ms for op in ops]))
-    costs = {role: line.costs.get((role, "macs"), 0.0) for role in _ARITHMETIC}
-    launch = line.costs.get(LAUNCH, 0.0) / 1e3
+    roofline = Roofline.fit(ops, np.array([table[op].median_ms for op in ops]))
+    costs = {role: roofline.costs.get((role, "macs"), 0.0) for role in _ARITHMETIC}
+    launch = roofline.costs.get(LAUNCH, 0.0) / 1e3
     return [(role, launch, cost) for role, cost in costs.items() if cost > 0]
 
 
 def roof_figure(table: LatencyTable) -> go.Figure:
-    """Rate against arithmetic intensity under the roof that the fastest rows show: attainable =
+    """Rate against arithmetic intensity under the roof of the fastest rows: attainable =
     min(peak rate, intensity * bandwidth) (Williams, Waterman & Patterson, CACM 2009)."""
     ops = [op for op in table if op.macs > 0]
     peak, bandwidth = roof(table)
-    figure = go.Figure()
-    for place, (family, members) in enumerate(_families(ops)):
-        figure.add_trace(
-            go.Scatter(
-                x=[op.macs / op.bytes for op in members],
-                y=[_gmacs(table, op) for op in members],
-                mode="markers",
-                marker={"size": 6, "color": faded(PALETTE[place], 0.75)},
-                name=family,
-                hovertext=[f"{op.key}<br>{_gmacs(table, op):.3g} GMAC/s" for op in members],
-                hoverinfo="text",
-            )
-        )
-    reach = [op.macs / op.bytes for op in ops]
-    intensity = np.geomspace(min(reach), max(reach), 80)
-    figure.add_trace(
-        go.Scatter(
-            x=intensity,
-            y=np.minimum(peak, intensity * bandwidth),
-            mode="lines",
-            line={"color": GREY, "width": 2.5},
-            name="roof",
-            hoverinfo="skip",
-        )
+    figure = _by_family(
+        ops,
+        x=lambda op: op.macs / op.bytes,
+        y=lambda op: _gmacs(table, op),
+        text=lambda op: f"{_gmacs(table, op):.3g} GMAC/s",
     )
+    intensities = [op.macs / op.bytes for op in ops]
+    intensity = np.geomspace(min(intensities), max(intensities), 80)
+    attainable = np.minimum(peak, intensity * bandwidth)
+    figure.add_trace(line(intensity, attainable, "roof", line_width=2.5))
     styled(figure, 440)
-    figure.update_xaxes(log_axis(reach, "MACs a byte"))
+    figure.update_xaxes(log_axis(intensities, "MACs per byte"))
     return figure.update_yaxes(log_axis((_gmacs(table, op) for op in ops), "GMAC/s"))
 
 
 def roof(table: LatencyTable) -> tuple[float, float]:
-    """The highest rate (GMAC/s) and bandwidth (GB/s) that operators reach whose interval is within
-    10 %; that any reach, where all are wider."""
+    """The highest rate (GMAC/s) and bandwidth (GB/s) of the operators whose 95 % interval is within
+    10 %, or of all operators if none is."""
     ops = [op for op in table if op.macs > 0]
     certain = [op for op in ops if table[op].relative_ci95 < _CERTAIN] or ops
     peak = max(_gmacs(table, op) for op in certain)
@@ -114,21 +82,32 @@ def _gmacs(table: LatencyTable, op: OpSpec) -> float:
     return op.macs / table[op].median_ms / 1e6
 
 
-def _families(ops: Iterable[OpSpec]) -> list[tuple[str, list[OpSpec]]]:
-    """The operators of each of the commonest families, and the others together."""
+def _by_family(
+    ops: Iterable[OpSpec],
+    x: Callable[[OpSpec], float],
+    y: Callable[[OpSpec], float],
+    text: Callable[[OpSpec], str],
+) -> go.Figure:
+    """Operators as points of a colour per kernel family; those of rare families share one."""
     ops = list(ops)
-    most = len(PALETTE) - 1
-    common = [name for name, _ in Counter(map(kernel_family, ops)).most_common(most)]
+    families = Counter(map(kernel_family, ops)).most_common(len(PALETTE) - 1)
+    common = [name for name, _ in families]
     groups: dict[str, list[OpSpec]] = {name: [] for name in [*common, "others"]}
     for op in ops:
         groups[name if (name := kernel_family(op)) in common else "others"].append(op)
-    return [(name, members) for name, members in groups.items() if members]
+    traces = [
+        points(
+            map(x, group), map(y, group), name, colour, [f"{op.key}<br>{text(op)}" for op in group]
+        )
+        for colour, (name, group) in zip(PALETTE, groups.items(), strict=False)
+        if group
+    ]
+    return go.Figure(traces)
 
 
 def stages_figure(table: LatencyTable, ops: Iterable[OpSpec]) -> go.Figure | None:
-    """Milliseconds by kernel and expansion (columns) and by stage (rows: input size, channels,
-    stride, and of all else that an operator may be what is not the same in all), of the inverted
-    bottlenecks among `ops`; None where there are none."""
+    """Latency in ms by kernel and expansion (columns) and by stage (rows: input size, channels,
+    stride and other differences) of the inverted bottlenecks among `ops`; None without any."""
     blocks = [op for op in ops if op.kind == "mbconv" and op in table]
     if not blocks:
         return None
@@ -143,10 +122,10 @@ def stages_figure(table: LatencyTable, ops: Iterable[OpSpec]) -> go.Figure | Non
             z=np.log10(ms),
             x=[f"{kernel}×{kernel}<br>e{expansion:g}" for expansion, kernel in columns],
             y=rows,
-            text=[[_cell(value) for value in row] for row in ms],
+            text=[["" if math.isnan(value) else f"{value:.3g}" for value in row] for row in ms],
             texttemplate="%{text}",
             textfont={"size": 10},
-            colorscale=HEAT,
+            colorscale="Viridis",
             showscale=False,
             xgap=1,
             ygap=1,
@@ -159,47 +138,38 @@ def stages_figure(table: LatencyTable, ops: Iterable[OpSpec]) -> go.Figure | Non
 
 
 def _stage_labels(blocks: Sequence[OpSpec]) -> list[str]:
-    """A stage in words for each block; blocks of the same words differ in kernel or expansion."""
-    told = [name for name in _BESIDES if len({getattr(op, name) for op in blocks}) > 1]
-    return [_stage(op, told) for op in blocks]
-
-
-def _stage(op: OpSpec, besides: Sequence[str]) -> str:
-    size = f"{op.height}²" if op.height == op.width else f"{op.height}×{op.width}"
-    stride = f" /{op.stride}" if op.stride > 1 else ""
-    words = [_BESIDES[name].format(getattr(op, name)) for name in besides]
-    return " ".join([f"{size} {op.in_channels}→{op.out_channels}{stride}", *words])
-
-
-def _cell(ms: float) -> str:
-    return "" if math.isnan(ms) else f"{ms:.3g}"
+    """The stage of each block; blocks of the same label differ in kernel or expansion."""
+    besides = [name for name in _BESIDES if len({getattr(op, name) for op in blocks}) > 1]
+    labels = []
+    for op in blocks:
+        size = f"{op.height}²" if op.height == op.width else f"{op.height}×{op.width}"
+        stride = f" /{op.stride}" if op.stride > 1 else ""
+        rest = [_BESIDES[name].format(getattr(op, name)) for name in besides]
+        labels.append(" ".join([f"{size} {op.in_channels}→{op.out_channels}{stride}", *rest]))
+    return labels
 
 
 def spread_figure(table: LatencyTable) -> go.Figure:
-    """How wide each row's 95 % interval is, against its latency; those that did not settle stand
-    out."""
+    """The width of each row's 95 % interval against its latency, unstable rows in red."""
     figure = go.Figure()
     alone = [op for op in table if not table[op].is_inside]
     groups = (
         ("inside networks", [op for op in table if table[op].is_inside], GREY),
-        ("settled", [op for op in alone if not table[op].is_unstable], PALETTE[0]),
-        ("did not settle", [op for op in alone if table[op].is_unstable], PALETTE[3]),
+        ("stable", [op for op in alone if not table[op].is_unstable], BLUE),
+        ("unstable", [op for op in alone if table[op].is_unstable], RED),
     )
     for name, ops, colour in groups:
-        told = [op for op in ops if 0 < table[op].relative_ci95 < math.inf]
-        if told:
-            figure.add_trace(
-                go.Scatter(
-                    x=[table[op].median_ms for op in told],
-                    y=[100 * table[op].relative_ci95 for op in told],
-                    mode="markers",
-                    marker={"size": 6, "color": faded(colour, 0.7)},
-                    name=f"{name} ({len(ops)})",
-                    hovertext=[f"{op.key}<br>{table[op]}<br>{table[op].note_text}" for op in told],
-                    hoverinfo="text",
-                )
+        rows = {op: table[op] for op in ops if 0 < table[op].relative_ci95 < math.inf}
+        if rows:
+            trace = points(
+                [row.median_ms for row in rows.values()],
+                [100 * row.relative_ci95 for row in rows.values()],
+                f"{name} ({len(ops)})",
+                colour,
+                [f"{op.key}<br>{row}<br>{row.note_text}" for op, row in rows.items()],
             )
+            figure.add_trace(trace)
     styled(figure, 380)
-    figure.update_xaxes(log_axis((table[op].median_ms for op in table), "ms"))
-    wide = (100 * table[op].relative_ci95 for op in table)
-    return figure.update_yaxes(log_axis(wide, "half the 95 % interval, %"))
+    figure.update_xaxes(log_axis((row.median_ms for row in table.rows.values()), "ms"))
+    widths = (100 * row.relative_ci95 for row in table.rows.values())
+    return figure.update_yaxes(log_axis(widths, "half the 95 % interval, %"))
