@@ -9,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-# Write .pyc files when modules are imported; pip does not compile all packages on installation.
+# pip does not compile modules (--no-compile), so Python has to write .pyc files on import.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install system demo profile search compare test lint bench docs dist clean
@@ -47,7 +47,7 @@ search: $(READY)  ## search for a network of SPACE that meets BUDGET on TARGET
 compare: $(READY)  ## compare MobileNetV2 and the published ProxylessNAS networks on TARGET
 	$(BIN)/lat-compare --target $(TARGET)
 
-test: lint system  ## what CI runs: install the project, then lint and all tests
+test: lint system  ## what CI runs: install everything, then lint and all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 	home=$$(mktemp -d); trap 'rm -rf "$$home"' EXIT; \
 	HOME=$$home PYTHONPATH=$(CURDIR)/tests/invented_machine OMP_NUM_THREADS=1 \
