@@ -1,4 +1,4 @@
-# make help lists what there is. Everything runs in .venv, with the versions of constraints.txt.
+# `make help` lists the targets. They run in .venv, with the package versions of constraints.txt.
 
 DEVICE ?= cpu
 SPACE ?= proxyless
@@ -9,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-# Installing compiles nothing; what is imported is compiled once, and kept.
+# pip does not compile modules (--no-compile), so Python has to write .pyc files on import.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install system demo profile search compare test lint bench docs dist clean
@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,docs,examples,gpu,mobile,pandas,report,ssh,train]'
 	@touch $@
 
-install: $(READY)  ## make .venv and install the project in it
+install: $(READY)  ## create .venv and install the project in it
 
 system:  ## install the Debian packages that some tests need (adb, sshd, chromium); as root
 	@for need in adb:adb openssh-server:/usr/sbin/sshd chromium:chromium; do \
@@ -38,35 +38,35 @@ demo: $(READY)  ## profile this CPU, search the mini space under a budget, measu
 	$(BIN)/lat-profile --device cpu --space mini --resume
 	$(BIN)/lat-search --target cpu --space mini --budget 50% --out runs/demo --overwrite
 
-profile: $(READY)  ## measure DEVICE on SPACE, write its table to lut_data/
+profile: $(READY)  ## measure the operators of SPACE on DEVICE, write the table to lut_data/
 	$(BIN)/lat-profile --device $(DEVICE) --space $(SPACE) --out lut_data --resume
 
-search: $(READY)  ## find a network of SPACE for TARGET within BUDGET
+search: $(READY)  ## search for a network of SPACE that meets BUDGET on TARGET
 	$(BIN)/lat-search --target $(TARGET) --space $(SPACE) --budget $(BUDGET) --out $(OUT)
 
-compare: $(READY)  ## MobileNetV2 and the published networks of ProxylessNAS side by side on TARGET
+compare: $(READY)  ## compare MobileNetV2 and the published ProxylessNAS networks on TARGET
 	$(BIN)/lat-compare --target $(TARGET)
 
-test: lint system  ## install what is needed, then lint, types, and all tests
+test: lint system  ## what CI runs: install everything, then lint and all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 	home=$$(mktemp -d); trap 'rm -rf "$$home"' EXIT; \
 	HOME=$$home PYTHONPATH=$(CURDIR)/tests/invented_machine OMP_NUM_THREADS=1 \
 	  $(BIN)/pytest -m identity
 
-lint: $(READY)  ## format, lint, types, and who may import whom
+lint: $(READY)  ## check format, lint, types and imports between packages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)  ## measure what we promise, and print it as a table
+bench: $(READY)  ## run the benchmarks, and print the results as a table
 	$(BIN)/python benchmarks/run.py
 
 docs: $(READY)  ## build the documentation into site/; a broken link or name is an error
 	$(BIN)/mkdocs build --strict --quiet
 
-dist: $(READY)  ## build wheel and sdist, and try them in empty environments
+dist: $(READY)  ## build wheel and sdist, and test them in new environments
 	$(BIN)/python tests/check_dist.py
 
-clean:  ## remove .venv, caches and what was built
+clean:  ## remove .venv, caches and build outputs
 	rm -rf .venv build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

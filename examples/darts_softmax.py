@@ -1,8 +1,8 @@
 """Expected latency in DARTS (Liu, Simonyan, Yang, ICLR 2019): softmax over all candidates.
 
-A block outputs the sum of its candidates' outputs, weighted by softmax(architecture). Weights
-descend the loss of one half of scikit-learn's digits; architecture parameters that of the other,
-plus a penalty for expected milliseconds over the budget.
+A block outputs the sum of its candidates' outputs, weighted by softmax(architecture). The weights
+are trained on one half of scikit-learn's digits, the architecture parameters on the other half.
+The loss includes a penalty for expected latency over the budget.
 """
 
 import numpy as np
@@ -24,13 +24,13 @@ STEPS, BATCH, PENALTY_PER_MS = 20, 16, 100.0
 
 
 def candidates(size: int, inputs: int, outputs: int, stride: int) -> list[OpSpec | None]:
-    """Expansion 3, 6 x kernel 3, 5; and skip, where the shape stays."""
-    shape, kinds = (size, size, inputs, outputs), ((3, 3), (5, 3), (3, 6), (5, 6))
-    ops = [OpSpec("mbconv", *shape, k, stride, e, activation="relu6") for k, e in kinds]
+    """Kernel 3, 5 x expansion 3, 6; None (skip) only if input and output have the same shape."""
+    shape, pairs = (size, size, inputs, outputs), ((3, 3), (5, 3), (3, 6), (5, 6))
+    ops = [OpSpec("mbconv", *shape, k, stride, e, activation="relu6") for k, e in pairs]
     return [*ops, None] if stride == 1 else [*ops]
 
 
-def mixed(net: nn.ModuleList, images: Tensor, probabilities: Tensor) -> Tensor:
+def forward(net: nn.ModuleList, images: Tensor, probabilities: Tensor) -> Tensor:
     x = net[0](images)
     for block, row in zip(net[1:-1], probabilities, strict=True):
         x = sum(p * op(x) for p, op in zip(row, block, strict=False))
@@ -39,7 +39,7 @@ def mixed(net: nn.ModuleList, images: Tensor, probabilities: Tensor) -> Tensor:
 
 def main() -> None:
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # layers this small are not worth sharing
+    torch.set_num_threads(1)  # such small layers are not faster with more threads
     pixels, labels = (torch.as_tensor(part) for part in load_digits(return_X_y=True))
     images = interpolate(pixels.float().reshape(-1, 1, 8, 8) / 8 - 1, 32).repeat(1, 3, 1, 1)
     halves = torch.randperm(len(labels)).chunk(2)
@@ -53,21 +53,21 @@ def main() -> None:
 
     ops = [nn.ModuleList(OperatorModule(op) if op else nn.Identity() for op in b) for b in blocks]
     net = nn.ModuleList([NetworkModule(stem), *ops, NetworkModule(head)])
-    lacking = torch.as_tensor(np.where(np.isnan(costs.matrix), -np.inf, 0))
-    architecture = nn.Parameter(lacking.float())
+    start = np.where(np.isnan(costs.matrix), -np.inf, 0)  # NaN: padding, which gets probability 0
+    architecture = nn.Parameter(torch.as_tensor(start).float())
     optimizers = torch.optim.Adam(net.parameters(), 3e-3), torch.optim.Adam([architecture], 0.1)
     for step in range(2 * STEPS):
         batch = halves[step % 2][torch.randperm(len(halves[step % 2]))[:BATCH]]
         probabilities = architecture.softmax(-1)
-        loss = cross_entropy(mixed(net, images[batch], probabilities), labels[batch])
+        loss = cross_entropy(forward(net, images[batch], probabilities), labels[batch])
         loss = loss + PENALTY_PER_MS * (expected_ms(probabilities) - budget_ms).relu()
         optimizers[step % 2].zero_grad()
         loss.backward()
         optimizers[step % 2].step()
 
-    every = np.indices(tuple(costs.counts)).reshape(len(blocks), -1).T  # all 100 networks
-    utility = architecture.detach().numpy()[np.arange(len(blocks)), every].sum(1)
-    found = every[np.where(costs.predict(every) <= budget_ms, utility, -np.inf).argmax()]
+    choices = np.indices(tuple(costs.counts)).reshape(len(blocks), -1).T  # all 100 networks
+    utility = architecture.detach().numpy()[np.arange(len(blocks)), choices].sum(1)
+    found = choices[np.where(costs.predict(choices) <= budget_ms, utility, -np.inf).argmax()]
     chosen = tuple(op for block, i in zip(blocks, found, strict=True) if (op := block[i]))
     network = NetworkSpec.of("darts", stem + chosen + head)
     print(*(op.key for op in network.ops), f"loss {loss.item():.3f}", sep="\n")

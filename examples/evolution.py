@@ -1,8 +1,8 @@
 """Evolutionary search as in Once-for-all (Cai et al., ICLR 2020), a million networks in seconds.
 
-Parents mutate and cross over; a child over the latency budget is dropped. Once-for-all asks a
-network that predicts accuracy; here a stand-in that is NOT accuracy: the sum of the logarithms of
-the blocks' multiply-accumulates. Put your own predictor into `fitness`.
+Parents are mutated and crossed over; children over the latency budget are discarded. Once-for-all
+ranks networks with an accuracy predictor. This example uses a proxy that is NOT accuracy: the sum
+of the logarithms of the blocks' multiply-accumulates. Put your own predictor into `fitness`.
 """
 
 import time
@@ -22,7 +22,7 @@ Choices = NDArray[np.int64]
 
 
 def proxyless_blocks() -> list[list[OpSpec | None]]:
-    """The space of ProxylessNAS: kernel 3, 5, 7 x expansion 3, 6, or skip."""
+    """The space of ProxylessNAS: kernel 3, 5, 7 x expansion 3, 6, and None (skip)."""
     blocks: list[list[OpSpec | None]] = []
     size, inputs = 112, 16
     for outputs, count, first_stride in STAGES:
@@ -36,7 +36,7 @@ def proxyless_blocks() -> list[list[OpSpec | None]]:
 
 
 def children(parents: Choices, counts: Choices, rng: np.random.Generator) -> Choices:
-    """Half mutations of a parent, half crossings of two; shape (POPULATION, blocks)."""
+    """Mutations of one parent and crossovers of two, in equal parts; (POPULATION, blocks)."""
     mothers, fathers = parents[rng.integers(len(parents), size=(2, POPULATION))]
     mutants = rng.integers(counts, size=mothers.shape)
     mutates = rng.random(mothers.shape) < MUTATION

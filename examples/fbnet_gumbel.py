@@ -1,8 +1,8 @@
-"""Expected latency in FBNet (Wu et al., CVPR 2019): Gumbel softmax and a loss times latency.
+"""Expected latency in FBNet (Wu et al., CVPR 2019): a Gumbel softmax, and a product loss.
 
-A block outputs the sum of its candidates' outputs, weighted by a Gumbel softmax sample whose
-temperature falls. The loss is cross-entropy * ALPHA * log(latency in µs) ** BETA (BETA 0.6 in the
-paper; so short a search needs more); networks are sampled from what was learned.
+A block outputs the sum of its candidates' outputs, weighted by a Gumbel softmax sample with falling
+temperature. The loss is cross-entropy * ALPHA * log(latency in µs) ** BETA; BETA is 0.6 in the
+paper, this short search needs more. Networks are sampled from the learned distribution.
 """
 
 import numpy as np
@@ -24,13 +24,13 @@ STEPS, BATCH, ALPHA, BETA, SAMPLES = 20, 16, 0.2, 4.0, 1000
 
 
 def candidates(size: int, inputs: int, outputs: int, stride: int) -> list[OpSpec | None]:
-    """Expansion 3, 6 x kernel 3, 5; and skip, where the shape stays."""
-    shape, kinds = (size, size, inputs, outputs), ((3, 3), (5, 3), (3, 6), (5, 6))
-    ops = [OpSpec("mbconv", *shape, k, stride, e, activation="relu6") for k, e in kinds]
+    """Kernel 3, 5 x expansion 3, 6; None (skip) only if input and output have the same shape."""
+    shape, pairs = (size, size, inputs, outputs), ((3, 3), (5, 3), (3, 6), (5, 6))
+    ops = [OpSpec("mbconv", *shape, k, stride, e, activation="relu6") for k, e in pairs]
     return [*ops, None] if stride == 1 else [*ops]
 
 
-def mixed(net: nn.ModuleList, images: Tensor, gates: Tensor) -> Tensor:
+def forward(net: nn.ModuleList, images: Tensor, gates: Tensor) -> Tensor:
     x = net[0](images)
     for block, row in zip(net[1:-1], gates, strict=True):
         x = sum(gate * op(x) for gate, op in zip(row, block, strict=False))
@@ -39,7 +39,7 @@ def mixed(net: nn.ModuleList, images: Tensor, gates: Tensor) -> Tensor:
 
 def main() -> None:
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # layers this small are not worth sharing
+    torch.set_num_threads(1)  # such small layers are not faster with more threads
     pixels, labels = (torch.as_tensor(part) for part in load_digits(return_X_y=True))
     images = interpolate(pixels.float().reshape(-1, 1, 8, 8) / 8 - 1, 32).repeat(1, 3, 1, 1)
     halves = torch.randperm(len(labels)).chunk(2)
@@ -57,7 +57,7 @@ def main() -> None:
     for step in range(2 * STEPS):
         batch = halves[step % 2][torch.randperm(len(halves[step % 2]))[:BATCH]]
         gates = gumbel_softmax(theta, tau=5 * 0.97**step)
-        error = cross_entropy(mixed(net, images[batch], gates), labels[batch])
+        error = cross_entropy(forward(net, images[batch], gates), labels[batch])
         loss = error * ALPHA * torch.log(1e3 * expected_ms(gates)) ** BETA
         optimizers[step % 2].zero_grad()
         loss.backward()

@@ -1,9 +1,9 @@
-"""A table as one objective of an Optuna study, accuracy as the other; draws the Pareto front.
+"""An Optuna study with two objectives, latency and accuracy; plots the Pareto front.
 
     pip install 'lat-search[examples]'; python optuna_pareto.py [pareto.html]
 
-A trial chooses a network, asks the table for its milliseconds, and trains it briefly on
-scikit-learn's digits. The trials that no other one dominates are starred.
+A trial chooses a network, predicts its latency from the table, and trains it briefly on
+scikit-learn's digits. Trials on the Pareto front are printed with an asterisk.
 """
 
 import sys
@@ -25,7 +25,7 @@ HEAD = "conv-4x4x80-256-k1-s1-relu6 pool-4x4x256-256-k4-s1 linear-1x1x256-10-k1-
 
 
 def network(trial: optuna.Trial) -> NetworkSpec:
-    """Kernel, expansion and (where the shape stays) skip of each block are the trial's."""
+    """The trial suggests kernel, expansion and, in blocks that keep the shape, skip."""
     ops = [OpSpec.parse(key) for key in STEM.split()]
     for i, (size, inputs, outputs, stride) in enumerate(BLOCKS):
         kernel = trial.suggest_categorical(f"kernel {i}", [3, 5, 7])
@@ -37,8 +37,8 @@ def network(trial: optuna.Trial) -> NetworkSpec:
 
 
 def accuracy(spec: NetworkSpec, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Share of the samples after the first TRAIN that are told right after a brief training;
-    batch norm takes their own statistics."""
+    """Accuracy after a brief training, on the samples after the first TRAIN. Batch norm uses the
+    statistics of these samples (training mode)."""
     torch.manual_seed(0)
     net = NetworkModule(spec.ops)
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
@@ -53,7 +53,7 @@ def accuracy(spec: NetworkSpec, images: torch.Tensor, labels: torch.Tensor) -> f
 
 
 def main() -> None:
-    torch.set_num_threads(1)  # layers this small are not worth sharing
+    torch.set_num_threads(1)  # such small layers are not faster with more threads
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pixels, labels = (torch.as_tensor(part) for part in load_digits(return_X_y=True))
     images = interpolate(pixels.float().reshape(-1, 1, 8, 8) / 8 - 1, 32).repeat(1, 3, 1, 1)
@@ -68,8 +68,8 @@ def main() -> None:
     study.optimize(objectives, TRIALS)
     front = {trial.number for trial in study.best_trials}
     for trial in study.trials:
-        ms, share = trial.values
-        print(f"{trial.number:3} {ms:.6f} ms {share:.6f} {'*' if trial.number in front else ''}")
+        ms, correct = trial.values
+        print(f"{trial.number:3} {ms:.6f} ms {correct:.6f} {'*' if trial.number in front else ''}")
     figure = optuna.visualization.plot_pareto_front(study, target_names=["ms", "accuracy"])
     figure.write_html(sys.argv[1] if len(sys.argv) > 1 else "pareto.html")
 

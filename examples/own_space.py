@@ -1,10 +1,11 @@
-"""A search space of one's own in Python, for what stages in TOML cannot say.
+"""Your own search space in Python, for spaces that stages in TOML cannot describe.
 
     lat-search --target cpu --space own_space.py --budget 50%
 
-Here it is how to shrink a picture: a strided convolution, a grouped one, or max pooling. All that
-a space needs is blocks of candidates with one output shape, and the operators around them; None
-skips a block that keeps its shape.
+This space searches how to downsample an image: by a strided convolution, a strided grouped
+convolution or max pooling. A space consists of blocks and the fixed operators around them. All
+candidates of a block have the same output shape. The candidate None skips the block; it is allowed
+if the block's output has the shape of its input.
 """
 
 from latency import OpSpec
@@ -16,7 +17,7 @@ CHANNELS, STEPS = 32, 3
 def build(
     resolution: int = 32, width: float = 1.0, classes: int = 10, batch: int = 1
 ) -> SearchSpace:
-    """Two blocks at each of four sizes: one that shrinks, one that may be skipped."""
+    """Three times two blocks: one halves the resolution, the other may be skipped."""
     channels = max(8, int(CHANNELS * width) // 8 * 8)
     size = resolution
     stem = OpSpec("conv", size, size, 3, channels, 3, activation="relu", batch=batch)

@@ -1,4 +1,4 @@
-"""Read a latency table without lat-search, by pandas alone, and add up a network.
+"""Read a latency table with pandas alone, without lat-search, and add up a network's latency.
 
 python read_with_pandas.py TABLE.csv
 """
@@ -30,7 +30,7 @@ def main() -> None:
     for column, default in DEFAULTS.items():
         if column in table:
             table = table[table[column].fillna(default) == default]
-    # What an operator costs inside a network, where that was found, else measured alone.
+    # The latency inside a network if the table has it, otherwise the one measured alone.
     table["ms"] = table["in_network_ms"].fillna(table["latency_ms"])
     network = pd.DataFrame(NETWORK, columns=COLUMNS)
     found = network.merge(table, how="left", on=list(COLUMNS), validate="many_to_one")
