@@ -176,9 +176,9 @@ def test_an_export_counts_what_it_leaves_out_and_json_names_it(lat_table, toy_cs
         (["show", "nonesuch.csv"], "no such table file"),
         (["diff", "toy.csv"], "Missing argument"),
         (["merge", "toy.csv", "--out", "x.csv"], "two tables or more"),
-        (["merge", "toy.csv", "toy.csv", "--out", "x.txt"], "ends in .csv"),
+        (["merge", "toy.csv", "toy.csv", "--out", "x.txt"], "should end in .csv"),
         (["export", "toy.csv", "--format", "of", "--out", "x.yaml"], "did you mean 'ofa'"),
-        (["export", "toy.csv", "--format", "ofa", "--out", "x.csv"], "ends in .yaml"),
+        (["export", "toy.csv", "--format", "ofa", "--out", "x.csv"], "should end in .yaml"),
         (["import", "x.yaml", "--device", "d", "--out", "x.csv"], "Missing option '--format'"),
     ],
 )
