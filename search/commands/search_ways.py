@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +41,7 @@ def search(options: SearchOptions) -> None:
         from search.runs.certificate import certified
         from search.runs.found_network import find_network
         from search.runs.search_run import SearchRun
-    with _claimed(plan, options) as folder:
+    with run_folder(plan.folder, options.resume, options.overwrite, options.trained) as folder:
         run = SearchRun(plan, folder)
         with progress_bar(options.as_json) as bar:
             training = run.search(bar)
@@ -67,9 +66,10 @@ def find_pareto_front(count: int, options: SearchOptions) -> None:
     with extra("train"):
         from search.runs.front import find_front
         from search.runs.search_run import SearchRun
-    with _claimed(plan, options) as folder, progress_bar(options.as_json) as bar:
+    with run_folder(plan.folder, options.resume, options.overwrite, options.trained) as folder:
         run = SearchRun(plan, folder)
-        front = find_front(run, run.search(bar), count, bar)
+        with progress_bar(options.as_json) as bar:
+            front = find_front(run, run.search(bar), count, bar)
     _after(plan)
     print_front(front, plan.folder, options.as_json)
     raise_if_over(front.certified)
@@ -223,11 +223,6 @@ def _planned(budgets: Sequence[Budget], options: SearchOptions) -> "SearchPlan":
 def _load_space(options: RangeOptions, classes: int) -> "SearchSpace":
     given = {} if options.resolution is None else {"resolution": options.resolution}
     return spaces.load(options.space, width=options.width, classes=classes, batch=1, **given)
-
-
-def _claimed(plan: "SearchPlan", options: SearchOptions) -> AbstractContextManager[Path]:
-    """The plan's folder, for this run alone."""
-    return run_folder(plan.folder, options.resume, options.overwrite, options.trained)
 
 
 def _after(plan: "SearchPlan") -> None:

@@ -181,17 +181,12 @@ def _print_pairs(title: str, pairs: Mapping[str, object]) -> None:
 
 
 def _print_ops(title: str, table: LatencyTable, ops: list[OpSpec]) -> None:
-    is_traced = any(row.traced_ms for row in table.rows.values())
-    columns = [title, "alone", "± 95 %", "in network", *["traced"] * is_traced, "runs"]
-    shown = Table(*columns, box=None, pad_edge=False)
+    shown = Table(title, "alone", "± 95 %", "in network", "runs", box=None, pad_edge=False)
     for op in ops:
         row = table[op]
-        inside = table.in_network_ms.get(op, row.median_ms)
-        interval = f"{100 * row.relative_ci95:.2f} %"
-        cells = [op.key, format_ms(row.median_ms), interval, format_ms(inside)]
-        if is_traced:
-            cells.append("" if row.traced_ms is None else format_ms(row.traced_ms))
-        shown.add_row(*cells, str(row.runs))
+        alone, interval = format_ms(row.median_ms), f"{100 * row.relative_ci95:.2f} %"
+        inside = format_ms(table.in_network_ms.get(op, row.median_ms))
+        shown.add_row(op.key, alone, interval, inside, str(row.runs))
     print()
     print_table(shown)
 
