@@ -26,7 +26,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from latency.errors import LatError
+from latency.errors import LatError, SpecError, TableError
 from latency.files import NotAFileError
 from search.shown_text import PlainConsole, output_console, plain_output
 
@@ -249,7 +249,9 @@ def _exit_code(error: BaseException) -> int:
     """1, or 2 for invalid input, which includes the name of a missing file."""
     if isinstance(error, LatError) and error.exit_code != 1:
         return error.exit_code
-    return 2 if any(isinstance(one, _MISSING_FILE) for one in (error, error.__context__)) else 1
+    is_of_a_file = isinstance(error, OSError | SpecError | TableError)
+    is_missing = any(isinstance(one, _MISSING_FILE) for one in (error, error.__context__))
+    return 2 if is_of_a_file and is_missing else 1
 
 
 def in_one_line(error: BaseException) -> str:

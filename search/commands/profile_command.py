@@ -113,7 +113,7 @@ def profile_command(options: ProfileOptions) -> None:
         _verify(options)
     elif options.suite is not None:
         used = {"suite", "device", "out", "resume", "as_json"}
-        refuse_others(options, used, "--suite measures kernels, of no space")
+        refuse_others(options, used, "--suite measures kernels, not a space")
         bench = open_bench(load_card(options.device), options.out)
         _notice_single_device(bench, "--suite")
         _summarise(

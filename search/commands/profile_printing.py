@@ -37,7 +37,9 @@ def print_summary(summary: ProfileSummary, device: str, as_json: bool) -> None:
             f"± {100 * summary.kernels_ci95:.1f} %"
         )
     if summary.transferred:
-        lines.append(f"{summary.transferred} operators transferred from other devices")
+        lines.append(
+            f"{summary.transferred} operators transferred from other devices, not measured"
+        )
     lines += [f"{tag}: {table.stated_error(tag)}" for tag in table.validations]
     lines += [f"could not be measured: {key}: {why}" for key, why in table.failed.items()]
     for note, keys in summary.unsteady[:_MOST_NAMED]:

@@ -38,14 +38,14 @@ def search_command(options: SearchOptions) -> None:
     )
     if options.retrained is not None:
         used = of_training | {"retrained", "target", "data", "resolution", "as_json"}
-        refuse_others(options, used, "--retrain trains a network and searches nothing")
+        refuse_others(options, used, "--retrain does not search")
         retrain(options.retrained, options)
     elif options.only_range:
-        refuse_others(options, of_range | {"only_range"}, "--range trains nothing")
+        refuse_others(options, of_range | {"only_range"}, "--range does not train")
         print_space_range(options)
     elif options.pareto is not None:
         used = every - {"largest", "random_networks"}
-        refuse_others(options, used, "--pareto trains no network that it finds")
+        refuse_others(options, used, "--pareto does not train the networks that it finds")
         find_pareto_front(options.pareto, options)
     else:
         search(options)

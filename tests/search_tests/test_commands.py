@@ -164,13 +164,12 @@ def test_budgets_of_a_target_and_of_sizes_hold_together(invoke, mini_csv):
         (["--pareto", "3", "--largest", "--baselines", "2"], "leave out --largest, --baselines"),
         (
             ["--range", "--steps", "9", "--out", "r"],
-            "--range trains nothing: leave out --out, --steps",
+            "--range does not train: leave out --out, --steps",
         ),
         (["--range", "--retrain", "zoo:resnet18"], "leave out --space, --range"),
         (
             ["--retrain", "zoo:resnet18", "--budget", "1ms", "--pareto", "3", "--predicted"],
-            "--retrain trains a network and searches nothing: leave out --budget, --space, "
-            "--predicted, --pareto",
+            "--retrain does not search: leave out --budget, --space, --predicted, --pareto",
         ),
     ],
 )

@@ -183,12 +183,12 @@ def test_what_only_one_device_of_a_fleet_measures_is_said(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--suite", "kernels", "--resolution", 96], "of no space: leave out --resolution"),
-        (["--suite", "kernels", "--width", 2.0], "of no space: leave out --width"),
-        (["--suite", "kernels", "--classes", 5], "of no space: leave out --classes"),
-        (["--suite", "kernels", "--space", "mini"], "of no space: leave out --space"),
-        (["--suite", "kernels", "--few-shot", 5], "of no space: leave out --few-shot"),
-        (["--suite", "kernels", "--from", "x"], "of no space: leave out --from"),
+        (["--suite", "kernels", "--resolution", 96], "not a space: leave out --resolution"),
+        (["--suite", "kernels", "--width", 2.0], "not a space: leave out --width"),
+        (["--suite", "kernels", "--classes", 5], "not a space: leave out --classes"),
+        (["--suite", "kernels", "--space", "mini"], "not a space: leave out --space"),
+        (["--suite", "kernels", "--few-shot", 5], "not a space: leave out --few-shot"),
+        (["--suite", "kernels", "--from", "x"], "not a space: leave out --from"),
         (["--suite", "conv"], "Invalid value for '--suite'"),
         (["--from", "cpu"], "--from needs --few-shot N"),
         (["--list", "--device", "gpu"], "--list shows all cards: leave out --device"),
