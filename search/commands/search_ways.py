@@ -134,13 +134,10 @@ def parse_budgets(texts: Sequence[str], target: str | None) -> list[Budget]:
     if not latencies or target not in (None, *names):
         raise UsageError(f"no budget for the target {target or 'cpu'}; give one: --budget 5ms")
     main = target or latencies[0]
-
-    def rank(budget: Budget) -> int:
-        if budget.kind is BudgetKind.LATENCY:
-            return 0 if budget.name == main else 1
-        return 2 if budget.adds_up else 3
-
-    return sorted(budgets, key=rank)
+    return sorted(
+        budgets,
+        key=lambda one: (one.kind is not BudgetKind.LATENCY, one.name != main, not one.adds_up),
+    )
 
 
 def default_folder(budget: Budget, space: str, pareto: int | None = None) -> Path:
@@ -157,10 +154,8 @@ def settings_for(
     """The settings of the file, or else the preset of a space, with the settings that `options`
     override. `images`: the number of training images. Raises `UsageError` for an option that the
     strategy does not use."""
-    if options.settings_file is None:
-        settings = preset(space, resolution)
-    else:
-        settings = load_settings(options.settings_file, images)
+    file = options.settings_file
+    settings = preset(space, resolution) if file is None else load_settings(file, images)
     settings = settings.with_choices(
         steps=options.steps,
         learning_rate=options.learning_rate,
