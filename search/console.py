@@ -3,10 +3,10 @@
 import inspect
 import logging
 import os
+import re
 import signal
 import sys
 import textwrap
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,9 +25,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
-from typer.models import ArgumentInfo, OptionInfo
 
-from search.error_lines import exit_code, in_one_line, options_named, parser_message
+from latency.errors import LatError, SpecError, TableError
+from latency.files import NotAFileError
 from search.shown_text import PlainConsole, output_console, plain_output
 
 if TYPE_CHECKING:  # devices.measuring imports onnx, which few commands need
@@ -39,9 +39,11 @@ Command = Callable[..., None]
 notices = PlainConsole(stderr=True)
 """Standard error: progress, notices and errors. Standard output is for results."""
 
-_PACKAGES = ("latency", "devices", "search")
 _INTERRUPTED = 130
-"""Click's return value for a command that Ctrl-C interrupted."""
+"""The argument parser's return value for a command that Ctrl-C interrupted."""
+_MISSING_FILE = FileNotFoundError, IsADirectoryError, NotADirectoryError, NotAFileError
+_LONGEST = 1500
+"""Characters of an error: names in a file may have any length."""
 
 
 def version() -> str:
@@ -99,33 +101,34 @@ def following(bar: Progress, doing: str = "", visible: bool = True) -> "OnProgre
 def run(commands: Command | Mapping[str, Command], name: str, about: str = "") -> None:
     """Run a command as the program `name`, or one of several subcommands with the help `about`.
 
-    Adds the options of `_common_options`, and shell completion. Exits with 0 for success, 1 if the
-    job failed or was interrupted (by Ctrl-C, SIGTERM or SIGHUP), 2 for invalid input.
+    Adds the options --verbose, --debug and --version, and shell completion. Exits with 0 for
+    success, 1 if the job failed or was interrupted (by Ctrl-C, SIGTERM or SIGHUP), 2 for invalid
+    input.
     """
     app = typer.Typer(pretty_exceptions_enable=False)
     if callable(commands):
-        app.command()(_with_common_options(commands, name))
+        app.command()(_with_common_options(commands))
     else:
-        app.callback(help=about)(_before_a_command)
+        app.callback(help=about)(_of_all_subcommands)
         for subcommand, command in commands.items():
-            app.command(subcommand)(_with_common_options(command, f"{name} {subcommand}"))
+            app.command(subcommand)(_with_common_options(command))
     try:
         with _signals_as_ctrl_c():
             code = app(prog_name=name, standalone_mode=False) or 0
     except (typer.Abort, KeyboardInterrupt):
         code = _INTERRUPTED
     except Exception as error:
-        if (message := parser_message(error)) is None:
+        if not hasattr(error, "format_message"):  # not raised by the argument parser
             raise
-        notice(f"{message[0] or name}: {message[1]} (see --help)")
+        context = getattr(error, "ctx", None)
+        program = context.command_path if context else name
+        message = " ".join(error.format_message().split()).replace("Value error, ", "")
+        notice(f"{program}: {message} (see --help)")
         code = 2
     if code == _INTERRUPTED:  # while options were parsed
         notice(f"{name}: interrupted")
-    sys.exit(1 if code == _INTERRUPTED else code)
-
-
-class _SignalledError(KeyboardInterrupt):
-    """A signal to terminate, handled like Ctrl-C."""
+        code = 1
+    sys.exit(code)
 
 
 @contextmanager
@@ -139,14 +142,13 @@ def _signals_as_ctrl_c() -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         received.append(number)
         if len(received) == 1:
-            raise _SignalledError(signal.Signals(number).name)
+            raise KeyboardInterrupt(signal.Signals(number).name)
 
     is_alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    is_main = threading.current_thread() is threading.main_thread()
     handled = [
         number
         for number in (signal.SIGTERM, signal.SIGHUP)
-        if is_alone and is_main and signal.getsignal(number) is signal.SIG_DFL
+        if is_alone and signal.getsignal(number) is signal.SIG_DFL
     ]
     for number in handled:
         signal.signal(number, end)
@@ -173,83 +175,57 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step.")
 Debug = Annotated[bool, typer.Option("--debug", help="Log more, and print tracebacks of errors.")]
 
 
-def _before_a_command(
-    context: typer.Context, verbose: Verbose = False, debug: Debug = False, version: Version = False
-) -> None:
-    """Make options before a subcommand the defaults of its own."""
-    defaults = {"verbose": verbose, "debug": debug}
-    context.default_map = {context.invoked_subcommand or "": defaults}
+def _of_all_subcommands(version: Version = False) -> None:
+    """Options before a subcommand."""
 
 
-def _common_options(
-    verbose: Verbose = False, debug: Debug = False, version: Version = False
-) -> None:
-    """Options of every command."""
+def _with_common_options(command: Command) -> Command:
+    """The command with the options of all commands; it prints an error as one line, and exits with
+    its code."""
 
-
-COMMON_OPTIONS = frozenset(inspect.signature(_common_options).parameters)
-"""Parameters of every command: verbose, debug, version."""
-
-
-def _with_common_options(command: Command, program: str) -> Command:
-    """The command with the common options; it prints an error as one line, and exits with its
-    code."""
-    own, shared = inspect.signature(command), inspect.signature(_common_options)
-    parameters = {
-        name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in {**own.parameters, **shared.parameters}.items()
-    }
-    options = _options(own)
-
-    @wraps(command)
-    def with_options(verbose: bool, debug: bool, version: bool, **arguments: object) -> None:
+    def with_options(
+        context: typer.Context,
+        verbose: Verbose = False,
+        debug: Debug = False,
+        version: Version = False,
+        **arguments: object,
+    ) -> None:
         _log(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
-        with _errors_in_one_line(program, debug, options, arguments), plain_output():
+        with _errors_in_one_line(context, debug), plain_output():
             command(**arguments)
 
-    with_options.__signature__ = own.replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]
-    with_options.__annotations__ = {name: p.annotation for name, p in parameters.items()}
-    return with_options
-
-
-def _options(signature: inspect.Signature) -> dict[str, str]:
-    """The options of a command, such as --input-shape, by parameter name."""
-    options = {}
-    for name, parameter in signature.parameters.items():
-        infos = getattr(parameter.annotation, "__metadata__", ())
-        if any(isinstance(info, ArgumentInfo) for info in infos):
-            continue
-        spellings = [
-            str(one)
-            for info in infos
-            if isinstance(info, OptionInfo)
-            # In `Annotated`, typer stores the first spelling as the default.
-            for one in (info.default, *(info.param_decls or ()))
-        ]
-        spellings.append(f"--{name.replace('_', '-')}")
-        options[name] = next(o for o in spellings if o.startswith("--")).partition("/")[0]
-    return options
+    *common, _ = inspect.signature(with_options).parameters.values()
+    parameters = [*inspect.signature(command).parameters.values(), *common]
+    called = wraps(command)(with_options)
+    called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    called.__annotations__ = {one.name: one.annotation for one in parameters}
+    return called
 
 
 def _log(level: int) -> None:
     """Show this project's log messages from this level up."""
     handler = RichHandler(console=notices, show_level=False, show_path=False, highlighter=None)
-    for package in _PACKAGES:
+    for package in ("latency", "devices", "search"):
         logger = logging.getLogger(package)
         logger.handlers = [handler]
         logger.setLevel(level)
 
 
 @contextmanager
-def _errors_in_one_line(
-    program: str, debug: bool, options: Mapping[str, str], arguments: Mapping[str, object]
-) -> Iterator[None]:
+def _errors_in_one_line(context: typer.Context, debug: bool) -> Iterator[None]:
     """Turn an error of a command into one line and an exit code; with `debug`, print the traceback
-    first. `options` and `arguments` are the command's, by parameter name.
+    first.
 
     Messages of the library name parameters: "`out`" is printed as --out.
     """
-    hint = "; the same command with --resume continues from here" if "resume" in arguments else ""
+    options = {
+        str(parameter.name): option
+        for parameter in context.command.params
+        for option in parameter.opts
+        if option.startswith("--")
+    }
     try:
         yield
     except typer.Exit:
@@ -258,8 +234,36 @@ def _errors_in_one_line(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
     except (Exception, KeyboardInterrupt) as error:
+        line = in_one_line(error)
+        if isinstance(error, KeyboardInterrupt) and "resume" in options:
+            line += "; the same command with --resume continues from here"
+        line = re.sub("`([a-z_]+)`", lambda found: options.get(found[1], found[0]), line)
         with suppress(OSError):  # the terminal was closed
             if debug:
                 notice(traceback.format_exc().rstrip())
-            notice(f"{program}: {options_named(in_one_line(error, hint), options)}")
-        raise typer.Exit(exit_code(error, arguments)) from None
+            notice(f"{context.command_path}: {line}")
+        raise typer.Exit(_exit_code(error)) from None
+
+
+def _exit_code(error: BaseException) -> int:
+    """1, or 2 for invalid input, which includes the name of a missing file."""
+    if isinstance(error, LatError) and error.exit_code != 1:
+        return error.exit_code
+    is_of_a_file = isinstance(error, OSError | SpecError | TableError)
+    is_missing = any(isinstance(one, _MISSING_FILE) for one in (error, error.__context__))
+    return 2 if is_of_a_file and is_missing else 1
+
+
+def in_one_line(error: BaseException) -> str:
+    """An error's message in one line; of a very long one, its beginning and its end."""
+    if isinstance(error, LatError):
+        message = str(error)
+    elif isinstance(error, KeyboardInterrupt):
+        message = f"interrupted by {error}" if str(error) else "interrupted"
+    elif isinstance(error, OSError) and error.errno is not None:
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    else:
+        name = type(error).__name__
+        message = f"internal error: {name}: {error}; --debug shows the traceback"
+    line = " ".join(message.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-300:]}"

@@ -5,40 +5,25 @@ from pathlib import Path
 from latency.errors import UsageError
 
 RESULT, FRONT, TRAINED = "result.json", "pareto.json", "retrain.json"
-
 RUN_FILES = (
-    "checkpoint",
-    "result.json",
-    "report.html",
-    "network.json",
-    "model.onnx",
-    "model.tflite",
-    "model.npz",
-    "pareto.json",
-    "pareto",
-    "retrain.json",
-    "tensorboard",
+    *("checkpoint", RESULT, "report.html", "network.json", "model.onnx", "model.tflite"),
+    *(FRONT, "pareto", TRAINED, "tensorboard"),
 )
 """Files and folders that a run writes."""
 
 
 def is_front(folder: Path) -> bool:
-    """Whether the folder holds a Pareto front only, without a search's result."""
+    """Whether the folder contains a Pareto front and no search result."""
     return (folder / FRONT).is_file() and not (folder / RESULT).exists()
 
 
 def unfinished(folder: Path) -> UsageError:
-    """The error for a folder without a search's result."""
+    """The error for a folder without a search result."""
     if (folder / TRAINED).is_file():
-        return UsageError(
-            f"{folder} holds a retrained network, which has no report: its accuracy is in "
-            f"{folder / TRAINED}; name the folder of the search that found it"
-        )
+        return UsageError(f"{folder}: a retrained network has no report; see {folder / TRAINED}")
     if (folder / FRONT).is_file():
-        return UsageError(
-            f"{folder} holds a Pareto front ({FRONT}), not a search; compare it with another front"
-        )
-    message = f"{folder} holds no finished search ({RESULT} is missing)"
-    if (folder / "checkpoint").is_dir():
-        return UsageError(f"{message}; resume it: lat-search ... --out {folder} --resume")
-    return UsageError(f"{message}; start one: lat-search ... --out {folder}")
+        return UsageError(f"{folder}: a Pareto front can only be compared with another one")
+    how = " --resume" if (folder / "checkpoint").is_dir() else ""
+    return UsageError(
+        f"{folder} has no finished search ({RESULT} is missing): lat-search ... --out {folder}{how}"
+    )

@@ -1,27 +1,30 @@
 """`SearchSettings`: the hyperparameters of a search, with presets for the shipped spaces."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from latency.errors import UsageError, unknown_name
-from search.validation import in_words
+from latency.errors import UsageError
+from search.validation import first_error
 
-BINARISATIONS = ("two", "full")
-REWARDS = ("lagrangian", "mul", "log")
-PENALTIES = ("lagrangian", "add#linear", "mul#log")
+Strategy = Literal["proxyless-g", "proxyless-r", "evolution"]
+Binarisation = Literal["two", "full"]
+Penalty = Literal["lagrangian", "add#linear", "mul#log"]
+Reward = Literal["lagrangian", "mul", "log"]
+Precision = Literal["float32", "bfloat16", "float16"]
+BINARISATIONS, PENALTIES, REWARDS = map(get_args, (Binarisation, Penalty, Reward))
 
 MOST_SEED = 2**64 - 1
 """The largest seed that torch accepts."""
-_MOST_STEPS = 10**9
+MOST_STEPS = 10**9
 _MOST_IMAGES = 2**16
 
-Steps = Annotated[int, Field(ge=1, le=_MOST_STEPS)]
+Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 Images = Annotated[int, Field(ge=1, le=_MOST_IMAGES)]
 Rate = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]  # in the range of float32
+PositiveRate = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
@@ -40,89 +43,65 @@ class SearchSettings:
 
     `norm_batch_size`: images per batch norm group, 0 for the whole batch. `workers`: processes that
     read ahead, per series of batches. `precision`: of autocast; weights and architecture parameters
-    stay float32. Raises `UsageError` for unknown names; `check_bounds` checks numbers.
+    stay float32. Raises `UsageError` for unknown names and for numbers out of their bounds.
     """
 
-    strategy: str = "proxyless-g"
-    binarisation: str = "two"
-    penalty: str = "lagrangian"
-    reward: str = "lagrangian"
+    strategy: Strategy = "proxyless-g"
+    binarisation: Binarisation = "two"
+    penalty: Penalty = "lagrangian"
+    reward: Reward = "lagrangian"
     reinforce_networks: Annotated[int, Field(ge=1, le=10_000)] = 10
     reinforce_learning_rate: Rate = 0.0
     evolution_children: Annotated[int, Field(ge=1, le=10_000)] = 18
-    warmup_steps: Annotated[int, Field(ge=0, le=_MOST_STEPS)] = 400
+    warmup_steps: Annotated[int, Field(ge=0, le=MOST_STEPS)] = 400
     search_steps: Steps = 600
     arch_every: Steps = 2
     batch_size: Images = 64
     arch_batch_size: Images = 64
-    learning_rate: Rate = 0.05
+    learning_rate: PositiveRate = 0.05
     warmup_learning_rate: Rate = 0.0
     arch_learning_rate: Rate = 1e-3
-    arch_schedule: str = "cosine"
+    arch_schedule: Literal["cosine", "constant"] = "cosine"
     train_steps: Steps = 500
     train_batch_size: Images = 64
-    train_learning_rate: Rate = 0.05
+    train_learning_rate: PositiveRate = 0.05
     momentum: Share = 0.9
     weight_decay: Rate = 4e-5
     label_smoothing: Share = 0.1
     path_dropout: Annotated[float, Field(ge=0, lt=0.5, allow_inf_nan=False)] = 0.0
     norm_batch_size: Annotated[int, Field(ge=0, le=_MOST_IMAGES)] = 0
     workers: Annotated[int, Field(ge=0, le=256)] = 0
-    precision: str = "float32"
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        for name, known in _NAMES.items():
-            if (value := getattr(self, name)) not in known:
-                raise unknown_name(name, value, known)
+        for name, value in vars(self).items():
+            check_bounds(name, value, f"`{name}`")
 
     def with_choices(
         self,
         steps: int | None = None,
-        train_steps: int | None = None,
         learning_rate: float | None = None,
         batch_size: int | None = None,
-        norm_batch_size: int | None = None,
-        **names: str | None,
+        **others: Any,
     ) -> "SearchSettings":
         """Override settings; None keeps a value.
 
         `steps`: total of warm-up and search, split in the present ratio. `learning_rate` and
         `batch_size` apply to the search and the final training, `batch_size` to architecture steps,
-        too. `names`: `strategy`, `binarisation`, `penalty`, `reward`, `arch_schedule`, `precision`.
-        Raises `UsageError` for an unknown name, and for a number out of its bounds.
+        too. `others`: settings by name. Raises `UsageError` for invalid values.
         """
-        if learning_rate is not None and not learning_rate > 0:
-            raise UsageError(f"`learning_rate` {learning_rate:g}: must be greater than 0")
-        numbers = (
-            ("steps", "search_steps", steps, 2),
-            ("train_steps", "train_steps", train_steps, 1),
-            ("batch_size", "batch_size", batch_size, 2),  # batch norm needs 2 images
-            ("norm_batch", "norm_batch_size", norm_batch_size, 2),
-        )
-        for name, setting, number, least in numbers:
-            if number is not None:
-                if number < least:
-                    raise UsageError(f"`{name}` {number}: must be at least {least}")
-                check_bounds(setting, number, f"`{name}`")
-        if learning_rate is not None:
-            check_bounds("learning_rate", learning_rate, "`learning_rate`")
-        chosen: dict[str, Any] = {name: value for name, value in names.items() if value is not None}
+        chosen = {name: value for name, value in others.items() if value is not None}
+        if steps is not None:
+            total = self.warmup_steps + self.search_steps
+            chosen["warmup_steps"] = round(steps * self.warmup_steps / total)
+            chosen["search_steps"] = steps - chosen["warmup_steps"]
         if learning_rate is not None:
             chosen |= dict.fromkeys(("learning_rate", "train_learning_rate"), learning_rate)
             chosen["warmup_learning_rate"] = learning_rate if self.warmup_learning_rate else 0.0
         if batch_size is not None:
             sizes = ("batch_size", "arch_batch_size", "train_batch_size")
             chosen |= dict.fromkeys(sizes, batch_size)
-        total = self.warmup_steps + self.search_steps if steps is None else steps
-        warmup = round(total * self.warmup_steps / (self.warmup_steps + self.search_steps))
-        return replace(
-            self,
-            warmup_steps=warmup,
-            search_steps=total - warmup,
-            train_steps=train_steps or self.train_steps,
-            norm_batch_size=norm_batch_size or self.norm_batch_size,
-            **chosen,
-        )
+        return replace(self, **chosen)
 
     @property
     def arch_steps(self) -> int | None:
@@ -147,14 +126,14 @@ class SearchSettings:
         return {name: value for name, value in asdict(self).items() if name != "workers"}
 
 
-def check_bounds(name: str, value: float, label: str) -> None:
+def check_bounds(name: str, value: object, label: str) -> None:
     """Raises `UsageError`, which begins with `label`, for a value that the setting `name` does not
     allow."""
     kind: Any = SearchSettings.__dataclass_fields__[name].type
     try:
         TypeAdapter(kind).validate_python(value, strict=True)
     except ValidationError as error:
-        raise UsageError(f"{label}: {in_words(error)}") from None
+        raise UsageError(f"{label}: {first_error(error)}") from None
 
 
 RESUMABLE = (
@@ -168,16 +147,6 @@ RESUMABLE = (
     "precision",
 )
 """Settings that may change when a run is resumed, as the errors of failed steps suggest."""
-
-_NAMES = {
-    "strategy": ("proxyless-g", "proxyless-r", "evolution"),
-    "binarisation": BINARISATIONS,
-    "penalty": PENALTIES,
-    "reward": REWARDS,
-    "arch_schedule": ("cosine", "constant"),
-    "precision": ("float32", "bfloat16", "float16"),
-}
-"""Settings that are one of several names."""
 
 MINI = SearchSettings(
     warmup_steps=300,
@@ -202,18 +171,13 @@ PROXYLESS = SearchSettings(
 )
 """For a search of minutes on two CPU cores."""
 
-_OF_SHIPPED: Mapping[str, SearchSettings] = {
-    "mini": MINI,
-    "mini-tree": MINI,
-    "proxyless": PROXYLESS,
-    "proxyless-cifar": PROXYLESS,
-}
-"""By name of a shipped space, without its width."""
 SMALL_IMAGES = 64
 """Largest resolution, in pixels, of small images."""
 
 
 def preset(space: str, resolution: int = 224) -> SearchSettings:
     """The settings for a shipped space, at any width; for other spaces, by their resolution."""
-    by_size = MINI if resolution <= SMALL_IMAGES else PROXYLESS
-    return _OF_SHIPPED.get(re.sub(r"-w[0-9][0-9.]*$", "", space), by_size)
+    name = re.sub(r"-w[0-9][0-9.]*$", "", space)
+    if name in ("proxyless", "proxyless-cifar"):
+        return PROXYLESS
+    return MINI if name in ("mini", "mini-tree") or resolution <= SMALL_IMAGES else PROXYLESS

@@ -1,40 +1,28 @@
-"""What of a device card a result and its report hold: both get shared."""
+"""The part of a device card that a shared result may contain."""
 
 import json
 import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-_MEASURED_BY = (
+_SHARED = (
     *("transport", "runtime", "provider", "threads", "batch", "precision", "graph_optimization"),
-    *("channels_last", "cuda_graph", "affinity", "measuring"),
+    *("channels_last", "cuda_graph", "affinity"),
 )
-"""Of a device card, what tells how it was measured, and not how its machine is reached."""
-_OF_CARDS = {"transport", "runtime", "ssh", "adb", "replay", "measuring"}
-"""Keys that tell a card from a space."""
+"""Keys that say how a device is measured, not how it is reached."""
 
 
 def shared_part(card: str) -> str:
-    """What the text of a device card says of how was measured, as TOML; nothing of a text that is
-    none. Left out are the sections of how the device is reached, the description and comments."""
-    said = _read(card)
-    kept = {key: said[key] for key in _MEASURED_BY if key in said}
-    measuring = kept.pop("measuring", None)
-    text = _lines(kept)
+    """How a card measures, as TOML: without its description, its comments and the sections on
+    reaching the device. Empty for a text that is not TOML."""
+    try:
+        content = tomllib.loads(card)
+    except tomllib.TOMLDecodeError:
+        return ""
+    text = _lines({key: content[key] for key in _SHARED if key in content})
+    measuring = content.get("measuring")
     return f"{text}[measuring]\n{_lines(measuring)}" if isinstance(measuring, dict) else text
 
 
 def _lines(values: Mapping[str, Any]) -> str:
     return "".join(f"{key} = {json.dumps(value, default=str)}\n" for key, value in values.items())
-
-
-def is_card(text: str) -> bool:
-    """Whether a file's text is that of a device card, and not of a space."""
-    return bool(_OF_CARDS & _read(text).keys())
-
-
-def _read(text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return {}

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from latency.errors import UsageError, unknown_name
 from latency.files import MOST_BYTES, read_text
-from search.validation import in_words
+from search.validation import first_error
 
 
 class Section(BaseModel):
@@ -33,7 +33,7 @@ def read_toml(path: Path, kind: type[Content]) -> Content:
     try:
         return kind.model_validate(tomllib.loads(read_text(path, MOST_BYTES)))
     except ValidationError as error:
-        raise UsageError(f"{path}: {in_words(error)}") from None
+        raise UsageError(f"{path}: {first_error(error)}") from None
     except (ValueError, RecursionError) as error:
         message = " ".join(str(error).split())
         raise UsageError(f"{path}: not TOML: {message}") from None

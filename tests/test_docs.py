@@ -100,7 +100,7 @@ def test_a_first_device_as_the_tutorial_says(desk):
     reader.read(DOCS / "first-device.md")
     assert "cpu" in reader.said["lat-profile --list"]
     profiled = reader.said["lat-profile --device cpu --space mini"]
-    assert "look at it: lat-report cpu" in profiled
+    assert "report: lat-report cpu" in profiled
     assert (desk / "runs" / "first" / "model.onnx").exists()
     table = LatencyTable.load("two-threads")
     assert table.setting.threads == 2

@@ -1,1 +1,1 @@
-"""The roof: every `lat-*` command. Nothing below knows of them."""
+"""The `lat-*` commands."""

@@ -10,7 +10,7 @@ from rich.table import Table
 from latency.errors import DeviceError
 from latency.units import format_ms
 from latency.zoo.chains import PUBLISHED
-from search.commands.target_options import Extrapolate, Json, Target
+from search.commands.options import Extrapolate, InputShape, Json, Target
 from search.console import folded, following, notice, print_table, progress_bar, run
 from search.jobs import targets
 from search.jobs.comparison import Row, compare, contenders_of
@@ -18,43 +18,37 @@ from search.jobs.networks import open_network
 from search.spaces.bounds import MOST_RESOLUTION
 
 PUBLISHED_NETWORKS = tuple(f"zoo:{name}" for name in PUBLISHED)
-"""MobileNetV2 and what ProxylessNAS published for several kinds of hardware."""
-
-
-Networks = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="zoo:NAME, a network.json or an ONNX file, each; MobileNetV2 and the networks "
-        "that ProxylessNAS published if none is given."
-    ),
-]
-Against = Annotated[str, typer.Option(help="The network that the others are compared with.")]
-Resolution = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        max=MOST_RESOLUTION,
-        help="Of the published networks' images; by default their own.",
-    ),
-]
-InputShape = Annotated[
-    str | None, typer.Option(help="Of ONNX files that leave it open, as in 1x3x224x224.")
-]
+"""MobileNetV2 and the networks that ProxylessNAS published."""
 
 
 def compare_command(
-    networks: Networks = None,
+    networks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="zoo:NAME, network.json or ONNX files; MobileNetV2 and the networks that "
+            "ProxylessNAS published if not given."
+        ),
+    ] = None,
     target: Target = "cpu",
-    against: Against = PUBLISHED_NETWORKS[0],
-    resolution: Resolution = None,
+    against: Annotated[
+        str, typer.Option(help="The network that the others are compared with.")
+    ] = PUBLISHED_NETWORKS[0],
+    resolution: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_RESOLUTION,
+            help="Input resolution of published networks; their own if not given.",
+        ),
+    ] = None,
     input_shape: InputShape = None,
     extrapolate: Extrapolate = False,
     as_json: Json = False,
 ) -> None:
     """Measure networks side by side on a target, and compare them with one of them.
 
-    All are measured in every round of the same processes on the device; if it is not at hand, they
-    are predicted from its table. The accuracies are published ones, not measured.
+    All are measured in every round of the same processes on the device. If it cannot be reached,
+    they are predicted from its table. The accuracies are published ones, not measured.
 
     Examples:
 
@@ -69,19 +63,21 @@ def compare_command(
     goal = targets.resolve(target)
     contenders = contenders_of(opened, goal, resolution, input_shape)
     if goal.device is None:
-        notice(f"{target} is not at hand: predicted from its table, nothing is measured")
+        notice(f"the device of {target} cannot be reached: latencies are predicted, not measured")
     elif goal.table is None:
-        notice(f"no measurements of {target} yet: nothing is predicted (lat-profile makes a table)")
+        notice(f"no table of {target} yet: nothing is predicted (lat-profile makes one)")
     with progress_bar(as_json) as bar:
-        rows = compare(
-            goal,
-            contenders,
-            contenders[0],
-            extrapolate,
-            following(bar, visible=goal.device is not None),
-        )
+        on_progress = following(bar, visible=goal.device is not None)
+        rows = compare(goal, contenders, contenders[0], extrapolate, on_progress)
     if as_json:
-        print(json.dumps(_as_dict(rows, goal, against)))
+        answer = {
+            "target": goal.name,
+            "measured": goal.device is not None,
+            "table": goal.table.source if goal.table else None,
+            "against": against,
+            "networks": [_as_dict(row, goal.batch) for row in rows],
+        }
+        print(json.dumps(answer))
     else:
         _print(rows, goal)
     failed = [row.contender.name for row in rows if goal.device and row.measured is None]
@@ -105,7 +101,12 @@ def _print(rows: list[Row], target: targets.Target) -> None:
             f"{row.top1[0]:.1f} %" if row.top1 else "",
         )
     print_table(shown)
-    print(folded(f"{target.name}: {_circumstances(target)}; ratio: to {rows[0].contender.name}"))
+    measured = target.device or target.table
+    assert measured is not None
+    setting = measured.setting
+    where = f"{setting.hardware}, {setting.runtime}, {setting.threads} thread(s)"
+    reference = rows[0].contender.name
+    print(folded(f"{target.name}: {where}, batch {setting.batch}; ratio: to {reference}"))
     for row in rows:
         for note in row.notes:
             print(folded(f"{row.contender.name}: {note}"))
@@ -114,45 +115,25 @@ def _print(rows: list[Row], target: targets.Target) -> None:
         print(folded(f"* ImageNet, published, not measured by us: {'; '.join(sources)}"))
 
 
-def _circumstances(target: targets.Target) -> str:
-    if target.device is not None:
-        setting = target.device.setting
-    else:
-        assert target.table is not None
-        setting = target.table.setting
-    runtime = f"{setting.hardware}, {setting.runtime}, {setting.threads} thread(s)"
-    return f"{runtime}, batch {setting.batch}"
-
-
-def _as_dict(rows: list[Row], target: targets.Target, against: str) -> dict[str, object]:
-    networks = []
-    for row in rows:
-        measured, ratio, predicted = row.measured, row.ratio, row.predicted
-        networks.append(
-            {
-                "network": row.contender.source,
-                "latency_ms": measured.median_ms if measured else None,
-                "low_ms": measured.low_ms if measured else None,
-                "high_ms": measured.high_ms if measured else None,
-                "ratio": ratio.value if ratio else None,
-                "ratio_low": ratio.low if ratio else None,
-                "ratio_high": ratio.high if ratio else None,
-                "predicted_ms": predicted.ms if predicted else None,
-                "predicted_low_ms": predicted.low_ms if predicted else None,
-                "predicted_high_ms": predicted.high_ms if predicted else None,
-                "macs": row.contender.network.macs // target.batch,
-                "params": row.contender.network.params,
-                "published_top1": row.top1[0] if row.top1 else None,
-                "published_in": row.top1[1] if row.top1 else None,
-                "notes": row.notes,
-            }
-        )
+def _as_dict(row: Row, batch: int) -> dict[str, object]:
+    measured, ratio, predicted = row.measured, row.ratio, row.predicted
+    top1, published_in = row.top1 or (None, None)
     return {
-        "target": target.name,
-        "measured": target.device is not None,
-        "table": target.table.source if target.table else None,
-        "against": against,
-        "networks": networks,
+        "network": row.contender.source,
+        "latency_ms": measured.median_ms if measured else None,
+        "low_ms": measured.low_ms if measured else None,
+        "high_ms": measured.high_ms if measured else None,
+        "ratio": ratio.value if ratio else None,
+        "ratio_low": ratio.low if ratio else None,
+        "ratio_high": ratio.high if ratio else None,
+        "predicted_ms": predicted.ms if predicted else None,
+        "predicted_low_ms": predicted.low_ms if predicted else None,
+        "predicted_high_ms": predicted.high_ms if predicted else None,
+        "macs": row.contender.network.macs // batch,
+        "params": row.contender.network.params,
+        "published_top1": top1,
+        "published_in": published_in,
+        "notes": row.notes,
     }
 
 

@@ -1,126 +1,66 @@
-"""Options of commands, by the parameters that they set."""
+"""Options that several commands have, and commands that take their options as a dataclass."""
 
+import inspect
+from collections.abc import Callable, Collection
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from search import spaces
+from latency.errors import UsageError
 from search.jobs.target_names import known_targets
-from search.presets import known as known_settings
-from search.settings import MOST_SEED
 
-MOST_NETWORKS = 1000
-"""The most networks that a Pareto front or a random search has."""
+Options = TypeVar("Options")
 
 Target = Annotated[
-    str | None,
-    typer.Option(
-        help="Device card, table, or path to either; cpu if not given.",
-        autocompletion=known_targets,
-    ),
-]
-Budgets = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Latency on the target, e.g. 5ms, 750us; or 50% of the space's range. Several "
-        "together: gpu=2ms, params=3M, macs=300M, memory=2MB."
-    ),
-]
-Space = Annotated[
     str,
-    typer.Option(
-        help=f"Search space: {', '.join(spaces.known())}, or a file of your own.",
-        autocompletion=spaces.known,
-    ),
+    typer.Option(help="Device card, table, or path to either.", autocompletion=known_targets),
 ]
-Data = Annotated[str, typer.Option(help="Data set: digits, imagenet:FOLDER or cifar10:FOLDER.")]
+Extrapolate = Annotated[
+    bool,
+    typer.Option("--extrapolate", help="Also predict operators that are far from the table's."),
+]
+InputShape = Annotated[
+    str | None, typer.Option(help="Input shape if an ONNX file leaves it open, e.g. 1x3x224x224.")
+]
 Resolution = Annotated[
-    int | None, typer.Option(help="Input resolution; the space's own where not given.")
+    int | None, typer.Option(help="Input resolution; the space's own if not given.")
 ]
 Width = Annotated[float, typer.Option(help="Width multiplier of the space.")]
-Out = Annotated[Path | None, typer.Option(help="Folder for the results; runs/... if not given.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint in --out.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that is in --out.")]
-Seed = Annotated[
-    int, typer.Option(min=0, max=MOST_SEED, metavar="<int>", help="Seed of everything random.")
-]
-SettingsFile = Annotated[
-    str | None,
-    typer.Option(
-        "--settings",
-        help="All numbers of the training: proxyless-imagenet, proxyless-cifar, or FILE.toml.",
-        autocompletion=known_settings,
-    ),
-]
-Strategy = Annotated[str | None, typer.Option(help="proxyless-g, proxyless-r or evolution.")]
-Binarisation = Annotated[
-    str | None, typer.Option(help="Gates of an architecture step: two or full.")
-]
-Penalty = Annotated[str | None, typer.Option(help="lagrangian, add#linear or mul#log.")]
-Reward = Annotated[str | None, typer.Option(help="Of proxyless-r: lagrangian, mul or log.")]
-Steps = Annotated[int | None, typer.Option(help="Weight steps of the search.")]
-TrainSteps = Annotated[int | None, typer.Option(help="Steps of the derived network's training.")]
-LearningRate = Annotated[float | None, typer.Option(help="Peak of the weights' learning rate.")]
-BatchSize = Annotated[int | None, typer.Option(help="Images per step, of all processes together.")]
-NormBatch = Annotated[
-    int | None,
-    typer.Option(help="Images whose moments a batch norm uses; the whole batch if not given."),
-]
-Precision = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16 (autocast).")]
-TrainOn = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")]
-Trained = Annotated[
-    Path | None,
-    typer.Option("--from", help="Folder of a run whose trained supernet is used."),
-]
-Retrain = Annotated[
-    str | None,
-    typer.Option(
-        "--retrain",
-        help="Do not search: train this network from scratch (a run's folder, a network.json, "
-        "zoo:NAME), and export it.",
-    ),
-]
-Pareto = Annotated[
-    int | None,
-    typer.Option(
-        "--pareto", help="N networks from fastest to slowest, without training them.", metavar="N"
-    ),
-]
-Predicted = Annotated[
-    bool,
-    typer.Option(
-        "--predicted", help="Predict operators that the table is missing, do not measure them."
-    ),
-]
-MeasureAsYouGo = Annotated[
-    bool,
-    typer.Option(
-        "--measure-as-you-go",
-        help="Measure during the search, the operators that matter most.",
-    ),
-]
-Sigmas = Annotated[
-    float,
-    typer.Option(
-        metavar="<float>", help="Hold budgets for the mean + this many standard deviations."
-    ),
-]
-Largest = Annotated[
-    bool, typer.Option("--largest", help="Also train and measure the space's largest network.")
-]
-Baselines = Annotated[
-    int,
-    typer.Option(
-        "--baselines",
-        min=0,
-        max=MOST_NETWORKS,
-        metavar="<int>",
-        help="Also train and measure MobileNetV2 and the best of N random networks at the same "
-        "latency; 0 for none.",
-    ),
-]
-OnlyRange = Annotated[
-    bool, typer.Option("--range", help="Print the space's fastest and slowest latency.")
-]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
+
+
+def require_suffix(out: Path, *suffixes: str) -> None:
+    """Raise `UsageError` if the name of an output file has none of these suffixes."""
+    if out.suffix not in suffixes:
+        raise UsageError(f"`out` {out}: the name should end in {' or '.join(suffixes)}")
+
+
+def with_fields(
+    kind: type[Options],
+) -> Callable[[Callable[[Options], None]], Callable[..., None]]:
+    """A decorator of `command(options)`: the command line has an option for each field of the
+    dataclass `kind`."""
+
+    def decorate(command: Callable[[Options], None]) -> Callable[..., None]:
+        @wraps(command)
+        def called(**options: Any) -> None:
+            command(kind(**options))
+
+        called.__signature__ = inspect.signature(kind)  # type: ignore[attr-defined]
+        return called
+
+    return decorate
+
+
+def refuse_others(options: Any, used: Collection[str], why: str) -> None:
+    """Raise `UsageError` if options other than those `used` differ from their defaults."""
+    others = [
+        f"`{one.name}`"
+        for one in fields(options)
+        if one.name not in used and getattr(options, one.name) != one.default
+    ]
+    if others:
+        raise UsageError(f"{why}: leave out {', '.join(others)}")

@@ -12,27 +12,18 @@ from latency.errors import CoverageError, UsageError
 from latency.graphs.fusion import SUITE
 from latency.graphs.kernels import Network
 from latency.graphs.network_graph import network_kernels
-from latency.prediction import Prediction
+from latency.prediction import OpPrediction, Prediction
 from latency.predictors.regression import operators_of, out_of_reach
 from latency.tables.table import LatencyTable
 from latency.units import format_ms
-from search.commands.target_options import Extrapolate, Json, Target
+from search.commands.options import Extrapolate, InputShape, Json, Target
 from search.console import print_table, run
 from search.jobs.networks import open_network, read_network_on
 from search.jobs.target_tables import table_of
 
-NetworkName = Annotated[
-    str,
-    typer.Argument(help="An ONNX file, a network.json as lat-search writes it, or zoo:NAME."),
-]
-InputShape = Annotated[
-    str | None,
-    typer.Option(help="If an ONNX file leaves it open, or of zoo:NAME, as in 1x3x224x224."),
-]
-
 
 def predict_command(
-    network: NetworkName,
+    network: Annotated[str, typer.Argument(help="An ONNX file, a network.json, or zoo:NAME.")],
     target: Target = "cpu",
     extrapolate: Extrapolate = False,
     input_shape: InputShape = None,
@@ -41,9 +32,9 @@ def predict_command(
     """Predict a network's latency from a target's table, without running it.
 
     Operators that are missing from the table are predicted from those it has, and marked as
-    predicted. An ONNX file is split into the kernels that the target's runtime executes, and so is
-    a network of blocks that are far from all in a table with kernels; lat-profile --suite kernels
-    measures the kernels that such networks are predicted from.
+    predicted. An ONNX file is split into the kernels that the target's runtime executes; so is any
+    network with operators far from those of the table, if the table has kernels
+    (lat-profile --suite kernels).
 
     Examples:
 
@@ -57,26 +48,26 @@ def predict_command(
     """
     opened = open_network(network, input_shape)
     table = table_of(target)
-    setting = table.setting
     spec = read_network_on(
         network,
-        setting.batch,
+        table.setting.batch,
         table.fusion_rules,
         input_shape=input_shape,
-        precision=setting.precision,
+        precision=table.setting.precision,
         opened=opened,
     )
-    spec = _covered(spec, table)
+    if not spec.kernels and table.fusion is not None and out_of_reach(table, spec.parts):
+        spec = network_kernels(spec, table.fusion_rules)
     model = fit(table, extrapolate=extrapolate, operators=operators_of(spec))
     try:
         prediction = model.predict(spec)
     except CoverageError as error:
         if not spec.kernels or SUITE in table.validations:
             raise
-        remedy = f"lat-profile --device {table.setting.device} --suite {SUITE}"
         raise UsageError(
-            f"{table.source} has too few kernels for {spec.name}: measure them: {remedy} "
-            f"(of {len(spec.ops)} kernels, {len(error.missing)} are far from all in it)"
+            f"{len(error.missing)} of the {len(spec.ops)} kernels of {spec.name} are far from "
+            f"those of {table.source}: measure kernels: lat-profile --device "
+            f"{table.setting.device} --suite {SUITE}"
         ) from None
     if as_json:
         print(json.dumps(_as_dict(prediction, spec, table)))
@@ -84,14 +75,6 @@ def predict_command(
         _print(prediction, spec, target)
         for tag in table.transfers:
             print(f"the table of {tag} was not measured: {table.stated_error(tag)}")
-
-
-def _covered(network: Network, table: LatencyTable) -> Network:
-    """The network itself, if the table covers all of its operators or has no kernels; else the
-    kernels that the table's runtime makes of it."""
-    if network.kernels or table.fusion is None or not out_of_reach(table, network.parts):
-        return network
-    return network_kernels(network, table.fusion_rules)
 
 
 def _print(prediction: Prediction, network: Network, target: str) -> None:
@@ -108,28 +91,20 @@ def _print(prediction: Prediction, network: Network, target: str) -> None:
 
 def _as_dict(prediction: Prediction, network: Network, table: LatencyTable) -> dict[str, object]:
     ops = [
-        {
-            "key": part.op.key,
-            "latency_ms": part.ms,
-            "low_ms": part.low_ms,
-            "high_ms": _finite(part.high_ms),
-            "source": part.source,
-        }
-        for part in prediction.per_op
+        {"key": part.op.key, **_latency(part), "source": part.source} for part in prediction.per_op
     ]
     return {
-        "latency_ms": prediction.ms,
-        "low_ms": prediction.low_ms,
-        "high_ms": _finite(prediction.high_ms),
+        **_latency(prediction),
         "ops": ops,
         "transferred": table.transfers,
         "warnings": network.warnings,
     }
 
 
-def _finite(ms: float) -> float | None:
-    """None if the interval is open, since JSON has no infinity."""
-    return ms if math.isfinite(ms) else None
+def _latency(part: Prediction | OpPrediction) -> dict[str, float | None]:
+    """A latency with its interval; an open end is None, since JSON has no infinity."""
+    high_ms = part.high_ms if math.isfinite(part.high_ms) else None
+    return {"latency_ms": part.ms, "low_ms": part.low_ms, "high_ms": high_ms}
 
 
 def main() -> None:

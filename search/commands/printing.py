@@ -20,41 +20,40 @@ if TYPE_CHECKING:
     from search.runs.retraining import Trained
 
 
-_NOT_MEASURED = "not measured: the device of this table is not at hand"
-_MANY = 1_000_000
-"""Networks, from which on their number is written by its magnitude."""
+_NOT_MEASURED = "not measured: the device of this table cannot be reached"
 _FILES = ("result.json", "network.json", "model.onnx", "model.tflite", "report.html")
 
 
 def print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
-    """The network found, beside what it was compared with; or all of it as a JSON object."""
+    """Print the network found beside its baselines; with `as_json`, the whole result."""
     if as_json:
         print(json.dumps(asdict(result)))
         return
     others = [*([result.largest] if result.largest else []), *result.baselines]
-    table = Table(title=f"{result.space} on {Path(result.target).stem}, {result.data}")
-    for column in ("", "found", *(str(other["name"]) for other in others)):
-        table.add_column(column, justify="left" if not column else "right")
+    table = Table("", title=f"{result.space} on {Path(result.target).stem}, {result.data}")
+    for column in ("found", *(str(other["name"]) for other in others)):
+        table.add_column(column, justify="right")
     for budget in result.budgets:
         _add_budget(table, budget, result, others)
-    for label, key in (("valid accuracy", "valid_accuracy"), ("test accuracy", "test_accuracy")):
-        shares = (getattr(result, key), *(one[key] for one in others))
-        table.add_row(label, *(f"{100 * share:.1f} %" for share in shares))
+    networks = [vars(result), *others]
+    for label in ("valid accuracy", "test accuracy"):
+        key = label.replace(" ", "_")
+        table.add_row(label, *(f"{100 * one[key]:.1f} %" for one in networks))
     for label, key in (("MACs", "macs"), ("parameters", "params")):
-        counts = (getattr(result, key), *(one[key] for one in others))
-        table.add_row(label, *(format_count(count) for count in counts))
+        table.add_row(label, *(format_count(one[key]) for one in networks))
     print_table(table)
     if result.measured_ms is None:
         print(_NOT_MEASURED)
     elif result.meets_budget:
         print("meets the budget as measured, interval included")
-    for budget in (one for one in result.budgets if one.is_off):
-        print(
-            folded(
-                f"measured apart from what was predicted: is {budget.name} as it was when its "
-                "table was measured? Check it: lat-profile --verify"
+    for budget in result.budgets:
+        if budget.is_off:
+            print(
+                folded(
+                    f"{budget.name}: the measurement and the prediction differ; check whether the "
+                    "table is still accurate: lat-profile --verify"
+                )
             )
-        )
     files = [name for name in _FILES if (folder / name).exists()]
     print(f"{folder}: {', '.join(files)} ({result.seconds:.0f} s)")
 
@@ -65,7 +64,7 @@ def _add_budget(
     result: SearchResult,
     others: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Limit, prediction and measurement of one budget, and of the `others` on the target."""
+    """Add the limit, prediction and measurement of a budget; those of `others` on the target."""
     if budget.unit != "ms":
         table.add_row(f"{budget.name} budget", budget.text(budget.limit))
         if budget.unit == "bytes":  # counts of all networks come below
@@ -75,23 +74,17 @@ def _add_budget(
         others = ()
     of = f", {budget.name}" if sum(b.unit == "ms" for b in result.budgets) > 1 else ""
     table.add_row(f"budget{of}", format_ms(budget.limit))
-    table.add_row(
-        f"predicted{of}",
-        _with_interval(budget.predicted, budget.predicted_high),
-        *(_ms(other["predicted_ms"]) for other in others),
-    )
+    predicted = _with_interval(budget.predicted, budget.predicted_high)
+    table.add_row(f"predicted{of}", predicted, *(_ms(one["predicted_ms"]) for one in others))
     if budget.measured is not None and budget.measured_high is not None:
-        table.add_row(
-            f"measured{of}",
-            _with_interval(budget.measured, budget.measured_high),
-            *(_ms(other["measured_ms"]) for other in others),
-        )
+        measured = _with_interval(budget.measured, budget.measured_high)
+        table.add_row(f"measured{of}", measured, *(_ms(one["measured_ms"]) for one in others))
         table.add_row(f"error{of}", f"{100 * (budget.predicted / budget.measured - 1):+.1f} %")
         table.add_row(f"measured / budget{of}", f"{budget.measured / budget.limit:.3f}")
 
 
 def print_front(front: "Front", folder: Path, as_json: bool) -> None:
-    """The networks of a Pareto front, fastest first; or all of it as a JSON object."""
+    """Print the networks of a Pareto front, fastest first; with `as_json`, all of it."""
     if as_json:
         print(json.dumps(vars(front)))
         return
@@ -108,14 +101,14 @@ def print_front(front: "Front", folder: Path, as_json: bool) -> None:
             format_count(row["params"]),
         )
     print_table(table)
-    print("accuracies are those with the supernet's weights, before any training of their own")
+    print("accuracies are with the supernet's weights, without further training")
     print(f"{folder}: pareto.json, pareto/*.json ({front.seconds:.0f} s)")
     if front.networks[0]["measured_ms"] is None:
         print(_NOT_MEASURED)
 
 
 def print_trained(trained: "Trained", folder: Path, as_json: bool) -> None:
-    """How good a network trained from scratch is; or all of it as a JSON object."""
+    """Print the accuracies of a network trained from scratch; with `as_json`, all of it."""
     if as_json:
         print(json.dumps(asdict(trained)))
         return
@@ -128,24 +121,19 @@ def print_trained(trained: "Trained", folder: Path, as_json: bool) -> None:
     print(f"{folder}: retrain.json, model.onnx, model.tflite ({trained.seconds:.0f} s)")
 
 
+def print_range(costs: CandidateLatency, space: SearchSpace, as_json: bool) -> None:
+    """Print the latencies of a space's fastest and slowest network."""
+    fastest, slowest = costs.fastest_ms, costs.slowest_ms
+    if as_json:
+        print(json.dumps({"space": space.tag, "fastest_ms": fastest, "slowest_ms": slowest}))
+    else:
+        ends = f"from {format_ms(fastest)} to {format_ms(slowest)}"
+        print(f"{space.tag}: {Decimal(space.size):.2g} networks, {ends}")
+
+
 def _ms(value: float | None) -> str:
     return "" if value is None else format_ms(value)
 
 
 def _with_interval(ms: float, high_ms: float) -> str:
     return f"{format_ms(ms)} ± {100 * (high_ms / ms - 1):.1f} %"
-
-
-def print_range(costs: CandidateLatency, space: SearchSpace, as_json: bool) -> None:
-    """What the fastest and the slowest network of a space take."""
-    if as_json:
-        answer = {
-            "space": space.tag,
-            "fastest_ms": costs.fastest_ms,
-            "slowest_ms": costs.slowest_ms,
-        }
-        print(json.dumps(answer))
-    else:
-        fastest, slowest = format_ms(costs.fastest_ms), format_ms(costs.slowest_ms)
-        size = f"{space.size:,}" if space.size < _MANY else f"{Decimal(space.size):.1e}"
-        print(f"{space.tag}: {size} networks, from {fastest} to {slowest}")

@@ -15,78 +15,68 @@ from search.jobs.inspection import CardOverview, Readiness
 from search.jobs.summary import ProfileSummary
 
 _MOST_NAMED = 5
-"""Notes, and operators of each, that are printed; all of them are in the table."""
+"""Notes, and operators per note, that are printed; the table has all of them."""
 
 
 def print_summary(summary: ProfileSummary, device: str, as_json: bool) -> None:
-    """What a profile measured, and how to use its table. `device`: the card, as it was given."""
+    """Print what a profile measured, and how to use its table. `device`: the card as given."""
     if as_json:
         print(json.dumps(summary.to_dict()))
         return
     table, setting = summary.table, summary.table.setting
-    print(folded(f"{setting.hardware}, {setting.runtime}, {setting.threads} thread(s)"))
+    lines = [f"{setting.hardware}, {setting.runtime}, {setting.threads} thread(s)"]
     if summary.own:
-        print(
+        lines.append(
             f"{len(summary.own)} operators; 95 % interval: median "
             f"± {100 * summary.median_ci95:.2f} %, {100 * summary.within_asked:.0f} % of them "
             f"within {100 * summary.asked_ci95:g} %"
         )
     if summary.kernels:
-        print(
+        lines.append(
             f"{len(summary.kernels)} kernels of the suite; 95 % interval: median "
             f"± {100 * summary.kernels_ci95:.1f} %"
         )
     if summary.transferred:
-        print(f"{summary.transferred} operators transferred from other devices, not measured")
-    for tag in table.validations:
-        print(folded(f"{tag}: {table.stated_error(tag)}"))
-    for key, error in summary.table.failed.items():
-        print(folded(f"could not be measured: {key}: {error}"))
-    for line in _unsteady(summary.unsteady):
+        lines.append(
+            f"{summary.transferred} operators transferred from other devices, not measured"
+        )
+    lines += [f"{tag}: {table.stated_error(tag)}" for tag in table.validations]
+    lines += [f"could not be measured: {key}: {why}" for key, why in table.failed.items()]
+    for note, keys in summary.unsteady[:_MOST_NAMED]:
+        others = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
+        lines.append(f"{note}: {', '.join(keys[:_MOST_NAMED])}{others}")
+    for line in lines:
         print(folded(line))
     if table.transfers:
-        print(f"measure all of it when there is time: lat-profile --device {device}")
+        print(f"to measure all operators: lat-profile --device {device}")
     print(f"table: {summary.path}")
     is_users = summary.path.parent == user_folder()
-    print(f"look at it: lat-report {setting.device if is_users else summary.path}")
+    print(f"report: lat-report {setting.device if is_users else summary.path}")
     if not is_users:
-        print(f"use it: lat-search --target {summary.path} ...")
-
-
-def _unsteady(groups: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
-    """A line for each note, with the first of its operators."""
-    lines = []
-    for note, keys in groups[:_MOST_NAMED]:
-        more = len(keys) - _MOST_NAMED
-        others = f" and {more} more" if more > 0 else ""
-        lines.append(f"{note}: {', '.join(keys[:_MOST_NAMED])}{others}")
-    if rest := sum(len(keys) for _, keys in groups[_MOST_NAMED:]):
-        lines.append(f"of {rest} more, see the column `note`")
-    return lines
+        print(f"search: lat-search --target {summary.path} ...")
 
 
 def print_cards(cards: Sequence[CardOverview], as_json: bool) -> None:
-    """Every card: whether its device is reachable, and its table's age and error."""
+    """Print every card, whether its device is reachable, and its table's age and error."""
     if as_json:
         print(json.dumps([asdict(card) for card in cards]))
         return
     shown = Table("card", "reachable", "age", "error", "table", box=None, pad_edge=False)
     for card in cards:
+        reachable = "yes" if card.reachable else "no"
         age = "" if card.age_days is None else f"{card.age_days} d"
         error = "" if card.mean_error is None else f"{100 * card.mean_error:.1f} %"
         error += " (transferred)" if card.transferred else ""
-        shown.add_row(
-            card.card, "yes" if card.reachable else "no", age, error, card.table or "none"
-        )
+        shown.add_row(card.card, reachable, age, error, card.table or "none")
     print_table(shown)
     for card in cards:
         if not card.reachable:
-            print(folded(f"{card.card}: {card.why}", 2))
-    print("what a device is missing: lat-profile --device CARD --check")
+            print(folded(f"{card.card}: {card.why}"))
+    print("to check a device: lat-profile --device CARD --check")
 
 
 def print_readiness(found: Readiness, as_json: bool) -> None:
-    """Each step of a check, and what was found."""
+    """Print each step of a check, and what was found."""
     if as_json:
         steps = [asdict(step) for step in found.steps]
         print(json.dumps({"card": found.card, "ready": found.is_ready, "steps": steps}))
@@ -97,7 +87,7 @@ def print_readiness(found: Readiness, as_json: bool) -> None:
 
 
 def print_verification(found: Verification, table: LatencyTable, again: str, as_json: bool) -> None:
-    """What has changed since a table was measured. `again`: the command that measures it again."""
+    """Print what has changed since a table was measured. `again`: the command that measures it."""
     if as_json:
         print(json.dumps(_verification_as_dict(found, table)))
         return

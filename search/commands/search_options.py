@@ -1,145 +1,191 @@
-"""From the options of `lat-search` to the plan of a search."""
+"""The options of `lat-search`."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Annotated
 
-from latency.errors import UsageError, extra
+import typer
+
+from latency.errors import UsageError
 from search import spaces
-from search.budget import Budget, BudgetKind
-from search.commands.training_settings import settings_for
-from search.jobs.target_names import require_known
-from search.runs.folder import require_usable
+from search.commands.options import Json, Resolution, Width
+from search.jobs.target_names import known_targets
+from search.presets import known as known_settings
+from search.settings import (
+    MOST_SEED,
+    MOST_STEPS,
+    Binarisation,
+    Penalty,
+    Precision,
+    Reward,
+    Strategy,
+)
 
-if TYPE_CHECKING:
-    from search.runs.plan import SearchPlan
-    from search.space import SearchSpace
-
+_MOST_NETWORKS = 1000
 _MOST_SIGMAS = 100
 
 
-class PlanOptions(TypedDict):
-    """The options that a search and a Pareto front are planned by."""
+@dataclass(frozen=True)
+class RangeOptions:
+    """Options that the latency range of a space depends on."""
 
-    target: str | None
-    budget: Sequence[str] | None
-    space: str
-    data: str
-    resolution: int | None
-    width: float
-    out: Path | None
-    resume: bool
-    overwrite: bool
-    seed: int
-    settings_file: str | None
-    strategy: str | None
-    binarisation: str | None
-    penalty: str | None
-    reward: str | None
-    steps: int | None
-    train_steps: int | None
-    learning_rate: float | None
-    batch_size: int | None
-    norm_batch: int | None
-    precision: str | None
-    train_on: str
-    trained: Path | None
-    predicted: bool
-    measure_as_you_go: bool
-    sigmas: float
-    as_json: bool
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="Device card, table, or path to either; cpu if not given.",
+            autocompletion=known_targets,
+        ),
+    ] = None
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Latency on the target, e.g. 5ms, 750us; or 50% of the space's range. Several "
+            "together: gpu=2ms, params=3M, macs=300M, memory=2MB."
+        ),
+    ] = None
+    space: Annotated[
+        str,
+        typer.Option(
+            help=f"Search space: {', '.join(spaces.known())}, or a file of your own.",
+            autocompletion=spaces.known,
+        ),
+    ] = "proxyless"
+    data: Annotated[
+        str, typer.Option(help="Data set: digits, imagenet:FOLDER or cifar10:FOLDER.")
+    ] = "digits"
+    resolution: Resolution = None
+    width: Width = 1.0
+    predicted: Annotated[
+        bool,
+        typer.Option("--predicted", help="Predict missing operators instead of measuring them."),
+    ] = False
+    sigmas: Annotated[
+        float,
+        typer.Option(
+            help="With predicted operators, budgets hold for the mean + this many standard "
+            "deviations."
+        ),
+    ] = 2.0
+    as_json: Json = False
 
-
-def planned(
-    budgets: Sequence[Budget], options: PlanOptions, pareto: int | None = None
-) -> "SearchPlan":
-    """The plan of a search for these budgets; `pareto`: the networks of a Pareto front, if it is to
-    find one. Raises `UsageError` for invalid options before anything is measured."""
-    check_sigmas(options["sigmas"])
-    out, trained = options["out"], options["trained"]
-    if out is not None:  # before torch is loaded and data are read
-        require_usable(out, options["resume"], options["overwrite"], trained)
-    with extra("train"):
-        from search.data import load_dataset
-        from search.runs.plan import plan_search
-        from search.training.compute import Compute
-        from search.training.distributed import join
-    data = load_dataset(options["data"])
-    space = load_space(options["space"], options["resolution"], options["width"], data.classes)
-    choices = {
-        "strategy": options["strategy"],
-        "binarisation": options["binarisation"],
-        "penalty": options["penalty"],
-        "reward": options["reward"],
-        "steps": options["steps"],
-        "train_steps": options["train_steps"],
-        "learning_rate": options["learning_rate"],
-        "batch_size": options["batch_size"],
-        "norm_batch_size": options["norm_batch"],
-        "precision": options["precision"],
-    }
-    settings = settings_for(options["settings_file"], space.name, space.resolution, data, choices)
-    return plan_search(
-        budgets=budgets,
-        space=space,
-        data=data,
-        settings=settings,
-        seed=options["seed"],
-        folder=out or default_folder(budgets[0], space.name, pareto),
-        resume=options["resume"],
-        overwrite=options["overwrite"],
-        trained=trained,
-        compute=Compute.on(options["train_on"], settings, join()),
-        predicted=options["predicted"],
-        as_you_go=options["measure_as_you_go"],
-        sigmas=options["sigmas"],
-        quiet=options["as_json"],
-    )
+    def __post_init__(self) -> None:
+        if not 0 <= self.sigmas <= _MOST_SIGMAS:
+            raise UsageError(f"`sigmas` {self.sigmas:g}: must be from 0 to {_MOST_SIGMAS}")
 
 
-def check_sigmas(sigmas: float) -> None:
-    """Raises `UsageError` for a number of standard deviations that is out of bounds."""
-    if not 0 <= sigmas <= _MOST_SIGMAS:
-        raise UsageError(f"--sigmas {sigmas:g}: must be a number from 0 to {_MOST_SIGMAS}")
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options of every training."""
+
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; runs/... if not given.")
+    ] = None
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume from the last checkpoint in --out.")
+    ] = False
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run that is in --out.")
+    ] = False
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, metavar="<int>", help="Random seed.")
+    ] = 0
+    settings_file: Annotated[
+        str | None,
+        typer.Option(
+            "--settings",
+            help="Hyperparameters: proxyless-imagenet, proxyless-cifar, or FILE.toml.",
+            autocompletion=known_settings,
+        ),
+    ] = None
+    train_steps: Annotated[
+        int | None, typer.Option(help="Steps of the final network's training.")
+    ] = None
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate of the weights.")
+    ] = None
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="<int>",
+            help="Images per step, of all processes together. The number of steps stays.",
+        ),
+    ] = None
+    norm_batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--norm-batch",
+            min=2,
+            metavar="<int>",
+            help="Images per group of batch-norm statistics; the whole batch if not given.",
+        ),
+    ] = None
+    precision: Annotated[
+        Precision | None,
+        typer.Option(metavar="<str>", help="Of autocast: float32, bfloat16 or float16."),
+    ] = None
+    train_on: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda if available.")] = "auto"
 
 
-def load_space(name: str, resolution: int | None, width: float, classes: int) -> "SearchSpace":
-    """The space of this name or file, for batch 1; of its own resolution where that is None."""
-    options: dict[str, Any] = {"width": width, "classes": classes, "batch": 1}
-    if resolution is not None:
-        options["resolution"] = resolution
-    return spaces.load(name, **options)
+@dataclass(frozen=True)
+class SearchOptions(TrainingOptions, RangeOptions):
+    """All options of `lat-search`."""
 
-
-def default_folder(budget: Budget, space: str, pareto: int | None = None) -> Path:
-    """The folder of a run that --out names none for."""
-    target = Path(budget.name).stem
-    asked = budget.asked if budget.share is not None else f"{budget.limit:.4g}ms"
-    what = f"front{pareto}" if pareto else asked
-    return Path("runs") / f"{target}-{space}-{what}"
-
-
-def parse_budgets(texts: Sequence[str], target: str | None) -> list[Budget]:
-    """The budgets as given: the main target's latency first, then other latencies, sizes, and
-    memory last. An amount alone is of `target`, or of "cpu" if that is None. Raises `UsageError`
-    for a name given twice or of no target, and where no budget is a latency."""
-    budgets = [Budget.parse(text, target or "cpu") for text in texts]
-    names = [budget.name for budget in budgets]
-    latencies = [one.name for one in budgets if one.kind is BudgetKind.LATENCY]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"two budgets for {name}; give one")
-    for name in latencies:
-        require_known(name)
-    if target is not None and target not in names:
-        raise UsageError(f"no budget for the target {target}; give one, e.g. --budget 5ms")
-    if not latencies:
-        raise UsageError("no latency among the budgets; say how long it may take: --budget 5ms")
-    main = target or latencies[0]
-    return sorted(budgets, key=lambda one: _rank(one, main))
-
-
-def _rank(budget: Budget, main: str) -> int:
-    if budget.kind is BudgetKind.LATENCY:
-        return 0 if budget.name == main else 1
-    return 2 if budget.adds_up else 3
+    strategy: Annotated[
+        Strategy | None,
+        typer.Option(metavar="<str>", help="proxyless-g, proxyless-r or evolution."),
+    ] = None
+    binarisation: Annotated[
+        Binarisation | None, typer.Option(help="Gates per architecture step of proxyless-g.")
+    ] = None
+    penalty: Annotated[
+        Penalty | None, typer.Option(metavar="<str>", help="lagrangian, add#linear or mul#log.")
+    ] = None
+    reward: Annotated[Reward | None, typer.Option(help="Reward of proxyless-r.")] = None
+    steps: Annotated[
+        int | None,
+        typer.Option(min=2, max=MOST_STEPS, metavar="<int>", help="Weight steps of the search."),
+    ] = None
+    trained: Annotated[
+        Path | None, typer.Option("--from", help="Folder of a run whose trained supernet is used.")
+    ] = None
+    retrained: Annotated[
+        str | None,
+        typer.Option(
+            "--retrain",
+            help="Train this network (a run's folder, a network.json, zoo:NAME) from scratch and "
+            "export it, without a search.",
+        ),
+    ] = None
+    pareto: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            max=_MOST_NETWORKS,
+            metavar="N",
+            help="Find N networks from fastest to slowest, without training them.",
+        ),
+    ] = None
+    measure_as_you_go: Annotated[
+        bool,
+        typer.Option(
+            "--measure-as-you-go", help="Measure the most important operators during the search."
+        ),
+    ] = False
+    largest: Annotated[
+        bool, typer.Option("--largest", help="Also train and measure the space's largest network.")
+    ] = False
+    random_networks: Annotated[
+        int,
+        typer.Option(
+            "--baselines",
+            min=0,
+            max=_MOST_NETWORKS,
+            metavar="<int>",
+            help="Also train and measure MobileNetV2 and the best of N random networks at the same "
+            "latency; 0 for none.",
+        ),
+    ] = 1
+    only_range: Annotated[
+        bool, typer.Option("--range", help="Print the space's fastest and slowest latency.")
+    ] = False

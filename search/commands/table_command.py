@@ -1,9 +1,9 @@
-"""`lat-table`: look at tables, compare, merge, import and export them."""
+"""`lat-table`: show tables, compare, merge, import and export them."""
 
 import json
 import math
-import textwrap
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import reduce
 from pathlib import Path
@@ -16,19 +16,20 @@ from latency.errors import UsageError
 from latency.exchange.tables import export_table, import_table
 from latency.locked_file import locked
 from latency.operators.spec import OpSpec
-from latency.tables.comparison import OpDifference, TableDifference, diff
+from latency.tables.comparison import TableDifference, diff
 from latency.tables.table import LatencyTable
 from latency.units import format_ms
+from search.commands.options import Json, require_suffix
 from search.console import Command, folded, notice, print_table, run
 
 Name = Annotated[str, typer.Argument(help="A table: path, stem, or a card's name.")]
-Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 Format = Annotated[str, typer.Option("--format", help="proxylessnas or ofa.")]
-Rows = Annotated[int, typer.Option(min=1, help="How many operators to list at most.")]
+Rows = Annotated[int, typer.Option(min=1, help="Largest number of operators to list.")]
+Out = Annotated[Path, typer.Option(help="The table to write.")]
 
 
 def show(table: Name, rows: Rows = 10, as_json: Json = False) -> None:
-    """Print a table: its circumstances, slowest and unstable operators, and its own error.
+    """Print a table: its metadata, slowest and unstable operators, and its own error.
 
     Examples:
 
@@ -44,8 +45,8 @@ def show(table: Name, rows: Rows = 10, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(_table_as_dict(one, unstable)))
         return
-    facts = {**_filled(asdict(one.setting)), **one.header_lines()}
-    _print_pairs(str(one.source), facts)
+    setting = {name: value for name, value in asdict(one.setting).items() if value != ""}
+    _print_pairs(str(one.source), {**setting, **one.header_lines()})
     print(f"\n{len(one)} operators")
     for tag in one.validations:
         print(f"{tag}: {one.stated_error(tag)}")
@@ -54,11 +55,12 @@ def show(table: Name, rows: Rows = 10, as_json: Json = False) -> None:
     _print_ops("slowest", one, slowest[:rows])
     if unstable:
         _print_ops("unstable", one, unstable[:rows])
-        print(f"{len(unstable)} unstable: measure them again, on a machine at rest")
+        print(f"{len(unstable)} unstable: measure them again, on an idle machine")
 
 
 def diff_tables(a: Name, b: Name, rows: Rows = 20, as_json: Json = False) -> None:
-    """Compare table B with table A, operator by operator, and say what is more than chance.
+    """Compare table B with table A, operator by operator, and test which differences are
+    significant.
 
     Examples:
 
@@ -73,11 +75,11 @@ def diff_tables(a: Name, b: Name, rows: Rows = 20, as_json: Json = False) -> Non
     if found.settings:
         pairs = {name: f"{x} | {y}" for name, (x, y) in found.settings.items()}
         _print_pairs("settings differ: A | B", pairs)
-    _print_differences(found, rows)
     print(f"only in A: {len(found.only_a)}; only in B: {len(found.only_b)}")
     if not found.common:
         print("no operator in common")
         return
+    _print_differences(found, rows)
     print(
         f"{len(found.significant)} of {len(found.common)} common operators differ significantly "
         "(5 %, Holm)"
@@ -89,12 +91,12 @@ def diff_tables(a: Name, b: Name, rows: Rows = 20, as_json: Json = False) -> Non
 
 
 def merge(
-    tables: Annotated[list[str], typer.Argument(help="Tables; of a row in several, the newest.")],
-    out: Annotated[Path, typer.Option(help="The table to write.")],
+    tables: Annotated[list[str], typer.Argument(help="Two tables or more.")],
+    out: Out,
     as_json: Json = False,
 ) -> None:
-    """Merge tables of one setting; where several know an operator, the newest row wins, by its
-    time; the last one, where they have none.
+    """Merge tables of one setting. Of an operator in several tables, the newest row counts, or that
+    of the last table if the rows have no time stamps.
 
     Tables of different hardware, runtime, precision, batch, ... are refused with the reason.
 
@@ -102,27 +104,24 @@ def merge(
 
       lat-table merge old.csv new.csv --out both.csv
     """
-    _check_out(out, ".csv")
+    require_suffix(out, ".csv")
     if len(tables) < 2:
         raise UsageError("merging takes two tables or more")
     with locked(out):  # which may be one of them
         merged = reduce(LatencyTable.merge, map(LatencyTable.load, tables))
         merged.save(out)
-    _print_written({"table": str(out), "operators": len(merged)}, as_json)
+    _print_written(as_json, table=str(out), operators=len(merged))
 
 
 def import_file(
     file: Annotated[Path, typer.Argument(help="The published YAML file.")],
     format: Format,
     device: Annotated[str, typer.Option(help="Name of the card that the table is for.")],
-    out: Annotated[Path, typer.Option(help="The table to write.")],
-    hardware: Annotated[str, typer.Option(help="What it was measured on.")] = "",
-    runtime: Annotated[
-        str, typer.Option(help="What executed the operators.")
-    ] = "TF-Lite (as published)",
+    out: Out,
+    hardware: Annotated[str, typer.Option(help="The hardware that it was measured on.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Make a table of ours from one of ProxylessNAS or Once-for-all.
+    """Convert a table of ProxylessNAS or Once-for-all to CSV.
 
     Examples:
 
@@ -131,11 +130,11 @@ def import_file(
       lat-table import --format ofa 224_lookup_table.yaml --device note10
       --hardware "Samsung Note10" --out note10.csv
     """
-    _check_out(out, ".csv")
-    table = import_table(file, format, device, hardware=hardware, runtime=runtime)
+    require_suffix(out, ".csv")
+    table = import_table(file, format, device, hardware=hardware)
     with locked(out):
         table.save(out)
-    _print_written({"table": str(out), "operators": len(table)}, as_json)
+    _print_written(as_json, table=str(out), operators=len(table))
 
 
 def export_file(
@@ -143,11 +142,11 @@ def export_file(
     format: Format,
     out: Annotated[Path, typer.Option(help="The YAML file to write.")],
     partial: Annotated[
-        bool, typer.Option("--partial", help="Leave out, and count, what the format cannot tell.")
+        bool, typer.Option("--partial", help="Leave out operators that the format has no keys for.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a table in the format that ProxylessNAS' or Once-for-all's search code reads.
+    """Write a table in the format that the search code of ProxylessNAS or Once-for-all reads.
 
     Examples:
 
@@ -155,55 +154,39 @@ def export_file(
 
       lat-table export cpu --format ofa --partial --out cpu.yaml
     """
-    _check_out(out, ".yaml", ".yml")
+    require_suffix(out, ".yaml", ".yml")
     one = LatencyTable.load(table)
     left_out = export_table(one, format, out, partial=partial)
     if left_out:
         kinds = Counter(op.kind for op in left_out).most_common()
-        named = ", ".join(f"{count} {kind}" for kind, count in kinds)
-        notice(
-            folded(f"left out, since {format} has no keys for them: {named} (--json names each)")
-        )
-    summary = {"file": str(out), "operators": len(one) - len(left_out)}
-    _print_written({**summary, "left_out": [op.key for op in left_out]}, as_json)
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds)
+        notice(folded(f"left out, since {format} has no keys for them: {counts}"))
+    keys = [op.key for op in left_out]
+    _print_written(as_json, file=str(out), operators=len(one) - len(left_out), left_out=keys)
 
 
-def _check_out(out: Path, *endings: str) -> None:
-    if out.suffix not in endings:
-        raise UsageError(f"--out {out}: a file that ends in {' or '.join(endings)} is expected")
-
-
-def _print_written(summary: dict[str, object], as_json: bool) -> None:
+def _print_written(as_json: bool, **summary: object) -> None:
     if as_json:
         print(json.dumps(summary))
     else:
         print(f"{summary['operators']} operators: {summary.get('table') or summary.get('file')}")
 
 
-def _filled(facts: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in facts.items() if value != ""}
-
-
-def _print_pairs(title: str, pairs: dict) -> None:
+def _print_pairs(title: str, pairs: Mapping[str, object]) -> None:
     print(title)
-    width = max(map(len, pairs))
+    shown = Table.grid(padding=(0, 2))
     for name, value in pairs.items():
-        lines = textwrap.wrap(str(value), 76 - width) or [""]
-        print(f"  {name:{width}}  " + f"\n{' ' * (width + 4)}".join(lines))
+        shown.add_row(f"  {name}", str(value))
+    print_table(shown)
 
 
 def _print_ops(title: str, table: LatencyTable, ops: list[OpSpec]) -> None:
-    is_traced = any(row.traced_ms for row in table.rows.values())
-    columns = [title, "alone", "± 95 %", "in network", *["traced"] * is_traced, "runs"]
-    shown = Table(*columns, box=None, pad_edge=False)
+    shown = Table(title, "alone", "± 95 %", "in network", "runs", box=None, pad_edge=False)
     for op in ops:
         row = table[op]
-        inside = table.in_network_ms.get(op, row.median_ms)
-        interval = f"{100 * row.relative_ci95:.2f} %"
-        cells = [op.key, format_ms(row.median_ms), interval, format_ms(inside)]
-        if is_traced:
-            cells.append("" if row.traced_ms is None else format_ms(row.traced_ms))
-        shown.add_row(*cells, str(row.runs))
+        alone, interval = format_ms(row.median_ms), f"{100 * row.relative_ci95:.2f} %"
+        inside = format_ms(table.in_network_ms.get(op, row.median_ms))
+        shown.add_row(op.key, alone, interval, inside, str(row.runs))
     print()
     print_table(shown)
 
@@ -216,9 +199,8 @@ def _print_differences(found: TableDifference, rows: int) -> None:
         mark = "*" if one.significant else ""
         a, b = format_ms(one.a_ms), format_ms(one.b_ms)
         shown.add_row(one.op.key, a, b, f"{one.ratio:.3f}", ends, mark)
-    if ranked:
-        print_table(shown)
-        print(f"*: significant; {max(0, len(ranked) - rows)} more not listed (--rows)")
+    print_table(shown)
+    print(f"*: significant; {max(0, len(ranked) - rows)} more not listed (--rows)")
 
 
 def _table_as_dict(table: LatencyTable, unstable: list[OpSpec]) -> dict[str, object]:
@@ -243,16 +225,14 @@ def _table_as_dict(table: LatencyTable, unstable: list[OpSpec]) -> dict[str, obj
 
 
 def _difference_as_dict(found: TableDifference) -> dict[str, object]:
-    def as_dict(one: OpDifference) -> dict[str, object]:
-        facts = {**vars(one), "key": one.op.key}
-        del facts["op"]
-        return facts
-
+    common = [{**vars(one), "key": one.op.key} for one in found.common]
+    for one in common:
+        del one["op"]
     return {
         "median_ratio": found.median_ratio if found.common else None,
         "sign_p_value": found.sign_p_value,
         "significant": len(found.significant),
-        "common": [as_dict(one) for one in found.common],
+        "common": common,
         "only_a": [op.key for op in found.only_a],
         "only_b": [op.key for op in found.only_b],
         "settings": found.settings,
@@ -268,9 +248,7 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-_ABOUT = """Look at latency tables, compare, merge, import and export them.
-
-Every command has its own --help.
+_ABOUT = """Show latency tables, compare, merge, import and export them.
 
 Examples:
 

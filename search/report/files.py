@@ -21,8 +21,7 @@ from latency.files import read_file
 from latency.operators.spec import OpSpec
 from latency.units import format_amount
 from search.settings import MOST_SEED
-from search.shared_card import is_card, shared_part
-from search.validation import in_words
+from search.validation import first_error
 
 _MOST_BYTES = 2**28
 _LARGEST = 10**18
@@ -36,11 +35,6 @@ def _operator(key: object) -> OpSpec:
         return OpSpec.parse(str(key))
     except SpecError as error:
         raise ValueError(str(error)) from None
-
-
-def _shareable(text: str) -> str:
-    """The part of a device card that may be shared; other files as they are."""
-    return shared_part(text) if is_card(text) else text
 
 
 def _inside(name: str) -> str:
@@ -171,7 +165,7 @@ class _FrontFileNetwork(FrontNetwork):
 class _Environment(_Part):
     model_config = ConfigDict(extra="allow")
 
-    files: dict[str, Annotated[str, AfterValidator(_shareable)]] = {}
+    files: dict[str, str] = {}
 
 
 class _Head(_Part):
@@ -244,5 +238,5 @@ def read_back(path: Path, kind: type[Kind], what: str) -> Kind:
     except ValidationError as error:
         missing = [one["loc"] for one in error.errors() if one["type"] == "missing"]
         names = ", ".join(str(name) for name, *inner in missing if not inner)
-        cause = f"{names} is missing" if names else in_words(error)
+        cause = f"{names} is missing" if names else first_error(error)
         raise SpecError(f"{path}: not {what} of lat-search: {cause}") from None

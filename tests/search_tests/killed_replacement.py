@@ -15,7 +15,7 @@ def fill(folder: Path, text: str) -> None:
     for name in ("checkpoint", "pareto"):
         (folder / name).mkdir(parents=True)
         (folder / name / "x").write_text(text)
-    for name in ("result.json", "network.json") if text == "old" else ("result.json", "model.npz"):
+    for name in ("result.json", "network.json") if text == "old" else ("result.json", "model.onnx"):
         (folder / name).write_text(text)
 
 
@@ -23,7 +23,7 @@ def contents(folder: Path) -> str:
     """Who wrote what a run's files are: "old" or "new" where all are of that run."""
     files = [path for name in RUN_FILES for path in (folder / name, folder / name / "x")]
     found = {path.name: path.read_text() for path in files if path.is_file()}
-    whole = {"old": {"x", "result.json", "network.json"}, "new": {"x", "result.json", "model.npz"}}
+    whole = {"old": {"x", "result.json", "network.json"}, "new": {"x", "result.json", "model.onnx"}}
     (who,) = {*found.values()} or {"nobody"}
     return who if found.keys() == whole.get(who) else f"part of {who}"
 

@@ -98,7 +98,7 @@ def test_a_device_that_is_not_at_hand_is_predicted_and_said_to_be(invoke, far_cs
     words = ["--target", far_csv, "--resolution", SIZE]
     code, out, err = invoke(lat_compare, *words, "--json")
     assert code == 0
-    assert "not at hand: predicted from its table, nothing is measured" in err
+    assert "cannot be reached: latencies are predicted, not measured" in err
     answer = json.loads(out)
     assert answer["measured"] is False
     for row in answer["networks"]:

@@ -160,7 +160,7 @@ def test_what_cannot_be_meant_is_one_line_that_says_what_to_do(
     assert "cannot choose 5000 of" in err
     code, _, err = invoke(lat_profile, *words, *sources)
     assert code == 2
-    assert "belongs to --few-shot" in err
+    assert "--from needs --few-shot" in err
     code, _, err = invoke(lat_profile, *words, "--width", 0.5, "--few-shot", 10)
     assert code == 2
     assert "no table of another device covers mini-w0.5@32" in err

@@ -160,7 +160,7 @@ def test_a_space_tells_the_words_that_load_it_again(written):
             "candidates: unknown key 'kernel': did you mean 'kernels'?",
         ),
         ("kernels = [3]", "kernels = [4]", "candidates.kernels.1: should be odd"),
-        ("kernels = [3]", "kernels = 3", "candidates.kernels: should be a list, such as [3, 5]"),
+        ("kernels = [3]", "kernels = 3", "candidates.kernels: should be a valid list, not 3"),
         ("kernels = [3]", "kernels = []", "candidates.kernels: list should have at least 1 item"),
         ("kernels = [3]", "kernels = [3, 3]", "candidates.kernels: duplicate value in the list"),
         ("kernels = [3]", "activations = ['swish']", "did you mean 'h_swish'"),
@@ -175,7 +175,7 @@ def test_a_space_tells_the_words_that_load_it_again(written):
         ("resolution = 16", "resolution = 0", "resolution: should be greater than or equal to 1"),
         ("[head]\nfeatures = 16\n", "", "head: is missing"),
         ("[stem]", "[stem", "not TOML:"),
-        ("[[stages]]", "[stages]", "stages: should be a list"),
+        ("[[stages]]", "[stages]", "stages: should be a valid list"),
     ],
 )
 def test_a_mistake_in_a_file_names_the_file_the_key_and_what_is_allowed(written, old, new, said):

@@ -177,21 +177,21 @@ def test_what_only_one_device_of_a_fleet_measures_is_said(
     )
     code, _, err = invoke(lat_profile, "--device", replay_card(devices=2), *way)
     assert code == 0, err
-    assert f"{way[0]} is not shared among devices: replay-0 alone measures" in err
+    assert f"{way[0]} measures on one device: replay-0" in err
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--suite", "kernels", "--resolution", 96], "of no space: leave out --resolution"),
-        (["--suite", "kernels", "--width", 1.0], "of no space: leave out --width"),
-        (["--suite", "kernels", "--classes", 5], "of no space: leave out --classes"),
-        (["--suite", "kernels", "--space", "mini"], "of no space: leave out --space"),
-        (["--suite", "kernels", "--few-shot", 5], "of no space: leave out --few-shot"),
-        (["--suite", "kernels", "--from", "x"], "of no space: leave out --from"),
-        (["--suite", "conv"], "unknown suite 'conv'"),
-        (["--from", "cpu"], "--from TABLE belongs to --few-shot N"),
-        (["--list", "--device", "cpu"], "--list shows all cards: leave out --device"),
+        (["--suite", "kernels", "--resolution", 96], "not a space: leave out --resolution"),
+        (["--suite", "kernels", "--width", 2.0], "not a space: leave out --width"),
+        (["--suite", "kernels", "--classes", 5], "not a space: leave out --classes"),
+        (["--suite", "kernels", "--space", "mini"], "not a space: leave out --space"),
+        (["--suite", "kernels", "--few-shot", 5], "not a space: leave out --few-shot"),
+        (["--suite", "kernels", "--from", "x"], "not a space: leave out --from"),
+        (["--suite", "conv"], "Invalid value for '--suite'"),
+        (["--from", "cpu"], "--from needs --few-shot N"),
+        (["--list", "--device", "gpu"], "--list shows all cards: leave out --device"),
         (["--check", "--out", "x"], "--check measures nothing: leave out --out"),
         (["--verify", "--resume"], "--verify measures a table again: leave out --resume"),
         (["--verify", "--check"], "--check measures nothing: leave out --verify"),

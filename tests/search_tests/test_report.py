@@ -62,15 +62,6 @@ def html_of(path: Path) -> str:
     return text
 
 
-def test_only_the_part_of_a_card_that_may_be_shared_is_read(tmp_path, mini_csv):
-    card = 'transport = "ssh"\nthreads = 2\n[ssh]\nhost = "SECRET"\nkey = "/home/SECRET/id"\n'
-    files = {"pi.toml": card, "own.toml": "resolution = 32  # mine", "own.py": "def build(): ..."}
-    run = SavedRun.load(save_run(tmp_path / "run", mini_csv, environment={"files": files}))
-    shared = {**files, "pi.toml": 'transport = "ssh"\nthreads = 2\n'}
-    assert run.result.environment.files == shared
-    assert "SECRET" not in render(report.run_page(tmp_path / "run"))
-
-
 def test_a_search_is_reported_in_its_folder(invoke, run_folder):
     code, out, _ = invoke(main, "run", "--json")
     assert code == 0
@@ -361,17 +352,17 @@ _OF_NOTHING = {"op": "x", "ms": 1.0, "low_ms": 0.9, "high_ms": 1.1, "source": "m
     [
         (["nowhere"], 2, "unknown table 'nowhere'"),
         (["."], 2, "no finished search (result.json is missing)"),
-        (["."], 2, "start one: lat-search ... --out ."),
-        (["begun"], 2, "resume it: lat-search ... --out begun --resume"),
-        (["trained"], 2, "a retrained network, which has no report"),
-        (["trained", "run"], 2, "its accuracy is in trained/retrain.json"),
-        (["run", "front"], 2, "front holds a Pareto front (pareto.json), not a search"),
-        (["front", "run"], 2, "compare it with another front"),
+        (["."], 2, "is missing): lat-search ... --out ."),
+        (["begun"], 2, "lat-search ... --out begun --resume"),
+        (["trained"], 2, "a retrained network has no report"),
+        (["trained", "run"], 2, "see trained/retrain.json"),
+        (["run", "front"], 2, "front: a Pareto front can only be compared with another one"),
+        (["front", "run"], 2, "can only be compared with another one"),
         (["empty"], 1, "empty/pareto.json: the front has no networks"),
         (["empty", "front"], 1, "the front has no networks"),
         (["kept"], 1, "kept/result.json: not a result of lat-search: operators.phone.1.op: 'x' is"),
-        (["run", "far-away.csv"], 2, "two of one kind can be compared"),
-        (["run", "--out", "report.pdf"], 2, "ends in .html"),
+        (["run", "far-away.csv"], 2, "a search and a table, which cannot be compared"),
+        (["run", "--out", "report.pdf"], 2, "should end in .html"),
         (["broken"], 1, "broken/result.json: not a result of lat-search: target, seed, version, "),
         (["damaged"], 1, "damaged/result.json: not a result of lat-search: budgets.1.limit: is"),
         (["far-away.csv", "--out", "run/result.json/x.html"], 2, "run/result.json"),
@@ -503,7 +494,7 @@ def test_a_front_is_read_from_its_folder_alone(tmp_path):
             SavedFront.load(folder)
 
 
-def test_no_browser_is_opened_where_there_is_no_desktop(invoke, run_folder, monkeypatch):
+def test_a_report_is_opened_in_a_browser_on_request(invoke, run_folder, monkeypatch):
     opened = []
     monkeypatch.setattr("webbrowser.open", opened.append)
     assert invoke(main, "run")[0] == 0

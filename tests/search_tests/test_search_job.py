@@ -13,7 +13,7 @@ from latency import LatencyTable, Measurement, Setting, UsageError, candidate_la
 from latency.errors import InfeasibleError
 from search import spaces
 from search.budget import Budget, memory_of, size_costs, within_memory
-from search.commands.search_options import default_folder, parse_budgets
+from search.commands.search_ways import default_folder, parse_budgets
 from search.confirmation import Attempt, predictions
 from search.console import progress_bar
 from search.jobs.targets import Target

@@ -154,7 +154,7 @@ def test_a_faster_network_of_equal_accuracy_is_worth_more_where_the_reward_has_t
 
 
 def test_an_unknown_strategy_is_named():
-    with pytest.raises(UsageError, match="unknown strategy 'magic'"):
+    with pytest.raises(UsageError, match="`strategy`: should be 'proxyless-g'"):
         replace(QUICK, strategy="magic")
 
 

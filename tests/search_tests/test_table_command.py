@@ -81,16 +81,11 @@ def test_show_as_json_holds_every_operator(lat_table, toy_csv):
     assert told["validation"]["toy@16"]["networks"] == 12
 
 
-def test_show_has_a_column_of_traced_operators_where_there_are_any(lat_table, toy_csv):
-    assert " traced" not in lat_table("show", toy_csv)[1]
+def test_show_as_json_has_traced_latencies(lat_table, toy_csv):
     table = LatencyTable.load(toy_csv)
     slowest = max(table, key=lambda op: table[op].median_ms)
     rows = {**table.rows, slowest: replace(table[slowest], traced_ms=7.0)}
     replace(table, rows=rows).save(toy_csv)
-    _, out, _ = lat_table("show", toy_csv, "--rows", "2")
-    assert "traced" in out
-    assert out.count("7.00 ms") == 2
-    assert max(map(len, out.splitlines()[1:])) <= 80
     told = json.loads(lat_table("show", toy_csv, "--json")[1])
     assert [op["traced_ms"] for op in told["ops"] if op["traced_ms"]] == [7.0]
 
@@ -176,9 +171,9 @@ def test_an_export_counts_what_it_leaves_out_and_json_names_it(lat_table, toy_cs
         (["show", "nonesuch.csv"], "no such table file"),
         (["diff", "toy.csv"], "Missing argument"),
         (["merge", "toy.csv", "--out", "x.csv"], "two tables or more"),
-        (["merge", "toy.csv", "toy.csv", "--out", "x.txt"], "ends in .csv"),
+        (["merge", "toy.csv", "toy.csv", "--out", "x.txt"], "should end in .csv"),
         (["export", "toy.csv", "--format", "of", "--out", "x.yaml"], "did you mean 'ofa'"),
-        (["export", "toy.csv", "--format", "ofa", "--out", "x.csv"], "ends in .yaml"),
+        (["export", "toy.csv", "--format", "ofa", "--out", "x.csv"], "should end in .yaml"),
         (["import", "x.yaml", "--device", "d", "--out", "x.csv"], "Missing option '--format'"),
     ],
 )
