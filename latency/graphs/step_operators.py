@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from latency.errors import SpecError
-from latency.graphs.non_square import nearest_map, nearest_side
+from latency.graphs.non_square import nearest_side
 from latency.graphs.patterns import Step
 from latency.graphs.step_shapes import (
     REDUCTIONS,
@@ -177,7 +177,7 @@ class StepReader:
     def _pool_of_map(self, step: Step, channels: int, batch: int, what: str) -> OpSpec:
         """An average pooling of the square map that is nearest to what a step takes together."""
         area = area_of(step) or 1
-        side = nearest_map(area)
+        side = nearest_side(area, is_map=True)
         if side**2 != area:
             self._warn(f"a {what} is estimated from square maps")
         return OpSpec("pool", side, side, channels, channels, kernel=side, batch=batch)

@@ -1,6 +1,7 @@
 """The sizes of a step's tensors, as operators have them."""
 
 import math
+from dataclasses import replace
 
 from latency.errors import SpecError
 from latency.graphs.patterns import Step
@@ -74,3 +75,20 @@ def padded_sides(inside: Sizes, outside: Sizes, stride: int) -> tuple[int, int] 
     if true == tuple(outside):
         return (inside[0], inside[1])
     return (outside[0] * stride, outside[1] * stride)
+
+
+def to_channels_first(step: Step) -> Step:
+    """A step on tensors with channels last as one on tensors with channels first; matrix products,
+    norms over channels and transpositions are read as they are."""
+    if step.kind in ("MatMul", "Gemm", "LayerNormalization", "Transpose"):
+        return step
+    if axes := reduced_axes(step):
+        turns = {1: 2, 2: 3, 3: 1} if len(step.shapes[0]) == 4 else {}
+        turned_axes = [turns.get(axis, axis) for axis in axes]
+        step = replace(step, attributes={**step.attributes, "axes": turned_axes}, constants={})
+
+    def turned(shape: Sizes) -> Sizes:
+        return (shape[0], shape[-1], *shape[1:-1]) if len(shape) == 4 else shape
+
+    shapes = tuple(turned(shape) for shape in step.shapes)
+    return replace(step, shapes=shapes, out_shape=turned(step.out_shape))

@@ -60,16 +60,16 @@ def _joined(axis):
     return lambda w, x: w("Concat", x, x, axis=axis)
 
 
-MAP, OBLONG, ROWS = (2, 16, 14, 14), (2, 16, 4, 9), (2, 16, 14)
+MAP, WIDE, ROWS = (2, 16, 14, 14), (2, 16, 4, 9), (2, 16, 14)
 
 DESCRIBED = [
     (MAP, _node("GlobalAveragePool"), "pool-14x14x16-16-k14-s1-b2"),
-    (OBLONG, _node("GlobalAveragePool"), "pool-6x6x16-16-k6-s1-b2"),
+    (WIDE, _node("GlobalAveragePool"), "pool-6x6x16-16-k6-s1-b2"),
     ((2, 16, 16), _node("GlobalAveragePool"), "pool-4x4x16-16-k4-s1-b2"),
     (MAP, _node("ReduceMean", axes=[2, 3]), "pool-14x14x16-16-k14-s1-b2"),
     (MAP, _node("ReduceMean", axes=[-1, -2], keepdims=0), "pool-14x14x16-16-k14-s1-b2"),
     (MAP, _reduced("ReduceSum", 2, 3), "pool-14x14x16-16-k14-s1-b2"),
-    (OBLONG, _reduced("ReduceSum", 3, 2, keepdims=0), "pool-6x6x16-16-k6-s1-b2"),
+    (WIDE, _reduced("ReduceSum", 3, 2, keepdims=0), "pool-6x6x16-16-k6-s1-b2"),
     (MAP, _node("Transpose", perm=[0, 2, 3, 1]), "transpose-14x14x16-16-k1-s1-b2"),
     ((2, 7, 9, 16), _node("Transpose", perm=[0, 3, 1, 2]), "transpose-7x9x16-16-k1-s1-b2"),
     (ROWS, _node("Transpose", perm=[0, 2, 1]), "transpose-14x1x16-16-k1-s1-b2"),
@@ -80,10 +80,10 @@ DESCRIBED = [
     (MAP, _joined(1), "concat-14x14x16-32-k1-s1-b2"),
     (MAP, _joined(-3), "concat-14x14x16-32-k1-s1-b2"),
     (MAP, _resized(2.0, 2.0), "resize-14x14x16-16-k1-s2-b2"),
-    (OBLONG, _resized(3.0, 3.0), "resize-4x9x16-16-k1-s3-b2"),
+    (WIDE, _resized(3.0, 3.0), "resize-4x9x16-16-k1-s3-b2"),
     (MAP, _transposed(strides=[2, 2]), "conv_transpose-14x14x16-8-k2-s2-b2"),
     (
-        OBLONG,
+        WIDE,
         _transposed(size=(3, 3), strides=[2, 2], pads=[1] * 4, output_padding=[1, 1]),
         "conv_transpose-4x9x16-8-k3-s2-b2",
     ),
@@ -147,7 +147,7 @@ def test_a_node_is_described_by_an_operator_without_a_warning(shape, write, key)
     w = Writer(shape)
     found = _read(w, write(w, "x"))
     assert (keys(found), found.warnings) == ([key], ())
-    assert found.kernels[0].between is None
+    assert found.kernels[0].bounds is None
 
 
 @pytest.mark.parametrize(("shape", "write", "key", "warning"), ESTIMATED)
@@ -171,10 +171,10 @@ def test_a_map_that_is_not_square_is_between_squares_by_its_bytes(height, width,
     w = Writer((2, 16, height, width))
     (kernel,) = _read(w, w("GlobalAveragePool", "x")).kernels
     assert kernel.op.key == f"pool-{side}x{side}x16-16-k{side}-s1-b2"
-    other = kernel.between.other
+    other = kernel.bounds.other
     assert abs(other.kernel - side) == 1
     assert (other.height, other.width) == (other.kernel, other.kernel)
-    assert kernel.between.mix(side**2, other.kernel**2) == pytest.approx(height * width)
+    assert kernel.bounds.interpolate(side**2, other.kernel**2) == pytest.approx(height * width)
 
 
 @pytest.mark.parametrize(
