@@ -76,9 +76,10 @@ def _read(parts: re.Match[str], format: str) -> Ops:
 
 def _block(parts: re.Match[str], format: str) -> OpSpec:
     shape, out_channels = _shape(parts["input"]), _shape(parts["output"])[2]
-    expansion, activation, squeeze_excite = float(parts["expand"]), "relu6", 0.0
+    hidden = int(parts["expand"])
+    expansion: float = hidden
+    activation, squeeze_excite = "relu6", 0.0
     if format == "ofa":
-        hidden = int(parts["expand"])
         expansion = hidden / shape[2]
         activation = "h_swish" if parts["hs"] == "1" else "relu"
         squeeze_excite = _squeezed(hidden) / hidden if parts["se"] == "1" else 0.0

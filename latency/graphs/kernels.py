@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from latency.errors import SpecError
+from latency.graphs.folding import Sizes
 from latency.graphs.fusion import USUAL, Fusion
 from latency.graphs.non_square import Bounds, bounds_of
 from latency.graphs.patterns import Step, steps_of
-from latency.graphs.reader import Graph, Sizes
+from latency.graphs.reader import Graph
 from latency.graphs.step_operators import StepReader
 from latency.graphs.step_shapes import area_of, to_channels_first, works_on_plain
 from latency.operators.kinds import Shape

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency.errors import SpecError
+from latency.graphs.folding import Sizes
 from latency.graphs.fusion import USUAL, Fusion
 from latency.graphs.kernels import KernelGraph, Network, kernels_of
-from latency.graphs.reader import Graph, Node, Sizes
+from latency.graphs.reader import Graph, Node
 from latency.operators.kinds import INPUT, Layer, Shape
 
 OUTPUT = "output"

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency.graphs.reader import Graph, Node, Sizes
+from latency.graphs.folding import Sizes
+from latency.graphs.reader import Graph, Node
 
 FREE = ("Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 """Kinds of nodes that only give a tensor another name or shape."""

@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 
 from latency.errors import SpecError
+from latency.graphs.folding import Sizes
 from latency.graphs.patterns import Step
-from latency.graphs.reader import Sizes
 
 REDUCTIONS = ("ReduceMean", "ReduceSum", "ReduceMax")
 
