@@ -105,7 +105,7 @@ ESTIMATED = [
     (MAP, _node("ReduceMean", axes=[1, 2, 3]), "pool-56x56x1-1-k56-s1-b2",
      r"ReduceMean over axes \(1, 2, 3\)"),
     (MAP, _node("ReduceMean"), "pool-79x79x1-1-k79-s1", r"ReduceMean over axes \(0, 1, 2, 3\)"),
-    (ROWS, _node("ReduceMean", axes=[1]), "pool-4x4x14-14-k4-s1-b2", r"ReduceMean over axes \(1,\)"),
+    (ROWS, _node("ReduceMean", axes=[1]), "pool-4x4x14-14-k4-s1-b2", "ReduceMean over"),
     (MAP, _node("Transpose", perm=[0, 1, 3, 2]), "transpose-14x14x16-16-k1-s1-b2",
      r"Transpose by \(0, 1, 3, 2\)"),
     (ROWS, _node("Transpose", perm=[1, 0, 2]), "transpose-14x1x16-16-k1-s1-b2",
