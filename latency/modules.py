@@ -99,8 +99,6 @@ class NetworkModule(nn.Sequential):
         """Deployed weight and bias of the layer "position.layer", for
         `devices.export.onnx_model`."""
         position, _, layer_name = name.partition(".")
-        operator = self[int(position)]
-        assert isinstance(operator, OperatorModule)
-        module = operator.layers[layer_name]
+        module = self.get_submodule(f"{position}.layers.{layer_name}")
         assert isinstance(module, LayerModule)
         return module.folded()

@@ -4,6 +4,7 @@ Exporters write `x.shape[1] // 2` as nodes, of which ONNX's own shape inference 
 others are evaluated here, node by node in order, so that the shapes of what follows are known.
 """
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -31,14 +32,12 @@ def infer_shapes(model: Any) -> Any:
     """The model with the shapes that ONNX's shape inference finds, without large weights. Raises
     `SpecError` for shapes that contradict each other."""
     from google.protobuf.message import Error
-    from onnx import shape_inference
+    from onnx import TensorProto, shape_inference
 
     for tensor in model.graph.initializer:
         if numbers_of(tensor.dims) > _MOST_KEPT or tensor.external_data:
-            for name in ("raw_data", "float_data", "int32_data", "int64_data", "double_data"):
-                tensor.ClearField(name)
-            del tensor.external_data[:]
-            tensor.ClearField("data_location")
+            kept = {"name": tensor.name, "data_type": tensor.data_type, "dims": tensor.dims}
+            tensor.CopyFrom(TensorProto(**kept))
     try:
         # ONNX's own propagation of values would allocate whatever a hostile file asks for.
         return shape_inference.infer_shapes(model)
@@ -49,10 +48,7 @@ def infer_shapes(model: Any) -> Any:
 
 def numbers_of(dims: Sequence[int]) -> int:
     """How many numbers a tensor of these sizes has."""
-    total = 1
-    for size in dims:
-        total *= max(0, size)
-    return total
+    return math.prod(max(0, size) for size in dims)
 
 
 class Tensors:

@@ -18,7 +18,7 @@ from latency.graphs.non_square import Bounds, bounds_of
 from latency.graphs.patterns import Step, steps_of
 from latency.graphs.reader import Graph
 from latency.graphs.step_operators import StepReader
-from latency.graphs.step_shapes import area_of, to_channels_first, works_on_plain
+from latency.graphs.step_shapes import area_of, to_channels_first
 from latency.operators.kinds import Shape
 from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
@@ -80,7 +80,7 @@ def kernels_of(graph: Graph, fusion: Fusion = USUAL) -> KernelGraph:
 
 @dataclass
 class _Open:
-    """A kernel that may still take in what follows. `start`: its first step."""
+    """A kernel that later steps may still be fused into. `start`: its first step."""
 
     op: OpSpec
     start: Step
@@ -92,7 +92,7 @@ class _Open:
 
 
 _PADDED = frozenset(("Conv", "MaxPool", "AveragePool"))
-"""Kinds of steps that may take in a padding before them."""
+"""Kinds of steps that a padding before them may be fused into."""
 
 
 class _Splitter:
@@ -130,7 +130,6 @@ class _Splitter:
         return KernelGraph(self.graph.name, kernels, tuple(self.warnings))
 
     def _is_channels_last(self, step: Step) -> bool:
-        """Whether a step writes a tensor with its channels last."""
         if step.kind == "Transpose":
             return tuple(step.attributes.get("perm", ())) == (0, 2, 3, 1)
         return bool(step.inputs) and self.channels_last.issuperset(step.inputs)
@@ -230,8 +229,9 @@ class _Splitter:
 
     def _layout(self, kernel: _Open, inputs: Sequence[bool]) -> tuple[bool, bool]:
         """Whether a kernel writes, and whether it reads, the runtime's own layout."""
-        op, block = kernel.op, self.fusion.block
-        if works_on_plain(kernel.start):
+        op, block, start = kernel.op, self.fusion.block, kernel.start
+        adds_constant = start.kind in ("Add", "Sub") and len(start.shapes) < 2
+        if start.kind == "Pad" or adds_constant:
             return False, False
         if op.kind in self.fusion.either:
             aligned = op.kind != "concat" or not (op.in_channels % block or op.out_channels % block)

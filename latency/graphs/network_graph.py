@@ -42,7 +42,7 @@ def network_kernels(network: Network, fusion: Fusion = USUAL) -> KernelGraph:
 
 
 class _Writer:
-    """Nodes, shapes of tensors, and names of weights while layers are read."""
+    """The nodes of a network, the shapes of their tensors, and the names of the weights."""
 
     def __init__(self, network: Network) -> None:
         first = network.ops[0]
@@ -80,13 +80,10 @@ class _Writer:
         kind = _KINDS[layer.kind]
         if layer.kind == "pool" and layer.kernel == layer.in_shape[:2]:
             kind = "GlobalAveragePool"
-        attributes = {
-            "kernel_shape": layer.kernel,
-            "strides": (layer.stride, layer.stride),
-            "dilations": (layer.dilation, layer.dilation),
-            "group": layer.groups,
-        }
-        output = self._node(kind, name, inputs, sizes, attributes)
+        output = self._node(
+            kind, name, inputs, sizes, kernel_shape=layer.kernel, group=layer.groups,
+            strides=(layer.stride, layer.stride), dilations=(layer.dilation, layer.dilation),
+        )  # fmt: skip
         if layer.activation == "none":
             return output
         activation = ACTIVATIONS[layer.activation][0]
@@ -99,18 +96,12 @@ class _Writer:
         split = (self.batch, layer.groups, each, height, width)
         grouped = self._node("Reshape", f"{name}.grouped", inputs, split)
         turned = (self.batch, each, layer.groups, height, width)
-        return self._node(
-            "Transpose", f"{name}.turned", [grouped], turned, {"perm": (0, 2, 1, 3, 4)}
-        )
+        perm = (0, 2, 1, 3, 4)
+        return self._node("Transpose", f"{name}.turned", [grouped], turned, perm=perm)
 
     def _node(
-        self,
-        kind: str,
-        name: str,
-        inputs: list[str],
-        sizes: Sizes,
-        attributes: dict[str, object] | None = None,
+        self, kind: str, name: str, inputs: list[str], sizes: Sizes, **attributes: object
     ) -> str:
-        self.nodes.append(Node(kind, name, tuple(inputs), (name,), attributes or {}))
+        self.nodes.append(Node(kind, name, tuple(inputs), (name,), attributes))
         self.shapes[name] = sizes
         return name

@@ -18,11 +18,8 @@ from latency.graphs.folding import MOST_NUMBERS, Sizes, Tensors, infer_shapes, n
 
 MOST_BYTES = 2 << 30
 """No larger file is read: the format's own limit without external data."""
-_PRECISIONS = {
-    **{"FLOAT": "float32", "FLOAT16": "float16", "BFLOAT16": "bfloat16", "DOUBLE": "float64"},
-    **{"INT8": "int8", "UINT8": "uint8"},
-}
-"""ONNX's names of the types that weights have, and a table's names of them."""
+_PRECISIONS = ("float32", "float16", "bfloat16", "float64", "int8", "uint8")
+"""Types that weights have."""
 
 
 @dataclass(frozen=True)
@@ -179,14 +176,14 @@ def _read(model: Any) -> Graph:
 
 def _precision(graph: Any) -> str:
     """The precision of most weights."""
-    from onnx import TensorProto
+    from onnx import helper
 
     written = (one.t for node in graph.node for one in node.attribute if one.HasField("t"))
-    numbers = Counter(dict.fromkeys(_PRECISIONS, 0))
+    numbers: Counter[str] = Counter()
     for tensor in (*graph.initializer, *written):
-        numbers[TensorProto.DataType.Name(tensor.data_type)] += numbers_of(tensor.dims)
-    name = max(_PRECISIONS, key=lambda one: numbers[one])
-    return _PRECISIONS[name] if numbers[name] else ""
+        numbers[helper.tensor_dtype_to_np_dtype(tensor.data_type).name] += numbers_of(tensor.dims)
+    most = max(_PRECISIONS, key=lambda name: numbers[name])
+    return most if numbers[most] else ""
 
 
 def _node(proto: Any, position: int, tensors: Tensors) -> Node:

@@ -147,8 +147,8 @@ class StepReader:
         return OpSpec("resize", height, width, channels, channels, stride=factor, batch=batch)
 
     def _transpose(self, step: Step) -> OpSpec:
-        """To channels last, or back; two neighbouring axes before others, as channels are shuffled,
-        move like that too."""
+        """To channels last, or back. A swap of two neighbouring axes, as in a channel shuffle,
+        moves memory in the same way."""
         shape = step.shapes[0]
         rank = len(shape)
         perm = tuple(step.attributes.get("perm") or range(rank)[::-1])
@@ -160,7 +160,7 @@ class StepReader:
         return _same("transpose", channels_first(shape))
 
     def _slice(self, step: Step) -> OpSpec:
-        """Of channels one after the other."""
+        """A slice of consecutive channels."""
         batch, inside, height, width = channels_first(step.shapes[0])
         steps = step.constants.get(4)
         is_dense = steps is None or set(steps.ravel().tolist()) == {1}
@@ -170,16 +170,16 @@ class StepReader:
         return OpSpec("slice", height, width, inside, channels, batch=batch)
 
     def _split(self, step: Step) -> OpSpec:
-        """Of channels, into halves. The slice of the first one stands for both, which are traced
-        as one kernel."""
+        """A split of the channels into halves. The slice of the first one stands for both, which
+        are traced as one kernel."""
         batch, inside, height, width = channels_first(step.shapes[0])
         channels = max(1, inside // 2)
         if changed_axes(step) != [1] or 2 * step.out_shape[1] != inside:
-            self._warn("Split into other parts than half of the channels is taken as one into them")
+            self._warn("Split is taken as one of the channels into halves")
         return OpSpec("slice", height, width, inside, channels, batch=batch)
 
     def _pad(self, step: Step) -> OpSpec:
-        """With channels of zeros: as put together with a tensor of them."""
+        """A padding with channels of zeros, read as a concatenation."""
         batch, channels, height, width = channels_first(step.out_shape)
         inside = channels_first(step.shapes[0])[1]
         is_constant = step.attributes.get("mode", b"constant") == b"constant"
@@ -195,7 +195,7 @@ class StepReader:
         if step.kind in ("Add", "Sub") and len(step.shapes) < 2:
             kind = "add"  # of a constant
         elif len(step.shapes) < 2:
-            kind = "multiply"  # by a constant: as broad as by another tensor
+            kind = "multiply"  # by a constant, of any shape
         elif step.shapes[0] == step.shapes[1]:
             kind = "multiply" if step.kind in ("Mul", "Div") else "add"
         else:

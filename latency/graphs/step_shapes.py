@@ -25,11 +25,6 @@ def reduced_axes(step: Step) -> tuple[int, ...]:
     return tuple(sorted({int(axis) % rank for axis in given or range(rank)}))
 
 
-def works_on_plain(step: Step) -> bool:
-    """Whether a step, whatever the operator that stands for it, is on plain tensors."""
-    return step.kind == "Pad" or (step.kind in ("Add", "Sub") and len(step.shapes) < 2)
-
-
 def area_of(step: Step) -> int | None:
     """The area of a kernel that is not square, or of what a reduction or a global pooling
     reduces; None of any other step."""
@@ -41,7 +36,7 @@ def area_of(step: Step) -> int | None:
 
 
 def changed_axes(step: Step) -> list[int]:
-    """The axes of which a step's output has another size than its first input."""
+    """The axes on which a step's output differs in size from its first input."""
     sizes = list(zip(step.shapes[0], step.out_shape, strict=True))
     return [axis for axis, (inside, outside) in enumerate(sizes) if inside != outside]
 
