@@ -52,9 +52,9 @@ def numbers_of(dims: Sequence[int]) -> int:
 
 
 class Tensors:
-    """What is known of a graph's tensors while its nodes are visited in order.
+    """What is known of a graph's tensors; its nodes are visited in order.
 
-    `shapes` and `types` (as ONNX counts element types): of all tensors whose sizes are known.
+    `shapes` and `types` (ONNX's element types): of all tensors whose sizes are known.
     `constants`: the tensors that do not depend on the network's input, with their values; None for
     large ones.
     """
@@ -71,8 +71,8 @@ class Tensors:
             self._note_constant(tensor.name, tensor)
 
     def visit(self, node: Any) -> bool:
-        """Find what a node writes, of which its inputs have been visited. True if it does not
-        depend on the network's input."""
+        """Infer shapes, and values of constants, of a node's outputs; its inputs are visited
+        before. True if the outputs do not depend on the network's input."""
         read = {name for name in node.input if name}
         known = self.shapes if node.op_type in ("Shape", "Size") else {}
         is_constant = all(name in self.constants or name in known for name in read)
@@ -117,7 +117,7 @@ class Tensors:
                 shape = self.shapes[node.input[0]]
                 part = shape[ends.get("start", 0) : ends.get("end", len(shape))]
                 value: Any = np.array(part, np.int64)
-            elif node.op_type in _FOLDED and not node.domain and _is_small(node, inputs):
+            elif node.op_type in _FOLDED and not node.domain and _may_evaluate(node, inputs):
                 (value,) = ReferenceEvaluator(self._alone(node, read)).run(None, inputs)
             else:
                 return
@@ -162,8 +162,8 @@ def _constant(node: Any) -> Any:
     return numpy_helper.from_array(np.array(value, kind))
 
 
-def _is_small(node: Any, inputs: dict[str, NDArray[Any] | None]) -> bool:
-    """Whether all inputs are known, and the node does not make many numbers of a few."""
+def _may_evaluate(node: Any, inputs: dict[str, NDArray[Any] | None]) -> bool:
+    """Whether all inputs are known and the output is small."""
     if any(value is None for value in inputs.values()):
         return False
     given = [np.asarray(inputs[name], np.float64).ravel() for name in node.input if name]

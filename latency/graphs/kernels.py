@@ -154,7 +154,7 @@ class _Splitter:
                 return False
             if follower != "norm":
                 before.op = replace(before.op, activation=follower)
-        self._take(before, step)
+        self._extend(before, step)
         return True
 
     def _fuse_padding(self, step: Step) -> bool:
@@ -175,21 +175,20 @@ class _Splitter:
             if kernel.op.kind == "conv" and kernel.op.activation == "none" and is_free:
                 kernel.op = replace(kernel.op, kind="conv_add")
                 kernel.inputs += [name for name in step.inputs if name != kernel.output]
-                self._take(kernel, step)
+                self._extend(kernel, step)
                 del self.kernels[kernel.number]
                 kernel.number = next(self.numbers)
                 self.kernels[kernel.number] = kernel
                 return True
         return False
 
-    def _take(self, kernel: _Open, step: Step) -> None:
+    def _extend(self, kernel: _Open, step: Step) -> None:
         kernel.nodes += step.nodes
         kernel.output, kernel.out_shape = step.output, step.out_shape
         self.writers[step.output] = kernel
 
     def _start(self, step: Step) -> None:
         is_last = self.channels_last.issuperset(step.inputs)
-        start = step
         try:
             start = to_channels_first(step) if is_last else step
             op = StepReader(self.warnings).op_of(start)
@@ -234,7 +233,7 @@ class _Splitter:
         if start.kind == "Pad" or adds_constant:
             return False, False
         if op.kind in self.fusion.either:
-            aligned = op.kind != "concat" or not (op.in_channels % block or op.out_channels % block)
+            aligned = op.kind != "concat" or op.in_channels % block == op.out_channels % block == 0
             both = all(inputs) and aligned
             return both, both
         if op.kind not in self.fusion.blocked:
@@ -254,8 +253,7 @@ class _Splitter:
 
 
 def _reorder(shape: Shape, batch: int) -> Iterable[Kernel]:
-    """The kernel that copies a tensor into another layout; none for a vector, which has just
-    one."""
+    """The kernel that copies a tensor into another layout; none for a vector."""
     height, width, channels = shape
     if height * width > 1:
         yield Kernel(OpSpec("reorder", height, width, channels, channels, batch=batch), ())

@@ -20,14 +20,14 @@ from latency.operators.spec import OpSpec
 
 
 class StepReader:
-    """Reads steps as operators. If no operator is the same as a step, one that moves as many bytes
-    stands for it, and `warnings` names the step."""
+    """Reads steps as operators. A step that is no operator of ours is estimated by one that moves
+    as many bytes, and `warnings` names it."""
 
     def __init__(self, warnings: dict[str, None]) -> None:
         self.warnings = warnings
 
     def op_of(self, step: Step) -> OpSpec:
-        """The operator of a step alone; `SpecError` for a step that none describes."""
+        """The operator of a step; `SpecError` for arithmetic that no operator has."""
         if step.kind in _READERS:
             return _READERS[step.kind](self, step)
         largest = max((step.out_shape, *step.shapes), key=math.prod)
@@ -75,10 +75,8 @@ class StepReader:
         kernel = (step.weights[0] if step.weights else ())[2:]
         is_square = len(kernel) == 2 and kernel[0] == kernel[1]
         scales = not others and out == [height * stride, width * stride]
-        if not (is_square and scales and len(step.out_shape) == 4) or (groups, dilations) != (
-            1,
-            {1},
-        ):
+        is_plain = groups == 1 and dilations == {1} and len(step.out_shape) == 4
+        if not (is_square and scales and is_plain):
             raise SpecError(
                 f"a transposed convolution from {height}x{width} to {out[0]}x{out[1]}, kernel "
                 f"{kernel}, {groups} group(s), is in no table; one with a square kernel, without "
@@ -104,8 +102,8 @@ class StepReader:
         kernel = self._square("window", step.attributes.get("kernel_shape") or (1,))
         stride = self._square("stride", step.attributes.get("strides") or (1,))
         if kind == "pool":
-            _, _, out_height, out_width = channels_first(step.out_shape)
-            height, width = ((out - 1) * stride + kernel for out in (out_height, out_width))
+            out = channels_first(step.out_shape)[2:]
+            height, width = ((size - 1) * stride + kernel for size in out)
         sizes = (height, width, channels, channels)
         return OpSpec(kind, *sizes, kernel=kernel, stride=stride, batch=batch)
 
@@ -134,15 +132,14 @@ class StepReader:
 
     def _resize(self, step: Step) -> OpSpec:
         batch, channels, height, width = channels_first(step.shapes[0])
-        *kept, out_height, out_width = channels_first(step.out_shape)
+        out = channels_first(step.out_shape)
         mode = step.attributes.get("mode", b"nearest").decode()
-        factor = out_height // height
-        sizes = [batch, channels, factor * height, factor * width]
-        is_whole = factor > 0 and [*kept, out_height, out_width] == sizes
+        factor = out[2] // height
+        is_whole = factor > 0 and out == (batch, channels, factor * height, factor * width)
         if mode != "nearest" or not is_whole or len(step.out_shape) != 4:
             raise SpecError(
-                f"a resize ({mode}) from {height}x{width} to {out_height}x{out_width} is in no "
-                "table; one to nearest neighbours, by one whole factor in both directions, is"
+                f"a resize ({mode}) from {height}x{width} to {out[2]}x{out[3]} is in no table; one "
+                "to nearest neighbours, by the same whole factor in both directions, is"
             )
         return OpSpec("resize", height, width, channels, channels, stride=factor, batch=batch)
 

@@ -40,8 +40,8 @@ CHAINS = {
 
 
 def _resnet(block: str, *counts: int) -> str:
-    """A ResNet of so many blocks in each stage; `block` takes channels, four times as many, and
-    the stride."""
+    """A ResNet with `counts` blocks in its stages; `block` is a template of channels, four times
+    the channels, and stride."""
     steps = []
     for stage, blocks in enumerate(counts):
         channels = 64 * 2**stage
@@ -82,8 +82,6 @@ def operators(
 
 
 class _Writer:
-    """Collects the operators."""
-
     def __init__(self, resolution: int, batch: int, activation: str, fusion: Fusion) -> None:
         self.shape: Shape = (resolution, resolution, 3)
         self.batch, self.activation, self.fusion = batch, activation, fusion
@@ -109,7 +107,7 @@ class _Writer:
                 self._windowed(sizes, int(stride or 1) if position == 0 else 1)
 
     def _windowed(self, sizes: str, stride: int) -> None:
-        """What has a kernel and a stride."""
+        """A convolution, a block or a max pooling."""
         channels = self.shape[2]
         activation = "none" if sizes.endswith("-") else self.activation
         sizes = sizes.removesuffix("-")
