@@ -17,9 +17,9 @@ _WEIGHTED = nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.LayerNorm
 
 
 class LayerModule(nn.Module):
-    """A layer with its batch norm and activation. Input (batch, channels, height, width), or
-    two of them for `add`, `multiply` and `concat`. Raises `SpecError` where only a runtime has
-    such a layer."""
+    """A layer with its batch norm and activation. Takes (batch, channels, height, width), or two
+    such tensors for `add`, `multiply` and `concat`. Raises `SpecError` if only runtimes have such a
+    layer."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
@@ -34,47 +34,37 @@ class LayerModule(nn.Module):
         core = self.core
         if isinstance(core, nn.BatchNorm2d):
             return self._activate(core(*inputs))
-        if isinstance(core, _WEIGHTED):
-            return self._activate(self.norm(self._compute(core.weight, core.bias, *inputs)))
-        return self._activate(self.norm(self._compute(*inputs)))
-
-    def extra_repr(self) -> str:
-        layer = self.layer
-        return f"{layer.kind}, kernel={layer.kernel}, stride={layer.stride}, {layer.activation}"
+        weights = (core.weight, core.bias) if isinstance(core, _WEIGHTED) else ()
+        return self._activate(self.norm(self._compute(*weights, *inputs)))
 
     def folded(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weight and bias of the layer as deployed: batch norm in evaluation mode multiplied
         into them."""
-        if isinstance(self.core, nn.BatchNorm2d):
-            ones = torch.ones(self.core.num_features).double()
-            return _with_norm(ones, torch.zeros_like(ones), self.core)
-        assert isinstance(self.core, _WEIGHTED)
-        weight = self.core.weight.detach().double()
-        size = self.layer.out_shape[2]
-        bias = torch.zeros(size) if self.core.bias is None else self.core.bias.detach()
-        return _with_norm(weight, bias.double(), self.norm)
-
-
-def _with_norm(
-    weight: Tensor, bias: Tensor, norm: nn.Module
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    if isinstance(norm, nn.BatchNorm2d):
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
-        weight = weight.to(scale.device) * scale.reshape(-1, *[1] * (weight.dim() - 1))
-        bias = (bias.to(scale.device) - norm.running_mean) * scale + norm.bias.detach()
-    return weight.float().cpu().numpy(), bias.float().cpu().numpy()
+        norm, core = self.norm, self.core
+        bias = torch.zeros(self.layer.out_shape[2]).double()
+        if isinstance(core, nn.BatchNorm2d):
+            norm, weight = core, torch.ones_like(bias)
+        else:
+            assert isinstance(core, _WEIGHTED)
+            weight = core.weight.detach().double()
+            bias = bias if core.bias is None else core.bias.detach().double()
+        if isinstance(norm, nn.BatchNorm2d):
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
+            weight = weight.to(scale.device) * scale.reshape(-1, *[1] * (weight.dim() - 1))
+            bias = (bias.to(scale.device) - norm.running_mean) * scale + norm.bias.detach()
+        return weight.float().cpu().numpy(), bias.float().cpu().numpy()
 
 
 class OperatorModule(nn.Module):
     """An operator as a torch module that executes its layers.
 
-    (batch, in_channels, height, width) to (batch, out_channels, out_height, out_width); a linear
-    operator flattens its input and returns (batch, out_channels), a `transpose` returns (batch,
-    height, width, channels). `other`: the second input of an operator that has one, of
-    `other_shape`, channels first as well. `replaced`: what runs instead of the layers of these
-    names.
+    Takes (batch, in_channels, height, width) and returns (batch, out_channels, out_height,
+    out_width); a linear operator flattens its input and returns (batch, out_channels), a
+    `transpose` returns (batch, height, width, channels). `other`: the second input of an operator
+    that has one, of `other_shape`, channels first as well. `replaced`: functions to run instead of
+    layers, by the layers' names.
     """
 
     def __init__(self, op: OpSpec) -> None:
@@ -91,7 +81,7 @@ class OperatorModule(nn.Module):
         values = {INPUT: x}
         if other_shape(self.op) is not None:
             if other is None:
-                raise SpecError(f"{self.op.key} has a second input, which is not given")
+                raise SpecError(f"{self.op.key} needs a second input, `other`")
             values[OTHER] = other
         for layer in self.op.layers:
             execute = replaced.get(layer.name) or self.layers[layer.name]
@@ -109,8 +99,6 @@ class NetworkModule(nn.Sequential):
         """Deployed weight and bias of the layer "position.layer", for
         `devices.export.onnx_model`."""
         position, _, layer_name = name.partition(".")
-        operator = self[int(position)]
-        assert isinstance(operator, OperatorModule)
-        module = operator.layers[layer_name]
+        module = self.get_submodule(f"{position}.layers.{layer_name}")
         assert isinstance(module, LayerModule)
         return module.folded()

@@ -5,60 +5,86 @@
     ofa            expanded_conv-...-expand:240-...-idskip:1-se:0-hs:1 (expand counts channels),
                    Conv, Conv_1, Conv_2, AvgPool2D, Logits; h-swish, and relu where hs is 0
 
-`idskip` says whether a residual is added, which our blocks do wherever shapes allow it.
+`idskip` is 1 for a block with a residual connection, which ours have wherever shapes allow it.
 """
 
 import re
-from collections.abc import Callable, Mapping
 
 from latency.errors import SpecError
 from latency.operators.kinds import Shape
 from latency.operators.spec import OpSpec
 
-FORMATS = ("proxylessnas", "ofa")
-
 Ops = tuple[OpSpec, ...]
 """The operators of one key: one, or a pooling and a linear layer."""
 
-_SHAPE = re.compile(r"(?:([1-9]\d{0,5})x([1-9]\d{0,5})x)?([1-9]\d{0,5})", re.ASCII)
-_CONVOLUTIONS = {"Conv": 3, "Conv_1": 1, "Conv_2": 1}
-_FIELDS = {
-    "proxylessnas": ("input", "output", "expand", "kernel", "stride", "idskip"),
-    "ofa": ("input", "output", "expand", "kernel", "stride", "idskip", "se", "hs"),
+_NUMBER = r"[1-9]\d{0,5}"
+_SHAPE = rf"(?:{_NUMBER}x{_NUMBER}x)?{_NUMBER}"
+_KEY = re.compile(
+    rf"(?P<kind>\w+)-input:(?P<input>{_SHAPE})-output:(?P<output>{_SHAPE})"
+    rf"(?P<block>-expand:(?P<expand>{_NUMBER})-kernel:(?P<kernel>{_NUMBER})"
+    rf"-stride:(?P<stride>{_NUMBER})-idskip:[01](?P<ofa>-se:(?P<se>[01])-hs:(?P<hs>[01]))?)?",
+    re.ASCII,
+)
+_KINDS = {
+    "proxylessnas": ("expanded_conv", "Conv", "Conv_1", "Logits"),
+    "ofa": ("expanded_conv", "Conv", "Conv_1", "Conv_2", "AvgPool2D", "Logits"),
 }
+FORMATS = tuple(_KINDS)
 
 
 def ops_of(key: str, format: str) -> Ops:
-    """The operators of a key: one, or for `Logits` on an image a pooling and a linear
-    layer. Raises `SpecError` where no `OpSpec` expresses it."""
-    kind, *parts = key.split("-")
-    fields = {name: value for name, _, value in (part.partition(":") for part in parts)}
-    readers: dict[str, Callable[[Mapping[str, str], str], Ops]] = {
-        "expanded_conv": _block,
-        "Logits": _logits,
-        **{name: _convolution(kernel) for name, kernel in _CONVOLUTIONS.items()},
-    }
-    if format == "ofa":
-        readers["AvgPool2D"] = _pool
-    else:
-        del readers["Conv_2"]
-    if kind not in readers:
-        raise SpecError(f"{format} knows {', '.join(sorted(readers))}, not '{kind}'")
-    expected = _FIELDS[format] if kind == "expanded_conv" else ("input", "output")
-    if tuple(fields) != expected or len(parts) != len(expected):
-        raise SpecError(f"expected {kind} with {', '.join(expected)}")
-    ops = readers[kind](fields, format)
-    _check_output(ops[-1], _shape(fields["output"]))
+    """The operators of a key: one, or for `Logits` on an image a pooling and a linear layer.
+    Raises `SpecError` if the key is invalid or no `OpSpec` expresses it."""
+    parts = _KEY.fullmatch(key)
+    if (
+        parts is None
+        or parts["kind"] not in _KINDS[format]
+        or (parts["kind"] == "expanded_conv") != bool(parts["block"])
+        or (bool(parts["block"]) and format == "ofa") != bool(parts["ofa"])
+    ):
+        raise SpecError(f"its keys are {', '.join(_KINDS[format])} with shapes such as 14x14x80")
+    ops = _read(parts, format)
+    if (written := _written(ops, format)) != key:
+        raise SpecError(f"its sizes contradict each other; the nearest key is '{written}'")
     return ops
 
 
 def key_of(ops: Ops, format: str) -> str:
-    """The key of what `ops_of` returns; `SpecError` where the format cannot express the
-    operators."""
+    """The key of what `ops_of` returns; `SpecError` if the format cannot express the operators."""
     key = _written(ops, format)
     if ops_of(key, format) != ops:
         raise SpecError(f"{format} has no key for {' and '.join(op.key for op in ops)}")
     return key
+
+
+def _read(parts: re.Match[str], format: str) -> Ops:
+    kind, shape, output = parts["kind"], _shape(parts["input"]), _shape(parts["output"])
+    height, width, channels = shape
+    if kind == "expanded_conv":
+        return (_block(parts, format),)
+    if kind == "AvgPool2D":
+        return (OpSpec("pool", *shape, channels, height),)
+    if kind == "Logits":
+        if height != width or (format == "ofa" and height > 1):
+            raise SpecError("the input of its Logits is a square map, or in ofa a vector")
+        linear = OpSpec("linear", 1, 1, channels, output[2])
+        return (linear,) if height == 1 else (OpSpec("pool", *shape, channels, height), linear)
+    kernel, stride = (3, max(1, round(height / output[0]))) if kind == "Conv" else (1, 1)
+    activation = "h_swish" if format == "ofa" else "relu6"
+    return (OpSpec("conv", *shape, output[2], kernel, stride, activation=activation),)
+
+
+def _block(parts: re.Match[str], format: str) -> OpSpec:
+    shape, out_channels = _shape(parts["input"]), _shape(parts["output"])[2]
+    hidden = int(parts["expand"])
+    expansion: float = hidden
+    activation, squeeze_excite = "relu6", 0.0
+    if format == "ofa":
+        expansion = hidden / shape[2]
+        activation = "h_swish" if parts["hs"] == "1" else "relu"
+        squeeze_excite = _squeezed(hidden) / hidden if parts["se"] == "1" else 0.0
+    sizes = (*shape, out_channels, int(parts["kernel"]), int(parts["stride"]))
+    return OpSpec("mbconv", *sizes, expansion, activation, squeeze_excite)
 
 
 def _written(ops: Ops, format: str) -> str:
@@ -82,78 +108,11 @@ def _written(ops: Ops, format: str) -> str:
     return key
 
 
-def _block(fields: Mapping[str, str], format: str) -> Ops:
-    height, width, channels = _shape(fields["input"])
-    numbers = {name: _whole(fields[name]) for name in fields if name not in ("input", "output")}
-    expansion: float = numbers["expand"]
-    activation, squeeze_excite = "relu6", 0.0
-    if format == "ofa":
-        hidden = numbers["expand"]
-        expansion = hidden / channels
-        activation = "h_swish" if _flag(numbers["hs"]) else "relu"
-        squeeze_excite = _squeezed(hidden) / hidden if _flag(numbers["se"]) else 0.0
-    out_channels = _shape(fields["output"])[2]
-    shape = (height, width, channels, out_channels, numbers["kernel"], numbers["stride"])
-    op = OpSpec("mbconv", *shape, expansion, activation, squeeze_excite)
-    if _flag(numbers["idskip"]) != (op.stride == 1 and op.in_channels == op.out_channels):
-        raise SpecError("idskip contradicts stride and channels")
-    return (op,)
-
-
-def _convolution(kernel: int) -> Callable[[Mapping[str, str], str], Ops]:
-    def read(fields: Mapping[str, str], format: str) -> Ops:
-        (height, width, channels), wanted = _shape(fields["input"]), _shape(fields["output"])
-        stride = max(1, round(height / wanted[0])) if kernel > 1 else 1
-        activation = "h_swish" if format == "ofa" else "relu6"
-        shape = (height, width, channels, wanted[2], kernel, stride)
-        return (OpSpec("conv", *shape, activation=activation),)
-
-    return read
-
-
-def _pool(fields: Mapping[str, str], format: str) -> Ops:
-    height, width, channels = _shape(fields["input"])
-    if height != width or _shape(fields["output"])[:2] != (1, 1):
-        raise SpecError("only global pooling of a square is known")
-    return (OpSpec("pool", height, width, channels, channels, height),)
-
-
-def _logits(fields: Mapping[str, str], format: str) -> Ops:
-    height, width, channels = _shape(fields["input"])
-    linear = OpSpec("linear", 1, 1, channels, _shape(fields["output"])[2])
-    if (height, width) == (1, 1):
-        return (linear,)
-    if format == "ofa":
-        raise SpecError("Logits of ofa follow a pooling: their input is 1x1")
-    if height != width:
-        raise SpecError("only global pooling of a square is known")
-    return OpSpec("pool", height, width, channels, channels, height), linear
-
-
-def _check_output(op: OpSpec, stated: Shape) -> None:
-    if op.out_shape != stated:
-        found, expected = ("x".join(map(str, shape)) for shape in (op.out_shape, stated))
-        raise SpecError(f"its output would be {found}, not {expected}")
-
-
 def _shape(text: str) -> Shape:
     """(height, width, channels) of "14x14x80"; of "1000", one pixel."""
-    sizes = _SHAPE.fullmatch(text)
-    if sizes is None:
-        raise SpecError(f"'{text[:40]}' is not a shape such as 14x14x80")
-    return int(sizes[1] or 1), int(sizes[2] or 1), int(sizes[3])
-
-
-def _whole(text: str) -> int:
-    if re.fullmatch(r"0|[1-9]\d{0,5}", text, re.ASCII) is None:
-        raise SpecError(f"'{text[:40]}' is not a whole number")
-    return int(text)
-
-
-def _flag(number: int) -> bool:
-    if number not in (0, 1):
-        raise SpecError(f"{number} is neither 0 nor 1")
-    return number == 1
+    *sides, channels = map(int, text.split("x"))
+    height, width = sides or (1, 1)
+    return height, width, channels
 
 
 def _squeezed(hidden: int) -> int:

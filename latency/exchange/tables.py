@@ -2,17 +2,21 @@
 
 Each key (`latency.exchange.keys`) holds `count`, `mean` (ms) and `var` (proxylessnas) or `std`
 (ofa) of single runs. Their search code reads what `export_table` writes; `import_table` reads
-the published files. An operator that cannot be expressed is named, never dropped in silence.
+the published files. An operator that a format cannot express is named, never dropped silently.
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Self
 
+import yaml  # type: ignore[import-untyped,unused-ignore]
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
+
+from latency.atomic_file import write_whole
 from latency.errors import SpecError, TableError, unknown_name
 from latency.exchange.keys import FORMATS, Ops, key_of, ops_of
-from latency.exchange.yaml_file import read_plain_yaml, write_plain_yaml
+from latency.files import MOST_BYTES, read_text
 from latency.operators.spec import OpSpec
 from latency.stats import Z95
 from latency.tables.measurement import Measurement
@@ -20,51 +24,58 @@ from latency.tables.setting import Setting
 from latency.tables.table import LatencyTable
 from latency.units import LEAST_MS, MOST_MS
 
-_MOST_RUNS = 1e15
 
-
-@dataclass(frozen=True)
-class _Published:
+class _Published(BaseModel, allow_inf_nan=False):
     """A value of a published table: ms of single runs."""
 
-    count: int
-    mean: float
-    std: float
+    count: int = Field(ge=1, le=10**15)
+    mean: float = Field(ge=LEAST_MS, le=MOST_MS)
+    std: float | None = Field(None, ge=0, le=MOST_MS / Z95)
+    var: float | None = Field(None, ge=0, le=(MOST_MS / Z95) ** 2)
+
+    @model_validator(mode="after")
+    def _has_spread(self) -> Self:
+        if (self.std is None) == (self.var is None):
+            raise ValueError("expected either var or std")
+        return self
 
     @classmethod
-    def read(cls, fields: Mapping[str, float], where: str) -> "_Published":
-        spread = next((name for name in ("std", "var") if name in fields), None)
-        if spread is None or not {"count", "mean"} <= set(fields):
-            raise TableError(f"{where} needs count, mean, and var or std")
-        count, mean = fields["count"], fields["mean"]
-        std = fields[spread] if spread == "std" else math.sqrt(max(0.0, fields[spread]))
-        is_possible = LEAST_MS <= mean <= MOST_MS and fields[spread] >= 0 and std <= MOST_MS / Z95
-        if not (is_possible and 1 <= count <= _MOST_RUNS and count.is_integer()):
-            raise TableError(
-                f"{where}: count {count:g}, mean {mean:g}, {spread} {fields[spread]:g}; expected "
-                f"a positive latency over a whole number of runs, within {LEAST_MS:g} and "
-                f"{MOST_MS:g} ms"
-            )
-        return cls(int(count), mean, std)
-
-    @classmethod
-    def of_rows(cls, table: LatencyTable, ops: Ops) -> "_Published":
+    def of_rows(cls, table: LatencyTable, ops: Ops) -> Self:
         """The sum of the operators' latencies inside a network."""
         ms = [table.in_network_ms.get(op, table[op].median_ms) for op in ops]
         half = sum(table[op].relative_ci95 * each for op, each in zip(ops, ms, strict=True))
         count = min(table[op].runs for op in ops)
-        return cls(count, sum(ms), half * math.sqrt(count) / Z95)
+        return cls(count=count, mean=sum(ms), std=half * math.sqrt(count) / Z95)
+
+    @property
+    def deviation(self) -> float:
+        return math.sqrt(self.var) if self.var is not None else self.std or 0.0
 
     def measurement(self, ms: float, note: str = "") -> Measurement:
         """`ms` of the mean, with its relative 95 % interval."""
-        half = Z95 * self.std / math.sqrt(self.count)
+        half = Z95 * self.deviation / math.sqrt(self.count)
         return Measurement(
             median_ms=ms, ci95_ms=half * ms / self.mean, runs=self.count, min_ms=ms, note=note
         )
 
     def fields(self, format: str) -> dict[str, float]:
-        spread = {"std": self.std} if format == "ofa" else {"var": self.std**2}
+        std = self.deviation
+        spread = {"std": std} if format == "ofa" else {"var": std**2}
         return {"count": self.count, "mean": self.mean, **spread}
+
+
+class _Loader(yaml.BaseLoader):
+    """Reads scalars as text and constructs no objects; refuses a key that appears twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                problem = f"'{name[:80]}' appears twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
 
 
 def import_table(
@@ -83,16 +94,15 @@ def import_table(
     that they move; the sum stays.
 
     Raises `UsageError` for unknown formats, and `TableError` with file and key (or line) for
-    files over 8 MB, tags, anchors, aliases, nesting, values that no measurement has, and keys that
-    no `OpSpec` expresses.
+    files over 1 MB, broken YAML, values that no measurement has, and keys that no `OpSpec`
+    expresses.
     """
     _check_format(format)
     path = Path(path)
     rows: dict[OpSpec, Measurement] = {}
     pooled: list[tuple[OpSpec, OpSpec, _Published]] = []
-    for key, fields in read_plain_yaml(path).items():
+    for key, published in _read(path).items():
         where = f"{path}: '{key[:200]}'"
-        published = _Published.read(fields, where)
         try:
             ops = ops_of(key, format)
         except SpecError as error:
@@ -117,8 +127,8 @@ def export_table(
     """Write a table so that the search code of ProxylessNAS or Once-for-all reads it.
 
     Values are latencies inside a network, since that code adds them up. Returns the
-    operators that the format has no key for, which `partial` leaves out; else raises
-    `TableError` that names them. The file is written whole or not at all.
+    operators that the format has no key for, which `partial` leaves out; otherwise raises
+    `TableError`, which names them. The file is written whole or not at all.
     """
     _check_format(format)
     keys: dict[str, dict[str, float]] = {}
@@ -136,13 +146,32 @@ def export_table(
             f"{table.source}: {format} has no keys for {named}{more} (it knows batch 1, "
             f"{activations}); export the rest with `partial`, or in another format"
         )
-    write_plain_yaml(keys, Path(path))
+    write_whole(Path(path), yaml.safe_dump(keys, width=1000))
     return tuple(missing)
 
 
 def _check_format(format: str) -> None:
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
+
+
+def _read(path: Path) -> dict[str, _Published]:
+    """The values of a published table, by key; `TableError` names the file and the key or line."""
+    text = read_text(path, MOST_BYTES, TableError)
+    try:
+        content = yaml.load(text, _Loader)
+        return TypeAdapter(dict[str, _Published]).validate_python(content)
+    except RecursionError:
+        raise TableError(f"{path}: broken YAML: nested too deep") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1
+        raise TableError(f"{path}:{line}: broken YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise TableError(f"{path}: broken YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        detail = error.errors(include_input=False, include_url=False)[0]
+        where = ": ".join(str(part)[:200] for part in (path, *detail["loc"]))
+        raise TableError(f"{where}: {detail['msg'].removeprefix('Value error, ')}") from None
 
 
 def _units(table: LatencyTable, format: str) -> Iterator[Ops]:

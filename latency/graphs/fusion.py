@@ -1,6 +1,5 @@
 """The fusion rules of a runtime: which steps of a graph it executes as one kernel, and in which
-layout. They are measured (`devices.kernel_suite.fusion_traced`) and are in the header of a
-device's table."""
+layout. They are measured (`devices.kernel_suite.fusion_traced`); a table's header has them."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -15,9 +14,9 @@ SUITE, FUSION = "kernels", "fusion"
 class Fusion:
     """The rules of a runtime.
 
-    `pairs`: "conv+relu" says that a ReLU after a convolution costs no kernel of its own. `blocked`:
-    kinds that work in the runtime's own layout of `block` channels together; `either`: kinds that
-    accept either layout. All others work on plain tensors.
+    `pairs`: "conv+relu" says that a ReLU is fused into the convolution before it. `blocked`: kinds
+    that work in the runtime's own layout of blocks of `block` channels; `either`: kinds that accept
+    either layout. All others work on plain tensors.
     """
 
     pairs: frozenset[str] = frozenset()
@@ -27,8 +26,8 @@ class Fusion:
 
     def __str__(self) -> str:
         parts = {"pairs": self.pairs, "blocked": self.blocked, "either": self.either}
-        parts_text = [f"{name}={','.join(sorted(kinds))}" for name, kinds in parts.items() if kinds]
-        return " ".join([*parts_text, f"block={self.block}"])
+        texts = [f"{name}={','.join(sorted(kinds))}" for name, kinds in parts.items() if kinds]
+        return " ".join([*texts, f"block={self.block}"])
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -41,7 +40,7 @@ class Fusion:
         except (ValueError, TypeError):
             rules = None
         if rules is None or str(rules) != text or rules.block < 1:
-            raise SpecError(f"'{text[:200]}' are no rules of fusion")
+            raise SpecError(f"'{text[:200]}' is not a list of fusion rules")
         return rules
 
 

@@ -1,10 +1,10 @@
-"""Convolutions whose kernels are no squares (1x7, 3x5), between those whose kernels are, and
-poolings of whole maps that are no squares (7x9), between those of maps that are.
+"""Kernels that are not square (1x7) and poolings of whole maps that are not square (7x9): their
+latency is interpolated between two squares.
 
-An `OpSpec` has one kernel size. What a kernel of `area` pixels takes lies, by its area, on the line
-between the next smaller and the next larger odd square: its multiply-accumulates and weights do
-exactly, its activations are the same. A pooling of a map reads as many bytes as the map has, which
-any square may have, odd or even.
+An `OpSpec` has one kernel size. The latency of a kernel of `area` pixels is interpolated linearly,
+by its area, between the next smaller and the next larger odd square: multiply-accumulates and
+weights are linear in the area, the activations are the same. A pooling reads as many bytes as its
+map has, and the sides of its squares may be even.
 """
 
 import math
@@ -13,62 +13,48 @@ from dataclasses import dataclass, replace
 from latency.operators.spec import OpSpec
 
 DOUBT = 0.4
-"""Half the interval of what a non-square kernel takes, as a share of it, is this beside that of the
-squares: runtimes have code of its own for some shapes, and for others none."""
+"""Added to the half interval of an interpolated latency, as a share of it: runtimes have special
+code for some shapes and none for others."""
 
 
 @dataclass(frozen=True)
-class Between:
-    """Where on the line from a kernel (share 0) to `other` (share 1) a non-square one is."""
+class Bounds:
+    """The second operator to interpolate with, and its share in the result."""
 
     other: OpSpec
     share: float
 
-    def mix(self, near: float, far: float) -> float:
-        """What is at its place, of what is at both ends."""
+    def interpolate(self, near: float, far: float) -> float:
         return (1 - self.share) * near + self.share * far
 
 
-def nearest_side(area: int) -> int:
-    """The side of the odd square that is nearest to an area.
+def nearest_side(area: int, is_map: bool = False) -> int:
+    """The side of the square that is nearest to an area: an odd one, except of a map.
 
-    >>> nearest_side(7), nearest_side(3), nearest_side(15)
-    (3, 1, 3)
+    >>> nearest_side(7), nearest_side(3), nearest_side(15), nearest_side(6, is_map=True)
+    (3, 1, 3, 2)
     """
-    return _nearest(area, *_sides(area))
-
-
-def nearest_map(area: int) -> int:
-    """The side of the square that is nearest to an area.
-
-    >>> nearest_map(49), nearest_map(6), nearest_map(7)
-    (7, 2, 3)
-    """
-    least = math.isqrt(area)
-    return _nearest(area, least, least + 1)
-
-
-def _nearest(area: int, least: int, most: int) -> int:
+    least, most = _sides(area, is_map)
     return least if 2 * area <= least**2 + most**2 else most
 
 
-def between(op: OpSpec, area: int) -> Between | None:
-    """Where a kernel of `area` pixels is from `op`, whose side is `nearest_side(area)`, or a map of
-    them from the one that `op` pools, whose side is `nearest_map(area)`; None where it has the same
-    area."""
+def bounds_of(op: OpSpec, area: int) -> Bounds | None:
+    """Bounds of a kernel or pooled map of `area` pixels, for which `op` has the nearest square;
+    None if `op` has the same area."""
     if area == op.kernel**2:
         return None
     is_map = op.kind == "pool"
-    least, most = (math.isqrt(area), math.isqrt(area) + 1) if is_map else _sides(area)
-    other = most if op.kernel == least else least
-    share = (area - op.kernel**2) / (other**2 - op.kernel**2)
-    if is_map:
-        return Between(replace(op, height=other, width=other, kernel=other), share)
-    return Between(replace(op, kernel=other), share)
+    least, most = _sides(area, is_map)
+    side = most if op.kernel == least else least
+    share = (area - op.kernel**2) / (side**2 - op.kernel**2)
+    height, width = (side, side) if is_map else (op.height, op.width)
+    return Bounds(replace(op, height=height, width=width, kernel=side), share)
 
 
-def _sides(area: int) -> tuple[int, int]:
-    """Of the largest odd square within an area, and of the next one."""
+def _sides(area: int, is_map: bool) -> tuple[int, int]:
+    """Sides of the largest square within an area, and of the next one."""
     least = math.isqrt(area)
+    if is_map:
+        return least, least + 1
     least -= 1 - least % 2
     return least, least + 2

@@ -9,49 +9,39 @@ Steps that cost nothing (reshapes, identities) are left out.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from latency.graphs.reader import Graph, Node, Sizes
+from latency.graphs.folding import Sizes
+from latency.graphs.reader import Graph, Node
 
 FREE = ("Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 """Kinds of nodes that only give a tensor another name or shape."""
 
-_ACTIVATIONS = {
-    "Relu": "relu",
-    "LeakyRelu": "relu",
-    "PRelu": "relu",
-    "ThresholdedRelu": "relu",
-    "Sigmoid": "sigmoid",
-    "HardSigmoid": "h_sigmoid",
-    "HardSwish": "h_swish",
-    "Gelu": "gelu",
-    "Silu": "silu",
-    "Swish": "silu",
-    "Mish": "silu",
-    "Tanh": "sigmoid",
-    "Elu": "sigmoid",
-    "Selu": "sigmoid",
-    "Celu": "sigmoid",
-    "Softplus": "sigmoid",
-    "Erf": "sigmoid",
-    "Exp": "sigmoid",
+ACTIVATIONS = {
+    "relu": ("Relu", "LeakyRelu", "PRelu", "ThresholdedRelu"),
+    "relu6": ("Clip",),
+    "h_swish": ("HardSwish",),
+    "h_sigmoid": ("HardSigmoid",),
+    "silu": ("Silu", "Swish", "Mish"),
+    "sigmoid": ("Sigmoid", "Tanh", "Elu", "Selu", "Celu", "Softplus", "Erf", "Exp"),
+    "gelu": ("Gelu",),
 }
-"""Each with the activation of ours that it costs as much as."""
-_STAND_INS = ("ThresholdedRelu", "Mish", "Elu", "Selu", "Celu", "Softplus", "Erf", "Exp")
-"""Those among them of which nobody measured whether a runtime fuses them."""
+"""Activations, each with the kinds of nodes that cost as much."""
+_ACTIVATION_OF = {kind: name for name, kinds in ACTIVATIONS.items() for kind in kinds}
+_NEVER_FUSED = ("ThresholdedRelu", "Mish", "Elu", "Selu", "Celu", "Softplus", "Erf", "Exp")
+"""Kinds of activations of which no table says whether a runtime fuses them."""
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One operation on tensors: `kind` is "activation" or ONNX's name. `nodes`: those that it
-    stands for. `shapes`: of the inputs that depend on the network's input; `weights`: of the
-    others. `constants`: by position, values of the others; None of large ones."""
+    """One operation on tensors: `kind` is "activation" or ONNX's name. `nodes`: the names of its
+    nodes. `shapes`: of the inputs that depend on the network's input; `weights`: of the others.
+    `constants`: by position, values of the others; None for large ones."""
 
     kind: str
     nodes: tuple[str, ...]
@@ -90,7 +80,8 @@ class _Simplifier:
 
     def steps(self) -> tuple[Step, ...]:
         for node in self.graph.nodes:
-            self._find_pattern(node)
+            if node.kind in ("Mul", "Div"):
+                self._find_pattern(node)
         found = []
         for node in self.graph.nodes:
             if node.kind in FREE:
@@ -107,29 +98,15 @@ class _Simplifier:
 
     def _plain(self, node: Node) -> Step:
         """A node as a step."""
-        activation = _ACTIVATIONS.get(node.kind, "none")
-        kind = "activation" if activation != "none" else node.kind
-        if node.kind == "Clip":
-            kind, activation = "activation", "relu6"
-        step = self._step(kind, [node], self._data(node), node, activation)
-        return replace(step, may_fuse=node.kind not in _STAND_INS)
+        activation = _ACTIVATION_OF.get(node.kind, "none")
+        kind = node.kind if activation == "none" else "activation"
+        return self._step(kind, [node], self._data(node), activation)
 
     def _step(
-        self,
-        kind: str,
-        nodes: Iterable[Node],
-        inputs: Iterable[str],
-        last: Node,
-        activation: str = "none",
+        self, kind: str, nodes: Sequence[Node], inputs: tuple[str, ...], activation: str
     ) -> Step:
-        shapes = self.graph.shapes
-        inputs = tuple(inputs)
-        weights = [n for n in last.inputs if n in self.graph.constants and n in shapes]
-        constants = {
-            position: self.graph.constants[name]
-            for position, name in enumerate(last.inputs)
-            if name in self.graph.constants
-        }
+        """The step of these nodes, of which the last one writes the output."""
+        shapes, constants, last = self.graph.shapes, self.graph.constants, nodes[-1]
         return Step(
             kind,
             tuple(node.name for node in nodes),
@@ -137,10 +114,11 @@ class _Simplifier:
             last.outputs[0],
             tuple(shapes[name] for name in inputs),
             shapes[last.outputs[0]],
-            tuple(shapes[name] for name in weights),
+            tuple(shapes[name] for name in last.inputs if name in constants and name in shapes),
             activation,
             last.attributes,
-            constants=constants,
+            last.kind not in _NEVER_FUSED,
+            {at: constants[name] for at, name in enumerate(last.inputs) if name in constants},
         )
 
     def _data(self, node: Node) -> tuple[str, ...]:
@@ -148,44 +126,34 @@ class _Simplifier:
         return tuple(n for n in node.inputs if n and n not in self.graph.constants)
 
     def _find_pattern(self, last: Node) -> None:
-        """Note the activation that ends with this node, if one does."""
-        if last.kind not in ("Mul", "Div"):
-            return
-        for find in (self._gated, self._gelu):
-            if found := find(last):
-                activation, nodes, source = found
-                step = self._step("activation", [*nodes, last], [source], last, activation)
-                self.taken[last.outputs[0]] = step
-                self.inside.update(node.outputs[0] for node in nodes)
-                return
+        """Note the activation that ends with a product, if one does."""
+        found = self._gated(last) or self._gelu(last)
+        if found:
+            activation, nodes, source = found
+            step = self._step("activation", [*nodes, last], (source,), activation)
+            self.taken[last.outputs[0]] = step
+            self.inside.update(node.outputs[0] for node in nodes)
 
     def _gated(self, last: Node) -> tuple[str, list[Node], str] | None:
         """x * sigmoid(x), x * hard_sigmoid(x), and the latter written with a clip."""
         nodes: list[Node] = []
-        product = last
-        if self._constant(last) is not None:  # / 6 behind the product
-            before = self.writers.get(self._data(last)[0])
-            if before is None or not self._only(before):
-                return None
-            product = before
-            nodes.append(product)
-        data = self._data(product)
-        if product.kind != "Mul" or len(data) != 2:
+        product: Node | None = last
+        if self._has_number(last):  # / 6 after the product
+            product = self._writer(self._data(last)[0])
+            nodes += [product] if product else []
+        data = self._data(product) if product else ()
+        if product is None or product.kind != "Mul" or len(data) != 2:
             return None
         for source, gated in (data, data[::-1]):
-            gate = self.writers.get(gated)
-            chain = []
-            while gate is not None and self._only(gate) and gate.kind in (*_ARITHMETIC, "Clip"):
+            gate = self._writer(gated)
+            chain: list[Node] = []
+            while gate is not None and gate.kind in (*_ARITHMETIC, "Clip"):
                 chain.append(gate)
                 inside = self._data(gate)
-                gate = (
-                    self.writers.get(inside[0])
-                    if len(inside) == 1 and inside[0] != source
-                    else None
-                )
                 if inside == (source,) and any(node.kind == "Clip" for node in chain):
                     return "h_swish", [*chain, *nodes], source
-            if gate is None or not self._only(gate) or self._data(gate) != (source,):
+                gate = self._writer(inside[0]) if len(inside) == 1 else None
+            if gate is None or self._data(gate) != (source,):
                 continue
             if gate.kind == "HardSigmoid":
                 return "h_swish", [gate, *chain, *nodes], source
@@ -194,34 +162,32 @@ class _Simplifier:
         return None
 
     def _gelu(self, last: Node) -> tuple[str, list[Node], str] | None:
-        """All between an Erf and the product that ends it, where they start from one tensor."""
+        """All between an Erf and the product that ends it, if they start from one tensor."""
         nodes: list[Node] = []
         sources: set[str] = set()
-        front = list(self._data(last))
-        while front and len(nodes) < 6:
-            name = front.pop()
-            node = self.writers.get(name)
-            if node is not None and node.kind in (*_ARITHMETIC, "Erf") and self._only(node):
+        left = list(self._data(last))
+        while left and len(nodes) < 6:
+            name = left.pop()
+            node = self._writer(name)
+            if node is not None and node.kind in (*_ARITHMETIC, "Erf"):
                 nodes.append(node)
-                front.extend(self._data(node))
+                left.extend(self._data(node))
             else:
                 sources.add(name)
         kinds = Counter(node.kind for node in nodes)
-        if front or kinds["Erf"] != 1 or len(sources) != 1:
+        if left or kinds["Erf"] != 1 or len(sources) != 1:
             return None
         return "gelu", nodes, sources.pop()
 
-    def _only(self, node: Node) -> bool:
-        """Whether one node alone reads what this one writes, and the network does not return it."""
-        name = node.outputs[0]
-        return len(self.readers.get(name, ())) == 1 and name not in self.graph.outputs
-
-    def _constant(self, node: Node) -> float | None:
-        """The one number among a node's inputs, None where there is none."""
-        if len(self._data(node)) != 1:
+    def _writer(self, name: str) -> Node | None:
+        """The node that writes a tensor; None if another one reads that as well."""
+        node = self.writers.get(name)
+        if node is None or len(self.readers.get(node.outputs[0], ())) != 1:
             return None
-        for name in node.inputs:
-            value = self.graph.constants.get(name)
-            if value is not None and value.size == 1:
-                return float(np.asarray(value, float).reshape(()))
-        return None
+        return None if node.outputs[0] in self.graph.outputs else node
+
+    def _has_number(self, node: Node) -> bool:
+        """Whether one of a node's two inputs is a constant number."""
+        values = [self.graph.constants.get(name) for name in node.inputs]
+        is_number = any(value is not None and value.size == 1 for value in values)
+        return is_number and len(self._data(node)) == 1

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from latency.errors import CoverageError, TableError
 from latency.graphs.fusion import SUITE
 from latency.graphs.kernels import Network
-from latency.graphs.non_square import DOUBT, Between
+from latency.graphs.non_square import DOUBT, Bounds
 from latency.operators.features import Neighbours
 from latency.operators.spec import OpSpec
 from latency.prediction import PREDICTED, OpPrediction, Prediction
@@ -90,9 +90,9 @@ class RegressionModel:
             part = parts[kernel.op]
             needed = {kernel.op}
             squares.append(part)
-            if kernel.between is not None:
-                needed.add(kernel.between.other)
-                part = _non_square(kernel.between, part, parts[kernel.between.other])
+            if kernel.bounds is not None:
+                needed.add(kernel.bounds.other)
+                part = _non_square(kernel.bounds, part, parts[kernel.bounds.other])
                 doubt += DOUBT * part.ms
             per_op.append(part)
             unsure += part.high_ms if needed & far else 0.0
@@ -238,7 +238,7 @@ def fit(
 def operators_of(network: Network) -> tuple[OpSpec, ...]:
     """All operators, each once, that the prediction of a network needs: its own, and the larger
     square of each kernel that is not square."""
-    others = [k.between.other for k in network.kernels if k.between is not None]
+    others = [k.bounds.other for k in network.kernels if k.bounds is not None]
     return tuple(dict.fromkeys([*network.parts, *others]))
 
 
@@ -258,11 +258,11 @@ def _nearest(rows: Neighbours, op: OpSpec) -> tuple[OpSpec, float]:
     return rows.ops[index], float(distances[index])
 
 
-def _non_square(bounds: Between, near: OpPrediction, far: OpPrediction) -> OpPrediction:
+def _non_square(bounds: Bounds, near: OpPrediction, far: OpPrediction) -> OpPrediction:
     """A kernel that is not square, by the predictions of the squares on both sides of it."""
-    ms = bounds.mix(near.ms, far.ms)
-    low = bounds.mix(near.low_ms, far.low_ms) - DOUBT * ms
-    high = bounds.mix(near.high_ms, far.high_ms) + DOUBT * ms
+    ms = bounds.interpolate(near.ms, far.ms)
+    low = bounds.interpolate(near.low_ms, far.low_ms) - DOUBT * ms
+    high = bounds.interpolate(near.high_ms, far.high_ms) + DOUBT * ms
     return OpPrediction(near.op, ms, max(0.0, low), high, PREDICTED)
 
 

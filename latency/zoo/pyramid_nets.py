@@ -1,12 +1,8 @@
-"""Published networks of tree-structured cells: the trees of their residual blocks.
-
-A network is written as `depth | last | trees`: blocks a stage, channels inside of the last block
-(`latency.zoo.pyramid_nets`), and a tree (`latency.operators.trees`) a block.
-"""
+"""Networks of tree-structured cells: a PyramidNet of residual blocks, each with a tree
+(`latency.operators.trees`)."""
 
 from collections.abc import Sequence
 
-from latency.errors import SpecError
 from latency.operators.kinds import Shape
 from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
@@ -14,15 +10,13 @@ from latency.operators.spec import OpSpec
 STEM_CHANNELS = 16
 STAGES = 3
 EXPANSION = 0.25
-"""Channels inside of a block, as a share of those it returns."""
+"""Channels inside a block, as a share of its output channels."""
 GROUPS = 2
 
-CLASSES = 10
-
-TREES = {
-    # Cai, Zhu & Han, ICLR 2019, table 1 (Proxyless-G on CIFAR-10), as published
-    "proxyless_cifar": """
-        18 | 100 |
+PROXYLESS_CIFAR = (
+    "proxyless_cifar",
+    100,
+    """
         (i(s7(d3i)m3(s7m3))i(s5(s5s5)d3(s7s7))) (i(a3(a3a3)i(s3i))i(m3(d3i)s7(d3d3)))
         (i(s7(s3a3)i(s5a3))i(s3(s3a3)d3(d3s5))) (i(a3(s5d3)s5(s3d3))i(d3(s7s3)s7(is7)))
         (i(a3(s5d3)i(d3s5))i(s7(s7a3)m3(im3))) (i(s7(s7m3)m3(s3s5))i(a3(d3s3)s7(ii)))
@@ -51,27 +45,23 @@ TREES = {
         (i(i(a3s5)s3(s7s7))i(i(s7s7)s7(s3a3))) (i(s5(s5s3)m3(a3i))i(s5(a3m3)s5(s5i)))
         (i(s3(d3s3)m3(m3a3))i(i(m3d3)s7(s3s3))) (i(s7(s3m3)s7(s5i))i(s5(m3s3)m3(s3s7)))
     """,
-}
+)
+"""Proxyless-G on CIFAR-10 as published (Cai, Zhu & Han, ICLR 2019, table 1): its name, the channels
+inside the last block, and the tree of each block."""
 
 
-def tree_network(name: str, text: str, resolution: int = 32, batch: int = 1) -> NetworkSpec:
-    """The network that `text` describes in the format of this module; `SpecError` for others."""
-    try:
-        depth, last, trees = text.split("|")
-        codes = trees.split()
-        if not codes or len(codes) != STAGES * int(depth):
-            raise ValueError(f"{len(codes)} trees for {STAGES} stages of {depth.strip()} blocks")
-        first = stem(resolution, batch)
-        blocks = tree_blocks(first[-1].out_shape, int(last), codes, batch)
-    except ValueError as error:
-        raise SpecError(f"network '{name}': {error}") from None
-    ops = (*first, *blocks, *head(blocks[-1].out_shape, CLASSES, batch))
-    return NetworkSpec.of(name, ops)
+def tree_network(
+    name: str, last: int, trees: str, resolution: int = 32, batch: int = 1
+) -> NetworkSpec:
+    """The network of these trees, with 10 classes; `last`: channels inside the last block."""
+    ops = stem(resolution, batch)
+    ops += tuple(tree_blocks(ops[-1].out_shape, last, trees.split(), batch))
+    return NetworkSpec.of(name, ops + head(ops[-1].out_shape, 10, batch))
 
 
 def hidden_widths(depth: int, last: int) -> tuple[int, ...]:
-    """Channels inside of each of `depth` blocks a stage: from those of the stem they grow by the
-    same step to `last`, rounded and then down to a multiple of the groups."""
+    """Channels inside each block, `depth` per stage: they grow linearly from the stem's to `last`,
+    rounded, then rounded down to a multiple of the groups."""
     blocks = STAGES * depth
     step = (last - STEM_CHANNELS) / blocks
     rounded = (round(STEM_CHANNELS + step * (block + 1)) for block in range(blocks))
@@ -84,8 +74,8 @@ def stem(resolution: int, batch: int = 1) -> tuple[OpSpec, ...]:
 
 
 def tree_blocks(shape: Shape, last: int, trees: Sequence[str], batch: int = 1) -> list[OpSpec]:
-    """Residual blocks of these trees on an input of this shape, as many in each stage; the first
-    of every stage but the first has stride 2."""
+    """Residual blocks of these trees on an input of this shape, equally many in each stage; the
+    first block of every stage except the first has stride 2."""
     depth = len(trees) // STAGES
     ops: list[OpSpec] = []
     for position, (hidden, tree) in enumerate(zip(hidden_widths(depth, last), trees, strict=True)):

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from latency.errors import DeviceError
 from latency.units import format_ms
-from latency.zoo.chains import PUBLISHED
+from latency.zoo import PUBLISHED
 from search.commands.options import Extrapolate, InputShape, Json, Target
 from search.console import folded, following, notice, print_table, progress_bar, run
 from search.jobs import targets

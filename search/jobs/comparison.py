@@ -23,7 +23,7 @@ from latency.predictors.regression import operators_of
 from latency.stats import clustered_median
 from latency.tables.measurement import Measurement
 from latency.tables.table import LatencyTable
-from latency.zoo.chains import PUBLISHED
+from latency.zoo import PUBLISHED
 from search.jobs.networks import read_network, sizes_of
 from search.jobs.targets import Target
 

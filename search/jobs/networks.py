@@ -7,9 +7,10 @@ from typing import Any
 
 from latency import zoo
 from latency.errors import UsageError
+from latency.graphs.folding import MOST_NUMBERS
 from latency.graphs.fusion import Fusion
 from latency.graphs.kernels import Network, kernels_of
-from latency.graphs.reader import MOST_NUMBERS, graph_of, read_model
+from latency.graphs.reader import graph_of, read_model
 from latency.operators.network import NetworkSpec
 
 _WEIGHTS_OF = {"tf32": "float32"}

@@ -171,9 +171,9 @@ def test_a_kernel_that_is_not_square_is_between_squares(sizes, side, other, shar
     assert found.warnings == (f"a kernel of {height}x{width} is estimated from square ones",)
     (kernel,) = (kernel for kernel in found.kernels if kernel.op.kind == "conv")
     assert kernel.op.key == f"conv-14x14x16-16-k{side}-s1-relu"
-    assert kernel.between.other == replace(kernel.op, kernel=other)
-    assert kernel.between.share == pytest.approx(share)
-    macs = kernel.op.macs + share * (kernel.between.other.macs - kernel.op.macs)
+    assert kernel.bounds.other == replace(kernel.op, kernel=other)
+    assert kernel.bounds.share == pytest.approx(share)
+    macs = kernel.op.macs + share * (kernel.bounds.other.macs - kernel.op.macs)
     assert macs == pytest.approx(14 * 14 * 16 * 16 * height * width)
 
 
@@ -181,7 +181,7 @@ def test_a_kernel_of_the_area_of_a_square_has_no_other_beside_it():
     w = Writer()
     y = w("Conv", "x", w.constant(np.zeros((16, 16, 1, 9))), pads=[0, 4, 0, 4])
     (kernel,) = (kernel for kernel in w.kernels(y).kernels if kernel.op.kind == "conv")
-    assert (kernel.op.kernel, kernel.between) == (3, None)
+    assert (kernel.op.kernel, kernel.bounds) == (3, None)
 
 
 def test_an_unknown_operator_is_estimated_and_named():
@@ -446,7 +446,7 @@ def test_rules_round_trip_and_broken_ones_are_refused():
         *("pairs", "block=x", "colour=red", "block=0", "block=\uff18", "block=08", "block=8 "),
         *("pairs= block=1", "pairs=b,a block=1", "pairs=a,a block=1", "pairs=a", "block=1 pairs=a"),
     ):
-        with pytest.raises(SpecError, match="no rules of fusion"):
+        with pytest.raises(SpecError, match="is not a list of fusion rules"):
             Fusion.parse(text)
 
 

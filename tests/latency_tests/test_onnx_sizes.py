@@ -263,5 +263,5 @@ def test_a_convolution_of_one_dimension_is_told():
     w = Writer((1, 16, 14))
     y = w("Conv", "x", w.constant(np.zeros((8, 16, 3))), pads=[1, 1], kernel_shape=[3])
     found = kernels_of(read(w, y), USUAL)
-    assert found.warnings == ("Conv of 1 dimensions is taken as one of two",)
+    assert found.warnings == ("Conv of 1 dimensions is taken as one of 2",)
     assert (found.ops[0].in_channels, found.ops[0].out_channels) == (16, 8)

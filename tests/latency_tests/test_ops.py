@@ -84,7 +84,7 @@ def test_what_only_runtimes_have_is_no_module():
 
 def test_a_second_input_that_is_not_given_is_named():
     op = OpSpec("add", 6, 7, 5, 5)
-    with pytest.raises(SpecError, match="second input, which is not given"):
+    with pytest.raises(SpecError, match="needs a second input, `other`"):
         OperatorModule(op)(torch.zeros(1, 5, 6, 7))
 
 

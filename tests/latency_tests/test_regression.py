@@ -20,7 +20,7 @@ from latency import (
 )
 from latency.exchange.tables import import_table
 from latency.graphs.kernels import Kernel, KernelGraph
-from latency.graphs.non_square import between
+from latency.graphs.non_square import bounds_of
 from latency.operators.features import Neighbours
 from latency.prediction import Prediction
 from latency.predictors.regression import REACH, fit
@@ -239,7 +239,7 @@ def test_a_runtime_that_is_slow_for_one_kernel_size_is_understood():
     assert np.mean(np.abs(errors)) < 0.1
 
 
-def test_an_oblong_kernel_costs_what_lies_between_squares_and_is_less_sure():
+def test_a_non_square_kernel_is_interpolated_between_squares_with_a_wider_interval():
     table = LatencyTable.load(OURS)
     small, large = (OpSpec("conv", 17, 17, 128, 128, side) for side in (1, 3))
     model = fit(table)
@@ -247,19 +247,19 @@ def test_an_oblong_kernel_costs_what_lies_between_squares_and_is_less_sure():
     def predict(kernel: Kernel) -> Prediction:
         return model.predict(KernelGraph("one", (kernel,)))
 
-    oblong = predict(Kernel(large, (), between(large, 7)))
+    wide = predict(Kernel(large, (), bounds_of(large, 7)))
     near, far = predict(Kernel(large, ())), predict(Kernel(small, ()))
-    assert oblong.ms == pytest.approx(0.75 * near.ms + 0.25 * far.ms)
-    assert oblong.per_op[0].source == "predicted"
-    assert oblong.per_op[0].high_ms >= 1.4 * oblong.ms
-    assert oblong.high_ms / oblong.ms > near.high_ms / near.ms
-    assert oblong.low_ms < 0.6 * oblong.ms
+    assert wide.ms == pytest.approx(0.75 * near.ms + 0.25 * far.ms)
+    assert wide.per_op[0].source == "predicted"
+    assert wide.per_op[0].high_ms >= 1.4 * wide.ms
+    assert wide.high_ms / wide.ms > near.high_ms / near.ms
+    assert wide.low_ms < 0.6 * wide.ms
 
 
-def test_an_oblong_kernel_between_others_out_of_reach_is_refused():
+def test_a_non_square_kernel_between_squares_out_of_reach_is_refused():
     table = LatencyTable.load(OURS)
     op = OpSpec("conv", 17, 17, 128, 128, 61)
-    graph = KernelGraph("one", (Kernel(op, (), between(op, 62 * 62)),))
+    graph = KernelGraph("one", (Kernel(op, (), bounds_of(op, 62 * 62)),))
     with pytest.raises(CoverageError, match="k61"):
         fit(table).predict(graph)
 

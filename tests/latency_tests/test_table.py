@@ -397,7 +397,7 @@ def test_a_quote_that_is_never_closed_is_refused_with_a_line(saved):
         ("validation toy@16: networks=9 mean=0.1 mean=0.1 worst=0.1 rms=0.1", "a name twice"),
         ("calibration toy@16: scale=1e300", "up to 1e\\+09"),
         ("calibration toy@16: scale=1_0", "not a number"),
-        ("fusion: pairs=conv+add colour=red block=8", "no rules of fusion"),
+        ("fusion: pairs=conv+add colour=red block=8", "not a list of fusion rules"),
         ("validation toy@16: networks=9 mean=nan worst=0.1 rms=0.1", "finite number"),
         ("validation toy@16: networks=9 mean=0.1 worst=0.1 rms=inf", "finite number"),
         ("validation toy@16: networks=9 mean=-0.1 worst=0.1 rms=0.1", "not negative"),

@@ -106,23 +106,6 @@ def test_operators_without_a_key_are_named_up_to_three(tmp_path, format, said, c
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("a: {b: {c: 1}}", ":1: b holds more than a number"),
-        ("? {a: 1}\n: 2\n", ":1: a key that is not plain text"),
-        ("a:\n  ? {b: 1}\n  : 2\n", ":2: a key that is not plain text"),
-        (f"{BLOCK}:\n  count:\n    deep: 1\n", ":3: count holds more than a number"),
-    ],
-)
-def test_yaml_that_is_no_table_is_told_by_its_line(tmp_path, text, said):
-    path = tmp_path / "theirs.yaml"
-    path.write_text(text)
-    with pytest.raises(TableError) as caught:
-        import_table(path, "proxylessnas", "phone")
-    assert str(caught.value).startswith(f"{path}{said}")
-
-
 def test_the_problem_of_broken_yaml_is_told_once_and_in_one_line(tmp_path):
     path = tmp_path / "theirs.yaml"
     path.write_text(f"{BLOCK}:\n  count: }}\n")

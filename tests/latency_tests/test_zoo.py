@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from latency import SpecError, UsageError, zoo
+from latency import UsageError, zoo
 from latency.operators.trees import hidden_channels
-from latency.zoo.pyramid_nets import tree_network
 
 CONFIGS = Path(__file__).parents[2].parent / "shared" / "data" / "zoo"
 
@@ -109,17 +108,3 @@ def test_resolution_and_batch_are_the_users():
 def test_an_unknown_network_suggests_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'proxyless_cpu'"):
         zoo.load("proxyles_cpu")
-
-
-@pytest.mark.parametrize(
-    "text", ["32 | 3/1 | 1280 | 1000", "32 | 3/1/16 | 1280", "a | 3/1/16 | 8 | 9"]
-)
-def test_a_description_that_is_none_is_refused(text):
-    with pytest.raises(SpecError):
-        zoo.expand("x", text)
-
-
-@pytest.mark.parametrize("text", ["1 | 20", "1 | 20 | (i)", "1 | 20 | (i) (i) (j)", "a | 20 | (i)"])
-def test_a_description_of_trees_that_is_none_is_refused(text):
-    with pytest.raises(SpecError):
-        tree_network("x", text)

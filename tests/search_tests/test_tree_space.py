@@ -230,7 +230,7 @@ def test_a_search_lowers_the_expected_latency_to_the_budget(supernet, space, cos
 
 def test_a_network_of_published_trees_trains_with_path_dropout():
     trees = [op.tree for op in zoo.load("proxyless_cifar").ops if op.tree][:6]
-    network = tree_network("narrow", f"2 | 24 | {' '.join(trees)}", resolution=16)
+    network = tree_network("narrow", 24, " ".join(trees), resolution=16)
     torch.manual_seed(0)
     module = NetworkModule(network.ops)
     optimizer = WeightOptimizer(module.parameters(), SearchSettings(), Cosines(((0.05, 20),)))
