@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-from latency.errors import SpecError, unknown_name
-
 Shape = tuple[int, int, int]
 """(height, width, channels)"""
 
@@ -22,15 +20,14 @@ class LayerKind:
     """Traits of a kind of layer, for whatever reads layers: counts, features, backends.
 
     `weight`: the shape of its weight, None where it has none. `macs`: multiply-accumulates of one
-    sample. `convolves`: has a window, groups and dilation. `channels_last`: works along the
-    channels, which runtimes have last there. `is_flat`: takes and returns (batch, features).
-    `is_identity`: its output is its input, in any order of axes. `turns`: returns the channels as
-    the last axis. `copies`: reads as many numbers as it writes, whatever the size of its inputs.
+    sample. `channels_last`: works along the channels, as the last axis. `is_flat`: takes and
+    returns (batch, features). `is_identity`: its output is its input, in any order of axes.
+    `turns`: returns the channels as the last axis. `copies`: reads as many numbers as it writes,
+    whatever the size of its inputs.
     """
 
     weight: Callable[["Layer"], Weight] | None = None
     macs: Callable[["Layer"], int] = lambda layer: 0
-    convolves: bool = False
     channels_last: bool = False
     is_flat: bool = False
     is_identity: bool = False
@@ -67,10 +64,6 @@ class Layer:
     bias: bool = True
     start: int = 0
     droppable: int = 0
-
-    def __post_init__(self) -> None:
-        if self.kind not in LAYER_KINDS:
-            raise SpecError(str(unknown_name("layer kind", self.kind, LAYER_KINDS)))
 
     @property
     def traits(self) -> LayerKind:
@@ -161,7 +154,7 @@ def _per_input(layer: Layer) -> int:
 
 
 LAYER_KINDS: dict[str, LayerKind] = {
-    "conv": LayerKind(_conv, _per_output, convolves=True),
+    "conv": LayerKind(_conv, _per_output),
     "conv_transpose": LayerKind(_conv_transpose, _per_input),
     "linear": LayerKind(_matrix, _per_output, is_flat=True),
     "matmul": LayerKind(_matrix, _per_output, channels_last=True),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latency.operators.features import Neighbours, kernel_family, place
+from latency.operators.features import Neighbours, feature_vector, kernel_family
 from latency.operators.spec import OpSpec
 from latency.predictors.gaussian_process import Floats, GaussianProcess, Kernel, fit_process, tune
 from latency.predictors.roofline import Roofline, solve, term_matrix
@@ -56,14 +56,14 @@ class Family:
         half = self.deviations * np.sqrt(np.diag(covariance))
         beyond = np.array([max(0.0, float(self.near.distances(op).min()) - REACH) for op in ops])
         doubt = np.where(beyond > 0, _DOUBT * (1 + beyond), 0.0)
-        alike = np.array([place(op) for op in ops]) == place(self.near.ops[0])
+        alike = np.array([feature_vector(op) for op in ops]) == feature_vector(self.near.ops[0])
         unseen = ~(alike | self.varying).all(1)
         doubt = np.maximum(doubt, _UNSEEN * unseen)
         return middle, np.maximum(half, doubt)
 
     def posterior(self, ops: Sequence[OpSpec]) -> tuple[Floats, Floats]:
         """Mean (operators,) and covariance (operators, operators) of the logarithms."""
-        features = np.array([place(op) for op in ops])[:, self.varying]
+        features = np.array([feature_vector(op) for op in ops])[:, self.varying]
         residual, covariance = self.process.predict(features)
         np.fill_diagonal(covariance, np.maximum(np.diag(covariance), 0.0) + self.noise)
         return self.roofline.log_ms(ops) + residual, covariance
@@ -118,7 +118,7 @@ def fit_family(ops: Sequence[OpSpec], ms: Floats, noise: Floats, inside: bool = 
 
 def _fit(ops: Sequence[OpSpec], ms: Floats, noise: Floats, inside: bool) -> Family:
     roofline = Roofline.fit(ops, ms)
-    features = np.array([place(op) for op in ops])
+    features = np.array([feature_vector(op) for op in ops])
     varying = np.ptp(features, axis=0) > 1e-9
     features = features[:, varying]
     process = fit_process(features, np.log(ms) - roofline.log_ms(ops), noise, inside)
