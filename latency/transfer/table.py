@@ -24,7 +24,7 @@ from latency.tables.calibration import Validation, validate
 from latency.tables.measurement import Measurement, Origin
 from latency.tables.setting import Setting
 from latency.tables.table import LatencyTable
-from latency.timestamps import latest
+from latency.timestamps import time_of
 from latency.transfer.few_samples import choose_samples, few_shot
 
 Array = NDArray[np.float64]
@@ -138,7 +138,7 @@ def transfer(
     half = ms * _relative_halves(pool, ms, validation)
     runs = sum(one.runs for one in measured.values())
     sessions = max(one.sessions for one in measured.values())
-    stamp = latest(one.measured_at for one in measured.values())
+    stamp = max((one.measured_at for one in measured.values()), key=time_of)
     rows = {
         op: Measurement(
             median_ms=float(ms[i]),

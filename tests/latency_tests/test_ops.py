@@ -208,7 +208,7 @@ def test_a_network_round_trips_through_json(toy_space):
 
 def test_a_network_whose_operators_do_not_fit_is_refused():
     ops = (OpSpec("conv", 8, 8, 3, 8, 3), OpSpec("conv", 8, 8, 4, 8, 3))
-    with pytest.raises(SpecError, match=r"operator 1 .* does not take the 8x8x8"):
+    with pytest.raises(SpecError, match=r"operator 1 .* does not take 8x8x8"):
         NetworkSpec("broken", (8, 8, 3), ops)
 
 
