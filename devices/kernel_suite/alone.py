@@ -21,7 +21,7 @@ from latency.graphs.kernels import KernelGraph
 from latency.graphs.network_graph import network_kernels
 from latency.operators.features import kernel_families
 from latency.operators.spec import OpSpec
-from latency.predictors.regression import fit, operators_of
+from latency.predictors.regression import fit
 from latency.tables.calibration import calibrate, validate
 from latency.tables.measurement import Origin
 from latency.tables.table import LatencyTable
@@ -116,12 +116,11 @@ def _calibrated(
     """The table with the times of its kernels inside networks, and its error on unseen ones."""
     if not unseen:
         return table
-    operators = [op for graph, _ in (*fitted_on, *unseen) for op in operators_of(graph)]
-    alone = fit(table, extrapolate=True, operators=operators)
+    alone = fit(table, extrapolate=True)
     alone_ms = {part.op: part.ms for graph, _ in fitted_on for part in alone.predict(graph).per_op}
     found = calibrate(alone_ms, [(graph.ops, ms) for graph, ms in fitted_on])
     inside = {op: found.in_network_ms(op, row.median_ms) for op, row in table.rows.items()}
     table = replace(table, in_network_ms=inside, calibrations={SUITE: found})
-    inside_networks = fit(table, extrapolate=True, operators=operators)
+    inside_networks = fit(table, extrapolate=True)
     predicted = [inside_networks.predict(graph).ms for graph, _ in unseen]
     return replace(table, validations={SUITE: validate(predicted, [ms for _, ms in unseen])})

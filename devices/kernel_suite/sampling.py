@@ -13,7 +13,7 @@ import numpy as np
 from latency.graphs.kernels import Kernel, KernelGraph
 from latency.operators.features import Neighbours, kernel_families, kernel_family
 from latency.operators.spec import OpSpec
-from latency.predictors.regression import fit, operators_of
+from latency.predictors.regression import fit
 from latency.tables.table import LatencyTable
 
 _FOLDS = 4
@@ -25,8 +25,7 @@ def expected_errors(
     """For each network, the expected contribution of each missing kernel to the relative error of
     its prediction."""
     near = _Near(left_out_errors(table))
-    operators = [op for network in networks for op in operators_of(network)]
-    model = fit(table, extrapolate=True, operators=operators)
+    model = fit(table, extrapolate=True)
     found = []
     for network in networks:
         prediction = model.predict(network)
@@ -46,7 +45,7 @@ def left_out_errors(table: LatencyTable, seed: int = 0) -> dict[OpSpec, float]:
     for fold in range(_FOLDS):
         left_out = [op for op, own in zip(ops, folds, strict=True) if own == fold]
         rows = {op: table[op] for op, own in zip(ops, folds, strict=True) if own != fold}
-        model = fit(replace(table, rows=rows), extrapolate=True, operators=left_out)
+        model = fit(replace(table, rows=rows), extrapolate=True)
         asked = KernelGraph("left out", tuple(Kernel(op, ()) for op in left_out))
         for part in model.predict(asked).per_op:
             found[part.op] = abs(float(np.log(part.ms / table[part.op].median_ms)))

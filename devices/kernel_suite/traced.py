@@ -23,7 +23,7 @@ from devices.measuring.sessions import RetryingSession
 from devices.measuring.tracing import TraceTimes, trace_model
 from latency.errors import DeviceError, WorkloadError
 from latency.graphs.fusion import SUITE, Fusion
-from latency.predictors.regression import fit, operators_of
+from latency.predictors.regression import fit
 from latency.tables.calibration import Validation, validate
 from latency.tables.table import LatencyTable
 from latency.units import LEAST_MS
@@ -155,8 +155,7 @@ def _cross_validated(
         unseen = known[fold::_FOLDS]
         others = [network for network in networks if network not in unseen]
         known_table = kernel_table(table.setting, others, samples)
-        operators = [op for network in unseen for op in operators_of(network.graph)]
-        model = fit(known_table, extrapolate=True, operators=operators)
+        model = fit(known_table, extrapolate=True)
         predicted += [model.predict(network.graph).ms for network in unseen]
         actual += [levels[network.graph.name] for network in unseen]
     return validate(predicted, actual)

@@ -13,7 +13,7 @@ from latency.graphs.fusion import SUITE
 from latency.graphs.kernels import Network
 from latency.graphs.network_graph import network_kernels
 from latency.prediction import Prediction
-from latency.predictors.regression import operators_of, out_of_reach
+from latency.predictors.regression import out_of_reach
 from latency.tables.table import LatencyTable
 from latency.units import format_ms
 from search.commands.target_options import Extrapolate, Json, Target
@@ -67,7 +67,7 @@ def predict_command(
         opened=opened,
     )
     spec = _covered(spec, table)
-    model = fit(table, extrapolate=extrapolate, operators=operators_of(spec))
+    model = fit(table, extrapolate=extrapolate)
     try:
         prediction = model.predict(spec)
     except CoverageError as error:

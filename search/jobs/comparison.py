@@ -19,7 +19,6 @@ from latency.graphs.fusion import USUAL
 from latency.graphs.kernels import Network
 from latency.graphs.reader import MOST_BYTES, parse_graph
 from latency.prediction import Prediction
-from latency.predictors.regression import operators_of
 from latency.stats import clustered_median
 from latency.tables.measurement import Measurement
 from latency.tables.table import LatencyTable
@@ -175,8 +174,7 @@ def _predict(
     found: dict[str, Prediction] = {}
     if table is None:
         return found
-    operators = [op for contender in contenders for op in operators_of(contender.network)]
-    model = fit(table, extrapolate=extrapolate, operators=operators)
+    model = fit(table, extrapolate=extrapolate)
     for contender in contenders:
         try:
             found[contender.source] = model.predict(contender.network)

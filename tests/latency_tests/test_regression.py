@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -273,34 +273,16 @@ def test_importing_the_regression_does_not_load_scipy():
     assert done.stdout.strip() == "[]"
 
 
-def test_a_model_is_fitted_when_fit_returns_and_predicting_changes_nothing_of_it(
-    toy_table, monkeypatch
-):
-    model = fit(toy_table, extrapolate=True)
-    before = dict(model.families)
-    assert all(before.values())
-    monkeypatch.setattr("latency.predictors.families.fit_family", None)  # nothing is fitted now
-    stranger = replace(next(iter(toy_table)), height=15, width=15)
-    assert model.predict_op(stranger) == model.predict_op(stranger)
-    assert all(model.families[name] is family for name, family in before.items())
-    with pytest.raises(FrozenInstanceError):
-        model.families = {}
-
-
-def test_only_the_cost_models_that_operators_need_are_fitted(monkeypatch):
-    table = _two_families()
+def test_a_cost_model_is_fitted_when_an_operator_first_needs_it(monkeypatch):
+    model = fit(_two_families())
     pointwise, pool = OpSpec("conv", 9, 9, 24, 24, 1), OpSpec("max_pool", 9, 9, 24, 24, 3)
-    model = fit(table, operators=[*table, pointwise])
-    assert model.predict_op(pointwise) == fit(table).predict_op(pointwise)
-    assert model.missing([pointwise, pool]) == (pool,)
-    asked = KernelGraph("asked", (Kernel(pool, ()),))
-    for predict in (lambda: model.predict_op(pool), lambda: model.predict(asked)):
-        with pytest.raises(CoverageError, match=r"fitted for other operators.*operators="):
-            predict()
-    covered = fit(table, operators=table)
-    assert not any(covered.families.values())
-    some = next(iter(table))
-    assert covered.predict_op(some) == table.predict_op(some)
+    first = model.predict_op(pointwise)
+    monkeypatch.setattr("latency.predictors.families.fit_family", None)
+    assert model.predict_op(pointwise) == first
+    some = next(iter(model.table))
+    assert model.predict_op(some) == model.table.predict_op(some)
+    with pytest.raises(TypeError):
+        model.predict_op(pool)
 
 
 def _two_families():

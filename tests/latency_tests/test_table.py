@@ -200,7 +200,7 @@ def test_an_unknown_format_version_is_refused(saved):
 def test_a_truncated_file_is_refused(saved):
     lines = saved.read_text().splitlines(keepends=True)
     saved.write_text("".join(lines[:-3]))
-    with pytest.raises(TableError, match="truncated: it has [0-9]+ rows, the header states"):
+    with pytest.raises(TableError, match=r"truncated: it has [0-9]+ rows, the header states"):
         LatencyTable.load(saved)
     saved.write_text("".join(lines)[:-40])
     with pytest.raises(TableError, match=rf"toy\.csv:{len(lines)}: broken row"):

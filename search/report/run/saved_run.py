@@ -65,7 +65,7 @@ class SavedRun:
         table = LatencyTable.load(self.tables[target])
         network = network_at(self.network, table.setting.batch)
         is_whole = not table.missing(network.parts)
-        model = table if is_whole else fit(table, operators=network.parts)
+        model = table if is_whole else fit(table)
         return model.predict(network).per_op
 
     @property

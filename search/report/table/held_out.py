@@ -58,7 +58,7 @@ def leave_out(table: LatencyTable, seed: int = 0) -> list[HeldOut]:
         in_network_ms={op: ms for op, ms in table.in_network_ms.items() if op not in left_out},
     )
     graph = KernelGraph("left out", tuple(Kernel(op, ()) for op in left_out))
-    predicted = fit(rest, extrapolate=True, operators=left_out).predict(graph).per_op
+    predicted = fit(rest, extrapolate=True).predict(graph).per_op
     return [HeldOut(one.op, table.predict_op(one.op).ms, one) for one in predicted]
 
 
