@@ -119,19 +119,13 @@ def _reduced(op: OpFields) -> Shape:
 
 
 def _pooled(op: OpFields, padding: int = 0) -> Shape:
-    height, width = (
-        (size + padding - op.kernel) // op.stride + 1 for size in (op.height, op.width)
-    )
-    return (height, width, op.out_channels)
-
-
-def _padding(op: OpFields) -> int:
-    """Pixels that a padded pooling adds to a side: half of the kernel, twice."""
-    return 2 * ((op.kernel - 1) // 2)
+    spans = [size + padding - op.kernel for size in (op.height, op.width)]
+    return (spans[0] // op.stride + 1, spans[1] // op.stride + 1, op.out_channels)
 
 
 def _pooled_padded(op: OpFields) -> Shape:
-    return _pooled(op, _padding(op))
+    """Shape of the output of a pooling that is padded by half of its kernel on each side."""
+    return _pooled(op, 2 * ((op.kernel - 1) // 2))
 
 
 def _single(name: str, out_shape: Callable[[OpFields], Shape], **traits: Any) -> Kind:
@@ -151,6 +145,7 @@ def _pointwise(name: str, **traits: Any) -> Kind:
     return _single(name, _same_size, is_pointwise=True, **traits)
 
 
+_WINDOW = "the pooling window is larger than the input"
 _KINDS = (
     Kind(
         "mbconv",
@@ -161,24 +156,11 @@ _KINDS = (
         has_residual=blocks.has_residual,
     ),
     Kind("conv", blocks.append_conv, is_convolution=True, has_groups=True, has_dilation=True),
-    _single(
-        "pool",
-        _pooled,
-        rules={
-            "the pooling window is larger than the input": (
-                lambda op: op.kernel <= min(op.height, op.width)
-            )
-        },
-    ),
-    _single(
+    _single("pool", _pooled, rules={_WINDOW: lambda op: min(_pooled(op)) > 0}),
+    _pointwise(
         "linear",
-        _same_size,
         channels=Channels.MIXED,
-        rules={
-            "a linear layer works on 1x1 inputs (pool first)": (
-                lambda op: (op.height, op.width, op.kernel, op.stride) == (1, 1, 1, 1)
-            )
-        },
+        rules={"a linear layer needs 1x1 inputs": lambda op: op.height == op.width == 1},
     ),
     Kind(
         "conv_add",
@@ -192,22 +174,10 @@ _KINDS = (
         "conv_transpose",
         _enlarged,
         channels=Channels.MIXED,
-        rules={
-            "a transposed convolution of stride 1 has an odd kernel": (
-                lambda op: op.stride > 1 or op.kernel % 2 == 1
-            )
-        },
+        rules={"stride 1 needs an odd kernel": lambda op: op.stride > 1 or op.kernel % 2 == 1},
     ),
     _pointwise("matmul", channels=Channels.MIXED),
-    _single(
-        "max_pool",
-        _pooled_padded,
-        rules={
-            "the pooling window is larger than the padded input": (
-                lambda op: op.kernel <= _padding(op) + min(op.height, op.width)
-            )
-        },
-    ),
+    _single("max_pool", _pooled_padded, rules={_WINDOW: lambda op: min(_pooled_padded(op)) > 0}),
     _pointwise(
         "activation",
         layer="identity",
@@ -227,11 +197,7 @@ _KINDS = (
     _pointwise(
         "slice",
         channels=Channels.REARRANGED,
-        rules={
-            "a slice has no more channels than its input": (
-                lambda op: op.out_channels <= op.in_channels
-            )
-        },
+        rules={"a slice adds no channels": lambda op: op.out_channels <= op.in_channels},
     ),
     _pointwise("transpose", is_alone=True),
     _single("resize", _enlarged, rules={"a resize has no kernel": lambda op: op.kernel == 1}),
@@ -241,9 +207,7 @@ _KINDS = (
         "avg_pool",
         _pooled_padded,
         rules={
-            "a padded average pooling has an odd kernel and stride 1": (
-                lambda op: op.kernel % 2 == 1 and op.stride == 1
-            )
+            "avg_pool needs an odd kernel and stride 1": lambda op: op.kernel % 2 == op.stride == 1
         },
     ),
     Kind("sepconv", blocks.append_sepconv, has_odd_kernel=True, has_dilation=True),

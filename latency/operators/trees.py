@@ -34,7 +34,8 @@ IDENTITY = "i"
 
 _EDGES = {"s": ("sepconv", 1), "d": ("sepconv", 2), "m": ("max_pool", 1), "a": ("avg_pool", 1)}
 """First letter of an edge's code to the kind and the dilation of its operator."""
-_TOKEN = re.compile(r"[()]|i|[sdma][3579]")
+_EDGE = "i|[sdma][3579]"
+_TOKEN = re.compile(rf"[()]|{_EDGE}")
 _MAX_DEPTH, _MAX_BRANCHES, _MAX_EDGES = 32, 10, 256
 """Limits of a tree. The name of an edge has one digit per level: ten branches of a node."""
 
@@ -95,15 +96,6 @@ class Tree:
                 found |= branch.node.edges(name)
         return found
 
-    def with_edges(self, codes: Mapping[str, str], path: str = "") -> "Tree":
-        """The tree with other edges where `codes` names them."""
-        branches = []
-        for position, branch in enumerate(self.branches):
-            name = f"{path}{position}"
-            node = branch.node and branch.node.with_edges(codes, name)
-            branches.append(Branch(codes.get(name, branch.edge), node))
-        return Tree(tuple(branches))
-
 
 def edge_operator(op: Op, code: str) -> Op | None:
     """The operator that an edge of the `tree` operator is, measured alone; None for an identity."""
@@ -134,15 +126,16 @@ def edge_code(edge: OpFields | None) -> str:
         return IDENTITY
     for letter, traits in _EDGES.items():
         code = f"{letter}{edge.kernel}"
-        if traits == (edge.kind, edge.dilation) and _TOKEN.fullmatch(code):
+        if traits == (edge.kind, edge.dilation) and re.fullmatch(_EDGE, code):
             return code
     raise SpecError(f"{edge.key}: not an operator of a tree's edge")
 
 
 def with_edges(op: Op, edges: Mapping[str, Op | None]) -> Op:
     """The `tree` operator with other edges, by their names."""
-    codes = {name: edge_code(edge) for name, edge in edges.items()}
-    return replace(op, tree=str(Tree.parse(op.tree).with_edges(codes)))
+    given = {name: edge_code(edge) for name, edge in edges.items()}
+    codes = iter((Tree.parse(op.tree).edges() | given).values())
+    return replace(op, tree=re.sub(_EDGE, lambda _: next(codes), op.tree))
 
 
 def tree_parts(op: Op) -> tuple[Op, ...]:

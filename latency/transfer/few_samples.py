@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latency.errors import SpecError, UsageError
-from latency.transfer.similarity import Array, Kernels, Networks, kernels, numbers, read
+from latency.transfer.similarity import Array, Networks, kernels, numbers, read
 
 _SETTINGS = 1000
 _OFFSET = 4.0
@@ -54,7 +54,7 @@ def choose_samples(
     size = min(len(known.logs), max(1000, 2 * n))
     pool = np.sort(generator.choice(len(known.logs), size, replace=False))
     space = kernels(known)
-    settings = _settings(space, _prior(known, space.names, 0.2))
+    settings = _Settings(*_drawn(space.names), _prior(known, space.names, 0.2))
     prior = np.exp(settings.log_prior)
     covariance = np.full((size, size), _OFFSET)
     for name, weight in zip(space.names, prior @ settings.weights, strict=True):
@@ -81,7 +81,7 @@ def few_shot(
     known = read(sources_ms, features)
     rows, target = _labels(index, target_ms_at_index, len(known.logs))
     space = kernels(known)
-    settings = _settings(space, _prior(known, space.names))
+    settings = _Settings(*_drawn(space.names), _prior(known, space.names))
     logs = _winsorised(target, space.deviation)
     mean = float(logs.mean())
     evidence, solved = _evidence(space.stacked(rows), logs - mean, space.deviation, settings)
@@ -112,10 +112,6 @@ def _evidence(
         evidence.append(-determinant / 2 - (_SHAPE + count / 2) * np.log(spread))
         solved.append(solution)
     return np.concatenate(evidence), np.concatenate(solved)
-
-
-def _settings(space: Kernels, log_prior: Array) -> _Settings:
-    return _Settings(*_drawn(space.names), log_prior)
 
 
 def _drawn(names: tuple[str, ...]) -> tuple[Array, Array]:
@@ -156,7 +152,7 @@ def _prior(known: Networks, names: tuple[str, ...], doubt: float = 0.1) -> Array
         logs = some.logs[asked, source]
         space = kernels(some.without(source))
         if np.ptp(logs) > 0 and space.names == names:
-            settings = _settings(space, np.log(uniform))
+            settings = _Settings(*_drawn(names), np.log(uniform))
             evidence, _ = _evidence(
                 space.stacked(asked), logs - logs.mean(), space.deviation, settings
             )
