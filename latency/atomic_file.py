@@ -5,7 +5,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -16,21 +16,22 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
-    """A temporary file beside `path` to write to, renamed to it at the end; deleted where writing
-    fails. Line ends are written as they come. An `OSError` names `path`.
+    """A temporary file beside `path` to write to, renamed to it at the end; deleted if writing
+    fails. Line ends are written as given. An `OSError` names `path`.
 
-    A link stays one: the file that it leads to is replaced. A file keeps its mode, a new one has
-    that of the umask. File and folder are on the disk (fsync) when this ends.
+    A link is kept: the file it points to is replaced. A file keeps its mode, a new one has that of
+    the umask. File and folder are synced to the disk.
     """
-    with _naming_only(path):
-        target = Path(os.path.realpath(path))
-        handle, temporary = _temporary_beside(target)
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.stem[:100]}-{secrets.token_hex(6)}.tmp")
+    with naming(path, always=True):
+        handle = _open_like(target, temporary)
     try:
         with naming(path), os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             yield file
             file.flush()
             os.fsync(handle)
-        with _naming_only(path):
+        with naming(path, always=True):
             os.replace(temporary, target)
             sync_folder(target.parent)
     except BaseException:
@@ -48,53 +49,32 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Have an `OSError` inside name the file, which that of a full disk does not."""
+def naming(path: Path, always: bool = False) -> Iterator[None]:
+    """Let an `OSError` inside name the file if it names none (that of a full disk does not), or
+    `always`."""
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or str(path)
+        if always or not error.filename:
+            error.filename, error.filename2 = str(path), None
         raise
 
 
-@contextmanager
-def _naming_only(path: Path) -> Iterator[None]:
-    """Have an `OSError` inside name the file in place of whatever it is about."""
-    try:
-        yield
-    except OSError as error:
-        error.filename, error.filename2 = str(path), None
-        raise
-
-
-def _temporary_beside(path: Path) -> tuple[int, Path]:
-    """A temporary file in the folder of `path`, which is made, of the mode that `path` has or is to
-    get: its open handle and its name."""
-    try:
+def _open_like(path: Path, temporary: Path) -> int:
+    """Create a file, and its folder, with the mode of `path` if that exists."""
+    with suppress(FileExistsError):  # a file: opening raises the error
         path.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:  # it is a file
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
-    mode = _mode(path)
-    temporary = path.with_name(f".{path.stem[:100]}-{secrets.token_hex(6)}.tmp")
-    handle = os.open(temporary, _NEW, 0o666 if mode is None else 0o600)
-    if mode is not None:
-        os.fchmod(handle, mode)
-    return handle, temporary
-
-
-def _mode(path: Path) -> int | None:
-    """The permissions of a file; None where there is none yet."""
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return None
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+    mode = path.stat().st_mode if path.exists() else None
+    if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise NotAFileError(errno.EINVAL, NO_FILE)
-    return stat.S_IMODE(mode)
+    handle = os.open(temporary, _NEW, 0o666)
+    if mode is not None:
+        os.fchmod(handle, stat.S_IMODE(mode))
+    return handle
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder survive a power cut, where it can be read and synced."""
+    """Sync the names in a folder to the disk, if the file system can."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -9,14 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from latency.errors import CoverageError, SpecError
 from latency.operators.spec import OpSpec
-from latency.prediction import LatencyModel, OpPrediction
+from latency.prediction import LatencyModel
 from latency.stats import Z95
 
 Block = Sequence[OpSpec | None]
 """The candidates of a searchable block; None is the skipped block (identity)."""
 
 _SUMS = 4096
-"""Neighbouring blocks are summed ahead, as one lookup, up to this many combinations."""
+"""Adjacent blocks are one lookup up to this many combinations."""
 
 _CHUNK = 8192
 """Networks per batch, so that intermediate results stay in the processor's cache."""
@@ -26,9 +26,8 @@ _CHUNK = 8192
 class CandidateLatency:
     """Latency of every network of a space.
 
-    `matrix` (blocks, candidates): ms of each candidate; rows of blocks with fewer candidates end
-    in NaN, `counts` (blocks,) says how many are real; of these, NaN is one that cannot run on the
-    device. `fixed_ms`: the operators around them.
+    `matrix` (blocks, candidates): ms of each candidate, NaN for those that cannot run on the device
+    and beyond the `counts` (blocks,) of candidates. `fixed_ms`: of the operators around them.
     """
 
     fixed_ms: float
@@ -38,7 +37,7 @@ class CandidateLatency:
     def predict(self, choices: ArrayLike) -> NDArray[np.float64]:
         """Latency in ms, shape (networks,), of `choices`: int, shape (networks, blocks).
 
-        Raises `SpecError` for choices that are no candidate of their block.
+        Raises `SpecError` for choices that are not candidates of their block.
         """
         choices = np.atleast_2d(np.asarray(choices))
         blocks = len(self.matrix)
@@ -63,8 +62,7 @@ class CandidateLatency:
 
     @cached_property
     def _groups(self) -> list[tuple[list[int], NDArray[np.float64]]]:
-        """Neighbouring blocks, and ms of each combination of their candidates, the last block's
-        candidate varying fastest."""
+        """Adjacent blocks, and ms of each combination of their candidates, in C order."""
         groups: list[tuple[list[int], NDArray[np.float64]]] = []
         for block, count in enumerate(self.counts):
             row = self.matrix[block, :count]
@@ -77,12 +75,12 @@ class CandidateLatency:
 
     @property
     def fastest_ms(self) -> float:
-        """Latency of the fastest network of the space, to the digit as `predict` has it."""
+        """Latency of the fastest network of the space."""
         return float(self.predict(np.nanargmin(self.matrix, axis=1))[0])
 
     @property
     def slowest_ms(self) -> float:
-        """Latency of the slowest network of the space, to the digit as `predict` has it."""
+        """Latency of the slowest network of the space."""
         return float(self.predict(np.nanargmax(self.matrix, axis=1))[0])
 
 
@@ -92,15 +90,14 @@ def candidate_latency(
     fixed: Sequence[OpSpec] = (),
     sigmas: float = 0.0,
 ) -> CandidateLatency:
-    """Lay out any latency model over the candidates of `blocks` and the operators around them.
+    """Latencies by a model of the candidates of `blocks` and the `fixed` operators around them.
 
-    `sigmas`: how many standard deviations of its prediction each operator counts above its mean.
-    Since a sum's deviation is never above the sum of the deviations, however the errors are
-    correlated, a network within a budget under such costs is within it at its mean plus as many
-    of its own standard deviations.
+    `sigmas`: standard deviations that are added to each operator's mean. The standard deviation of
+    a sum is at most the sum of the standard deviations, so a network within a budget is within it
+    at its mean plus `sigmas` of its own standard deviations.
 
-    Raises `CoverageError` with every operator that the model cannot tell, and `SpecError` where
-    a block has no candidates.
+    Raises `CoverageError` with all missing operators, and `SpecError` for a block without
+    candidates.
     """
     if not all(len(block) for block in blocks):
         raise SpecError("a block without candidates")
@@ -108,20 +105,19 @@ def candidate_latency(
     missing = model.missing(ops)
     if missing:
         raise CoverageError((op.key for op in missing), "the latency model", "measure them first")
-    ms = {op: _at(model.predict_op(op), sigmas) for op in dict.fromkeys(ops)}
+    ms = {}
+    for op in dict.fromkeys(ops):
+        predicted = model.predict_op(op)
+        ms[op] = predicted.ms + sigmas * (predicted.high_ms - predicted.ms) / Z95
     return sum_over(ms.__getitem__, blocks, fixed)
 
 
 def sum_over(
     cost: Callable[[OpSpec], float], blocks: Sequence[Block], fixed: Sequence[OpSpec] = ()
 ) -> CandidateLatency:
-    """Lay out any cost that adds up over operators; a skipped block costs nothing."""
+    """The same of any additive cost of operators; a skipped block costs nothing."""
     counts = np.array([len(block) for block in blocks], np.int64)
     matrix = np.full((len(blocks), int(counts.max(initial=0))), np.nan)
     for row, block in enumerate(blocks):
         matrix[row, : len(block)] = [0.0 if op is None else cost(op) for op in block]
     return CandidateLatency(float(sum(map(cost, fixed))), matrix, counts)
-
-
-def _at(prediction: OpPrediction, sigmas: float) -> float:
-    return prediction.ms + sigmas * (prediction.high_ms - prediction.ms) / Z95

@@ -1,7 +1,4 @@
-"""Errors of the project: what was wrong, where, and what to do next.
-
-The library raises them; the commands print them as one line and exit with `exit_code`.
-"""
+"""Errors of the project. Commands print them as one line and exit with `exit_code`."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,13 +6,13 @@ from difflib import get_close_matches
 
 
 class LatError(Exception):
-    """The job failed (base class of every error that the project raises on purpose)."""
+    """Base class of all errors of the project."""
 
     exit_code = 1
 
 
 class UsageError(LatError):
-    """Invalid input: an unknown name, a wrong unit, an option or a folder that does not fit."""
+    """Invalid input, such as an unknown name or a wrong unit."""
 
     exit_code = 2
 
@@ -25,15 +22,15 @@ class InfeasibleError(UsageError):
 
 
 class SpecError(LatError):
-    """An operator or network whose description is not valid."""
+    """An operator or network that is not valid."""
 
 
 class TableError(LatError):
-    """A lookup table that cannot be read; names the file and the line."""
+    """A lookup table that is not valid; names file and line."""
 
 
 class CoverageError(LatError):
-    """Operators are missing from a latency model. `missing` has their keys."""
+    """Operators are missing from a latency model; `missing` has their keys."""
 
     def __init__(self, missing: Iterable[str], where: str, remedy: str) -> None:
         self.missing = tuple(missing)
@@ -48,15 +45,15 @@ class DeviceError(LatError):
 
 
 class ConnectionLostError(DeviceError):
-    """The device, or the process on it, went away; it may come back."""
+    """The connection to the device, or the process on it, was lost."""
 
 
 class WorkloadError(DeviceError):
-    """The device is well, but cannot load or run this one model."""
+    """The device cannot load or run this model."""
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that is not among `known`, which it lists with the nearest first.
+    """The error for a name that is not among `known`.
 
     >>> str(unknown_name("space", "minni", ["mini", "proxyless"]))
     "unknown space 'minni': did you mean 'mini'? (known: mini, proxyless)"
@@ -69,8 +66,7 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Turns a package that is missing inside into a `UsageError` that says which extra of this
-    project brings it."""
+    """Turn a missing package into a `UsageError` that names the extra to install."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Files that a user names, read: regular ones, and only up to a size."""
+"""Read files that a user names: regular ones, up to a size."""
 
 import errno
 import os
@@ -18,29 +18,25 @@ class NotAFileError(OSError):
 
 
 def open_file(path: str | Path) -> BufferedReader:
-    """A regular file, open to be read; `OSError` for any other: a pipe would be waited for, a
-    device has no end."""
-    return open(path, "rb", opener=_opened)
+    """Open a regular file to read; `OSError` for any other: a pipe blocks, a device has no end."""
+    return open(path, "rb", opener=_open_regular)
 
 
 def read_file(path: str | Path, most_bytes: int, error: type[LatError] = UsageError) -> bytes:
-    """What a file holds. Raises `error`, which names the file, where it is absent or no regular
-    file (a folder, a pipe, a device), cannot be read, or holds more than `most_bytes`."""
+    """Content of a file. Raises `error`, which names the file, if it is not a regular file, cannot
+    be read, or is larger than `most_bytes`."""
     try:
         with open_file(path) as file:
-            is_larger = os.fstat(file.fileno()).st_size > most_bytes
-            content = b"" if is_larger else file.read()
-    except OSError as fault:
-        raise error(f"{path}: {fault.strerror or fault}") from None
-    except ValueError:  # of a name with a null in it
-        raise error(f"{path}: no file has such a name") from None
-    if is_larger or len(content) > most_bytes:
-        raise error(f"{path}: larger than {most_bytes / 1e6:g} MB, which is the most that is read")
+            content = file.read(most_bytes + 1)
+    except (OSError, ValueError) as fault:  # `ValueError`: a null in the name
+        raise error(f"{path}: {getattr(fault, 'strerror', None) or fault}") from None
+    if len(content) > most_bytes:
+        raise error(f"{path}: larger than {most_bytes / 1e6:g} MB")
     return content
 
 
 def read_text(path: str | Path, most_bytes: int, error: type[LatError] = UsageError) -> str:
-    """The text of a file in UTF-8, without a byte-order mark; errors as in `read_file`."""
+    """Text of a file in UTF-8, without a byte-order mark; errors as in `read_file`."""
     content = read_file(path, most_bytes, error)
     try:
         return content.decode("utf-8-sig")
@@ -49,16 +45,11 @@ def read_text(path: str | Path, most_bytes: int, error: type[LatError] = UsageEr
         raise error(f"{path}:{line}: not text in UTF-8: {fault.reason}") from None
 
 
-def _opened(path: str, flags: int) -> int:
-    """A file, opened without waiting for the other end of a pipe; refused if it is not regular."""
+def _open_regular(path: str, flags: int) -> int:
+    """Open a file without waiting for the other end of a pipe; `open` refuses folders itself."""
     handle = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
-    try:
-        mode = os.fstat(handle).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        if not stat.S_ISREG(mode):
-            raise NotAFileError(errno.EINVAL, NO_FILE, path)
-    except OSError:
+    mode = os.fstat(handle).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         os.close(handle)
-        raise
+        raise NotAFileError(errno.EINVAL, NO_FILE, path)
     return handle

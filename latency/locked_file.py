@@ -1,25 +1,24 @@
-"""Files that one process has at a time: locks, and what is written line by line."""
+"""Locks on files: one process at a time."""
 
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from latency.atomic_file import naming
 from latency.errors import LatError
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Have a file read and written anew inside while no other process does: waits for those that
-    do. The lock is a hidden file beside it, which is deleted again."""
+    """Lock a file while it is read and rewritten; waits for other processes. The lock is a hidden
+    file beside it, which is deleted at the end."""
     lock = path.with_name(f".{path.name}.lock")
-    try:
+    with naming(path, always=True):
         handle = open_locked(lock, wait=True)
-    except OSError as error:
-        error.filename = str(path)
-        raise
     try:
         yield
     finally:
@@ -28,40 +27,24 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def open_locked(path: Path, wait: bool = False) -> int:
-    """Handle of a file, to read and to append to, that no other process has until it is closed;
-    the file and its folder are made where they are absent.
+    """Open a file to read and append, and lock it until it is closed. File and folder are created
+    if needed. Returns the handle.
 
-    Raises `BlockingIOError` where another process has it and it is not to `wait`, and `LatError`
-    for a symbolic link, which might lead to anybody's file, and for anything but a file.
+    Raises `BlockingIOError` if another process has locked it and `wait` is false, and `LatError`
+    for anything but a regular file.
     """
-    with suppress(FileExistsError):  # a file: opening says so
+    with suppress(FileExistsError):  # a file: opening raises the error
         path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise LatError(f"{path} is a symbolic link or not a regular file: delete it")
     while True:
-        handle = _open(path)
+        handle = os.open(path, _FLAGS, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if _is_at(handle, path):
-                return handle
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), path.stat()):
+                    return handle
         except BaseException:
             os.close(handle)
             raise
-        os.close(handle)  # who had it deleted it, meanwhile
-
-
-def _open(path: Path) -> int:
-    if path.is_symlink():
-        raise LatError(f"{path} is a symbolic link, where a file of our own is kept: delete it")
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    handle = os.open(path, flags, 0o666)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise LatError(f"{path} is not a file, where one of our own is kept: delete it")
-    return handle
-
-
-def _is_at(handle: int, path: Path) -> bool:
-    """Whether it is this file that is at the path now."""
-    try:
-        return os.path.samestat(os.fstat(handle), path.lstat())
-    except FileNotFoundError:
-        return False
+        os.close(handle)  # another process has deleted the file

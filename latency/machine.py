@@ -1,4 +1,4 @@
-"""Description of this machine, as a table's header has it."""
+"""Description of this machine for a table's header."""
 
 import os
 import platform
@@ -16,8 +16,8 @@ def hardware() -> str:
 
 
 def describe(cpus: int, board: str = "", cpu_info: str = "", machine: str = "") -> str:
-    """Description of hardware, from the most specific fact known: a single-board computer's model,
-    the first processor's paragraph of /proc/cpuinfo, or the machine's architecture.
+    """Description of hardware from the most specific of a board's model, the first processor's
+    paragraph of /proc/cpuinfo, and the machine's architecture.
 
     >>> describe(4, board="Raspberry Pi 4 Model B Rev 1.4")
     'Raspberry Pi 4 Model B Rev 1.4, 4 CPUs'
@@ -31,7 +31,7 @@ def describe(cpus: int, board: str = "", cpu_info: str = "", machine: str = "") 
 
 
 def accelerators() -> tuple[str, ...]:
-    """Names of this machine's GPUs, by NVIDIA's driver."""
+    """Names of this machine's NVIDIA GPUs."""
     paths = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     lines = [line.partition(":") for path in paths for line in _read(path).splitlines()]
     return tuple(value.strip() for key, _, value in lines if key == "Model")
@@ -43,7 +43,7 @@ def system() -> str:
 
 
 def clock() -> str:
-    """Frequency governor, or that it cannot be read (virtual machines hide it)."""
+    """Frequency governor, if readable (virtual machines hide it)."""
     governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
     return f"governor {governor}" if governor else "not readable"
 

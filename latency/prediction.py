@@ -1,4 +1,4 @@
-"""`LatencyModel`: whatever predicts a network's latency, and the `Prediction` it returns."""
+"""`LatencyModel`, which predicts a network's latency, and its `Prediction`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Prediction:
 class LatencyModel(Protocol):
     """Predicts networks operator by operator: a network's `ms` is the sum of its operators' `ms`.
 
-    Raises `CoverageError` where it can say nothing about an operator; it never makes one up.
+    Raises `CoverageError` for operators that it cannot predict.
     """
 
     def predict(self, network: NetworkSpec) -> Prediction:
@@ -52,5 +52,5 @@ class LatencyModel(Protocol):
         ...
 
     def missing(self, ops: Iterable[OpSpec]) -> tuple[OpSpec, ...]:
-        """Those of `ops` that the model can say nothing about, each once, in order."""
+        """The operators that the model cannot predict, each once, in order."""
         ...

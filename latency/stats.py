@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 Z95 = 1.959964
 """Half a 95 % interval of a normal distribution, in standard deviations."""
@@ -12,16 +12,16 @@ Z95 = 1.959964
 _STUDENT_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365)
 """97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom."""
 
-_LEAST_IN_A_CLUSTER = 3
-_ENOUGH_CLUSTERS = 6
+_MIN_CLUSTER_SIZE = 3
+_MIN_CLUSTERS_FOR_MEDIAN = 6
 
 
 def median_interval(samples: ArrayLike) -> tuple[float, float]:
     """Median and half the width of its distribution-free 95 % interval.
 
-    The interval lies between two order statistics whose ranks a fair coin decides: the number
-    of samples below the true median is binomial(n, 1/2) (David & Nagaraja, Order Statistics,
-    2003, section 7.1). Below six samples no such interval exists: the width is infinite.
+    The interval is between two order statistics: the number of samples below the true median is
+    binomial(n, 1/2) (David & Nagaraja, Order Statistics, 2003, section 7.1). It is infinite for
+    fewer than six samples.
     """
     ordered = np.sort(np.asarray(samples, float))
     count = len(ordered)
@@ -31,46 +31,43 @@ def median_interval(samples: ArrayLike) -> tuple[float, float]:
 
 
 def clustered_median(clusters: Sequence[ArrayLike]) -> tuple[float, float]:
-    """Median of all samples and half its 95 % interval, where samples come in clusters (runs of
-    one process) that may differ by more than their samples do.
+    """Median of all samples and half its 95 % interval, if samples come in clusters (runs of one
+    process) that may differ by more than their samples do.
 
-    To the interval of the pooled median is added, in squares, Student's t times the standard
-    deviation between clusters over the root of their number. What is between clusters is the
-    variance of their medians, less what the scatter within them explains of it (1.57 variances
-    over the number of samples: the efficiency of the median); the usual estimate of a random
-    effect (Searle, Casella & McCulloch, Variance Components, 1992, section 3.6). From six clusters
-    on, the interval of the median of their medians is taken instead, which a few clusters that
-    are far off (a slow minute of the machine) do not widen. Clusters of less
-    than three samples are taken together: their medians say too little each.
+    The squared half interval of the pooled median plus that of a random effect: Student's t times
+    the standard deviation between clusters over the root of their number. The variance between
+    clusters is that of their medians, less the share of the scatter within them (1.57 variances
+    over the number of samples: the efficiency of the median; Searle, Casella & McCulloch, Variance
+    Components, 1992, section 3.6). From six clusters on, the interval of the median of their
+    medians is used instead, which a few outlying clusters do not widen. Clusters of fewer than
+    three samples are pooled.
     """
     given = [np.asarray(cluster, float) for cluster in clusters]
-    small = [array for array in given if len(array) < _LEAST_IN_A_CLUSTER]
-    arrays = [array for array in given if len(array) >= _LEAST_IN_A_CLUSTER]
-    if sum(map(len, small)):
+    arrays = [array for array in given if len(array) >= _MIN_CLUSTER_SIZE]
+    if small := [array for array in given if 0 < len(array) < _MIN_CLUSTER_SIZE]:
         arrays.append(np.concatenate(small))
     pooled = np.concatenate(arrays)
     median, half = median_interval(pooled)
     if len(arrays) < 2:
         return median, half
     medians = np.array([np.median(array) for array in arrays])
-    if len(arrays) >= _ENOUGH_CLUSTERS:
+    if len(arrays) >= _MIN_CLUSTERS_FOR_MEDIAN:
         return median, max(half, median_interval(medians)[1])
     sizes = np.array([len(array) for array in arrays])
     residuals = np.concatenate([array - m for array, m in zip(arrays, medians, strict=True)])
-    within = _robust_deviation(residuals) * math.sqrt(
-        len(pooled) / max(1, len(pooled) - len(arrays))
-    )
+    deviation = 1.4826 * float(np.median(np.abs(residuals)))  # of a normal distribution
+    within = deviation * math.sqrt(len(pooled) / max(1, len(pooled) - len(arrays)))
     between = medians.var(ddof=1) - np.mean(1.57 * within**2 / sizes)
     factor = student_t(len(arrays) - 1)
     return median, math.hypot(half, factor * math.sqrt(max(0.0, between) / len(arrays)))
 
 
 def two_modes(samples: ArrayLike) -> tuple[float, float] | None:
-    """The two levels between which samples jump, or None where they have one.
+    """The two levels between which samples jump, or None if there is only one.
 
-    They have two where some split of the sorted samples (a fifth of them at least on each side)
-    leaves means further apart than 3 % and than six deviations of what is left within the sides
-    (a normal sample reaches 2.7 of them, a uniform one 3.5).
+    There are two if some split of the sorted samples (at least a fifth on each side) has means
+    further apart than 3 % and than six standard deviations within the sides (a normal sample
+    reaches 2.7 of them, a uniform one 3.5).
     """
     ordered = np.sort(np.asarray(samples, float))
     smallest = max(3, len(ordered) // 5)
@@ -84,9 +81,8 @@ def two_modes(samples: ArrayLike) -> tuple[float, float] | None:
 
 
 def sign_test(differences: ArrayLike) -> float:
-    """Two-sided probability that so many differences or more have one sign, were each sign as
-    likely as the other; 1 where all are zero (Conover, Practical Nonparametric Statistics,
-    section 3.4)."""
+    """Two-sided p-value of the sign test; 1 if all differences are zero (Conover, Practical
+    Nonparametric Statistics, section 3.4)."""
     values = np.asarray(differences, float)
     above, below = int((values > 0).sum()), int((values < 0).sum())
     count = above + below
@@ -95,16 +91,15 @@ def sign_test(differences: ArrayLike) -> float:
 
 
 def student_t(freedom: int) -> float:
-    """97.5 % quantile of Student's t, of one degree of freedom at least."""
+    """97.5 % quantile of Student's t, for at least one degree of freedom."""
     return _STUDENT_T[freedom - 1] if freedom <= len(_STUDENT_T) else coverage_factor(freedom)
 
 
 def coverage_factor(count: int) -> float:
-    """How many root-mean-square errors a 95 % interval spans, those of `count` samples known.
+    """Half a 95 % interval in root-mean-square errors, if these are of `count` samples.
 
-    Student's t through the first terms of its Cornish-Fisher expansion about the normal
-    distribution (Abramowitz & Stegun, 26.7.5): too small below eight samples, where `student_t` is
-    exact.
+    Student's t by its Cornish-Fisher expansion (Abramowitz & Stegun, 26.7.5): too small below eight
+    samples, where `student_t` is exact.
     """
     z = Z95
     return z + (z**3 + z) / (4 * count) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * count**2)
@@ -117,8 +112,3 @@ def _lower_rank(count: int) -> int:
         tail += math.comb(count, rank) / 2**count
         rank += 1
     return rank
-
-
-def _robust_deviation(residuals: NDArray[np.float64]) -> float:
-    """Standard deviation by the median absolute one, as of a normal distribution."""
-    return 1.4826 * float(np.median(np.abs(residuals)))

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import Protocol
 
 from latency.errors import SpecError
 from latency.graphs.folding import Sizes
@@ -20,7 +21,6 @@ from latency.graphs.reader import Graph
 from latency.graphs.step_operators import StepReader
 from latency.graphs.step_shapes import area_of, to_channels_first
 from latency.operators.kinds import Shape
-from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
 
 
@@ -32,6 +32,32 @@ class Kernel:
     op: OpSpec
     nodes: tuple[str, ...]
     bounds: Bounds | None = None
+
+
+class Network(Protocol):
+    """What can be predicted: a `NetworkSpec`, whose operators form a chain, or a `KernelGraph`.
+
+    `ops`: its operators in order of execution; `parts`: those whose latencies add up to its own;
+    `kernels`: empty for a chain; `warnings`: what could only be approximated; `macs`: those of the
+    whole batch.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ops(self) -> tuple[OpSpec, ...]: ...
+    @property
+    def parts(self) -> tuple[OpSpec, ...]: ...
+    @property
+    def kernels(self) -> tuple[Kernel, ...]: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def macs(self) -> int: ...
+    @property
+    def params(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -63,10 +89,6 @@ class KernelGraph:
     @property
     def params(self) -> int:
         return sum(op.params for op in self.ops)
-
-
-Network = NetworkSpec | KernelGraph
-"""What can be predicted: a chain of operators, or the kernels of a graph."""
 
 
 def kernels_of(graph: Graph, fusion: Fusion = USUAL) -> KernelGraph:

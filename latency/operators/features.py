@@ -1,8 +1,8 @@
-"""What an operator's latency depends on, as numbers: physical terms, and a place among operators.
+"""Features of operators: physical terms, feature vectors, and distances.
 
 The terms (multiply-accumulates, bytes of activations and of weights of each kind of inner layer,
-launches) add up to a roofline-like latency (Williams, Waterman & Patterson, Roofline, CACM 2009);
-the place (sizes in octaves, and what is there or not) says which operators are alike.
+launches) add up to a roofline-like latency (Williams, Waterman & Patterson, Roofline, CACM 2009).
+A feature vector has sizes in octaves, traits, and the idle share of vector registers.
 """
 
 import math
@@ -39,21 +39,21 @@ _COSTS = {
     "silu": "smooth",
     "gelu": "exact",
 }
-"""Activations that cost alike: runtimes compute a ReLU with the convolution before it, and go over
-its output once more for any other."""
+"""Activations by cost: runtimes compute a ReLU with the convolution before it, and pass over its
+output once more for any other."""
 
 _COST_ORDER = ("none", "relu", "clip", "hard", "smooth", "exact")
 _WEIGHTS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 1.0])
 """Of side, channels in, out and hidden, kernel, stride, groups, dilation, activation."""
 _KINDS = tuple(name for name, kind in KINDS.items() if not kind.activates_inside)
-"""Kinds that feature vectors tell apart, from each other and from all others."""
-_STRANGER = 3.0
-"""Octaves that another kind, activation, squeeze-excite or batch counts as."""
+"""Kinds that have a feature of their own."""
+_TRAIT_OCTAVES = 3.0
+"""Distance for another kind, activation, squeeze-excite or batch."""
 
 
 def physical_terms(op: OpSpec, sized: bool = False) -> dict[Term, float]:
     """Millions of multiply-accumulates and megabytes of every role of inner layer, for the whole
-    batch, thousands of layers, and megabytes that a kernel's activation goes over once more.
+    batch, thousands of layers, and megabytes of a separate pass for a kernel's activation.
     `sized`: depthwise kernels of each size are a role."""
     terms: dict[Term, float] = {LAUNCH: sum(not layer.is_nothing for layer in op.layers) / 1e3}
     for layer in op.layers:
@@ -77,7 +77,7 @@ def role(layer: Layer, sized: bool = False) -> str:
     each size where `sized`), products with a vector, and the layer's kind for all others."""
     if layer.traits.is_flat:
         return "vector"
-    if not layer.traits.convolves:
+    if layer.kind != "conv":
         return layer.kind
     if 1 < layer.groups < layer.in_shape[2]:
         return "grouped"
@@ -100,7 +100,7 @@ def family(role: str) -> str:
 
 
 def kernel_family(op: OpSpec) -> str:
-    """Which operators one cost model serves: convolutions by their role, others by their kind."""
+    """Name of the cost model for an operator: a convolution's role, or else its kind."""
     if op.traits.is_convolution:
         return role(op.layers[0])
     return op.kind
@@ -114,95 +114,76 @@ def kernel_families(ops: Iterable[OpSpec]) -> dict[str, list[OpSpec]]:
     return families
 
 
-def place(op: OpSpec) -> NDArray[np.float64]:
-    """Sizes in octaves, what an operator has or lacks, and how much of its vectors is idle."""
+def feature_vector(op: OpSpec) -> NDArray[np.float64]:
+    """Sizes in octaves, traits as 0 or 1, and the idle share of vector registers."""
     hidden = _hidden(op)
     cost = _COSTS[op.activation]
-    residual = op.traits.has_residual(op)
-    has = [hidden == op.in_channels, bool(op.squeeze_excite), residual]
-    has += [cost == name for name in ("none", "clip", "hard", "smooth", "exact")]
-    has += [op.kind == kind for kind in _KINDS]
-    idle = [4 * _idle_octaves(channels) for channels in (op.in_channels, hidden, op.out_channels)]
-    return np.array([*_octaves(op), *map(float, has), *idle, *_misaligned(op)])
+    traits = [hidden == op.in_channels, bool(op.squeeze_excite), op.traits.has_residual(op)]
+    traits += [cost == name for name in _COST_ORDER if name != "relu"]
+    traits += [op.kind == kind for kind in _KINDS]
+    idle = [
+        4 * math.log2(-(-channels // _VECTOR) * _VECTOR / channels)
+        for channels in (op.in_channels, hidden, op.out_channels)
+    ]
+    return np.array([*_octaves(op), *map(float, traits), *idle, *_misaligned(op)])
 
 
 class Neighbours:
-    """Operators among which the nearest to others are looked for."""
+    """Operators, to look up the nearest of them to another operator."""
 
     def __init__(self, ops: Sequence[OpSpec]) -> None:
         self.ops = tuple(ops)
-        self._sizes = np.array([_whereabouts(op) for op in ops])
+        self._sizes = np.array([_sizes(op) for op in ops])
         self._traits = np.array([_traits(op) for op in ops], object)
 
     def distances(self, op: OpSpec) -> NDArray[np.float64]:
-        """How far each of them is from `op`, shape (operators,): octaves between their sizes, taken
-        together as a Euclidean length, and 3 for each way in which they differ in kind."""
-        sizes = self._sizes - _whereabouts(op)
-        strange = (self._traits != np.array(_traits(op), object)).sum(1)
-        return np.sqrt(((sizes * _WEIGHTS) ** 2).sum(1)) + _STRANGER * strange
+        """Distance of each operator to `op`, shape (operators,): the Euclidean norm of the
+        differences in size, in octaves, plus 3 for each different trait."""
+        sizes = self._sizes - _sizes(op)
+        different = (self._traits != np.array(_traits(op), object)).sum(1)
+        return np.sqrt(((sizes * _WEIGHTS) ** 2).sum(1)) + _TRAIT_OCTAVES * different
 
 
 @lru_cache(maxsize=8192)
 def _octaves(op: OpSpec) -> NDArray[np.float64]:
     side = math.sqrt(op.height * op.width)
     groups = op.groups if op.groups < op.in_channels else 1
-    sizes = (
-        *(side, op.in_channels, op.out_channels, _hidden(op), op.kernel, op.stride),
-        *(groups, op.dilation),
-    )
-    return np.log2(np.array(sizes, float))
+    channels = (op.in_channels, op.out_channels, _hidden(op))
+    return np.log2(np.array([side, *channels, op.kernel, op.stride, groups, op.dilation], float))
 
 
 @lru_cache(maxsize=8192)
-def _whereabouts(op: OpSpec) -> NDArray[np.float64]:
-    """Sizes in octaves by which the nearest are found: what is told twice of a kernel counts
-    once."""
+def _sizes(op: OpSpec) -> NDArray[np.float64]:
+    """Sizes in octaves for distances, each counted once. The activation of a kernel is a size, too:
+    activations of similar cost are near."""
     sizes = _octaves(op).copy()
+    activation = 0.0
     if not op.traits.activates_inside:
         sizes[3] = 0.0
+        activation = _COST_ORDER.index(_COSTS[op.activation]) / 4
     if op.traits.channels is not Channels.MIXED:
         sizes[1] = 0.0
-    return np.array([*sizes, math.log2(_activation_cost(op))])
-
-
-def _activation_cost(op: OpSpec) -> float:
-    """A kernel's activation as a size: those that cost alike are near. The activations inside of
-    blocks tell these apart (`_traits`)."""
-    if op.traits.activates_inside:
-        return 1.0
-    return float(2 ** (_COST_ORDER.index(_COSTS[op.activation]) / 4))
-
-
-def _activation_inside(op: OpSpec) -> str:
-    """What the activation of a block costs; a ReLU and a ReLU6 are too near to be strangers."""
-    if not op.traits.activates_inside:
-        return ""
-    cost = _COSTS[op.activation]
-    return "clip" if cost == "relu" else cost
+    return np.array([*sizes, activation])
 
 
 @lru_cache(maxsize=8192)
 def _traits(op: OpSpec) -> tuple[object, ...]:
-    return kernel_family(op), _activation_inside(op), bool(op.squeeze_excite), op.batch
+    """Kernel family, cost of a block's activation (a ReLU6 counts as a ReLU), and so on."""
+    cost = _COSTS[op.activation].replace("relu", "clip") if op.traits.activates_inside else ""
+    return kernel_family(op), cost, bool(op.squeeze_excite), op.batch
 
 
 def _hidden(op: OpSpec) -> int:
     return (op.traits.hidden or expanded_channels)(op)
 
 
-def _misaligned(op: OpSpec) -> tuple[float, float]:
-    """Octaves by which the channels (of each group) in and out miss a multiple of a vector. Blocks
-    of several layers have too many channels to name: none."""
+def _misaligned(op: OpSpec) -> tuple[float, ...]:
+    """Octaves by which the channels of a group, in and out, miss a multiple of a vector; 0 for
+    blocks."""
     if op.traits.hidden is not None:
         return 0.0, 0.0
     groups = 1 if op.groups == op.in_channels else op.groups
-    whole = math.log2(_VECTOR)
-    near, far = (
-        whole - math.log2(math.gcd(channels // groups, _VECTOR))
+    return tuple(
+        math.log2(_VECTOR) - math.log2(math.gcd(channels // groups, _VECTOR))
         for channels in (op.in_channels, op.out_channels)
     )
-    return near, far
-
-
-def _idle_octaves(channels: int) -> float:
-    return math.log2(-(-channels // _VECTOR) * _VECTOR / channels)

@@ -1,48 +1,45 @@
-"""What layers are made from: the fields of an operator, without the operator that checks them."""
+"""`OpFields`: the fields of an operator, and its key."""
 
-from dataclasses import Field
-from typing import Any, ClassVar, Protocol, TypeVar
+from dataclasses import dataclass
 
-from latency.operators.layer import Shape
-
-
-class OpFields(Protocol):
-    """What of an operator its kind, its layers and its trees depend on: the fields of the frozen
-    dataclass `latency.operators.spec.OpSpec`, which says what each means."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def in_channels(self) -> int: ...
-    @property
-    def out_channels(self) -> int: ...
-    @property
-    def kernel(self) -> int: ...
-    @property
-    def stride(self) -> int: ...
-    @property
-    def expansion(self) -> float: ...
-    @property
-    def activation(self) -> str: ...
-    @property
-    def squeeze_excite(self) -> float: ...
-    @property
-    def groups(self) -> int: ...
-    @property
-    def dilation(self) -> int: ...
-    @property
-    def tree(self) -> str: ...
-    @property
-    def key(self) -> str: ...
-    @property
-    def out_shape(self) -> Shape: ...
+_OPTIONAL = {
+    "expansion": "e",
+    "activation": "",
+    "squeeze_excite": "se",
+    "groups": "g",
+    "dilation": "d",
+    "batch": "b",
+    "tree": "",
+}
+"""Fields that a key leaves out at their default, and the letters before their value."""
 
 
-Op = TypeVar("Op", bound=OpFields)
-"""One kind of operator throughout: what is made of an operator is of its class."""
+@dataclass(frozen=True)
+class OpFields:
+    """The fields of `latency.operators.spec.OpSpec`, which explains and checks them."""
+
+    kind: str
+    height: int
+    width: int
+    in_channels: int
+    out_channels: int
+    kernel: int = 1
+    stride: int = 1
+    expansion: float = 1
+    activation: str = "none"
+    squeeze_excite: float = 0
+    batch: int = 1
+    groups: int = 1
+    dilation: int = 1
+    tree: str = ""
+
+    @property
+    def key(self) -> str:
+        """Canonical string; `OpSpec.parse` reads it back to an equal operator."""
+        shape = f"{self.height}x{self.width}x{self.in_channels}-{self.out_channels}"
+        parts = [self.kind, shape, f"k{self.kernel}", f"s{self.stride}"]
+        for name, letters in _OPTIONAL.items():
+            value = getattr(self, name)
+            if value != getattr(OpFields, name):
+                parts.append(f"{letters}{value}".removesuffix(".0"))
+        return "-".join(parts)

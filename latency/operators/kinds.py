@@ -1,4 +1,4 @@
-"""One decomposition, many readers: each operator kind is one record, known here alone.
+"""Each operator kind is one record, known here alone.
 
 A `Kind` says what an operator of it must be (`check`), which primitive layers it consists of
 (`decompose`), and its traits. MACs, parameters, bytes, regression features, the torch module
@@ -15,11 +15,12 @@ nested copy/split/add cells of tree-structured spaces):
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 from latency.errors import SpecError
-from latency.operators import blocks, primitives, trees
-from latency.operators.fields import Op, OpFields
+from latency.operators import blocks, trees
+from latency.operators.chain import Chain
+from latency.operators.fields import OpFields
 from latency.operators.layer import INPUT, OTHER, Layer, Shape
 
 ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "h_sigmoid", "silu", "sigmoid", "gelu")
@@ -28,37 +29,28 @@ ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "h_sigmoid", "silu", "sigmoid
 class Channels(Enum):
     """How an operator's output channels follow from its input channels."""
 
-    MIXED = "any number, each made of all inputs"
+    MIXED = "any number, each computed from all inputs"
     KEPT = "the same ones"
     REARRANGED = "some of them, or more beside them"
 
 
-class Parts(Protocol):
-    """From an operator to those whose latencies add up to its own."""
-
-    def __call__(self, op: Op, /) -> tuple[Op, ...]: ...
-
-
-def _itself(op: Op, /) -> tuple[Op, ...]:
-    return (op,)
-
-
 @dataclass(frozen=True)
 class Kind:
-    """An operator kind: its layers in an order in which they can be executed, what it refuses
-    besides what its traits refuse (`own_check`), and its traits.
+    """An operator kind.
+
+    `append`: adds its layers to a chain, in an order in which they can be executed. `rules`: what
+    must hold for an operator besides what the traits demand, by the error message.
 
     `is_pointwise`: has neither kernel nor stride. `is_convolution`: a runtime executes it as one
     convolution. `is_alone`: is never in a chain with others, even with a single input.
-    `other_shape`: that of its second input, None where it has just one. `hidden`: of a block, the
-    channels inside of it. `activates_inside`: the activation is between its layers.
-    `has_residual`: whether an operator adds its input to its output. `parts`: the operators whose
-    latencies add up to one's own.
+    `other_shape`: shape of its second input, None if it has just one. `hidden`: hidden channels of
+    a block. `activates_inside`: the activation is between its layers. `has_residual`: whether an
+    operator adds its input to its output.
     """
 
     name: str
-    decompose: Callable[[OpFields], tuple[Layer, ...]]
-    own_check: Callable[[OpFields], None] = lambda op: None
+    append: Callable[[Chain, OpFields], None]
+    rules: dict[str, Callable[[OpFields], bool]] | None = None
     channels: Channels = Channels.MIXED
     is_pointwise: bool = False
     is_convolution: bool = False
@@ -71,7 +63,6 @@ class Kind:
     other_shape: Callable[[OpFields], Shape] | None = None
     hidden: Callable[[OpFields], int] | None = None
     has_residual: Callable[[OpFields], bool] = lambda op: False
-    parts: Parts = _itself
 
     @property
     def stands_alone(self) -> bool:
@@ -79,143 +70,168 @@ class Kind:
         not what others read."""
         return self.is_alone or self.other_shape is not None
 
+    def decompose(self, op: OpFields) -> tuple[Layer, ...]:
+        """The layers of an operator."""
+        chain = Chain(_in_shape(op))
+        self.append(chain, op)
+        return chain.layers
+
     def check(self, op: OpFields) -> None:
         """Raise `SpecError` where the operator's sizes contradict its kind."""
-        if (op.groups != 1 and not self.has_groups) or (op.dilation != 1 and not self.has_dilation):
-            raise SpecError(f"{op.key}: only a convolution has groups and dilation")
-        if op.in_channels % op.groups or op.out_channels % op.groups:
-            raise SpecError(f"{op.key}: the groups do not divide the channels")
-        if self.channels is Channels.KEPT and op.out_channels != op.in_channels:
-            raise SpecError(f"{op.key}: a {self.name} keeps its channels")
-        if self.is_pointwise and (op.kernel, op.stride) != (1, 1):
-            raise SpecError(f"{op.key}: a {self.name} has neither kernel nor stride")
-        if self.has_odd_kernel and op.kernel % 2 == 0:
-            raise SpecError(f"{op.key}: the kernel of a padded convolution is odd")
-        if op.tree and not self.has_tree:
-            raise SpecError(f"{op.key}: a {self.name} has no tree")
-        self.own_check(op)
+        rules = {
+            "only a convolution has groups and dilation": (
+                (op.groups == 1 or self.has_groups) and (op.dilation == 1 or self.has_dilation)
+            ),
+            "the groups do not divide the channels": (
+                op.in_channels % op.groups == 0 and op.out_channels % op.groups == 0
+            ),
+            f"a {self.name} keeps its channels": (
+                self.channels is not Channels.KEPT or op.out_channels == op.in_channels
+            ),
+            f"a {self.name} has neither kernel nor stride": (
+                not self.is_pointwise or (op.kernel, op.stride) == (1, 1)
+            ),
+            "the kernel of a padded convolution is odd": not self.has_odd_kernel or op.kernel % 2,
+            f"a {self.name} has no tree": self.has_tree or not op.tree,
+            **{message: holds(op) for message, holds in (self.rules or {}).items()},
+        }
+        for message, holds in rules.items():
+            if not holds:
+                raise SpecError(f"{op.key}: {message}")
 
 
-def _input_shape(op: OpFields) -> Shape:
+def _in_shape(op: OpFields) -> Shape:
     return (op.height, op.width, op.in_channels)
 
 
-def _pixel_shape(op: OpFields) -> Shape:
-    return (1, 1, op.in_channels)
+def _same_size(op: OpFields) -> Shape:
+    return (op.height, op.width, op.out_channels)
 
 
-def _added_shape(op: OpFields) -> Shape:
-    return (op.height, op.width, op.out_channels - op.in_channels)
+def _enlarged(op: OpFields) -> Shape:
+    """Shape of the output that has `stride` times the input's height and width."""
+    return (op.height * op.stride, op.width * op.stride, op.out_channels)
 
 
-def _out_shape(op: OpFields) -> Shape:
-    return op.out_shape
+def _reduced(op: OpFields) -> Shape:
+    """Shape of the output of a padded convolution."""
+    return (-(-op.height // op.stride), -(-op.width // op.stride), op.out_channels)
 
 
-def _pointwise(name: str, layer: str, **traits: Any) -> Kind:
-    """One layer of the kind `layer` that keeps height, width and, by default, channels."""
-    traits = {"channels": Channels.KEPT, **traits}
-    return Kind(name, primitives.pointwise(layer), is_pointwise=True, **traits)
+def _pooled(op: OpFields, padding: int = 0) -> Shape:
+    spans = [size + padding - op.kernel for size in (op.height, op.width)]
+    return (spans[0] // op.stride + 1, spans[1] // op.stride + 1, op.out_channels)
 
 
-def _joining(name: str, layer: str, other: Callable[[OpFields], Shape], **traits: Any) -> Kind:
-    """One layer of the kind `layer` that makes one tensor of two."""
-    traits = {"channels": Channels.KEPT, **traits}
-    return Kind(name, primitives.joining(layer), is_pointwise=True, other_shape=other, **traits)
+def _pooled_padded(op: OpFields) -> Shape:
+    """Shape of the output of a pooling that is padded by half of its kernel on each side."""
+    return _pooled(op, 2 * ((op.kernel - 1) // 2))
 
 
+def _single(name: str, out_shape: Callable[[OpFields], Shape], **traits: Any) -> Kind:
+    """One layer, of the kind `layer` (default: `name`), with the kernel, the stride and the
+    activation of the operator. It keeps the channels unless `channels` says otherwise."""
+    layer = traits.pop("layer", name)
+    others = (OTHER,) if "other_shape" in traits else ()
+
+    def append(chain: Chain, op: OpFields) -> None:
+        sizes = {"kernel": (op.kernel, op.kernel), "stride": op.stride}
+        chain.append(layer, layer, out_shape(op), *others, activation=op.activation, **sizes)
+
+    return Kind(name, append, **{"channels": Channels.KEPT, **traits})
+
+
+def _pointwise(name: str, **traits: Any) -> Kind:
+    return _single(name, _same_size, is_pointwise=True, **traits)
+
+
+_WINDOW = "the pooling window is larger than the input"
 _KINDS = (
     Kind(
         "mbconv",
-        blocks.decompose_mbconv,
+        blocks.append_mbconv,
         has_odd_kernel=True,
         activates_inside=True,
         hidden=blocks.expanded_channels,
         has_residual=blocks.has_residual,
     ),
-    Kind(
-        "conv",
-        primitives.decompose_conv,
-        is_convolution=True,
-        has_groups=True,
-        has_dilation=True,
+    Kind("conv", blocks.append_conv, is_convolution=True, has_groups=True, has_dilation=True),
+    _single("pool", _pooled, rules={_WINDOW: lambda op: min(_pooled(op)) > 0}),
+    _pointwise(
+        "linear",
+        channels=Channels.MIXED,
+        rules={"a linear layer needs 1x1 inputs": lambda op: op.height == op.width == 1},
     ),
-    Kind(
-        "pool",
-        primitives.decompose_pool,
-        primitives.check_pool,
-        channels=Channels.KEPT,
-    ),
-    Kind("linear", primitives.decompose_linear, primitives.check_linear),
     Kind(
         "conv_add",
-        primitives.decompose_conv_add,
+        blocks.append_conv_add,
         is_convolution=True,
         has_groups=True,
         has_dilation=True,
-        other_shape=_out_shape,
+        other_shape=_reduced,
     ),
-    Kind("conv_transpose", primitives.decompose_conv_transpose, primitives.check_conv_transpose),
-    _pointwise("matmul", "matmul", channels=Channels.MIXED),
-    Kind(
-        "max_pool",
-        primitives.decompose_padded_pool,
-        primitives.check_max_pool,
-        channels=Channels.KEPT,
+    _single(
+        "conv_transpose",
+        _enlarged,
+        channels=Channels.MIXED,
+        rules={"stride 1 needs an odd kernel": lambda op: op.stride > 1 or op.kernel % 2 == 1},
     ),
-    _pointwise("activation", "identity", own_check=primitives.check_activation),
-    _joining("add", "add", _input_shape),
-    _joining("multiply", "multiply", _input_shape),
-    _joining("scale", "multiply", _pixel_shape),
-    _pointwise("norm", "norm"),
-    _pointwise("layer_norm", "layer_norm"),
-    _joining(
+    _pointwise("matmul", channels=Channels.MIXED),
+    _single("max_pool", _pooled_padded, rules={_WINDOW: lambda op: min(_pooled_padded(op)) > 0}),
+    _pointwise(
+        "activation",
+        layer="identity",
+        rules={"an activation names its function": lambda op: op.activation != "none"},
+    ),
+    _pointwise("add", other_shape=_in_shape),
+    _pointwise("multiply", other_shape=_in_shape),
+    _pointwise("scale", layer="multiply", other_shape=lambda op: (1, 1, op.in_channels)),
+    _pointwise("norm"),
+    _pointwise("layer_norm"),
+    _pointwise(
         "concat",
-        "concat",
-        _added_shape,
-        own_check=primitives.check_concat,
         channels=Channels.REARRANGED,
+        other_shape=lambda op: (op.height, op.width, op.out_channels - op.in_channels),
+        rules={"a concatenation adds channels": lambda op: op.out_channels > op.in_channels},
     ),
-    _pointwise("slice", "slice", own_check=primitives.check_slice, channels=Channels.REARRANGED),
-    _pointwise("transpose", "transpose", is_alone=True),
-    Kind(
-        "resize",
-        primitives.decompose_resize,
-        primitives.check_resize,
-        channels=Channels.KEPT,
+    _pointwise(
+        "slice",
+        channels=Channels.REARRANGED,
+        rules={"a slice adds no channels": lambda op: op.out_channels <= op.in_channels},
     ),
-    _pointwise("softmax", "softmax"),
-    _pointwise("reorder", "reorder", is_alone=True),
-    Kind(
+    _pointwise("transpose", is_alone=True),
+    _single("resize", _enlarged, rules={"a resize has no kernel": lambda op: op.kernel == 1}),
+    _pointwise("softmax"),
+    _pointwise("reorder", is_alone=True),
+    _single(
         "avg_pool",
-        primitives.decompose_padded_pool,
-        primitives.check_avg_pool,
-        channels=Channels.KEPT,
+        _pooled_padded,
+        rules={
+            "avg_pool needs an odd kernel and stride 1": lambda op: op.kernel % 2 == op.stride == 1
+        },
     ),
-    Kind("sepconv", blocks.decompose_sepconv, has_odd_kernel=True, has_dilation=True),
+    Kind("sepconv", blocks.append_sepconv, has_odd_kernel=True, has_dilation=True),
     Kind(
         "tree",
-        trees.decompose_tree,
-        trees.check_tree,
+        trees.append_tree,
+        trees.RULES,
         has_groups=True,
         has_odd_kernel=True,
         has_tree=True,
         hidden=trees.hidden_channels,
-        parts=trees.tree_parts,
     ),
 )
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _KINDS}
-"""Kinds by their names, in the order in which feature vectors tell them apart: a new one goes
-last."""
+"""Kinds by name, in the order of their features: a new one goes last."""
 
 
 def other_shape(op: OpFields) -> Shape | None:
-    """Shape of the operator's second input, None where it has just one."""
+    """Shape of the operator's second input, None if it has just one."""
     shape = KINDS[op.kind].other_shape
     return shape and shape(op)
 
 
 def input_shapes(op: OpFields) -> dict[str, Shape]:
     """The (height, width, channels) of an operator's inputs, by their names."""
-    shapes = {INPUT: _input_shape(op), OTHER: other_shape(op)}
-    return {name: shape for name, shape in shapes.items() if shape is not None}
+    other = other_shape(op)
+    return {INPUT: _in_shape(op)} | ({} if other is None else {OTHER: other})

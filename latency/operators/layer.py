@@ -1,17 +1,14 @@
-"""The primitive layers of operators, and one record of traits for each kind of layer."""
+"""`Layer`: the primitive layers of operators, and the traits of each kind of layer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-from latency.errors import SpecError, unknown_name
-
 Shape = tuple[int, int, int]
 """(height, width, channels)"""
 
 INPUT, OTHER = "input", "other"
-"""The names by which a layer refers to its operator's input, and to the second one that some
-kinds have (`latency.operators.kinds.other_shape`)."""
+"""Names of an operator's input, and of the second one (`latency.operators.kinds.other_shape`)."""
 
 Weight = tuple[int, ...]
 """Shape of a weight as torch and ONNX store it."""
@@ -19,18 +16,16 @@ Weight = tuple[int, ...]
 
 @dataclass(frozen=True)
 class LayerKind:
-    """Traits of a kind of layer, for whatever reads layers: counts, features, backends.
+    """Traits of a kind of layer.
 
-    `weight`: the shape of its weight, None where it has none. `macs`: multiply-accumulates of one
-    sample. `convolves`: has a window, groups and dilation. `channels_last`: works along the
-    channels, which runtimes have last there. `is_flat`: takes and returns (batch, features).
-    `is_identity`: its output is its input, in any order of axes. `turns`: returns the channels as
-    the last axis. `copies`: reads as many numbers as it writes, whatever the size of its inputs.
+    `weight`: shape of its weight, if any. `macs`: multiply-accumulates of one sample.
+    `channels_last`: works along the channels, as the last axis. `is_flat`: takes and returns
+    (batch, features). `is_identity`: its output is its input. `turns`: returns the channels as the
+    last axis. `copies`: reads as many numbers as it writes, whatever the size of its inputs.
     """
 
     weight: Callable[["Layer"], Weight] | None = None
     macs: Callable[["Layer"], int] = lambda layer: 0
-    convolves: bool = False
     channels_last: bool = False
     is_flat: bool = False
     is_identity: bool = False
@@ -40,17 +35,18 @@ class LayerKind:
 
 @dataclass(frozen=True)
 class Layer:
-    """A primitive: `conv`, `conv_transpose`, `linear`, `matmul` (mixes the channels of each
-    pixel), `pool` (average), `max_pool`, `avg_pool` (padded, over the pixels that are there), `add`
-    or `multiply` (broadcasting), `norm` (batch norm that stands alone: scale and shift a channel),
-    `layer_norm` (over channels), `concat` and `slice` (from `start`) of channels, `pad` (with
-    channels of zeros), `shuffle` (channels of all `groups` in turn), `transpose` (to channels
-    last), `resize` (nearest, by `stride`), `softmax` (over channels), `reorder` (to a runtime's own
-    layout), or `identity`.
+    """A primitive layer.
 
-    `norm`: followed by batch norm (which a deployed graph folds); else what has a weight has a
-    bias, too, but for a convolution without `bias`. `activation` is applied last. `droppable`: how
-    many of its inputs, the first ones, are branches that path dropout may leave out in training.
+    `conv`, `conv_transpose`, `linear`, `matmul` (mixes the channels of each pixel), `pool`
+    (average), `max_pool`, `avg_pool` (padded; the padding is not counted), `add` or `multiply`
+    (broadcasting), `norm` (batch norm alone), `layer_norm` (over channels), `concat` and `slice`
+    (from `start`) of channels, `pad` (with channels of zeros), `shuffle` (of the channels of
+    `groups`), `transpose` (to channels last), `resize` (nearest, by `stride`), `softmax` (over
+    channels), `reorder` (to a runtime's own layout), or `identity`.
+
+    `norm`: followed by batch norm (folded in a deployed graph), else by `bias`, if it has a weight.
+    `activation` is applied last. `droppable`: number of its first inputs that path dropout may
+    leave out in training.
     """
 
     name: str
@@ -68,10 +64,6 @@ class Layer:
     start: int = 0
     droppable: int = 0
 
-    def __post_init__(self) -> None:
-        if self.kind not in LAYER_KINDS:
-            raise SpecError(str(unknown_name("layer kind", self.kind, LAYER_KINDS)))
-
     @property
     def traits(self) -> LayerKind:
         """The record of the layer's kind."""
@@ -79,13 +71,13 @@ class Layer:
 
     @property
     def weight_shape(self) -> Weight:
-        """Shape of the weight as torch and ONNX store it; () where there is none."""
+        """Shape of the weight as torch and ONNX store it; () without one."""
         return self.traits.weight(self) if self.traits.weight else ()
 
     @property
     def padding(self) -> tuple[int, int, int, int]:
-        """(top, left, bottom, right) of a convolution: half of an odd kernel on each side; of an
-        even one what the output needs, the greater half below and to the right."""
+        """(top, left, bottom, right) of a convolution: half of an odd kernel on each side; for an
+        even one as the output needs, the larger half at the bottom and right."""
         before, after = [], []
         for axis in (0, 1):
             reach = (self.kernel[axis] - 1) * self.dilation + 1
@@ -100,15 +92,15 @@ class Layer:
 
     @property
     def trimming(self) -> tuple[int, int]:
-        """How many rows, and columns, a transposed convolution cuts off before and after the sum
-        of its windows, so that `stride` times its input is left; less than none adds zeros."""
+        """Rows, and columns, that a transposed convolution cuts off before and after, so that its
+        output is `stride` times its input; a negative number adds zeros."""
         total = self.kernel[0] - self.stride
         before = max(0, total - total // 2)
         return before, total - before
 
     @property
     def is_nothing(self) -> bool:
-        """Whether the layer's output is its input, so that no runtime executes it."""
+        """Whether the layer's output is its input."""
         return self.traits.is_identity and self.activation == "none"
 
     @property
@@ -126,7 +118,7 @@ class Layer:
 
     @property
     def activations(self) -> int:
-        """Numbers read and written for one sample, weights left out."""
+        """Numbers read and written for one sample, without weights."""
         if self.is_nothing:
             return 0
         if self.traits.copies:
@@ -151,17 +143,17 @@ def _vector(layer: Layer) -> Weight:
 
 
 def _per_output(layer: Layer) -> int:
-    """Multiply-accumulates where the weight is applied once for each output pixel."""
+    """Multiply-accumulates of a weight that is applied to each output pixel."""
     return prod(layer.out_shape[:2]) * prod(layer.weight_shape)
 
 
 def _per_input(layer: Layer) -> int:
-    """Multiply-accumulates where the weight is applied once for each input pixel."""
+    """Multiply-accumulates of a weight that is applied to each input pixel."""
     return prod(layer.in_shape[:2]) * prod(layer.weight_shape)
 
 
 LAYER_KINDS: dict[str, LayerKind] = {
-    "conv": LayerKind(_conv, _per_output, convolves=True),
+    "conv": LayerKind(_conv, _per_output),
     "conv_transpose": LayerKind(_conv_transpose, _per_input),
     "linear": LayerKind(_matrix, _per_output, is_flat=True),
     "matmul": LayerKind(_matrix, _per_output, channels_last=True),

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Self
 
@@ -10,7 +11,7 @@ from latency.files import read_text
 from latency.operators.kinds import Shape
 from latency.operators.spec import OpSpec
 
-MOST_BYTES = 8_000_000
+_MAX_BYTES = 8_000_000
 """Of a network's file; an operator has fifty."""
 
 
@@ -33,8 +34,8 @@ class NetworkSpec:
         for position, op in enumerate(self.ops):
             if (op.height, op.width, op.in_channels) != shape:
                 raise SpecError(
-                    f"network '{self.name}': operator {position} ({op.key}) does not take the "
-                    f"{'x'.join(map(str, shape))} that comes before it"
+                    f"network '{self.name}': operator {position} ({op.key}) does not take "
+                    f"{'x'.join(map(str, shape))}, the output before it"
                 )
             shape = op.out_shape
 
@@ -59,12 +60,12 @@ class NetworkSpec:
 
     @property
     def kernels(self) -> tuple[()]:
-        """None: its operators are not split into kernels (`latency.graphs.kernels.Network`)."""
+        """None, since its operators are not split (`latency.graphs.kernels.Network`)."""
         return ()
 
     @property
     def warnings(self) -> tuple[()]:
-        """None: nothing of it is approximated."""
+        """None, since nothing is approximated."""
         return ()
 
     @property
@@ -98,32 +99,23 @@ class NetworkSpec:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a network file; `SpecError` where it is absent or not a network."""
-        return cls.from_json(read_text(path, MOST_BYTES, SpecError), str(path))
+        return cls.from_json(read_text(path, _MAX_BYTES, SpecError), str(path))
 
 
 def peak_bytes(op: OpSpec) -> int:
-    """Most bytes of float32 activations alive at once while the operator's layers run one after
-    the other, its input and output included: a value lives until its last reader has run.
-
-    In a chain of operators nothing else is alive, so that a network's peak is the largest of its
-    operators' (cf. Liberis & Lane, Neural networks on microcontrollers, 2019).
-    """
+    """Peak bytes of float32 activations while the operator's layers run one after the other, input
+    and output included. In a chain of operators nothing else is alive: a network's peak is the
+    largest of its operators' (cf. Liberis & Lane, Neural networks on microcontrollers, 2019)."""
+    steps = {layer.name: step for step, layer in enumerate(op.layers)}
     last_reader = {name: step for step, layer in enumerate(op.layers) for name in layer.inputs}
-    sizes = {name: _size(layer.in_shape) for layer in op.layers for name in layer.inputs}
-    sizes |= {layer.name: _size(layer.out_shape) for layer in op.layers}
-    made = {layer.name: step for step, layer in enumerate(op.layers)}
     last_reader[op.layers[-1].name] = len(op.layers)
-    alive = (
-        sum(
-            size
-            for name, size in sizes.items()
-            if made.get(name, -1) <= step <= last_reader.get(name, -1)
-        )
-        for step in range(len(op.layers))
+    sizes = {name: prod(layer.in_shape) for layer in op.layers for name in layer.inputs}
+    sizes |= {layer.name: prod(layer.out_shape) for layer in op.layers}
+
+    def alive(name: str, step: int) -> bool:
+        return steps.get(name, -1) <= step <= last_reader.get(name, -1)
+
+    peaks = (
+        sum(size for name, size in sizes.items() if alive(name, step)) for step in steps.values()
     )
-    return 4 * op.batch * max(alive)
-
-
-def _size(shape: tuple[int, int, int]) -> int:
-    height, width, channels = shape
-    return height * width * channels
+    return 4 * op.batch * max(peaks)

@@ -1,35 +1,30 @@
 """`OpSpec`: one candidate operator, described by everything that its latency depends on."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Self
 
 from latency.errors import SpecError, unknown_name
+from latency.operators.fields import OpFields
 from latency.operators.kinds import ACTIVATIONS, KINDS, Kind, Layer, Shape
+from latency.operators.trees import tree_parts
 
-_SIZES = re.compile(r"([0-9]+)x([0-9]+)x([0-9]+)")
-_TAGS = {
-    "k": ("kernel", int),
-    "s": ("stride", int),
-    "e": ("expansion", float),
-    "se": ("squeeze_excite", float),
-    "g": ("groups", int),
-    "d": ("dilation", int),
-    "b": ("batch", int),
-}
-_SIZED = (
-    *("height", "width", "in_channels", "out_channels", "kernel", "stride"),
-    *("batch", "groups", "dilation"),
+_TYPES: dict[str, Any] = {f.name: f.type for f in fields(OpFields)}
+_SIZES = [name for name, kind in _TYPES.items() if kind is int]
+_KEY = re.compile(
+    r"(?P<kind>[a-z_]+)-(?P<height>\d+)x(?P<width>\d+)x(?P<in_channels>\d+)-(?P<out_channels>\d+)"
+    r"-k(?P<kernel>\d+)-s(?P<stride>\d+)(-e(?P<expansion>\d[\d.e+-]*))?"
+    r"(-(?P<activation>[a-z][a-z_]+6?))?(-se(?P<squeeze_excite>\d[\d.e+-]*))?"
+    r"(-g(?P<groups>\d+))?(-d(?P<dilation>\d+))?(-b(?P<batch>\d+))?(-(?P<tree>\(.*\)))?",
+    re.ASCII,
 )
-_TAG = re.compile(r"(se|[ksegdb])([0-9].*)")
 _MOST = 1 << 34
-"""No size is larger, and no ratio: what is computed of it stays a number that can be shown."""
+"""The largest size and ratio: products of them stay finite."""
 
 
 @dataclass(frozen=True)
-class OpSpec:
+class OpSpec(OpFields):
     """An operator on one input of `batch` x `height` x `width` x `in_channels`.
 
     Kinds: those of `latency.operators.kinds.KINDS`; each decomposes into layers, from which
@@ -46,32 +41,14 @@ class OpSpec:
     'mbconv-56x56x24-24-k5-s1-e6-relu6'
     """
 
-    kind: str
-    height: int
-    width: int
-    in_channels: int
-    out_channels: int
-    kernel: int = 1
-    stride: int = 1
-    expansion: float = 1
-    activation: str = "none"
-    squeeze_excite: float = 0
-    batch: int = 1
-    groups: int = 1
-    dilation: int = 1
-    tree: str = ""
-
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise SpecError(str(unknown_name("operator kind", self.kind, KINDS)))
         if self.activation not in ACTIVATIONS:
             raise SpecError(str(unknown_name("activation", self.activation, ACTIVATIONS)))
-        for name in _SIZED:
-            size = getattr(self, name)
-            if size < 1:
-                raise SpecError(f"{name} of a {self.kind} is {size}; at least 1")
-            if size > _MOST:
-                raise SpecError(f"{name} of a {self.kind} is above {_MOST}, which no tensor has")
+        for name in _SIZES:
+            if not 1 <= getattr(self, name) <= _MOST:
+                raise SpecError(f"{name} of a {self.kind} must be from 1 to {_MOST}")
         if not (0 < self.expansion <= _MOST and 0 <= self.squeeze_excite <= 1):
             raise SpecError(
                 f"expansion {self.expansion} must be positive, {_MOST} at most, and "
@@ -79,55 +56,18 @@ class OpSpec:
             )
         self.traits.check(self)
 
-    @property
-    def key(self) -> str:
-        """Canonical string; `OpSpec.parse` reads it back to an equal operator."""
-        parts = [
-            self.kind,
-            f"{self.height}x{self.width}x{self.in_channels}",
-            f"{self.out_channels}",
-            f"k{self.kernel}",
-            f"s{self.stride}",
-        ]
-        if self.expansion != 1:
-            parts.append(f"e{_plain(self.expansion)}")
-        if self.activation != "none":
-            parts.append(self.activation)
-        if self.squeeze_excite:
-            parts.append(f"se{_plain(self.squeeze_excite)}")
-        if self.groups != 1:
-            parts.append(f"g{self.groups}")
-        if self.dilation != 1:
-            parts.append(f"d{self.dilation}")
-        if self.batch != 1:
-            parts.append(f"b{self.batch}")
-        if self.tree:
-            parts.append(self.tree)
-        return "-".join(parts)
-
     @classmethod
     def parse(cls, key: str) -> Self:
         """The operator of a key exactly as `key` writes it; `SpecError` for anything else."""
-        kind, *rest = key.split("-")
-        sizes = _SIZES.fullmatch(rest[0]) if rest else None
-        if sizes is None or len(rest) < 2 or not rest[1].isdecimal():
-            raise SpecError(
-                f"'{key[:100]}' is no operator key (e.g. conv-224x224x3-32-k3-s2-relu6)"
-            )
-        fields: dict = {}
-        for part in rest[2:]:
-            if part.startswith("("):
-                fields["tree"] = part
-                continue
-            tag = _TAG.fullmatch(part)
-            name, read = _TAGS[tag[1]] if tag else ("activation", str)
-            fields[name] = _read(read, tag[2] if tag else part, key)
-        height, width, channels, outside = (
-            _read(int, size, key) for size in (*sizes.groups(), rest[1])
-        )
-        op = cls(kind, height, width, channels, outside, **fields)
-        if op.key != key:
-            raise SpecError(f"'{key[:100]}' is no operator key: it would be written {op.key}")
+        found = _KEY.fullmatch(key)
+        try:
+            texts = found.groupdict().items() if found else ()
+            op = cls(**{name: _TYPES[name](text) for name, text in texts if text is not None})
+        except (ValueError, TypeError):
+            op = None
+        if op is None or op.key != key:
+            hint = f"it would be written {op.key}" if op else "e.g. conv-224x224x3-32-k3-s2-relu6"
+            raise SpecError(f"'{key[:100]}' is not an operator key ({hint})")
         return op
 
     def __str__(self) -> str:
@@ -144,10 +84,10 @@ class OpSpec:
         return self.traits.decompose(self)
 
     @cached_property
-    def parts(self) -> tuple["OpSpec", ...]:
+    def parts(self) -> tuple[Self, ...]:
         """The operators whose latencies add up to this one's: itself, but for a `tree` the one
         whose edges are all identities, and its edges."""
-        return self.traits.parts(self)
+        return tree_parts(self) if self.tree else (self,)
 
     @property
     def out_shape(self) -> Shape:
@@ -176,15 +116,3 @@ class OpSpec:
         height, width, channels = self.out_shape
         inside = self.height * self.width * self.in_channels
         return 4 * self.batch * (inside + height * width * channels)
-
-
-def _read(kind: Callable[[str], Any], text: str, key: str) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        raise SpecError(f"'{key[:100]}' is no operator key: '{text[:100]}' is no number") from None
-
-
-def _plain(number: float) -> str:
-    """The shortest decimal that reads back to the same number, without a trailing '.0'."""
-    return repr(float(number)).removesuffix(".0")

@@ -1,8 +1,8 @@
 """Tree-structured cells (Cai et al., Path-Level Network Transformation, ICML 2018), and the
 residual block around one: the operator `tree`.
 
-A node hands its input to its branches and adds what they return; a branch is an edge, and behind
-it the next node, or none. In writing, a node is its branches in brackets, an edge its code:
+A node passes its input to its branches and adds their outputs; a branch is an edge, possibly
+followed by another node. A node is written as its branches in parentheses, an edge as its code:
 
     (i(s3m3)i(s5d7))        input ──┬─ i ──┬─ s3 ──┐
                                     │      └─ m3 ──┴──┐
@@ -15,50 +15,29 @@ it the next node, or none. In writing, a node is its branches in brackets, an ed
 An edge is named by the branches that lead to it: "00", "01", "10", "11" are s3, m3, s5, d7. The
 block is that of ProxylessNAS on CIFAR-10 (Cai, Zhu & Han, ICLR 2019), pre-activated: a bottleneck
 1x1, a grouped kxk convolution whose channels are shuffled and split among the branches of the
-first node, the tree, and 1x1 out of the bottleneck; then the shortcut, averaged where there is a
-stride and padded with zeros where channels grow (Han et al., PyramidNet, CVPR 2017).
+first node, the tree, and a 1x1 convolution; then the shortcut, average-pooled if there is a stride
+and padded with zeros if channels increase (Han et al., PyramidNet, CVPR 2017).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, TypeVar
 
 from latency.errors import SpecError
 from latency.operators.chain import Chain
-from latency.operators.fields import Op, OpFields
-from latency.operators.layer import Layer
+from latency.operators.fields import OpFields
 
+Op = TypeVar("Op", bound=OpFields)
 IDENTITY = "i"
 
 
-@dataclass(frozen=True)
-class _Edge:
-    """The operator that an edge is. `activates`: has the activation of its tree."""
-
-    kind: str
-    dilation: int = 1
-    activates: bool = False
-
-    def append(self, chain: Chain, op: OpFields, kernel: int) -> None:
-        """Append its layers inside of the tree `op`."""
-        if self.activates:
-            chain.separable(chain.shape[2], kernel, 1, op.activation, self.dilation)
-        else:
-            chain.padded_pool(self.kind, kernel)
-
-
-_EDGES = {
-    "s": _Edge("sepconv", activates=True),
-    "d": _Edge("sepconv", dilation=2, activates=True),
-    "m": _Edge("max_pool"),
-    "a": _Edge("avg_pool"),
-}
-"""First letter of an edge's code to what the edge is; the kernel follows."""
-_WORD = re.compile(r"[()]|i|[sdma][3579]")
-_DEEPEST, _MOST_BRANCHES, _MOST_EDGES = 32, 10, 256
-"""Levels of a tree, branches of a node (the name of an edge has one digit for each node before it),
-and edges of a tree."""
+_EDGES = {"s": ("sepconv", 1), "d": ("sepconv", 2), "m": ("max_pool", 1), "a": ("avg_pool", 1)}
+"""First letter of an edge's code to the kind and the dilation of its operator."""
+_EDGE = "i|[sdma][3579]"
+_TOKEN = re.compile(rf"[()]|{_EDGE}")
+_MAX_DEPTH, _MAX_BRANCHES, _MAX_EDGES = 32, 10, 256
+"""Limits of a tree. The name of an edge has one digit per level: ten branches of a node."""
 
 
 @dataclass(frozen=True)
@@ -71,36 +50,35 @@ class Branch:
 
 @dataclass(frozen=True)
 class Tree:
-    """A node of one branch at least."""
+    """A node with at least one branch."""
 
     branches: tuple[Branch, ...]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The tree that `text` describes; `SpecError` where it is none."""
-        written: list[list[Branch]] = []
+        """The tree that `text` describes; `SpecError` if it is not valid."""
+        nodes: list[list[Branch]] = []
         tree = None
         edges = 0
-        for word in _WORD.findall(text):
-            if word == "(":
-                written.append([])
-            elif not written or len(written) > _DEEPEST:
+        for token in _TOKEN.findall(text):
+            if token == "(":
+                nodes.append([])
+            elif not nodes or len(nodes) > _MAX_DEPTH:
                 break
-            elif word != ")":
-                written[-1].append(Branch(word))
+            elif token != ")":
+                nodes[-1].append(Branch(token))
                 edges += 1
-                if edges > _MOST_EDGES or len(written[-1]) > _MOST_BRANCHES:
+                if edges > _MAX_EDGES or len(nodes[-1]) > _MAX_BRANCHES:
                     break
             else:
-                tree = cls(tuple(written.pop()))
-                if written and written[-1]:
-                    written[-1][-1] = Branch(written[-1][-1].edge, tree)
-        if tree is None or written or str(tree) != text:
-            codes = ", ".join(f"{letter}3" for letter in _EDGES)
+                tree = cls(tuple(nodes.pop()))
+                if nodes and nodes[-1]:
+                    nodes[-1][-1] = Branch(nodes[-1][-1].edge, tree)
+        if tree is None or nodes or str(tree) != text:
             raise SpecError(
-                f"'{text[:100]}' is no tree such as (i(s3m3)i(s5d7)), of edges i, {codes}, "
-                f"{_DEEPEST} levels deep at most, with {_MOST_BRANCHES} branches of a node and "
-                f"{_MOST_EDGES} edges at most"
+                f"'{text[:100]}' is not a tree such as (i(s3m3)i(s5d7)), of edges i, s3, d3, m3, "
+                f"a3, with at most {_MAX_DEPTH} levels, {_MAX_BRANCHES} branches of a node and "
+                f"{_MAX_EDGES} edges"
             )
         return tree
 
@@ -118,27 +96,16 @@ class Tree:
                 found |= branch.node.edges(name)
         return found
 
-    def with_edges(self, codes: Mapping[str, str], path: str = "") -> "Tree":
-        """The tree with other edges where `codes` names them."""
-        return Tree(
-            tuple(
-                Branch(
-                    codes.get(f"{path}{position}", branch.edge),
-                    branch.node and branch.node.with_edges(codes, f"{path}{position}"),
-                )
-                for position, branch in enumerate(self.branches)
-            )
-        )
-
 
 def edge_operator(op: Op, code: str) -> Op | None:
     """The operator that an edge of the `tree` operator is, measured alone; None for an identity."""
     if code == IDENTITY:
         return None
-    edge, hidden = _EDGES[code[0]], hidden_channels(op)
+    kind, dilation = _EDGES[code[0]]
+    hidden = hidden_channels(op)
     return replace(
         op,
-        kind=edge.kind,
+        kind=kind,
         height=op.height // op.stride,
         width=op.width // op.stride,
         in_channels=hidden,
@@ -146,9 +113,9 @@ def edge_operator(op: Op, code: str) -> Op | None:
         kernel=int(code[1:]),
         stride=1,
         expansion=1,
-        activation=op.activation if edge.activates else "none",
+        activation=op.activation if kind == "sepconv" else "none",
         groups=1,
-        dilation=edge.dilation,
+        dilation=dilation,
         tree="",
     )
 
@@ -157,17 +124,18 @@ def edge_code(edge: OpFields | None) -> str:
     """The code of the edge that is this operator; `SpecError` where no edge can be it."""
     if edge is None:
         return IDENTITY
-    for letter, what in _EDGES.items():
-        is_alike = (what.kind, what.dilation) == (edge.kind, edge.dilation)
-        if is_alike and _WORD.fullmatch(f"{letter}{edge.kernel}"):
-            return f"{letter}{edge.kernel}"
-    raise SpecError(f"{edge.key}: no edge of a tree is such an operator")
+    for letter, traits in _EDGES.items():
+        code = f"{letter}{edge.kernel}"
+        if traits == (edge.kind, edge.dilation) and re.fullmatch(_EDGE, code):
+            return code
+    raise SpecError(f"{edge.key}: not an operator of a tree's edge")
 
 
 def with_edges(op: Op, edges: Mapping[str, Op | None]) -> Op:
     """The `tree` operator with other edges, by their names."""
-    codes = {name: edge_code(edge) for name, edge in edges.items()}
-    return replace(op, tree=str(Tree.parse(op.tree).with_edges(codes)))
+    given = {name: edge_code(edge) for name, edge in edges.items()}
+    codes = iter((Tree.parse(op.tree).edges() | given).values())
+    return replace(op, tree=re.sub(_EDGE, lambda _: next(codes), op.tree))
 
 
 def tree_parts(op: Op) -> tuple[Op, ...]:
@@ -178,41 +146,40 @@ def tree_parts(op: Op) -> tuple[Op, ...]:
 
 
 def hidden_channels(op: OpFields) -> int:
-    """Channels inside of a `tree`: its `expansion` is their ratio to its output channels."""
+    """Hidden channels of a `tree`: `expansion` times its output channels."""
     return max(1, round(op.out_channels * op.expansion))
 
 
 def identity_layer(name: str) -> str:
-    """Name of the layer that an edge is as long as it is the identity."""
+    """Name of the layer of an edge that is the identity."""
     return f"{name}_identity"
 
 
-def check_tree(op: OpFields) -> None:
-    """Raise `SpecError` where a `tree` cannot be written with these sizes."""
-    Tree.parse(op.tree)
-    if hidden_channels(op) % op.groups:
-        raise SpecError(f"{op.key}: the groups do not divide the {hidden_channels(op)} channels")
-    if op.height % op.stride or op.width % op.stride:
-        raise SpecError(f"{op.key}: the stride of a tree divides its input's height and width")
-    if op.in_channels > op.out_channels:
-        raise SpecError(f"{op.key}: a tree has no fewer channels than its input")
+RULES: dict[str, Callable[[OpFields], bool]] = {
+    "not a tree": lambda op: bool(Tree.parse(op.tree)),
+    "the groups do not divide the hidden channels": lambda op: hidden_channels(op) % op.groups == 0,
+    "the stride of a tree divides its input's height and width": (
+        lambda op: op.height % op.stride == op.width % op.stride == 0
+    ),
+    "a tree has no fewer channels than its input": lambda op: op.in_channels <= op.out_channels,
+}
+"""What must hold for a `tree`, by the error message."""
 
 
-def decompose_tree(op: OpFields) -> tuple[Layer, ...]:
+def append_tree(chain: Chain, op: OpFields) -> None:
     """A residual block around a tree-structured cell."""
-    chain = Chain.of(op)
     tree, hidden = Tree.parse(op.tree), hidden_channels(op)
-    beginning = chain.place
-    chain.norm("in_norm")
+    block_input = chain.tensor
+    chain.append("in_norm", "norm", chain.shape)
     chain.conv("in", hidden, activation=op.activation)  # with the root's norm and activation
     wide = len(tree.branches) * hidden
-    chain.conv("root", wide, op.kernel, op.stride, op.groups, norm=False, bias=False)
+    chain.conv("root", wide, op.kernel, op.stride, groups=op.groups, norm=False, bias=False)
     if op.groups > 1:
         chain.append("shuffle", "shuffle", chain.shape, groups=op.groups)
-    whole = chain.place
+    whole = chain.tensor
     outputs = []
     for position, branch in enumerate(tree.branches):
-        chain.return_to(whole)
+        chain.read(whole)
         if len(tree.branches) > 1:
             share = (*chain.shape[:2], hidden)
             chain.append(f"{position}_split", "slice", share, start=position * hidden)
@@ -220,30 +187,31 @@ def decompose_tree(op: OpFields) -> tuple[Layer, ...]:
         edge = chain.last
         if branch.node is not None:
             _add_node(chain, op, branch.node, str(position))
-        chain.norm(f"{position}_branch_norm")
-        chain.join(f"{position}_branch_add", "add", edge)
+        chain.append(f"{position}_branch_norm", "norm", chain.shape)
+        chain.append(f"{position}_branch_add", "add", chain.shape, edge)
         outputs.append(chain.last)
     _add_up(chain, outputs, "")
-    chain.norm("out_norm", op.activation)
+    chain.append("out_norm", "norm", chain.shape, activation=op.activation)
     chain.conv("out", op.out_channels)
-    residual = chain.place
-    chain.return_to(beginning)
+    residual = chain.tensor
+    chain.read(block_input)
     if op.stride > 1:
-        chain.pool("shortcut", (op.stride, op.stride), op.stride)
+        shape = (op.height // op.stride, op.width // op.stride, op.in_channels)
+        kernel = (op.stride, op.stride)
+        chain.append("shortcut", "pool", shape, kernel=kernel, stride=op.stride)
     if op.in_channels < op.out_channels:
         chain.append("padded", "pad", residual[1])
     shortcut = chain.last
-    chain.return_to(residual)
-    chain.join("add", "add", shortcut, droppable=1)
-    return chain.layers
+    chain.read(residual)
+    chain.append("add", "add", chain.shape, shortcut, droppable=1)
 
 
 def _add_node(chain: Chain, op: OpFields, tree: Tree, path: str) -> None:
     """A node whose branches all get its input; their sum."""
-    beginning = chain.place
+    node_input = chain.tensor
     outputs = []
     for position, branch in enumerate(tree.branches):
-        chain.return_to(beginning)
+        chain.read(node_input)
         name = f"{path}{position}"
         _add_edge(chain, op, branch.edge, name)
         if branch.node is not None:
@@ -256,8 +224,12 @@ def _add_edge(chain: Chain, op: OpFields, code: str, name: str) -> None:
     if code == IDENTITY:
         chain.append(identity_layer(name), "identity", chain.shape)
         return
+    (kind, dilation), kernel = _EDGES[code[0]], int(code[1:])
     chain.prefix = f"{name}_"
-    _EDGES[code[0]].append(chain, op, int(code[1:]))
+    if kind == "sepconv":
+        chain.separable(chain.shape[2], kernel, 1, op.activation, dilation)
+    else:
+        chain.append(kind, kind, chain.shape, kernel=(kernel, kernel))
     chain.prefix = ""
 
 
@@ -265,6 +237,7 @@ def _add_up(chain: Chain, outputs: list[str], path: str) -> None:
     """The sum of branches, each of which path dropout may leave out."""
     total = outputs[0]
     for count, output in enumerate(outputs[1:], 1):
-        chain.return_to((output, chain.shape))
-        chain.join(f"sum{path}_{count}", "add", total, droppable=2 if count == 1 else 1)
+        chain.read((output, chain.shape))
+        droppable = 2 if count == 1 else 1
+        chain.append(f"sum{path}_{count}", "add", chain.shape, total, droppable=droppable)
         total = chain.last

@@ -1,9 +1,9 @@
 """Exact Gaussian-process regression (Rasmussen & Williams, Gaussian Processes for Machine
 Learning, 2006, chapters 2 and 5), in numpy.
 
-The covariance is a Matern one of smoothness 5/2 with one length a feature, or one for all, plus
-white noise. It predicts what scikit-learn's `GaussianProcessRegressor` predicts (a test holds the
-two together); that takes 1.2 s of CPU time to import, and all of `import latency` 0.16 s.
+The covariance is a Matern one of smoothness 5/2 with one length per feature, or one for all, plus
+white noise. Predictions equal those of scikit-learn's `GaussianProcessRegressor` (tested), which
+takes 1.2 s of CPU time to import.
 """
 
 import math
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ROWS_OF_OWN_LENGTHS = 20
-"""Tables of fewer rows get one length for all features: they do not determine several."""
+"""Tables of fewer rows get one length for all features."""
 _MOST_ROWS_TO_TUNE, _STEPS = 200, 30
-"""Rows whose likelihood is climbed, and steps of the climb."""
+"""Rows and steps of the optimisation of the likelihood."""
 _KERNEL_ROWS, _KERNEL_STEPS = 80, 12
-"""The same of kernels inside networks, of which a command needs several families at once."""
+"""The same for kernels inside networks, of which a command needs several families at once."""
 _USUAL_LENGTH, _USUAL_SPREAD = 3.0, 1.5
 """A length's prior: log-normal about three octaves."""
 
@@ -30,8 +30,8 @@ _LOG_2PI = math.log(2 * math.pi)
 class Kernel:
     """A covariance function, by the logarithms of its parameters.
 
-    `theta` (2 + lengths,): of the variance, of each feature's length (or of the one length of all)
-    and of the white noise's variance. `bounds` (2 + lengths, 2): within which they are tuned.
+    `theta` (2 + lengths,): of the variance, of each feature's length (or of the common length) and
+    of the variance of the white noise. `bounds` (2 + lengths, 2): limits of `theta` in tuning.
     """
 
     theta: Floats
@@ -45,25 +45,25 @@ class Kernel:
         white: float,
         bounds: tuple[tuple[float, float], tuple[float, float], tuple[float, float]],
     ) -> "Kernel":
-        """The kernel of these parameters, with (least, most) of the three kinds of them."""
+        """The kernel of these parameters, with the bounds of variance, lengths and white noise."""
         of_variance, of_lengths, of_white = bounds
         limits = [of_variance, *[of_lengths] * len(lengths), of_white]
         return cls(np.log([variance, *lengths, white]), np.log(limits))
 
     def between(self, features: Floats, others: Floats) -> Floats:
-        """Covariance, shape (rows, others), of what lies under the noise."""
+        """Covariance without noise, shape (rows, others)."""
         steps = math.sqrt(5) * np.sqrt(self._squares(features, others))
         return np.exp(self.theta[0]) * (1 + steps + steps**2 / 3) * np.exp(-steps)
 
     def among(self, features: Floats) -> Floats:
-        """Covariance, shape (rows, rows), white noise included."""
+        """Covariance with white noise, shape (rows, rows)."""
         covariance = self.between(features, features)
         covariance[np.diag_indices_from(covariance)] += np.exp(self.theta[-1])
         return covariance
 
     def slope(self, features: Floats, weights: Floats) -> Floats:
-        """Sum of the symmetric `weights` (rows, rows) times the derivative of `among` by each
-        of `theta`."""
+        """Sum of the symmetric `weights` (rows, rows) times the derivative of `among` by each of
+        `theta`."""
         variance, white = np.exp(self.theta[[0, -1]])
         smooth = self.between(features, features)
         steps = math.sqrt(5) * np.sqrt(self._squares(features, features))
@@ -78,7 +78,7 @@ class Kernel:
         return np.exp(self.theta[1:-1])
 
     def _squares(self, features: Floats, others: Floats) -> Floats:
-        """Squared distances in lengths, shape (rows, others)."""
+        """Squared distances in units of the lengths, shape (rows, others)."""
         here, there = features / self._lengths, others / self._lengths
         squares = (here**2).sum(1)[:, None] + (there**2).sum(1) - 2 * here @ there.T
         return np.maximum(squares, 0.0)
@@ -86,8 +86,8 @@ class Kernel:
 
 @dataclass(frozen=True)
 class GaussianProcess:
-    """A process of mean zero that has seen values. `inverse` (rows, rows): of the covariance of
-    what it has seen; `weights` (rows,): that inverse times the values."""
+    """A fitted process of mean zero. `inverse` (rows, rows): inverse covariance of the training
+    rows; `weights` (rows,): that inverse times their values."""
 
     kernel: Kernel
     features: Floats
@@ -98,9 +98,9 @@ class GaussianProcess:
     def fit(
         cls, kernel: Kernel, features: Floats, values: Floats, noise: Floats
     ) -> "GaussianProcess":
-        """Of `values` (rows,) at feature vectors `features` (rows, n), with variances `noise`
-        (rows,) beside the kernel's white noise. Raises `numpy.linalg.LinAlgError` where the rows
-        contradict the kernel."""
+        """Fit `values` (rows,) at feature vectors `features` (rows, n), with variances `noise`
+        (rows,) besides the kernel's white noise. Raises `numpy.linalg.LinAlgError` for a singular
+        covariance."""
         inverse = np.linalg.inv(kernel.among(features) + np.diag(noise))
         inverse = (inverse + inverse.T) / 2
         return cls(kernel, features, inverse, inverse @ values)
@@ -114,8 +114,8 @@ class GaussianProcess:
 def log_likelihood(
     kernel: Kernel, features: Floats, values: Floats, noise: Floats
 ) -> tuple[float, Floats]:
-    """Logarithm of the marginal likelihood of values, and its slope by `kernel.theta`; minus
-    infinity where the covariance is not positive definite (Rasmussen & Williams, 5.8 and 5.9)."""
+    """Log marginal likelihood of values and its gradient by `kernel.theta`; minus infinity if the
+    covariance is not positive definite (Rasmussen & Williams, equations 5.8 and 5.9)."""
     try:
         lower = np.linalg.cholesky(kernel.among(features) + np.diag(noise))
     except np.linalg.LinAlgError:
@@ -130,22 +130,17 @@ def log_likelihood(
 def fit_process(
     features: Floats, residuals: Floats, noise: Floats, inside: bool = False
 ) -> GaussianProcess:
-    """The process of `residuals` (rows,) at feature vectors `features` (rows, n), which have
-    `noise` (variances, rows). `inside`: of kernels that were measured inside networks."""
-    start = _start(features, residuals, inside)
-    most, steps = (_KERNEL_ROWS, _KERNEL_STEPS) if inside else (_MOST_ROWS_TO_TUNE, _STEPS)
-    kernel = tune(start, features, residuals, noise, steps, most)
-    return GaussianProcess.fit(kernel, features, residuals, noise)
-
-
-def _start(features: Floats, residuals: Floats, inside: bool) -> Kernel:
-    """The kernel before its parameters are tuned. What their neighbourhoods do to rows that were
-    measured `inside` networks is noise of its own."""
+    """The process of `residuals` (rows,) at feature vectors `features` (rows, n) with variances
+    `noise` (rows,). `inside`: of kernels that were measured inside networks, which have more white
+    noise."""
     rows, columns = features.shape
     lengths = np.full(columns if rows >= _ROWS_OF_OWN_LENGTHS else 1, 2.0)
     variance = float(np.clip(np.mean(residuals**2), 1e-4, 1.0))
     white, of_white = (1e-2, (1e-5, 0.5)) if inside else (1e-5, (1e-7, 1e-2))
-    return Kernel.of(variance, lengths, white, ((1e-4, 10.0), (0.3, 100.0), of_white))
+    start = Kernel.of(variance, lengths, white, ((1e-4, 10.0), (0.3, 100.0), of_white))
+    most, steps = (_KERNEL_ROWS, _KERNEL_STEPS) if inside else (_MOST_ROWS_TO_TUNE, _STEPS)
+    kernel = tune(start, features, residuals, noise, steps, most)
+    return GaussianProcess.fit(kernel, features, residuals, noise)
 
 
 def tune(
@@ -156,8 +151,7 @@ def tune(
     steps: int,
     most: int = _MOST_ROWS_TO_TUNE,
 ) -> Kernel:
-    """The kernel with the parameters of the largest marginal likelihood that `steps` lead to,
-    by `most` of the rows."""
+    """Maximise the marginal likelihood of at most `most` rows in `steps` steps of L-BFGS-B."""
     from scipy.optimize import minimize
 
     few = slice(None, None, -(-len(features) // most))

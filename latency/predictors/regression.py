@@ -1,70 +1,55 @@
-"""`fit`: from a table to a model that also predicts operators that are missing in the table.
+"""`fit`: a model that also predicts operators that are missing in a table.
 
-What an operator takes alone is predicted by the cost model of its family
-(`latency.predictors.families`); what it costs inside a network follows by the calibration of the
-nearest operator that was measured.
-
-A model is a pure function of its table: no randomness, nothing stored.
+The latency of an operator alone is predicted by the cost model of its family
+(`latency.predictors.families`), its latency inside a network by the calibration of the nearest
+measured operator. Nothing is random.
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from latency.errors import CoverageError, TableError
 from latency.graphs.fusion import SUITE
 from latency.graphs.kernels import Network
 from latency.graphs.non_square import DOUBT, Bounds
-from latency.operators.features import Neighbours
+from latency.operators.features import Neighbours, kernel_family
 from latency.operators.spec import OpSpec
 from latency.prediction import PREDICTED, OpPrediction, Prediction
-from latency.predictors.families import (
-    FEWEST_ROWS,
-    REACH,
-    REST,
-    Family,
-    fit_rows,
-    members_of,
-    served_by,
-)
+from latency.predictors.families import FEWEST_ROWS, REACH, REST, Family, fit_rows, members_of
 from latency.tables.calibration import Calibration
 from latency.tables.table import LatencyTable
 
 _NEGLIGIBLE = 0.03
-"""Kernels out of reach that take no more than this share of a network, at the upper ends of their
-intervals, are predicted all the same."""
+"""Share of a network, at the upper ends of the intervals, up to which kernels out of reach are
+predicted."""
 _SHARED = 0.1
 """Least correlation between the errors of two predicted operators: the roofline's are common."""
 
 
 @dataclass(frozen=True)
 class RegressionModel:
-    """A `LatencyModel` that says of each operator whether it was `measured` or is `predicted`.
+    """A `LatencyModel` whose operators are `measured` or `predicted`. `fit` makes it.
 
-    `fit` makes it; predicting changes nothing of it. `rows`: the table's operators, by which the
-    nearest to others are found; `input_sizes` (rows, 2): their heights and widths. `families`: the
-    cost models by name, None where one was not fitted since no operator needed it; `fallback` names
-    the one of operators whose family has no rows.
+    `rows`: the table's operators, to look up the nearest; `members`: the rows of each cost model;
+    `families`: the cost models that were fitted.
     """
 
     table: LatencyTable
     extrapolate: bool
     rows: Neighbours = field(repr=False, compare=False)
-    input_sizes: NDArray[np.int64] = field(repr=False, compare=False)
-    families: Mapping[str, Family | None] = field(repr=False, compare=False)
-    fallback: str
+    members: Mapping[str, Sequence[OpSpec]] = field(repr=False, compare=False)
+    families: Mapping[str, Family] = field(repr=False, compare=False)
 
     def predict(self, network: Network) -> Prediction:
         """Latency of a network: the sum of its operators.
 
-        The interval of what was measured is the table's. Errors of predicted operators are taken
-        to be correlated as the Gaussian process has them, by a tenth at least, and never to
-        cancel. The interval of the kernels of a graph is at least that of the suite's validation.
-        Raises `CoverageError` with all operators that are out of reach; kernels of a graph may be,
-        where all of them together are negligible in it.
+        Measured operators have the table's interval. Errors of predicted operators have the
+        correlation of the Gaussian process, at least 0.1. The interval of a graph of kernels is at
+        least that of the suite's validation. Raises `CoverageError` with all operators that are out
+        of reach; kernels of a graph may be, if together they are negligible.
         """
         if network.kernels:
             return self._predict_kernels(network)
@@ -80,10 +65,8 @@ class RegressionModel:
         return Prediction(ms, max(0.0, ms - half), ms + half, per_op)
 
     def _predict_kernels(self, graph: Network) -> Prediction:
-        """As `predict`, of kernels. Those that are not square add their doubt to the interval."""
-        asked = operators_of(graph)
-        self._require_fitted(asked)
-        parts = self._predict_ops(asked)
+        """As `predict`, of kernels. Those that are not square widen the interval."""
+        parts = self._predict_ops(operators_of(graph))
         far = set(self.missing(parts))
         per_op, squares, doubt, unsure = [], [], 0.0, 0.0
         for kernel in graph.kernels:
@@ -108,38 +91,36 @@ class RegressionModel:
     def predict_op(self, op: OpSpec) -> OpPrediction:
         """Latency that an operator adds to a network.
 
-        Raises `CoverageError` where it is neither in the table nor near to what is, with the
-        nearest operator named; `extrapolate` predicts it all the same, with a wide interval.
+        Raises `CoverageError`, with the nearest measured operator, if that is too far; with
+        `extrapolate` the operator is predicted with a wide interval.
         """
         self._require([op])
         return self._predict_ops((op,))[op]
 
     def missing(self, ops: Iterable[OpSpec]) -> tuple[OpSpec, ...]:
-        """Those of `ops` that are out of reach (none is with `extrapolate`), or whose cost model
-        was not fitted, each once, in order."""
-        unknown = self.table.missing(ops)
-        far = set() if self.extrapolate else set(_far(self.rows, unknown))
-        return tuple(op for op in unknown if op in far or self.family_of(op) is None)
+        """The operators that are out of reach (none with `extrapolate`), each once, in order."""
+        if self.extrapolate:
+            return ()
+        return tuple(op for op in self.table.missing(ops) if self.nearest(op)[1] >= REACH)
 
     def nearest(self, op: OpSpec) -> tuple[OpSpec, float]:
-        """The operator of the table that is nearest, and how far it is (`features.Neighbours`)."""
-        return _nearest(self.rows, op)
+        """The nearest operator of the table, and its distance (`features.Neighbours`)."""
+        distances = self.rows.distances(op)
+        index = int(distances.argmin())
+        return self.rows.ops[index], float(distances[index])
 
-    def family_of(self, op: OpSpec) -> Family | None:
-        """The cost model that serves an operator; None where it was not fitted."""
-        return self.families[served_by(op, self.families, self.fallback)]
-
-    def _require_fitted(self, ops: Collection[OpSpec]) -> None:
-        unfitted = [op for op in self.table.missing(ops) if self.family_of(op) is None]
-        if unfitted:
+    def family_of(self, op: OpSpec) -> Family:
+        """The cost model for an operator: that of its kernel family, or else the common one."""
+        try:
+            return self.families[_family_name(op, self.members)]
+        except KeyError:
             raise CoverageError(
-                (op.key for op in unfitted),
+                (op.key,),
                 f"the regression of {self.table.source}, which was fitted for other operators",
-                "name them when fitting: fit(table, operators=...)",
-            )
+                "name it in the `operators` of `fit`",
+            ) from None
 
-    def _require(self, ops: Collection[OpSpec]) -> None:
-        self._require_fitted(ops)
+    def _require(self, ops: Iterable[OpSpec]) -> None:
         if missing := self.missing(ops):
             near, _ = self.nearest(missing[0])
             raise CoverageError(
@@ -151,7 +132,7 @@ class RegressionModel:
             )
 
     def _predict_ops(self, ops: Sequence[OpSpec]) -> dict[OpSpec, OpPrediction]:
-        """Each of different operators; those missing in the table family by family."""
+        """Predictions of operators; those missing in the table family by family."""
         found = {op: self.table.predict_op(op) for op in ops if op in self.table}
         for family, missing in self._by_family(op for op in ops if op not in self.table):
             middles, halves = family.log_alone(missing)
@@ -165,17 +146,15 @@ class RegressionModel:
         return found
 
     def _by_family(self, ops: Iterable[OpSpec]) -> list[tuple[Family, list[OpSpec]]]:
-        """Operators with the cost models that serve them, which are fitted."""
-        groups: dict[str, tuple[Family, list[OpSpec]]] = {}
+        """Operators by their cost model."""
+        groups: dict[int, tuple[Family, list[OpSpec]]] = {}
         for op in ops:
             family = self.family_of(op)
-            assert family is not None, op.key
-            name = served_by(op, self.families, self.fallback)
-            groups.setdefault(name, (family, []))[1].append(op)
+            groups.setdefault(id(family), (family, []))[1].append(op)
         return list(groups.values())
 
     def _half_of_predicted(self, parts: Sequence[OpPrediction]) -> float:
-        """Half the interval of the sum of those operators that are predicted, in ms."""
+        """Half the interval of the sum of the predicted operators, in ms."""
         halves: dict[OpSpec, float] = {}
         for part in parts:
             if part.source == PREDICTED and part.op not in self.table:
@@ -192,11 +171,11 @@ class RegressionModel:
         return math.sqrt(max(0.0, variance + _SHARED * total**2))
 
     def _calibration(self, op: OpSpec) -> Calibration:
-        """That of the nearest row on inputs of the same size, which spaces of several
-        resolutions rarely share; of the nearest row where no input has that size."""
+        """The calibration of the nearest row, if possible one with the same input size."""
         if not self.table.calibrations:
             return Calibration()
-        elsewhere = (self.input_sizes != (op.height, op.width)).any(1)
+        sizes = [(row.height, row.width) for row in self.rows.ops]
+        elsewhere = (np.array(sizes) != (op.height, op.width)).any(1)
         index = int((self.rows.distances(op) + 1e3 * elsewhere).argmin())
         return _calibration_of(self.table, self.rows.ops[index])
 
@@ -206,11 +185,9 @@ def fit(
 ) -> RegressionModel:
     """The regression model of a table; the same for the same table.
 
-    `extrapolate`: predict operators far from all that was measured, too. `operators`: all that is
-    going to be predicted, so that only the cost models that these need are fitted (for a network:
-    `operators_of`); None fits all, which takes seconds for the table of a kernel suite.
-
-    Raises `TableError` for tables of fewer than five rows.
+    `extrapolate`: predict operators far from all measured ones, too. `operators`: fit only the
+    cost models that these need, which takes less time. Raises `TableError` for tables of fewer than
+    five rows.
     """
     if len(table) < FEWEST_ROWS:
         raise TableError(
@@ -219,47 +196,35 @@ def fit(
         )
     rows = Neighbours(sorted(table, key=lambda op: op.key))
     members = members_of(rows.ops)
-    fallback = REST if REST in members else max(members, key=lambda one: len(members[one]))
     needed = set(members)
     if operators is not None:
-        needed = {served_by(op, members, fallback) for op in table.missing(operators)}
-    return RegressionModel(
-        table=table,
-        extrapolate=extrapolate,
-        rows=rows,
-        input_sizes=np.array([(row.height, row.width) for row in rows.ops]),
-        families={
-            name: fit_rows(table, ops) if name in needed else None for name, ops in members.items()
-        },
-        fallback=fallback,
-    )
+        needed = {_family_name(op, members) for op in table.missing(operators)}
+    families = {name: fit_rows(table, members[name]) for name in sorted(needed)}
+    return RegressionModel(table, extrapolate, rows, members, families)
+
+
+def _family_name(op: OpSpec, members: Mapping[str, Sequence[OpSpec]]) -> str:
+    """The cost model for an operator: that of its kernel family, or else the common one."""
+    name = kernel_family(op)
+    if name in members:
+        return name
+    return REST if REST in members else max(members, key=lambda one: len(members[one]))
 
 
 def operators_of(network: Network) -> tuple[OpSpec, ...]:
     """All operators, each once, that the prediction of a network needs: its own, and the larger
-    square of each kernel that is not square."""
-    others = [k.bounds.other for k in network.kernels if k.bounds is not None]
+    square of each non-square kernel."""
+    others = (kernel.bounds.other for kernel in network.kernels if kernel.bounds is not None)
     return tuple(dict.fromkeys([*network.parts, *others]))
 
 
 def out_of_reach(table: LatencyTable, ops: Iterable[OpSpec]) -> tuple[OpSpec, ...]:
-    """Those of `ops`, each once, that a model of the table refuses to predict unless it
-    extrapolates; nothing is fitted to find them."""
-    return _far(Neighbours(sorted(table, key=lambda op: op.key)), table.missing(ops))
-
-
-def _far(rows: Neighbours, ops: Iterable[OpSpec]) -> tuple[OpSpec, ...]:
-    return tuple(op for op in ops if _nearest(rows, op)[1] >= REACH)
-
-
-def _nearest(rows: Neighbours, op: OpSpec) -> tuple[OpSpec, float]:
-    distances = rows.distances(op)
-    index = int(distances.argmin())
-    return rows.ops[index], float(distances[index])
+    """The operators, each once, that a model of the table refuses without `extrapolate`."""
+    return fit(table, operators=()).missing(ops)
 
 
 def _non_square(bounds: Bounds, near: OpPrediction, far: OpPrediction) -> OpPrediction:
-    """A kernel that is not square, by the predictions of the squares on both sides of it."""
+    """A non-square kernel, from the predictions of the smaller and the larger square one."""
     ms = bounds.interpolate(near.ms, far.ms)
     low = bounds.interpolate(near.low_ms, far.low_ms) - DOUBT * ms
     high = bounds.interpolate(near.high_ms, far.high_ms) + DOUBT * ms
@@ -267,7 +232,7 @@ def _non_square(bounds: Bounds, near: OpPrediction, far: OpPrediction) -> OpPred
 
 
 def _calibration_of(table: LatencyTable, op: OpSpec) -> Calibration:
-    """The calibration by which a row's in-network latency was found."""
+    """The calibration of a row's in-network latency."""
     alone = table[op].median_ms
     inside = table.in_network_ms.get(op, alone)
     known = [Calibration(), *table.calibrations.values()]

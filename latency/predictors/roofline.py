@@ -13,8 +13,8 @@ from latency.operators.spec import OpSpec
 Floats = NDArray[np.float64]
 
 _PULL = 2e-3
-"""Weight of the usual balance, as a share of that of all rows."""
-_FALLS_OFF = 2.0
+"""Weight of the usual balance, relative to that of all rows."""
+_SIZED_GAIN = 2.0
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class Roofline:
     def fit(cls, ops: Sequence[OpSpec], ms: Floats) -> "Roofline":
         """The roofline of measured operators; `ms` (operators,).
 
-        Depthwise kernels of each size get costs of their own only where one cost for all is off
-        by twice as much: a runtime without fast code for 7x7 takes ten times as long for it.
+        Depthwise kernels of each size get their own costs only if that halves the error: a runtime
+        without fast code for 7x7 takes ten times as long for it.
         """
         (common, worse), (own, better) = (cls._fit(ops, ms, sized) for sized in (False, True))
-        return own if better * _FALLS_OFF < worse else common
+        return own if better * _SIZED_GAIN < worse else common
 
     @classmethod
     def _fit(cls, ops: Sequence[OpSpec], ms: Floats, sized: bool) -> "tuple[Roofline, float]":
-        """The roofline and the root of its mean squared error, in logarithms."""
+        """The roofline and its root mean squared error, in logarithms."""
         terms, amounts = term_matrix(ops, sized)
         costs, scale = solve(terms, amounts, ms)
         errors = np.log(amounts @ costs / ms)
@@ -50,39 +50,34 @@ class Roofline:
 
     def log_ms(self, ops: Sequence[OpSpec]) -> Floats:
         """Logarithm of each operator's ms, shape (operators,)."""
-        totals = [
-            sum(
-                amount * self._cost(term) for term, amount in physical_terms(op, self.sized).items()
-            )
-            for op in ops
-        ]
-        return np.log(totals)
+        terms = [physical_terms(op, self.sized).items() for op in ops]
+        return np.log([sum(amount * self._cost(term) for term, amount in one) for one in terms])
 
     def _cost(self, term: Term) -> float:
-        """Of a term that no row had: the mean of its family, or else the usual cost."""
+        """Cost of a term; if no row had it, the mean of its family, or else the usual cost."""
         if term in self.costs:
             return self.costs[term]
         kin = [
             cost
-            for (role, quantity), cost in self.costs.items()
-            if quantity == term[1] and family(role) == family(term[0])
+            for (role, what), cost in self.costs.items()
+            if what == term[1] and family(role) == family(term[0])
         ]
         return float(np.mean(kin)) if kin else self.scale * typical_cost(term)
 
 
 def term_matrix(ops: Sequence[OpSpec], sized: bool) -> tuple[list[Term], Floats]:
-    """The terms that some of the operators have, and how much of each, (operators, terms)."""
+    """The terms of operators, and their amounts, (operators, terms)."""
     counted = [physical_terms(op, sized) for op in ops]
     terms = sorted({term for each in counted for term in each})
     return terms, np.array([[each.get(term, 0.0) for term in terms] for each in counted])
 
 
 def solve(terms: Sequence[Term], amounts: Floats, ms: Floats) -> tuple[Floats, float]:
-    """Costs (terms,) that explain `ms` (operators,) by `amounts` (operators, terms), and the
-    scale of the usual ones.
+    """Costs (terms,) that fit `ms` (operators,) by `amounts` (operators, terms), and the scale of
+    the usual ones.
 
-    Non-negative least squares on relative errors, drawn weakly towards the usual balance of a
-    processor, so that terms that the rows do not separate share their common cost.
+    Non-negative least squares on relative errors, with a weak ridge towards the usual balance of a
+    processor for terms that the rows do not separate.
     """
     from scipy.optimize import nnls
 

@@ -1,17 +1,14 @@
-"""From operators measured alone to what they cost inside a network.
+"""`calibrate`: latency of operators inside a network from their latency alone.
 
-Alone, an operator pays for being called and for bringing its input and output into the
-runtime's layout, and its weights stay in the nearest cache; inside a network it pays for
-neither of the first two, and its weights come from farther away. So the in-network latency is
-modelled as
+Alone, an operator's latency includes the call and the conversion of its input and output to the
+runtime's layout, and its weights stay in the nearest cache. Inside a network there is no call and
+no conversion, and its weights come from farther away. So the in-network latency is modelled as
 
     in_network_ms = a * latency_ms + b + c * border_bytes + d * weight_bytes
 
-with four coefficients fitted to measured whole networks by least squares on relative errors,
-drawn towards (1, 0, 0, 0) by a ridge: as much as makes the measured networks most likely
-(MacKay, Bayesian interpolation, Neural Computation 1992). Where a few operators dominate all
-networks, these say little of the others, and the ridge is strong. It stays a sum over operators,
-so that tables add up.
+with four coefficients fitted to measured whole networks by least squares on relative errors, with
+a ridge towards (1, 0, 0, 0) that maximises the evidence of the measured networks (MacKay, Bayesian
+interpolation, Neural Computation 1992).
 """
 
 import math
@@ -27,18 +24,16 @@ from latency.stats import student_t
 from latency.units import LEAST_MS, MOST_MS
 
 _RIDGES = np.geomspace(1e-4, 10, 41)
-"""Standard deviation of networks' relative errors over that of what a coefficient changes an
-operator of average latency by, as a share."""
 _FLOOR = 0.05
-"""An operator never costs less inside a network than this share of its cost alone."""
-_MOST_NETWORKS, _WORST = 10**9, 1e15
-"""Of a validation: networks, and relative error (that of a nanosecond taken for eleven days)."""
+"""Least latency inside a network, relative to the latency alone."""
+_MAX_NETWORKS, _MAX_ERROR = 10**9, 1e15
+"""Limits of a validation that is read from a file."""
 
 
 @dataclass(frozen=True)
 class Calibration:
     """The coefficients a, b (ms), c and d (ms per MB) of one space on one device setting;
-    `SpecError` where one is not a finite number."""
+    `SpecError` unless they are finite."""
 
     scale: float = 1.0
     per_op_ms: float = 0.0
@@ -47,18 +42,18 @@ class Calibration:
 
     def __post_init__(self) -> None:
         if not all(abs(value) <= MOST_MS for value in astuple(self)):
-            raise SpecError(f"a coefficient of a calibration is a finite number up to {MOST_MS:g}")
+            raise SpecError(f"the coefficients of a calibration must be within {MOST_MS:g}")
 
     def in_network_ms(self, op: OpSpec, latency_ms: float) -> float:
-        """What an operator that takes `latency_ms` alone costs inside a network."""
+        """Latency inside a network of an operator that takes `latency_ms` alone."""
         inside = float(_features(op, latency_ms) @ np.array(astuple(self)))
         return max(inside, _FLOOR * latency_ms, LEAST_MS)
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Relative errors of predicted against measured latency over networks never fitted on;
-    `SpecError` where there are none."""
+    """Relative errors of predicted against measured latency over held-out networks; `SpecError`
+    unless there is a network and the errors are finite."""
 
     networks: int
     mean: float
@@ -66,20 +61,15 @@ class Validation:
     rms: float
 
     def __post_init__(self) -> None:
-        if not isinstance(self.networks, int) or not 1 <= self.networks <= _MOST_NETWORKS:
-            raise SpecError(
-                f"networks is {self.networks}; a validation is of 1 to {_MOST_NETWORKS}"
-            )
-        if not all(0 <= error <= _WORST for error in (self.mean, self.worst, self.rms)):
-            raise SpecError(
-                f"an error of a validation is a finite number up to {_WORST:g}, and not negative"
-            )
+        if not isinstance(self.networks, int) or not 1 <= self.networks <= _MAX_NETWORKS:
+            raise SpecError(f"networks is {self.networks}; expected 1 to {_MAX_NETWORKS}")
+        if not all(0 <= error <= _MAX_ERROR for error in (self.mean, self.worst, self.rms)):
+            raise SpecError(f"the errors of a validation must be from 0 to {_MAX_ERROR:g}")
 
     @property
     def relative_ci95(self) -> float:
-        """Half the width of a 95 % interval around a prediction, as a share of it: Student's t of
-        as many degrees of freedom as there are networks. None is lost, since errors are taken from
-        zero, not from their mean."""
+        """Half the width of a prediction's 95 % interval, relative to it: Student's t with one
+        degree of freedom per network, since errors are about zero, not about their mean."""
         return student_t(self.networks) * self.rms
 
     def __str__(self) -> str:
@@ -92,10 +82,9 @@ class Validation:
 def calibrate(
     latency_ms: Mapping[OpSpec, float], networks: Sequence[tuple[Sequence[OpSpec], float]]
 ) -> Calibration:
-    """Fit the coefficients to networks' operators and their measured ms, given each operator's ms
-    alone.
+    """Fit the coefficients to networks (operators and measured ms), given each operator's ms alone.
 
-    `networks` may be empty: then operators cost what they cost alone.
+    Without networks, operators cost the same inside a network.
     """
     if not networks:
         return Calibration()
@@ -116,8 +105,7 @@ def calibrate(
 
 
 def _log_evidence(shares: NDArray[np.float64], off: NDArray[np.float64], ridge: float) -> float:
-    """Log likelihood of what networks are `off` by, up to a constant, at the most likely variance
-    of their errors."""
+    """Log evidence of the networks' errors `off`, up to a constant, at their best variance."""
     covariance = np.eye(len(off)) + shares @ shares.T / ridge**2
     variance = float(off @ np.linalg.solve(covariance, off)) / len(off)
     log_determinant = float(np.linalg.slogdet(covariance)[1])

@@ -1,26 +1,25 @@
-"""`diff`: what differs between two tables, and which differences are more than chance."""
+"""`diff`: differences of two tables, with their significance."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from latency.operators.spec import OpSpec
 from latency.stats import Z95, sign_test
-from latency.tables.setting import Setting
 from latency.tables.table import LatencyTable
 
 LEVEL = 0.05
-_LEAST_RELATIVE = 1e-7
-"""Tables keep seven decimals: a deviation below this is not visible in one."""
-_MOST_DEVIATION = 600 / Z95
-"""Of a logarithm: the ends of its interval stay numbers."""
+_MIN_DEVIATION = 1e-7
+"""Tables keep seven decimals."""
+_MAX_DEVIATION = 600 / Z95
+"""Of a logarithm: the ends of its interval stay finite."""
 
 
 @dataclass(frozen=True)
 class OpDifference:
-    """An operator measured twice: ms alone, `ratio` b over a with its own 95 % interval, the
-    two-sided probability of such a ratio by chance, and whether it is significant among all."""
+    """An operator measured twice: ms alone, `ratio` b over a with its 95 % interval, the two-sided
+    p-value, and whether it is significant among all."""
 
     op: OpSpec
     a_ms: float
@@ -34,9 +33,9 @@ class OpDifference:
 
 @dataclass(frozen=True)
 class TableDifference:
-    """What `diff` found: `common` from the largest ratio to the smallest, operators of one table
-    only, `median_ratio` (NaN where nothing is common) with the sign test's probability, and the
-    names of those parts of the setting that differ, with both values."""
+    """Result of `diff`: `common` from the largest ratio to the smallest, operators of one table
+    only, `median_ratio` (NaN if nothing is common) with the p-value of the sign test, and the
+    fields of the settings that differ, with both values."""
 
     common: tuple[OpDifference, ...]
     only_a: tuple[OpSpec, ...]
@@ -47,20 +46,20 @@ class TableDifference:
 
     @property
     def significant(self) -> tuple[OpDifference, ...]:
-        """The differences that are more than chance."""
+        """The significant differences."""
         return tuple(one for one in self.common if one.significant)
 
 
 def diff(a: LatencyTable, b: LatencyTable) -> TableDifference:
-    """Compare two tables operator by operator, b against a; any two settings may be compared.
+    """Compare two tables of any settings operator by operator, b against a.
 
-    The logarithms of medians are taken as normal, with deviations by their intervals.
-    Significant: by Holm's step-down procedure (Scandinavian Journal of Statistics, 1979) over all
-    common operators, so that the chance of naming even one by mistake is 5 %. The sign test says
-    whether one table is faster as a whole, whatever the single intervals are.
+    The logarithms of medians are assumed to be normal, with deviations by their intervals.
+    Significance is by Holm's step-down procedure (Scandinavian Journal of Statistics, 1979) over
+    all common operators at a family-wise error rate of 5 %. The sign test says whether one table
+    is faster as a whole.
     """
     measured = [(op, *_ratio(a, b, op)) for op in sorted(a, key=lambda op: op.key) if op in b]
-    named = _holm([p for *_, p in measured])
+    rejected = _holm([p for *_, p in measured])
     common = [
         OpDifference(
             op=op,
@@ -72,7 +71,7 @@ def diff(a: LatencyTable, b: LatencyTable) -> TableDifference:
             p_value=p_value,
             significant=significant,
         )
-        for (op, log, deviation, p_value), significant in zip(measured, named, strict=True)
+        for (op, log, deviation, p_value), significant in zip(measured, rejected, strict=True)
     ]
     logs = [log for _, log, _, _ in measured]
     return TableDifference(
@@ -81,17 +80,17 @@ def diff(a: LatencyTable, b: LatencyTable) -> TableDifference:
         only_b=a.missing(b),
         median_ratio=math.exp(float(np.median(logs))) if logs else math.nan,
         sign_p_value=sign_test(logs) if logs else 1.0,
-        settings=_settings(a.setting, b.setting),
+        settings=a.setting.differences(b.setting),
     )
 
 
 def _ratio(a: LatencyTable, b: LatencyTable, op: OpSpec) -> tuple[float, float, float]:
-    """Logarithm of b over a, its standard deviation, and the probability of it by chance."""
+    """Logarithm of b over a, its standard deviation, and its p-value."""
     log = math.log(b[op].median_ms / a[op].median_ms)
     deviation = math.hypot(a[op].relative_ci95, b[op].relative_ci95) / Z95
-    if not deviation <= _MOST_DEVIATION:
-        return log, _MOST_DEVIATION, 1.0
-    return log, deviation, math.erfc(abs(log) / max(deviation, _LEAST_RELATIVE) / math.sqrt(2))
+    if not deviation <= _MAX_DEVIATION:
+        return log, _MAX_DEVIATION, 1.0
+    return log, deviation, math.erfc(abs(log) / max(deviation, _MIN_DEVIATION) / math.sqrt(2))
 
 
 def _holm(p_values: list[float]) -> list[bool]:
@@ -103,11 +102,3 @@ def _holm(p_values: list[float]) -> list[bool]:
             break
         rejected[index] = True
     return rejected
-
-
-def _settings(a: Setting, b: Setting) -> dict[str, tuple[object, object]]:
-    return {
-        f.name: (getattr(a, f.name), getattr(b, f.name))
-        for f in fields(Setting)
-        if getattr(a, f.name) != getattr(b, f.name)
-    }

@@ -13,16 +13,14 @@ from latency.tables.setting import Setting
 @dataclass(frozen=True)
 class TableContent:
     """What a table file holds. Spaces are named by their tags ("proxyless@224"; "kernels" for the
-    kernel suite), messages are free words.
+    kernel suite), messages are free text.
 
-    `rows`: operators measured alone. `in_network_ms`: what an operator costs inside a network,
-    where calibration found it to differ from that; `calibrations`, per space, how it was found.
-    `validations`: per space, the table's error on networks that it was not fitted on.
-    `circumstances`: free metadata (governor, load, date, ...) by name.
-    `measured`, per space: what happened while it was measured. `traced`, per space: what came of
-    tracing its networks. `transfers`, per space: from which tables it was transferred, after how
-    many measurements. `failed`, by operator key or name of a network: why it could not be measured.
-    `fusion`: the fusion rules of the runtime; None where the kernel suite was not measured.
+    `rows`: operators measured alone. `in_network_ms`: latency inside a network, where it differs;
+    `calibrations`: its model per space. `validations`: errors per space on held-out networks.
+    `circumstances`: free metadata (governor, load, date, ...) by name. `measured`, `traced`,
+    `transfers`: notes per space on measuring, on tracing, and on the tables it was transferred
+    from. `failed`: errors by operator key or network name. `fusion`: the fusion rules of the
+    runtime; None if the kernel suite was not measured.
     """
 
     setting: Setting

@@ -1,41 +1,63 @@
-"""The `# key: value` lines of a table's file, read one by one."""
+"""The `# key: value` lines of a table's file."""
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from latency.errors import SpecError, TableError
 from latency.graphs.fusion import FUSION, SUITE, Fusion
+from latency.tables.calibration import Calibration, Validation
 from latency.tables.content import TableContent
+from latency.tables.setting import Setting
 from latency.units import plain_number, plain_whole
 
-FORMAT_VERSION = "1"
-_BY_SPACE = {"measured": "measured", "transferred": "transfers", "traced": "traced"}
-"""Keys begin with these words, followed by a space's tag; the field of a table of each."""
+_FORMAT = "1"
+_TEXTS = {"measured": "measured", "transferred": "transfers", "traced": "traced"}
+"""Lines `# WORD SPACE: text`: the word, and the field of `TableContent`."""
+_NUMBERS = {"calibration": ("calibrations", Calibration), "validation": ("validations", Validation)}
+"""Lines `# WORD SPACE: name=number ...`: the word, the field, and the class of its values."""
 _FAILED = "failed"
-"""Keys begin with it, followed by an operator's key or a network's name."""
+"""Lines `# failed NAME: reason`, of an operator's key or a network's name."""
+
+
+def header_lines(table: TableContent) -> dict[str, object]:
+    """The values of the header by key."""
+    return {
+        "format": _FORMAT,
+        **asdict(table.setting),
+        **history_lines(table),
+        **{
+            f"{word} {space}": " ".join(
+                f"{key}={number if isinstance(number, int) else format(number, '.6g')}"
+                for key, number in asdict(value).items()
+            )
+            for word, (name, _) in _NUMBERS.items()
+            for space, value in sorted(getattr(table, name).items())
+        },
+        "rows": len(table.rows),
+    }
 
 
 def history_lines(table: TableContent) -> dict[str, str]:
-    """The header's values by key, beside those of setting, calibrations and validations: free
+    """The values of the header by key, without setting, calibrations and validations: free
     circumstances, then the history of each space, then failures."""
     lines = dict(table.circumstances)
     fusion = {} if table.fusion is None else {FUSION: str(table.fusion)}
-    fields = {word: getattr(table, name) for word, name in _BY_SPACE.items()}
-    for space in dict.fromkeys(space for values in fields.values() for space in values):
+    texts = {word: getattr(table, name) for word, name in _TEXTS.items()}
+    for space in dict.fromkeys(space for values in texts.values() for space in values):
         if space == SUITE:
             lines |= fusion
-        lines |= {
-            f"{word} {space}": values[space] for word, values in fields.items() if space in values
-        }
+        for word, values in texts.items():
+            if space in values:
+                lines[f"{word} {space}"] = values[space]
     return lines | fusion | {f"{_FAILED} {name}": why for name, why in table.failed.items()}
 
 
 def comment_lines(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """The lines that begin with "#", by their numbers; also as spreadsheets write them: in quotes
-    where they have a comma, and with as many commas behind as make all lines as wide."""
+    """The lines that begin with "#", by number. Spreadsheets quote those with a comma, and append
+    commas until all lines are equally wide."""
     for number, line in enumerate(lines, 1):
         if line.startswith("#"):
             yield number, line.rstrip(", ")
@@ -43,86 +65,76 @@ def comment_lines(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
             yield number, ",".join(next(csv.reader([line]))).rstrip(", ")
 
 
-@dataclass(frozen=True)
-class Header:
-    """Values by their keys, and the keys' `lines`. Popping removes from `values`; an error
-    names file and line."""
+def split_line(line: str) -> tuple[str, str]:
+    """Key and value of a line `# key: value`."""
+    key, _, value = line[1:].partition(":")
+    return key.strip(), value.strip()
 
-    path: Path
-    values: dict[str, str]
-    lines: Mapping[str, int]
 
-    @classmethod
-    def read(cls, path: Path, comments: Mapping[int, str]) -> "Header":
-        """The header of these lines, which are of the format that is read."""
-        values: dict[str, str] = {}
-        lines: dict[str, int] = {}
-        for number, line in comments.items():
-            key, colon, value = line[1:].partition(":")
-            if not colon:
-                raise TableError(f"{path}:{number}: expected '# key: value', found '{line[:100]}'")
-            key = key.strip()
-            if key in values:
-                raise TableError(f"{path}:{number}: '# {key}:' stands in the header twice")
-            values[key], lines[key] = value.strip(), number
-        version = values.pop("format", None)
-        if version != FORMAT_VERSION:
-            found = f"format version {version}" if version else "no '# format:' line"
-            raise TableError(
-                f"{path}:1: {found}; this version of the tool reads format {FORMAT_VERSION}"
-            )
-        return cls(path, values, lines)
-
-    def pop_fields(self, kinds: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
-        """The values of those of these keys that are there, each as its kind reads it."""
-        found = {}
-        for key, kind in kinds.items():
-            if key in self.values:
-                try:
-                    found[key] = kind(self.values.pop(key))
-                except ValueError as error:
-                    raise self._broken(key, error) from None
-        return found
-
-    def pop_per_space(self, word: str, kind: Callable[..., Any]) -> dict[str, Any]:
-        """By space, the values of the lines `# WORD SPACE: name=number ...`."""
-        found = {}
-        for key in [key for key in self.values if key.startswith(f"{word} ")]:
-            try:
-                parts = [part.split("=") for part in self.values.pop(key).split()]
-                numbers = {name: _number(text) for name, text in parts}
-                if len(numbers) < len(parts):
-                    raise ValueError("it has a name twice")
-                found[key.removeprefix(f"{word} ")] = kind(**numbers)
-            except (ValueError, TypeError, SpecError) as error:
-                raise self._broken(key, error) from None
-        return found
-
-    def pop_history(self, validations: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of a `TableContent` that `history_lines` wrote. Raises `TableError` for a
-        transferred space without a validation, and for rules of fusion that are not valid."""
-        found: dict[str, Any] = {
-            name: self._pop_by_prefix(word) for word, name in _BY_SPACE.items()
-        }
-        for space in found["transfers"]:
-            if space not in validations:
-                missing = f"no '# validation {space}:' says by how much it is off"
-                raise self._broken(f"transferred {space}", missing)
+def read_content(path: Path, comments: Mapping[int, str]) -> tuple[dict[str, Any], str]:
+    """The fields of a `TableContent` but for its rows, and the number of rows that the header
+    states, or "". Raises `TableError`, with file and line, for lines that are not valid."""
+    version = dict(map(split_line, comments.values())).get("format", "unknown")
+    if version != _FORMAT:
+        raise TableError(f"{path}:1: format version {version}; expected '# format: {_FORMAT}'")
+    names = (*_TEXTS.values(), *(name for name, _ in _NUMBERS.values()), "circumstances", _FAILED)
+    content: dict[str, Any] = {name: {} for name in names}
+    lines: dict[str, int] = {}
+    setting: dict[str, Any] = {}
+    for number, line in comments.items():
+        key, value = split_line(line)
         try:
-            rules = self.values.pop(FUSION, None)
-            found["fusion"] = None if rules is None else Fusion.parse(rules)
-        except SpecError as error:
-            raise self._broken(FUSION, error) from None
-        return {**found, "failed": self._pop_by_prefix(_FAILED)}
+            if ":" not in line:
+                raise ValueError("expected '# key: value'")
+            if key in lines:
+                raise ValueError(f"it is also in line {lines[key]}")
+            lines[key] = number
+            if key in _SETTING:
+                setting[key] = _SETTING[key](value)
+            else:
+                _read_line(content, key, value)
+        except (ValueError, TypeError, SpecError) as error:
+            raise _broken(path, number, key, error) from None
+    for space in content["transfers"].keys() - content["validations"].keys():
+        key = f"transferred {space}"
+        raise _broken(path, lines[key], key, f"no '# validation {space}:' states its error")
+    missing = [name for name in ("device", "hardware", "runtime") if not setting.get(name)]
+    if missing:
+        raise TableError(f"{path}:1: the header has no {', '.join(missing)}")
+    content["circumstances"].pop("format")
+    rows = content["circumstances"].pop("rows", "")
+    return {"setting": Setting(**setting), **content}, rows
 
-    def _pop_by_prefix(self, word: str) -> dict[str, str]:
-        """The values of all keys that begin with a word and a space, by the rest of the key."""
-        keys = [key for key in self.values if key.startswith(f"{word} ")]
-        return {key.removeprefix(f"{word} "): self.values.pop(key) for key in keys}
 
-    def _broken(self, key: str, why: object) -> TableError:
-        return TableError(f"{self.path}:{self.lines[key]}: broken header line '{key}': {why}")
+def _read_line(content: dict[str, Any], key: str, value: str) -> None:
+    word, _, name = key.partition(" ")
+    if key == FUSION:
+        content["fusion"] = Fusion.parse(value)
+    elif name and word in _NUMBERS:
+        field, kind = _NUMBERS[word]
+        pairs = [part.split("=") for part in value.split()]
+        numbers = {name: _number(text) for name, text in pairs}
+        if len(numbers) < len(pairs):
+            raise ValueError("it has a name twice")
+        content[field][name] = kind(**numbers)
+    elif name and (word == _FAILED or word in _TEXTS):
+        content[_TEXTS.get(word, _FAILED)][name] = value
+    else:
+        content["circumstances"][key] = value
+
+
+def _broken(path: Path, number: int, key: str, why: object) -> TableError:
+    return TableError(f"{path}:{number}: broken header line '{key[:100]}': {why}")
 
 
 def _number(text: str) -> float:
     return plain_whole(text) if text.isdecimal() else plain_number(text)
+
+
+def _one_or_more(text: str) -> int:
+    if plain_whole(text) < 1:
+        raise ValueError(f"{text} is less than 1")
+    return int(text)
+
+
+_SETTING = {f.name: _one_or_more if f.type is int else str for f in fields(Setting)}

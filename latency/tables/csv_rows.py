@@ -30,8 +30,8 @@ _WHOLE = ("runs", "sittings", "memory_bytes")
 
 
 def read_rows(path: Path, body: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Row]]:
-    """The rows of numbered lines, of which the first names the columns; `TableError` with file and
-    line for anything that is not a valid row."""
+    """The rows of numbered lines, the first of which names the columns; `TableError` with file and
+    line for rows that are not valid."""
     lines = [(number, line) for number, line in body if line.strip(", ")]
     reader = csv.reader(line for _, line in lines)
     header: list[str] = []
@@ -55,42 +55,40 @@ def written_rows(
     """Each operator as a mapping from column to value, sorted by key so that files diff well."""
     for op in sorted(rows, key=lambda op: op.key):
         measured = rows[op]
-        yield {
+        row = {
             **asdict(op),
-            "latency_ms": round(measured.median_ms, 7),
-            "ci95_ms": round(measured.ci95_ms, 7),
-            "runs": measured.runs,
-            "min_ms": round(measured.min_ms, 7),
-            "in_network_ms": round(in_network_ms.get(op, measured.median_ms), 7),
+            **measured.as_dict(),
+            "latency_ms": measured.median_ms,
+            "in_network_ms": in_network_ms.get(op, measured.median_ms),
             "measured_at": " ".join(measured.measured_at.split()),
             "sittings": measured.sessions,
             "converged": _YES_NO[measured.converged],
-            "memory_bytes": measured.memory_bytes,
-            "temperature_c": measured.temperature_c,
-            "frequency_mhz": measured.frequency_mhz,
             "note": " ".join(measured.note_text.replace("#", "no.").split()),
-            "traced_ms": None if measured.traced_ms is None else round(measured.traced_ms, 7),
         }
+        rounded = {
+            name: round(value, 7)
+            for name, value in row.items()
+            if name.endswith("_ms") and value is not None
+        }
+        yield {name: (row | rounded)[name] for name in COLUMNS}
 
 
 def _columns(where: str, cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     while names and not names[-1]:
         names.pop()
-    missing = [name for name in _NEEDED if name not in names]
-    if missing:
+    if missing := [name for name in _NEEDED if name not in names]:
         raise TableError(f"{where}: the header row has no {', '.join(missing)}")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
+    if twice := [name for name in names if names.count(name) > 1]:
         raise TableError(f"{where}: the header row has {twice[0]} twice")
     return names
 
 
 def _row(where: str, names: list[str], cells: list[str]) -> Row:
-    while len(cells) > len(names) and not cells[-1]:  # a spreadsheet makes all lines as wide
+    while len(cells) > len(names) and not cells[-1]:  # of a spreadsheet
         cells.pop()
     if len(cells) != len(names):
-        raise TableError(f"{where}: broken row: other columns than the header row")
+        raise TableError(f"{where}: broken row: {len(cells)} cells for {len(names)} columns")
     row = dict(zip(names, cells, strict=True))
     try:
         op = OpSpec(**{name: read(row[name]) for name, read in _OP.items() if name in row})

@@ -1,4 +1,4 @@
-"""Where tables are kept, and which one a name means."""
+"""Where tables are kept, and how a name is resolved."""
 
 import os
 from collections.abc import Iterator
@@ -7,8 +7,7 @@ from pathlib import Path
 
 from latency.errors import UsageError, unknown_name
 from latency.machine import accelerators, hardware
-from latency.tables.csv_file import read_date, read_header
-from latency.timestamps import LONG_AGO
+from latency.tables.csv_file import read_summary
 
 
 def user_folder() -> Path:
@@ -25,18 +24,16 @@ def shipped_folder() -> Path:
 
 
 def known_tables() -> dict[str, Path]:
-    """Stem to path of all tables; the user's stand before shipped ones of the same stem."""
+    """Stem to path of all tables; the user's replace shipped ones of the same stem."""
     folders = (shipped_folder(), user_folder())
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.csv"))}
 
 
 def tables_of(device: str, here: str = "") -> Iterator[Path]:
-    """Tables measured for the card `device`: the user's first, the newest first, by what their
-    rows and headers say of when they were measured (those that say nothing last), not by their
-    files' times, which a copy changes.
+    """Tables measured for the card `device`, in the order of `tables_named`.
 
-    A card that means "this machine" finds tables of this machine's hardware only. `here`: what the
-    device has named itself, where it was asked.
+    A card of this machine finds tables of this machine's hardware only. `here`: the hardware that
+    the device itself reports, if known.
     """
     ours = {here, hardware(), *accelerators()}
     for path, header in tables_named(device):
@@ -46,21 +43,18 @@ def tables_of(device: str, here: str = "") -> Iterator[Path]:
 
 def tables_named(device: str) -> Iterator[tuple[Path, dict[str, str]]]:
     """Paths and headers of the tables measured for the card `device` on any hardware: the user's
-    first, the newest first."""
+    first, then the newest first, by the times in their rows and headers."""
     for folder in (user_folder(), shipped_folder()):
-        found = []
-        for path in sorted(folder.glob("*.csv")):
-            header = read_header(path)
+        found = [(path, *read_summary(path)) for path in sorted(folder.glob("*.csv"))]
+        for path, header, _ in sorted(found, key=lambda one: one[2], reverse=True):
             if header.get("device") == device:
-                found.append((read_date(path) or LONG_AGO, path, header))
-        for _, path, header in sorted(found, key=lambda one: one[0], reverse=True):
-            yield path, header
+                yield path, header
 
 
 def find_table(name: str | Path) -> Path:
-    """The path that `name` means: a path, a table's stem, or a card's name.
+    """The path of a table by path, stem, or the name of its card.
 
-    Raises `UsageError` that lists what is known.
+    Raises `UsageError` that lists the known tables.
     """
     if isinstance(name, Path) or name.endswith(".csv") or os.sep in name:
         path = Path(name)
@@ -68,7 +62,6 @@ def find_table(name: str | Path) -> Path:
             raise UsageError(f"{path}: no such table file")
         return path
     tables = known_tables()
-    path_or_none = tables.get(name) or next(tables_of(name), None)
-    if path_or_none is None:
-        raise unknown_name("table", name, tables)
-    return path_or_none
+    if found := tables.get(name) or next(tables_of(name), None):
+        return found
+    raise unknown_name("table", name, tables)

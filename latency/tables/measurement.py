@@ -10,20 +10,21 @@ from latency.units import LEAST_MS, MOST_MS, format_ms
 
 
 class Origin(Enum):
-    """How a row of a table was found. Values are the texts of the column `note` in files."""
+    """How a row was found. Values are the texts of the column `note` in files.
+
+    `ALONE`: measured alone; `SUITE_ALONE`: the same, of a kernel of the suite. `INSIDE_NETWORKS`:
+    a kernel of the suite, traced inside networks by the runtime's profiler. `TRANSFERRED`: not
+    measured, but predicted from other devices (`latency.transfer.table`).
+    """
 
     ALONE = ""
-    """Measured by itself."""
     SUITE_ALONE = "alone, of the kernel suite"
-    """Drawn by the kernel suite, and measured by itself."""
     INSIDE_NETWORKS = "inside random networks"
-    """Drawn by the kernel suite, and traced inside networks by the runtime's profiler."""
     TRANSFERRED = "transferred"
-    """Not measured: it follows from other devices (`latency.transfer.table`)."""
 
     @classmethod
     def read(cls, text: str) -> "tuple[Origin, str]":
-        """The origin and the free note that a text of the column `note` stands for."""
+        """The origin and the free note of a text in the column `note`."""
         try:
             return cls(text), ""
         except ValueError:
@@ -39,11 +40,9 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "temperature_c": (-273.15, 1e4),
     "frequency_mhz": (0, 1e6),
 }
-"""From where to where each number of a row may lie, by its column in a table's file, whoever says
-it: table, journal or device."""
+"""Bounds of each number in tables, journals and answers of devices, by its column in files."""
 
-_SETTLED = 0.02
-"""A measurement whose 95 % interval is wider than this share of its median is called unstable."""
+_MAX_STABLE_CI95 = 0.02
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,11 @@ class Measurement:
     """Median latency in ms with half the width of its 95 % interval, the number of timed runs,
     the fastest one, and when it was measured (ISO 8601, UTC).
 
-    `sessions`: over how many processes. `converged`: whether the interval became as narrow as
-    asked. `memory_bytes`, `temperature_c`, `frequency_mhz`: peak memory, and the device's state
-    meanwhile; None where it cannot be read. `note`: advice on it in free words, for example that
-    it is unstable; files keep it of rows of origin `ALONE` only.
-    `traced_ms`: what an operator takes inside networks by the runtime's own profiler, scaled to
-    what the networks take unprofiled; None where it was not traced.
+    `sessions`: number of processes. `converged`: whether the interval became as narrow as asked.
+    `memory_bytes`, `temperature_c`, `frequency_mhz`: peak memory and state of the device; None if
+    not readable. `note`: free text, for example that it is unstable; files keep it for rows of
+    origin `ALONE` only. `traced_ms`: latency inside networks by the runtime's own profiler, scaled
+    to the networks' latency without profiling; None if not traced.
     """
 
     median_ms: float
@@ -75,12 +73,12 @@ class Measurement:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The measurement that `as_dict` wrote; `TypeError` for unknown or missing names."""
+        """The measurement of `as_dict`; `TypeError` for unknown or missing names."""
         origin, note = Origin.read(values.get("note", ""))
         return cls(**{**values, "note": note, "origin": origin})
 
     def as_dict(self) -> dict[str, Any]:
-        """Field by field as JSON and CSV files keep it: `note` holds the origin's text, too."""
+        """Fields as files keep them: `note` may be the origin's text."""
         values = {**asdict(self), "note": self.note_text}
         del values["origin"]
         return values
@@ -89,9 +87,8 @@ class Measurement:
     def from_samples(cls, sessions_ms: Sequence[Sequence[Sequence[float]]]) -> Self:
         """Summarise sessions of samples, each of a few back-to-back runs (ms).
 
-        Runs of a sample share the state that the machine is in, so a sample counts once, by its
-        median. The interval takes in what differs between sessions
-        (`latency.stats.clustered_median`).
+        A sample counts once, by its median, since its runs share the state of the machine. The
+        interval includes differences between sessions (`latency.stats.clustered_median`).
         """
         medians = [[median_interval(sample)[0] for sample in session] for session in sessions_ms]
         median_ms, half_ms = clustered_median(medians)
@@ -101,39 +98,39 @@ class Measurement:
 
     @property
     def relative_ci95(self) -> float:
-        """Half the interval as a share of the median."""
+        """Half the interval, relative to the median."""
         return self.ci95_ms / self.median_ms
 
     @property
     def is_unstable(self) -> bool:
-        """Whether its interval is wide, or is not as narrow as was asked; never of one that was
-        measured inside networks only."""
-        did_not_settle = self.relative_ci95 > _SETTLED or self.converged is False
-        return did_not_settle and not self.is_inside
+        """Whether its interval is above 2 % or wider than asked; never of a row from inside
+        networks."""
+        is_wide = self.relative_ci95 > _MAX_STABLE_CI95 or self.converged is False
+        return is_wide and not self.is_inside
 
     @property
     def is_transferred(self) -> bool:
-        """Whether it follows from other devices, and was not measured."""
+        """Whether it was predicted from other devices."""
         return self.origin is Origin.TRANSFERRED
 
     @property
     def is_inside(self) -> bool:
-        """Whether it was measured inside networks only: its interval holds what they differ by."""
+        """Whether it was measured inside networks only."""
         return self.origin is Origin.INSIDE_NETWORKS
 
     @property
     def is_of_suite(self) -> bool:
-        """Whether the kernel suite drew it."""
+        """Whether it is a kernel of the suite."""
         return self.origin in (Origin.INSIDE_NETWORKS, Origin.SUITE_ALONE)
 
     @property
     def is_alone(self) -> bool:
-        """Whether it was measured by itself, and can be again."""
-        return not self.is_transferred and not self.is_inside
+        """Whether it was measured alone."""
+        return self.origin in (Origin.ALONE, Origin.SUITE_ALONE)
 
     @property
     def note_text(self) -> str:
-        """The text of the column `note` in files: the origin where it has one, else the note."""
+        """Text of the column `note` in files."""
         return self.origin.value or self.note
 
     @property

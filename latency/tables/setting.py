@@ -1,13 +1,19 @@
 """`Setting`: the device setting that a table holds for."""
 
 from dataclasses import dataclass, fields
+from typing import Self
 
 from latency.names import slug
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The device setting that a table's numbers hold for. Tables of equal `identity` may merge."""
+    """The device setting of a table.
+
+    `options`: of the runtime, as the card sets them (how models are launched, delegates, layouts).
+    `build`: which build of the runtime, if known: two builds of one version can differ by half in
+    speed.
+    """
 
     device: str
     hardware: str
@@ -18,15 +24,18 @@ class Setting:
     batch: int = 1
     transport: str = "local"
     options: str = ""
-    """Of the runtime, as the card sets them: how models are launched, delegates, layouts."""
     build: str = ""
-    """Which build of the runtime it is, where it says: two builds of one version can differ by
-    half in speed."""
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """All that changes a latency. The operating system's build is recorded, not compared."""
+        """All that changes a latency; tables of equal identity may merge. The operating system is
+        recorded, not compared."""
         return tuple(getattr(self, f.name) for f in fields(self) if f.name != "system")
+
+    def differences(self, other: Self) -> dict[str, tuple[object, object]]:
+        """Names of the fields that differ, with both values."""
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return {name: (ours, theirs) for name, (ours, theirs) in pairs.items() if ours != theirs}
 
     @property
     def stem(self) -> str:
@@ -35,7 +44,8 @@ class Setting:
         >>> Setting("gpu", "NVIDIA H200", runtime="torch 2.11.0", precision="float16", batch=8).stem
         'nvidia-h200-torch-2.11.0-float16-batch-8'
         """
-        usual = (self.threads == 1, self.precision == "float32", self.batch == 1)
-        named = (f"{self.threads} threads", self.precision, f"batch {self.batch}")
-        unusual = [name for name, is_usual in zip(named, usual, strict=True) if not is_usual]
-        return slug(" ".join([self.hardware, self.runtime, *unusual]))
+        parts = [self.hardware, self.runtime]
+        parts += [f"{self.threads} threads"] if self.threads != 1 else []
+        parts += [self.precision] if self.precision != "float32" else []
+        parts += [f"batch {self.batch}"] if self.batch != 1 else []
+        return slug(" ".join(parts))

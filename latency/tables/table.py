@@ -1,7 +1,7 @@
 """`LatencyTable`: the latency of each operator on one device setting."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,30 +12,42 @@ from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
 from latency.prediction import MEASURED, PREDICTED, OpPrediction, Prediction
 from latency.tables.content import TableContent
-from latency.tables.csv_file import read_table, table_rows, write_table
+from latency.tables.csv_file import read_table, write_table
 from latency.tables.csv_header import history_lines
+from latency.tables.csv_rows import written_rows
 from latency.tables.library import find_table
 from latency.tables.measurement import Measurement
 from latency.tables.setting import Setting
-from latency.timestamps import is_newer, newest, time_of
+from latency.timestamps import time_of
 
 if TYPE_CHECKING:
     import pandas
+
+_BY_NAME = (
+    "calibrations",
+    "validations",
+    "circumstances",
+    "measured",
+    "traced",
+    "transfers",
+    "failed",
+)
+"""Fields of the header that are merged name by name."""
 
 
 @dataclass(frozen=True)
 class LatencyTable(TableContent):
     """Measurements of operators on one device setting; a `LatencyModel`.
 
-    Its fields are those of a table's file (`latency.tables.content.TableContent`). Rows may be
-    transferred from other devices (`latency.transfer.table`): then `transfers` names the spaces.
+    Its fields are those of a table's file (`latency.tables.content.TableContent`), and its `source`
+    for error messages. Rows may be transferred from other devices (`latency.transfer.table`): then
+    `transfers` names the spaces.
     """
 
     source: str = "table"
-    """Where the table was read from, for error messages."""
 
     def __getitem__(self, op: OpSpec) -> Measurement:
-        """The operator's measurement; `CoverageError` where it is missing."""
+        """The operator's measurement; `CoverageError` if it is missing."""
         self._require([op])
         return self.rows[op]
 
@@ -49,13 +61,13 @@ class LatencyTable(TableContent):
         return iter(self.rows)
 
     def missing(self, ops: Iterable[OpSpec]) -> tuple[OpSpec, ...]:
-        """Those of `ops` that are missing in the table, each once, in order."""
+        """The operators that are missing in the table, each once, in order."""
         return tuple(op for op in dict.fromkeys(ops) if op not in self.rows)
 
     def predict_op(self, op: OpSpec) -> OpPrediction:
-        """Latency that an operator adds to a network; `CoverageError` where it is missing.
+        """Latency that an operator adds to a network; `CoverageError` if it is missing.
 
-        It is `predicted` where the row was transferred, else `measured`.
+        The source is `predicted` if the row was transferred, else `measured`.
         """
         measured = self[op]
         ms = self.in_network_ms.get(op, measured.median_ms)
@@ -66,10 +78,9 @@ class LatencyTable(TableContent):
     def predict(self, network: NetworkSpec) -> Prediction:
         """Latency of a network: the sum of its operators.
 
-        The interval comes from the table's error on held-out networks (on that of transfers only
-        where an operator was transferred); a table that has none adds up its operators' intervals,
-        since errors of one machine need not cancel. Raises `CoverageError` with all operators
-        that are missing.
+        The interval is the table's error on held-out networks (that of transfers only if an
+        operator was transferred); without it, the sum of the operators' intervals. Raises
+        `CoverageError` with all missing operators.
         """
         self._require(network.parts)
         per_op = tuple(self.predict_op(op) for op in network.parts)
@@ -80,91 +91,78 @@ class LatencyTable(TableContent):
 
     @property
     def relative_ci95(self) -> float:
-        """Half a 95 % interval of a network's prediction by the least certain validation. That of
-        the kernel suite is of networks whose kernels are predicted: it does not count here."""
+        """Half a 95 % interval of a network's prediction by the least certain validation of a
+        space (not of the kernel suite, where kernels are predicted)."""
         spaces = (v for tag, v in self.validations.items() if tag != SUITE)
         return max((v.relative_ci95 for v in spaces), default=0.0)
 
     @property
     def fusion_rules(self) -> Fusion:
-        """The fusion rules of the runtime, as the kernel suite found them; the usual ones where
-        the table has none."""
+        """The fusion rules of the runtime; the usual ones if the table has none."""
         return USUAL if self.fusion is None else self.fusion
 
     def header_lines(self) -> dict[str, str]:
-        """The history of the table as its file's header has it, by the keys of the lines: free
-        circumstances, fusion rules, and what was measured, traced, transferred or failed."""
+        """The header without setting, calibrations and validations, by key."""
         return history_lines(self)
 
     def stated_error(self, space: str) -> str:
-        """The error that the table states of itself on networks of a space, in words."""
+        """The table's error on networks of a space, as text."""
         if sources := self.transfers.get(space):
             return f"{self.validations[space]}, cross-validated; transferred {sources}"
         return f"{self.validations[space]}, never fitted on"
 
     def merge(self, other: Self) -> Self:
-        """The table `other` with what this one has besides; where both know, the newer wins.
+        """Both tables in one; for what both have, the newer one wins.
 
-        Rows are compared by their own times, what headers say by the tables' `date`; of rows or
-        tables as old as each other, or of which one says no time, that of `other` wins.
+        Rows are compared by their own times, headers by the tables' `date`; if these are equal,
+        `other` wins. Measured rows replace transferred ones of any age: a space that one table has
+        measured is no longer transferred, and transferred rows without a transfer are dropped.
 
-        But what was measured wins over what was transferred, either way: row by row, and where
-        one has measured a space that the other has transferred, that transfer is forgotten, and
-        rows behind which no transfer is left are dropped.
-
-        Raises `TableError` where the two were measured in different settings.
+        Raises `TableError` if the two were measured in different settings.
         """
         self.require_setting(other.setting)
         known = self._profiled | other._profiled
         ours, theirs = self._without_transfers(known), other._without_transfers(known)
         known_keys = {op.key for op in (*ours.rows, *theirs.rows)}
-        old, new = (theirs, ours) if is_newer(self.date, other.date) else (ours, theirs)
-        failed = {**old.failed, **new.failed}
-        stay = {op for op in ours.rows if op not in theirs.rows or ours._wins(op, theirs)}
+        old, new = (theirs, ours) if self.date > other.date else (ours, theirs)
+        kept = {op for op in ours.rows if op not in theirs.rows or ours._wins(op, theirs)}
+        inside = {op: ms for op, ms in theirs.in_network_ms.items() if op not in kept}
+        inside |= {op: ms for op, ms in ours.in_network_ms.items() if op in kept}
+        headers: dict[str, Any] = {
+            name: {**getattr(old, name), **getattr(new, name)} for name in _BY_NAME
+        }
+        failed = {name: why for name, why in headers["failed"].items() if name not in known_keys}
         return replace(
             theirs,
             setting=new.setting,
-            rows={**theirs.rows, **{op: ours.rows[op] for op in stay}},
-            in_network_ms={
-                **{op: ms for op, ms in theirs.in_network_ms.items() if op not in stay},
-                **{op: ms for op, ms in ours.in_network_ms.items() if op in stay},
-            },
-            calibrations={**old.calibrations, **new.calibrations},
-            validations={**old.validations, **new.validations},
-            circumstances={**old.circumstances, **new.circumstances},
-            measured={**old.measured, **new.measured},
-            traced={**old.traced, **new.traced},
-            transfers={**old.transfers, **new.transfers},
-            failed={name: why for name, why in failed.items() if name not in known_keys},
+            rows={**theirs.rows, **{op: ours.rows[op] for op in kept}},
+            in_network_ms=inside,
             fusion=old.fusion if new.fusion is None else new.fusion,
+            **(headers | {"failed": failed}),
         )
 
     @property
-    def date(self) -> datetime | None:
-        """When the newest row was measured; where no row says when, the header's date; None where
-        that says nothing either."""
-        return newest(row.measured_at for row in self.rows.values()) or self._header_date
+    def date(self) -> datetime:
+        """When the newest row was measured."""
+        header_date = time_of(self.circumstances.get("date", ""))
+        return max(map(self._time_of, self.rows), default=header_date)
 
-    @property
-    def _header_date(self) -> datetime | None:
-        return time_of(self.circumstances.get("date", ""))
-
-    def _time_of(self, op: OpSpec) -> datetime | None:
-        """When a row was measured: by itself, or else by the header."""
-        return time_of(self.rows[op].measured_at) or self._header_date
+    def _time_of(self, op: OpSpec) -> datetime:
+        """When a row was measured: its own time, or the date of the header."""
+        return time_of(self.rows[op].measured_at or self.circumstances.get("date", ""))
 
     def _wins(self, op: OpSpec, other: Self) -> bool:
-        """Whether the row of an operator that both have is to stay rather than that of `other`."""
-        row, theirs = self.rows[op], other.rows[op]
-        if row.is_transferred != theirs.is_transferred:
-            return theirs.is_transferred
-        return is_newer(self._time_of(op), other._time_of(op))
+        """Whether the row of an operator that both have replaces that of `other`."""
+        is_transferred = self.rows[op].is_transferred
+        if is_transferred != other.rows[op].is_transferred:
+            return not is_transferred
+        return self._time_of(op) > other._time_of(op)
 
     @classmethod
     def load(cls, name: str | Path) -> Self:
         """Read a table by path, by stem, or by the name of the card that it was measured for.
 
-        Looks for names in the user's data folder, then among the shipped tables
+        Names are looked up in the user's data folder, then among the shipped tables
         (`latency.tables.library`). Raises `UsageError` for unknown names, `TableError` (file and
         line) for broken files.
         """
@@ -176,11 +174,11 @@ class LatencyTable(TableContent):
         write_table(self, Path(path))
 
     def to_frame(self) -> "pandas.DataFrame":
-        """One row an operator: its columns, `latency_ms`, `ci95_ms`, `runs`, ... Needs pandas."""
+        """One row per operator: its fields, `latency_ms`, `ci95_ms`, `runs`, ... Needs pandas."""
         with extra("pandas"):
             import pandas
 
-        return pandas.DataFrame(list(table_rows(self)))
+        return pandas.DataFrame(list(written_rows(self.rows, self.in_network_ms)))
 
     @property
     def _profiled(self) -> set[str]:
@@ -188,39 +186,39 @@ class LatencyTable(TableContent):
         return {*self.calibrations, *self.validations} - {*self.transfers}
 
     def _without_transfers(self, spaces: Iterable[str]) -> Self:
-        """The table as if these spaces had not been transferred."""
+        """The table without its transfers of these spaces."""
         gone = {*spaces} & {*self.transfers}
         if not gone:
             return self
         is_left = len(gone) < len(self.transfers)
-        return replace(
-            self,
-            rows={op: row for op, row in self.rows.items() if is_left or not row.is_transferred},
-            validations=_without(self.validations, gone),
-            measured=_without(self.measured, gone),
-            transfers=_without(self.transfers, gone),
-        )
+        texts: dict[str, Any] = {
+            name: {
+                space: value for space, value in getattr(self, name).items() if space not in gone
+            }
+            for name in ("validations", "measured", "transfers")
+        }
+        rows = {op: row for op, row in self.rows.items() if is_left or not row.is_transferred}
+        return replace(self, rows=rows, **texts)
 
     def _worst_error(self, ops: Iterable[OpSpec]) -> float | None:
-        """Half a 95 % interval, relative, by the least certain validation on networks
-        of such operators; None where there is none."""
+        """Half a relative 95 % interval by the least certain validation on networks of such
+        operators; None without a validation."""
         spaces = set(self.validations) - {SUITE}
         if not any(self.rows[op].is_transferred for op in ops):
             spaces -= set(self.transfers)
         return max((self.validations[space].relative_ci95 for space in spaces), default=None)
 
     def require_setting(self, theirs: Setting) -> None:
-        """Raise `TableError` unless what is measured in a setting may be merged with the table."""
-        ours = self.setting
-        if ours.identity != theirs.identity:
+        """Raise `TableError` unless measurements in a setting may be merged with the table."""
+        if self.setting.identity != theirs.identity:
             differing = [
-                f"{f.name} '{getattr(ours, f.name)}' and '{getattr(theirs, f.name)}'"
-                for f in fields(Setting)
-                if f.name != "system" and getattr(ours, f.name) != getattr(theirs, f.name)
+                f"{name} '{ours}' and '{other}'"
+                for name, (ours, other) in self.setting.differences(theirs).items()
+                if name != "system"
             ]
             raise TableError(
                 f"{self.source} was measured in another setting ({'; '.join(differing)}); "
-                "tables of two settings are never mixed"
+                "tables of different settings cannot be merged"
             )
 
     def _require(self, ops: Iterable[OpSpec]) -> None:
@@ -231,7 +229,3 @@ class LatencyTable(TableContent):
                 self.source,
                 f"measure them: lat-profile --device {self.setting.device}",
             )
-
-
-def _without(values: Mapping[str, Any], gone: Collection[str]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in gone}

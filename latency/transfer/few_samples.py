@@ -1,13 +1,12 @@
-"""Latencies of whole networks on a new device, from ten of them measured there.
+"""Latencies of networks on a new device, from ten of them measured there.
 
 Known are the latencies of all networks on other devices (the sources). Log latency on the new
 device is a Gaussian process over networks (Rasmussen & Williams, Gaussian Processes for Machine
 Learning, 2006) whose covariance is a weighted sum of the kernels in `latency.transfer.similarity`.
 Ten points do not determine the weights, so a thousand settings of weights and noise are averaged
-by their evidence (R&W, section 5.2), under a prior that is learnt from the sources.
-Each source in turn takes the place of the new device and is predicted from the others; a setting
-that predicts sources well is likely for the new device too. The task is that of HELP (Lee et al.,
-NeurIPS 2021), without its training and its reference networks. Plain numpy.
+by their evidence (R&W, section 5.2), under a prior that is learnt from the sources: each source in
+turn is predicted from the others. The task is that of HELP (Lee et al., NeurIPS 2021), without its
+training and its reference networks. Plain numpy.
 """
 
 from dataclasses import dataclass
@@ -16,46 +15,46 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latency.errors import SpecError, UsageError
-from latency.transfer.similarity import Array, Kernels, Networks, kernels, numbers, read
+from latency.transfer.similarity import Array, Networks, kernels, numbers, read
 
 _SETTINGS = 1000
 _OFFSET = 4.0
-"""Prior variance of the mean log latency of the new device's networks, in the process's."""
+"""Prior variance of the mean log latency on the new device, relative to the process's."""
 _SHAPE = 1.5
-"""Shape of the inverse-gamma prior of the process's variance; its mode is near the sources'."""
+"""Shape of the inverse-gamma prior of the process's variance."""
 
 
 @dataclass(frozen=True)
 class _Settings:
+    """`weights` (settings, kernels): each row adds up to one. `noise` (settings,): its variance,
+    relative to the process's. `log_prior` (settings,)."""
+
     weights: Array
-    """(settings, kernels), each row adding up to one."""
     noise: Array
-    """(settings,) variance of the noise, in variances of the process."""
     log_prior: Array
 
 
 def choose_samples(
     sources_ms: ArrayLike, n: int = 10, seed: int = 0, features: ArrayLike | None = None
 ) -> NDArray[np.intp]:
-    """Which `n` networks to measure on a new device, the most informative first.
+    """Choose `n` networks to measure on a new device, the most informative first.
 
-    Takes nothing but latencies in ms (networks, source devices) and, if there are any, features
-    (networks, d): operator choices one-hot, totals of MACs, bytes and launches. Among a thousand
-    networks drawn with `seed`, each chosen network is the one that most reduces the variance
-    that is left, summed over these networks (active learning after Cohn, Ghahramani & Jordan,
-    JAIR 1996). Needs no measurement of the new device; the same arguments give the same networks.
+    `sources_ms`: latencies (networks, source devices). `features` (networks, d), optional: operator
+    choices one-hot, totals of MACs, bytes and launches. Among a thousand networks drawn with
+    `seed`, each chosen network is the one that most reduces the remaining variance, summed over
+    these networks (active learning after Cohn, Ghahramani & Jordan, JAIR 1996). Deterministic.
 
-    Raises SpecError for latencies or features that are not finite numbers or differ in length, and
-    UsageError for an `n` above the number of networks.
+    Raises `SpecError` for latencies or features that are not finite or differ in length, and
+    `UsageError` for an `n` above the number of networks.
     """
     known = read(sources_ms, features)
     if not 1 <= n <= len(known.logs):
-        raise UsageError(f"cannot choose {n} of {len(known.logs)} networks: ask for 1 to all")
+        raise UsageError(f"`n` is {n}; expected 1 to {len(known.logs)}, the number of networks")
     generator = np.random.default_rng(seed)
     size = min(len(known.logs), max(1000, 2 * n))
     pool = np.sort(generator.choice(len(known.logs), size, replace=False))
     space = kernels(known)
-    settings = _settings(space, _prior(known, space.names, 0.2))
+    settings = _Settings(*_drawn(space.names), _prior(known, space.names, 0.2))
     prior = np.exp(settings.log_prior)
     covariance = np.full((size, size), _OFFSET)
     for name, weight in zip(space.names, prior @ settings.weights, strict=True):
@@ -71,40 +70,27 @@ def few_shot(
 ) -> Array:
     """Latencies in ms, (networks,), of all networks on the new device.
 
-    Of these the networks `index` (n,) were measured there: `target_ms_at_index` (n,) in ms. At
-    least two; the published error is for ten. Sources and features are those of
-    `choose_samples`; if sources and target differ in kind (a GPU, a phone), the prediction relies
-    on the features. Networks that were measured get predictions like all others.
+    The networks `index` (n,) were measured there: `target_ms_at_index` (n,) in ms. At least two;
+    the published error is for ten. Sources and features are those of `choose_samples`; if sources
+    and target differ in kind (a GPU, a phone), the prediction relies on the features. Measured
+    networks are predicted like all others.
 
-    Raises SpecError for numbers that are not finite or differ in length, and UsageError for an
+    Raises `SpecError` for numbers that are not finite or differ in length, and `UsageError` for an
     index that is out of range, repeated, or of fewer than two networks.
     """
     known = read(sources_ms, features)
     rows, target = _labels(index, target_ms_at_index, len(known.logs))
     space = kernels(known)
-    fitted = _fit(space.stacked(rows), target, space, _settings(space, _prior(known, space.names)))
-    logs = np.full(len(known.logs), fitted.mean)
-    for name, coefficients in zip(space.names, fitted.coefficients, strict=True):
-        logs += space.between(name, slice(None), rows) @ coefficients
-    return np.exp(logs)
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    mean: float
-    coefficients: Array
-    """(kernels, n): the prediction is the mean plus kernels to the n networks times these."""
-
-
-def _fit(covariances: Array, target_ms: Array, space: Kernels, settings: _Settings) -> _Fitted:
-    """The prediction that all settings make together, each as likely as prior and evidence say."""
-    logs = _winsorised(target_ms, space.deviation)
+    settings = _Settings(*_drawn(space.names), _prior(known, space.names))
+    logs = _winsorised(target, space.deviation)
     mean = float(logs.mean())
-    evidence, solved = _evidence(covariances, logs - mean, space.deviation, settings)
+    evidence, solved = _evidence(space.stacked(rows), logs - mean, space.deviation, settings)
     likely = _probabilities(settings.log_prior + evidence)
-    offset = _OFFSET * float((likely[:, None] * solved).sum())
-    weighed = (likely[:, None] * settings.weights).T @ solved
-    return _Fitted(mean + offset, weighed)
+    predicted = np.full(len(known.logs), mean + _OFFSET * float((likely[:, None] * solved).sum()))
+    coefficients = (likely[:, None] * settings.weights).T @ solved
+    for name, of_kernel in zip(space.names, coefficients, strict=True):
+        predicted += space.between(name, slice(None), rows) @ of_kernel
+    return np.exp(predicted)
 
 
 def _evidence(
@@ -112,8 +98,7 @@ def _evidence(
 ) -> tuple[Array, Array]:
     """Log evidence (settings,) of log latencies (n,), and inverse covariance times these.
 
-    The process's variance is integrated out over its inverse-gamma prior, which turns the normal
-    density into Student's t (R&W, section 9.9).
+    The process's variance is integrated out over its prior: Student's t (R&W, section 9.9).
     """
     count = len(logs)
     evidence, solved = [], []
@@ -129,15 +114,9 @@ def _evidence(
     return np.concatenate(evidence), np.concatenate(solved)
 
 
-def _settings(space: Kernels, log_prior: Array) -> _Settings:
-    return _Settings(*_drawn(space.names), log_prior)
-
-
 def _drawn(names: tuple[str, ...]) -> tuple[Array, Array]:
-    """Weights (settings, kernels) and noise (settings,): the same for the same kernels.
-
-    Log-normal and sparse, with sources (as measured, as explained, or both) in each.
-    """
+    """Weights (settings, kernels) and noise (settings,): log-normal and sparse; each setting has
+    the kernels of the sources as measured, as explained, or both."""
     generator = np.random.default_rng(0)
     shape = (_SETTINGS, len(names))
     weights = np.exp(generator.normal(-2.5, 2, shape))
@@ -156,11 +135,10 @@ def _drawn(names: tuple[str, ...]) -> tuple[Array, Array]:
 
 
 def _prior(known: Networks, names: tuple[str, ...], doubt: float = 0.1) -> Array:
-    """Log prior (settings,): how well a setting explains a source by the others, averaged over
-    sources, and with probability `doubt` all settings alike (the new device is like no source).
+    """Log prior (settings,): how well a setting predicts a source from the others, averaged over
+    sources, mixed with a uniform prior of probability `doubt`.
 
-    Sixty networks a source are explained; their evidence counts by half, for these are not ten
-    networks of a device unlike all others.
+    Sixty networks per source are predicted; their evidence counts by half.
     """
     uniform = np.full(_SETTINGS, 1 / _SETTINGS)
     if known.logs.shape[1] < 2:
@@ -174,7 +152,7 @@ def _prior(known: Networks, names: tuple[str, ...], doubt: float = 0.1) -> Array
         logs = some.logs[asked, source]
         space = kernels(some.without(source))
         if np.ptp(logs) > 0 and space.names == names:
-            settings = _settings(space, np.log(uniform))
+            settings = _Settings(*_drawn(names), np.log(uniform))
             evidence, _ = _evidence(
                 space.stacked(asked), logs - logs.mean(), space.deviation, settings
             )
@@ -183,7 +161,7 @@ def _prior(known: Networks, names: tuple[str, ...], doubt: float = 0.1) -> Array
 
 
 def _most_informative(covariance: Array, noise: float, n: int) -> NDArray[np.intp]:
-    """Greedy choice of `n` rows that leave the least variance, summed over all rows."""
+    """Greedy choice of the `n` rows that leave the least total variance."""
     chosen: list[int] = []
     for _ in range(n):
         variance = np.diagonal(covariance)
@@ -197,7 +175,7 @@ def _most_informative(covariance: Array, noise: float, n: int) -> NDArray[np.int
 
 
 def _winsorised(target_ms: Array, deviation: float) -> Array:
-    """Log latencies; outliers (nothing was run) are moved to the edge of the others."""
+    """Log latencies with outliers clipped."""
     logs = np.log(np.maximum(target_ms, target_ms[target_ms > 0].min()))
     low, high = np.quantile(logs, [0.25, 0.75])
     width = max(high - low, deviation / 2)
@@ -213,13 +191,13 @@ def _labels(index: ArrayLike, target_ms: ArrayLike, count: int) -> tuple[NDArray
     rows, target = np.asarray(index), numbers(target_ms, "target_ms_at_index", 1)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or rows.shape != target.shape:
         raise SpecError(
-            f"index {rows.shape} and target_ms_at_index {target.shape} must be as long as each "
-            "other, index of whole numbers: pass target_ms[index]"
+            f"`index` {rows.shape} and `target_ms_at_index` {target.shape} must have the same "
+            "length, and `index` must be integers"
         )
     if len(rows) < 2 or len(set(rows.tolist())) < len(rows):
-        raise UsageError("index must name 2 networks or more, each once")
+        raise UsageError("`index` must name at least two networks, each once")
     if rows.min() < 0 or rows.max() >= count:
-        raise UsageError(f"index must be between 0 and {count - 1}, the last network")
+        raise UsageError(f"`index` must be between 0 and {count - 1}, the last network")
     if target.min() < 0 or target.max() == 0:
-        raise SpecError("target_ms_at_index must be latencies in ms, not all of them zero")
+        raise SpecError("`target_ms_at_index` must be latencies in ms, not all of them zero")
     return rows.astype(np.intp), target

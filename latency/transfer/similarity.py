@@ -1,20 +1,19 @@
 """Coordinates of networks for the kernels of `latency.transfer.few_samples`.
 
-A kernel is either linear in its coordinates or a Gaussian of their distance. Coordinates are
-centred and have a mean square norm of one, so that kernels are weighed on one scale:
+A kernel is linear in its coordinates or a Gaussian of their distance. Coordinates are centred and
+have a mean square norm of one:
 
 * latencies on the source devices: the principal components of their logarithms, as measured
-  and as far as the features explain them (noise is not a property of the device);
-* the choices, one-hot: each by itself, and counted over all blocks where blocks have the same
-  candidates;
+  and as explained by the features;
+* the choices, one-hot: each alone, and counted over all blocks if blocks have the same candidates;
 * costs: latency of a choice on the sources (least squares), added up by candidate, by block, and
-  after saturation x / (x + t), which turns a cost in arithmetic into one in launches
-  (the roofline of Williams, Waterman & Patterson, CACM 2009, between its two ends);
+  after saturation x / (x + t), which turns a cost in arithmetic into one in launches (between the
+  two ends of the roofline of Williams, Waterman & Patterson, CACM 2009);
 * totals (MACs, bytes, launches) and their logarithms.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,19 +25,19 @@ Array = NDArray[np.float64]
 _WIDTHS = (0.7, 1.5, 3.0)
 """Length scales of Gaussian kernels, in units of the coordinates' root mean square norm."""
 _SATURATION = (0.03, 0.1, 0.3, 1.0, 3.0)
-"""Costs, in mean costs of a choice, at which a saturated cost reaches a half."""
+"""Costs, relative to the mean cost of a choice, at which a saturated cost reaches a half."""
 _RIDGE = 3.0
-"""Penalty of the least squares on choices: as good as three networks that say nothing."""
+"""Penalty of the least squares on choices."""
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """Kernels by name: `linear` and `radial` hold coordinates, (networks, dimensions) each."""
+    """Kernels by name: `linear` and `radial` have coordinates, (networks, dimensions) each.
+    `deviation`: standard deviation of log latency over networks, on the median source."""
 
     linear: Mapping[str, Array]
     radial: Mapping[str, Array]
     deviation: float
-    """Standard deviation of log latency on the median source, over networks."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,15 +63,15 @@ class Kernels:
 
 @dataclass(frozen=True)
 class Networks:
-    """What is known before the new device is measured: `logs` (networks, sources) of latency,
-    the part that features explain (`smooth`), and the features by kind."""
+    """Networks on the sources: `logs` (networks, sources) of latency, the part that the features
+    explain (`smooth`), and the features by kind. `blocks`: columns of `choices` per block, empty
+    unless they are one-hot."""
 
     logs: Array
-    smooth: Array | None
-    choices: Array | None
-    blocks: tuple[NDArray[np.intp], ...]
-    """Columns of `choices`, a block each; empty where these are no whole one-hots."""
-    totals: Array | None
+    smooth: Array | None = None
+    choices: Array | None = None
+    blocks: tuple[NDArray[np.intp], ...] = ()
+    totals: Array | None = None
 
     def rows(self, index: NDArray[np.intp]) -> "Networks":
         parts = (self.smooth, self.choices, self.totals)
@@ -81,40 +80,45 @@ class Networks:
 
     def without(self, source: int) -> "Networks":
         smooth = None if self.smooth is None else np.delete(self.smooth, source, 1)
-        logs = np.delete(self.logs, source, 1)
-        return Networks(logs, smooth, self.choices, self.blocks, self.totals)
+        return replace(self, logs=np.delete(self.logs, source, 1), smooth=smooth)
 
 
 def read(sources_ms: ArrayLike, features: ArrayLike | None) -> Networks:
     """Latencies (networks, sources) and features (networks, d), checked and split by kind."""
     latencies = numbers(sources_ms, "sources_ms", 2)
     if latencies.shape[0] < 2 or latencies.shape[1] < 1:
-        raise SpecError(f"sources_ms is {latencies.shape}: two networks and a source are the least")
+        raise SpecError(f"`sources_ms` is {latencies.shape}: give two networks and a source")
     if latencies.min() < 0:
-        raise SpecError("sources_ms has negative latencies: give milliseconds")
+        raise SpecError("`sources_ms` has negative latencies: give milliseconds")
+    logs = _log_latencies(latencies)
     if features is None:
-        return _by_kind(latencies, None)
+        return Networks(logs)
     table = numbers(features, "features", 2)
     if len(table) != len(latencies):
-        raise SpecError(f"features has {len(table)} rows for {len(latencies)} networks")
-    return _by_kind(latencies, table)
+        raise SpecError(f"`features` has {len(table)} rows for {len(latencies)} networks")
+    table = table[:, np.ptp(table, axis=0) > 0]
+    binary = np.all((table == 0) | (table == 1), axis=0)
+    choices, totals = table[:, binary], None if binary.all() else table[:, ~binary]
+    if choices.shape[1] == 0:
+        return Networks(logs, totals=totals)
+    return Networks(logs, _explained(choices, _centred(logs)), choices, _blocks(choices), totals)
 
 
 def numbers(values: ArrayLike, name: str, dimensions: int) -> Array:
-    """Finite numbers with `dimensions` axes; otherwise a SpecError that calls them `name`."""
+    """Finite numbers with `dimensions` axes; `SpecError` for the parameter `name` otherwise."""
     try:
         array = np.asarray(values, float)
     except (TypeError, ValueError) as error:
-        raise SpecError(f"{name} must be numbers: {error}") from None
-    if array.ndim != dimensions:
-        raise SpecError(f"{name} has shape {array.shape}: {dimensions} dimension(s) are expected")
-    if not np.isfinite(array).all():
-        raise SpecError(f"{name} has {(~np.isfinite(array)).sum()} values that are not finite")
+        raise SpecError(f"`{name}` must be numbers: {error}") from None
+    if array.ndim != dimensions or not np.isfinite(array).all():
+        raise SpecError(
+            f"`{name}` of shape {array.shape} must be finite numbers with {dimensions} dimension(s)"
+        )
     return array
 
 
 def kernels(known: Networks) -> Kernels:
-    """All kernels that the known networks allow."""
+    """All kernels of the networks."""
     deviations = known.logs.std(0)
     varying = deviations[deviations > 1e-9]
     linear: dict[str, Array] = {}
@@ -123,34 +127,21 @@ def kernels(known: Networks) -> Kernels:
     if known.smooth is not None:
         _add_sources(linear, radial, "smooth", known.smooth)
     if known.choices is not None:
-        _add_choices(linear, radial, known)
-        _add_costs(linear, known)
+        _add_choices(linear, radial, known.choices, known)
     if known.totals is not None:
-        _add_totals(linear, radial, known.totals)
-    usable = {name: z for name, z in linear.items() if z.any()}
+        above = known.totals - known.totals.min(0) + 0.1 * known.totals.std(0)
+        both = np.hstack([_standardised(known.totals), _standardised(np.log(above))])
+        linear["totals"] = radial["totals"] = _normed(both)
     return Kernels(
-        usable,
+        {name: z for name, z in linear.items() if z.any()},
         {name: z for name, z in radial.items() if z.any()},
         float(np.median(varying)) if len(varying) else 0.1,
     )
 
 
-def _by_kind(sources_ms: Array, features: Array | None) -> Networks:
-    logs = _log_latencies(sources_ms)
-    if features is None:
-        return Networks(logs, None, None, (), None)
-    features = features[:, np.ptp(features, axis=0) > 0]
-    binary = np.all((features == 0) | (features == 1), axis=0)
-    choices, totals = features[:, binary], features[:, ~binary]
-    if choices.shape[1] == 0:
-        return Networks(logs, None, None, (), totals if totals.shape[1] else None)
-    smooth = _explained(choices, _centred(logs))
-    return Networks(logs, smooth, choices, _blocks(choices), totals if totals.shape[1] else None)
-
-
 def _log_latencies(ms: Array) -> Array:
-    """Logarithms of latencies (networks, devices), or (networks,); outliers (networks
-    without a live path take almost zero on some devices) are moved towards the middle half."""
+    """Logarithms of latencies (networks, devices) with outliers clipped: networks without a path
+    take almost zero on some devices."""
     smallest = ms[ms > 0].min() if (ms > 0).any() else 1.0
     logs = np.log(np.maximum(ms, smallest))
     low, high = np.quantile(logs, [0.25, 0.75], axis=0)
@@ -166,9 +157,8 @@ def _add_sources(
     varying = deviations > 1e-9
     if not varying.any():
         return
-    left, singular, _ = np.linalg.svd(
-        centred[:, varying] / deviations[varying], full_matrices=False
-    )
+    scaled = centred[:, varying] / deviations[varying]
+    left, singular, _ = np.linalg.svd(scaled, full_matrices=False)
     kept = singular > 1e-6 * singular[0]
     left, singular = left[:, kept], singular[kept]
     linear[f"{name} first"] = _normed(left[:, :1])
@@ -176,45 +166,38 @@ def _add_sources(
     linear[f"{name} roots"] = _normed(left[:, :6] * np.sqrt(singular[:6]))
 
 
-def _add_choices(linear: dict[str, Array], radial: dict[str, Array], known: Networks) -> None:
-    choices = known.choices
-    assert choices is not None
+def _add_choices(
+    linear: dict[str, Array], radial: dict[str, Array], choices: Array, known: Networks
+) -> None:
+    """One-hot choices, and their costs on the sources' mean, relative to the mean latency."""
+    blocks = known.blocks
+    are_alike = len(blocks) > 1 and len({len(block) for block in blocks}) == 1
     linear["choices"] = radial["choices"] = _normed(choices)
-    if _alike(known.blocks):
-        counts = sum(choices[:, block] for block in known.blocks)
-        linear["counts"] = radial["counts"] = _normed(np.asarray(counts, float))
-
-
-def _add_costs(linear: dict[str, Array], known: Networks) -> None:
-    """Costs of choices on the sources' mean, in mean latencies."""
-    choices = known.choices
-    assert choices is not None
+    if are_alike:
+        linear["counts"] = radial["counts"] = _normed(_summed(choices, blocks))
+    if not blocks:
+        return
     relative = np.exp(known.logs)
     relative = relative / relative.mean(0) - 1
     costs = _least_squares(_centred(choices), relative).mean(1)
-    if not known.blocks:
-        return
-    for block in known.blocks:
+    for block in blocks:
         costs[block] -= costs[block].min()
     paid = choices * costs
-    linear["by block"] = _normed(np.stack([paid[:, block].sum(1) for block in known.blocks], 1))
-    if _alike(known.blocks):
-        by_candidate = sum(paid[:, block] for block in known.blocks)
-        linear["by candidate"] = _normed(np.asarray(by_candidate, float))
+    linear["by block"] = _normed(np.stack([paid[:, block].sum(1) for block in blocks], 1))
+    if are_alike:
+        linear["by candidate"] = _normed(_summed(paid, blocks))
     if costs.mean() > 0:
         saturated = [choices @ (costs / (costs + t * costs.mean())) for t in _SATURATION]
         linear["saturated"] = _normed(_standardised(np.stack(saturated, 1)))
 
 
-def _add_totals(linear: dict[str, Array], radial: dict[str, Array], totals: Array) -> None:
-    above = totals - totals.min(0) + 0.1 * totals.std(0)
-    both = np.hstack([_standardised(totals), _standardised(np.log(above))])
-    linear["totals"] = radial["totals"] = _normed(both)
+def _summed(values: Array, blocks: tuple[NDArray[np.intp], ...]) -> Array:
+    """Sum over blocks of the same candidates, (networks, candidates)."""
+    return np.sum([values[:, block] for block in blocks], axis=0)
 
 
 def _blocks(choices: Array) -> tuple[NDArray[np.intp], ...]:
-    """Columns that exclude each other, one of them always chosen: neighbours, or at a constant
-    step."""
+    """Groups of columns of which exactly one is chosen: adjacent, or at a constant step."""
     width = choices.shape[1]
     columns = np.arange(width)
     for size in range(2, width // 2 + 1):
@@ -226,7 +209,7 @@ def _blocks(choices: Array) -> tuple[NDArray[np.intp], ...]:
 
 
 def _uneven_blocks(choices: Array) -> tuple[NDArray[np.intp], ...]:
-    """The same where blocks differ in size; neighbours only."""
+    """The same for blocks of different sizes; adjacent columns only."""
     blocks: list[NDArray[np.intp]] = []
     start, chosen = 0, np.zeros(len(choices))
     for column in range(choices.shape[1]):
@@ -240,7 +223,7 @@ def _uneven_blocks(choices: Array) -> tuple[NDArray[np.intp], ...]:
 
 
 def _explained(choices: Array, targets: Array) -> Array:
-    """Targets as far as choices explain them, and pairs of choices where networks abound."""
+    """Targets as explained by choices and, if there are enough networks, by pairs of choices."""
     inputs = choices
     width = choices.shape[1]
     if width * (width - 1) / 2 <= min(1000, len(choices) / 20):
@@ -254,10 +237,6 @@ def _explained(choices: Array, targets: Array) -> Array:
 def _least_squares(inputs: Array, targets: Array) -> Array:
     gram = inputs.T @ inputs + _RIDGE * np.eye(inputs.shape[1])
     return np.asarray(np.linalg.solve(gram, inputs.T @ targets), float)
-
-
-def _alike(blocks: tuple[NDArray[np.intp], ...]) -> bool:
-    return len(blocks) > 1 and len({len(block) for block in blocks}) == 1
 
 
 def _centred(values: Array) -> Array:

@@ -1,11 +1,10 @@
-"""A table of a device on which nothing but a few whole networks was measured.
+"""`transfer`: the table of a device on which only a few whole networks were measured.
 
     tables of other devices ─┐
     networks of a space ─────┴▶ Pool ─▶ choose ─▶ measured networks ─▶ transfer ─▶ LatencyTable
 
-`latency.transfer.few_samples` predicts all networks of the pool; the operators' costs are those
-that add up to the predictions. Such a table serves every reader of tables, says in its header what
-it is, and gives way to measurements (`LatencyTable.merge`).
+`latency.transfer.few_samples` predicts all networks of the pool; the operators' latencies are those
+that add up to the predictions.
 """
 
 from collections.abc import Mapping
@@ -24,28 +23,27 @@ from latency.tables.calibration import Validation, validate
 from latency.tables.measurement import Measurement, Origin
 from latency.tables.setting import Setting
 from latency.tables.table import LatencyTable
-from latency.timestamps import latest
+from latency.timestamps import time_of
 from latency.transfer.few_samples import choose_samples, few_shot
 
 Array = NDArray[np.float64]
 
 FEWEST = 3
-"""At least this many networks must be measured: each is predicted from the others, and the noise
-of a measurement is estimated from two."""
+"""Least number of measured networks."""
 _FOLDS = 10
 _RIDGE = 0.01
-"""Penalty of an operator that costs twice what the sources say, in squared relative errors of a
-network of the pool: it decides what networks leave open, and nothing else."""
+"""Penalty of an operator with twice the sources' latency, in squared relative errors of a network:
+it decides what the networks do not determine."""
 _LEAST = 0.1
-"""An operator never costs less than this share of what the sources say."""
+"""Least latency of an operator, relative to the sources."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Networks of a space, as the tables of other devices (`sources`, one at least) know them.
+    """Networks of a space with the tables of other devices (`sources`, at least one).
 
-    `one_hots` (networks, d): the choices that make each network. Raises `CoverageError` where a
-    source is missing one of their operators.
+    `one_hots` (networks, d): the choices of each network. Raises `CoverageError` if an operator is
+    missing from a source.
     """
 
     networks: tuple[NetworkSpec, ...]
@@ -59,7 +57,7 @@ class Pool:
 
     @cached_property
     def counts(self) -> Array:
-        """How often a network has an operator: (networks, operators)."""
+        """Number of each operator in each network: (networks, operators)."""
         column = {op: i for i, op in enumerate(self.operators)}
         counts = np.zeros((len(self.networks), len(column)))
         for row, network in enumerate(self.networks):
@@ -69,20 +67,20 @@ class Pool:
 
     @cached_property
     def costs(self) -> Array:
-        """What an operator adds to a network on each source, in ms: (operators, sources)."""
+        """Latency of each operator inside a network on each source, ms: (operators, sources)."""
         return np.array(
             [[table.predict_op(op).ms for table in self.sources] for op in self.operators]
         )
 
     @property
     def sources_ms(self) -> Array:
-        """Latencies on the sources: (networks, sources)."""
+        """Latencies on the sources, ms: (networks, sources)."""
         return np.asarray(self.counts @ self.costs)
 
     @cached_property
     def features(self) -> Array:
-        """Choices one-hot, then totals: MACs, bytes, launches, and the MACs of each kind of inner
-        layer, depthwise kernels by their size (a runtime may have no fast code for one of them)."""
+        """Choices one-hot, then totals: MACs, bytes, launches, and the MACs of each role of inner
+        layer, depthwise kernels by size."""
         terms = [physical_terms(op, sized=True) for op in self.operators]
         roles = sorted({term for one in terms for term in one if term[1] == "macs"})
         totals = [
@@ -93,15 +91,11 @@ class Pool:
 
 
 def choose(pool: Pool, n: int, seed: int = 0) -> list[int]:
-    """Which `n` networks of the pool to measure on a new device, the most telling first.
+    """Choose `n` networks of the pool to measure on a new device, the most informative first.
 
-    Raises `UsageError` where `n` is below `FEWEST`, or more than the pool has.
+    Raises `UsageError` if `n` is below `FEWEST` or above the number of networks.
     """
-    if n < FEWEST:
-        raise UsageError(
-            f"{n} network(s) are too few to predict a device from, and to estimate the error "
-            f"of that: measure {FEWEST} at least, better 10"
-        )
+    _require_enough(n)
     return [int(i) for i in choose_samples(pool.sources_ms, n, seed, pool.features)]
 
 
@@ -112,41 +106,30 @@ def transfer(
     space: str,
     circumstances: Mapping[str, str] | None = None,
 ) -> LatencyTable:
-    """The table of a device in `setting`, of which `measured` networks are known: index into the
-    pool to measurement, `FEWEST` at least (else `UsageError`). `space` is the space's tag.
+    """The table of a device in `setting` from `measured` networks: index into the pool to
+    measurement, at least `FEWEST` (else `UsageError`). `space`: the space's tag.
 
-    Its rows are no measurements, and say so in every way that a reader may look for:
-
-    * `transfers` names the space, with the sources and the number of networks;
-    * each row is of the origin "transferred", and is `predicted`, not `measured`, to whoever asks;
-    * `latency_ms` is what the operator adds to a network (there is no other number, and no
-      calibration); `runs` are those of all measured networks, since every row rests on all;
-    * the validation of the space is a cross-validation: each measured network against the table
-      that the others give, ten folds at most. Intervals of networks rest on it. Networks that
-      were chosen to be telling lie far apart, so that it is rather too large than too small;
-    * `ci95_ms` of a row is wider, since errors of single operators cancel in networks, but not in
-      rows: it takes in how far the farthest of the sources, each scaled to the device, is from
-      the row, and how far it usually is.
+    Rows are predictions: their origin is "transferred" and their source `predicted`. `latency_ms`
+    is the latency inside a network, `runs` those of all measured networks. The validation is a
+    cross-validation over at most ten folds of the measured networks. `ci95_ms` includes the spread
+    of the sources, since errors of operators do not cancel in rows.
     """
+    _require_enough(len(measured))
     index = np.array(list(measured), np.intp)
     target_ms = np.array([one.median_ms for one in measured.values()])
-    if len(index) < FEWEST:
-        raise UsageError(f"{len(index)} measured network(s): {FEWEST} at least are needed")
     validation = _cross_validated(pool, index, target_ms)
     networks_ms = few_shot(pool.sources_ms, index, target_ms, pool.features)
     ms = _operator_ms(pool, networks_ms)
     half = ms * _relative_halves(pool, ms, validation)
-    runs = sum(one.runs for one in measured.values())
-    sessions = max(one.sessions for one in measured.values())
-    stamp = latest(one.measured_at for one in measured.values())
+    stamp = max((one.measured_at for one in measured.values()), key=time_of)
     rows = {
         op: Measurement(
             median_ms=float(ms[i]),
             ci95_ms=float(half[i]),
-            runs=runs,
+            runs=sum(one.runs for one in measured.values()),
             min_ms=float(ms[i]),
             measured_at=stamp,
-            sessions=sessions,
+            sessions=max(one.sessions for one in measured.values()),
             origin=Origin.TRANSFERRED,
         )
         for i, op in enumerate(pool.operators)
@@ -161,11 +144,18 @@ def transfer(
     )
 
 
-def _operator_ms(pool: Pool, networks_ms: Array) -> Array:
-    """Costs of operators that add up to the predictions of the pool: (operators,).
+def _require_enough(count: int) -> None:
+    if count < FEWEST:
+        raise UsageError(
+            f"{count} network(s) are too few for a transfer: measure at least {FEWEST}, better 10"
+        )
 
-    Least squares of relative errors. First a mixture of sources that comes nearest (none of them
-    negative), then shares of it, one an operator, drawn towards 1.
+
+def _operator_ms(pool: Pool, networks_ms: Array) -> Array:
+    """Latencies of operators that add up to the predictions of the pool: (operators,).
+
+    Least squares of relative errors: first a non-negative mixture of the sources, then a factor per
+    operator with a ridge towards 1.
     """
     from scipy.optimize import nnls
 
@@ -181,7 +171,7 @@ def _operator_ms(pool: Pool, networks_ms: Array) -> Array:
 
 
 def _cross_validated(pool: Pool, index: NDArray[np.intp], target_ms: Array) -> Validation:
-    """Measured networks against the tables that the others of them give."""
+    """Errors of measured networks, predicted from the others."""
     predicted = np.empty(len(index))
     for fold in range(min(_FOLDS, len(index))):
         out = np.arange(len(index)) % _FOLDS == fold
@@ -191,10 +181,9 @@ def _cross_validated(pool: Pool, index: NDArray[np.intp], target_ms: Array) -> V
 
 
 def _relative_halves(pool: Pool, ms: Array, validation: Validation) -> Array:
-    """Half of each operator's 95 % interval, as a share of its ms: (operators,).
+    """Half of each operator's 95 % interval, relative to its ms: (operators,).
 
-    With each shipped table in turn in place of the new device, 95 to 100 % of the operators are
-    within.
+    With each shipped table in turn as the new device, 95 to 100 % of the operators are within.
     """
     logs = np.log(ms[:, None] / pool.costs)
     farthest = np.abs(logs - np.median(logs, axis=0)).max(1)

@@ -1,6 +1,5 @@
 """What is written to a .tflite file computes what the torch module computes, in the real LiteRT."""
 
-from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -16,7 +15,8 @@ from devices.export.onnx_model import Weights, onnx_model, random_weights
 from devices.export.tflite_int8 import tflite_int8_model
 from devices.export.tflite_model import tflite_model
 from latency import OpSpec, SpecError, UsageError
-from latency.operators.kinds import INPUT, KINDS, Kind, Layer
+from latency.operators.chain import Chain
+from latency.operators.kinds import KINDS, Kind
 from latency.operators.layer import LAYER_KINDS, LayerKind
 
 
@@ -207,16 +207,17 @@ def test_int8_keeps_the_bias_of_a_channel_without_weights():
     np.testing.assert_allclose(lite_rt_output(model, x), expected, atol=2 * output_scale(model))
 
 
-def _grouped(op: OpSpec) -> tuple[Layer, ...]:
-    """A grouped convolution, a depthwise one with two outputs a channel, and their sum."""
-    shape, wide = (op.height, op.width, op.in_channels), (op.height, op.width, op.out_channels)
-    grouped = Layer("grouped", "conv", (INPUT,), shape, wide, (3, 3), groups=2, norm=True)
-    doubled = replace(grouped, name="doubled", groups=op.in_channels, activation="h_swish")
-    return grouped, doubled, Layer("sum", "add", ("grouped", "doubled"), wide, wide)
+def _append_grouped(chain: Chain, op: OpSpec) -> None:
+    """A grouped convolution, a depthwise one with two outputs per channel, and their sum."""
+    start = chain.tensor
+    chain.conv("grouped", op.out_channels, 3, groups=2)
+    chain.read(start)
+    chain.conv("doubled", op.out_channels, 3, groups=op.in_channels, activation="h_swish")
+    chain.append("sum", "add", chain.shape, "grouped")
 
 
 def test_grouped_convolutions_and_channel_multipliers(monkeypatch):
-    monkeypatch.setitem(KINDS, "grouped", Kind("grouped", _grouped))
+    monkeypatch.setitem(KINDS, "grouped", Kind("grouped", _append_grouped))
     op = OpSpec("grouped", 8, 8, 6, 12, 3)
     module, x = trained_looking(op), _input(op)
     model = tflite_model([op], module.folded)
@@ -231,7 +232,7 @@ def test_grouped_convolutions_and_channel_multipliers(monkeypatch):
     ("ops", "message"),
     [
         ([], "has no operators"),
-        ([OpSpec("conv", 8, 8, 3, 8), OpSpec("conv", 8, 8, 16, 8)], "does not take the 8x8x8"),
+        ([OpSpec("conv", 8, 8, 3, 8), OpSpec("conv", 8, 8, 16, 8)], "does not take 8x8x8"),
         ([OpSpec("linear", 1, 1, 8, 8), OpSpec("conv", 1, 1, 8, 8)], r"\(batch, features\)"),
         ([*FLAT, OpSpec("pool", 1, 1, 8, 8)], r"\(batch, features\)"),
         ([OpSpec("conv", 8, 8, 3, 8), OpSpec("conv", 8, 8, 8, 8, batch=2)], "has batch 2"),
@@ -246,10 +247,9 @@ def test_what_is_no_chain_is_named(ops, message):
 
 
 def test_a_layer_without_a_form_in_the_format_is_named(monkeypatch):
-    shape = (8, 8, 3)
     monkeypatch.setitem(LAYER_KINDS, "roll", LayerKind())
-    layers = (Layer("roll", "roll", (INPUT,), shape, shape),)
-    monkeypatch.setitem(KINDS, "odd", Kind("odd", lambda op: layers))
+    roll = Kind("odd", lambda chain, op: chain.append("roll", "roll", chain.shape))
+    monkeypatch.setitem(KINDS, "odd", roll)
     with pytest.raises(SpecError, match=r"0\.roll: a 'roll' cannot be written"):
         tflite_model([OpSpec("odd", 8, 8, 3, 3)], random_weights())
 

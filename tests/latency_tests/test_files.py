@@ -31,7 +31,7 @@ def test_a_file_is_read_up_to_the_size_that_is_stated(tmp_path):
         ("/dev/zero", "not a regular file"),
         ("link", "not a regular file"),
         ("file/below", "Not a directory"),
-        ("a\0b", "no file has such a name"),
+        ("a\0b", "embedded null byte"),
     ],
 )
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path, monkeypatch, name, said):

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from latency import OpSpec, SpecError, zoo
-from latency.operators.layer import INPUT, Layer
 from latency.operators.trees import Tree
 
 
@@ -84,12 +83,6 @@ def test_a_convolution_is_one_layer_and_one_that_adds_is_two():
     conv, add = replace(op, kind="conv_add").layers
     assert (conv.groups, conv.dilation, conv.stride, conv.activation) == (4, 2, 2, "none")
     assert (add.kind, add.inputs, add.activation) == ("add", ("conv", "other"), "relu")
-
-
-def test_a_layer_of_a_kind_that_does_not_exist_is_refused():
-    shape = (8, 8, 4)
-    with pytest.raises(SpecError, match="unknown layer kind 'convv': did you mean 'conv'"):
-        Layer("a", "convv", (INPUT,), shape, shape)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from latency import (
 from latency.graphs.fusion import Fusion
 from latency.machine import hardware
 from latency.tables.calibration import Calibration
-from latency.tables.csv_file import read_header
+from latency.tables.csv_file import read_summary
 from latency.tables.library import tables_of
 from latency.units import LEAST_MS, MOST_MS
 
@@ -118,7 +118,7 @@ EARLY, LATE = "2026-01-02T23:30:00Z", "2026-01-03T00:30:00Z"
         ((EARLY, LATE), 2),
         ((LATE, EARLY), 1),
         ((LATE, LATE), 2),
-        ((LATE, ""), 2),
+        ((LATE, ""), 1),
         (("", EARLY), 2),
         (("soon", "2026"), 2),
         (("2026-01-03T00:30:00+00:00", "2026-01-03T01:00:00+02:00"), 1),
@@ -187,7 +187,7 @@ def _edit(path, old, new, count=1):
 
 def test_an_empty_file_is_refused(saved):
     saved.write_text("")
-    with pytest.raises(TableError, match=r"toy\.csv: the table is empty"):
+    with pytest.raises(TableError, match=r"toy\.csv:1: format version unknown"):
         LatencyTable.load(saved)
 
 
@@ -200,7 +200,7 @@ def test_an_unknown_format_version_is_refused(saved):
 def test_a_truncated_file_is_refused(saved):
     lines = saved.read_text().splitlines(keepends=True)
     saved.write_text("".join(lines[:-3]))
-    with pytest.raises(TableError, match="truncated: the header promises"):
+    with pytest.raises(TableError, match=r"truncated: it has [0-9]+ rows, the header states"):
         LatencyTable.load(saved)
     saved.write_text("".join(lines)[:-40])
     with pytest.raises(TableError, match=rf"toy\.csv:{len(lines)}: broken row"):
@@ -319,7 +319,7 @@ def test_a_table_that_a_spreadsheet_saved_reads_as_before(
         text = "\n".join(lines)
     path.write_bytes(_as_a_spreadsheet_saves(text))
     assert replace(LatencyTable.load(path), source=before.source) == before
-    assert read_header(path)["hardware"] == hardware
+    assert read_summary(path)[0]["hardware"] == hardware
 
 
 def _with_column(path, column, value):
@@ -360,9 +360,7 @@ def test_a_table_from_before_operators_were_traced_still_reads(saved, toy_table)
 def test_a_duplicate_operator_is_refused_with_its_line(saved):
     lines = saved.read_text().splitlines()
     saved.write_text("\n".join([*lines, lines[-1]]) + "\n")
-    with pytest.raises(
-        TableError, match=rf"toy\.csv:{len(lines) + 1}: .* stands in the table twice"
-    ):
+    with pytest.raises(TableError, match=rf"toy\.csv:{len(lines) + 1}: .* is in the table twice"):
         LatencyTable.load(saved)
 
 
@@ -393,17 +391,17 @@ def test_a_quote_that_is_never_closed_is_refused_with_a_line(saved):
         ("validation toy@16: networks=10000000000 mean=0.1 worst=0.1 rms=0.1", "1 to 1000000000"),
         (f"validation toy@16: networks={'9' * 30} mean=0.1 worst=0.1 rms=0.1", "whole number"),
         ("validation toy@16: networks=\uff19 mean=0.1 worst=0.1 rms=0.1", "not a whole number"),
-        ("validation toy@16: networks=9 mean=0.1 worst=1e16 rms=0.1", "up to 1e\\+15"),
+        ("validation toy@16: networks=9 mean=0.1 worst=1e16 rms=0.1", "to 1e\\+15"),
         ("validation toy@16: networks=9 mean=0.1 mean=0.1 worst=0.1 rms=0.1", "a name twice"),
-        ("calibration toy@16: scale=1e300", "up to 1e\\+09"),
+        ("calibration toy@16: scale=1e300", "within 1e\\+09"),
         ("calibration toy@16: scale=1_0", "not a number"),
         ("fusion: pairs=conv+add colour=red block=8", "not a list of fusion rules"),
-        ("validation toy@16: networks=9 mean=nan worst=0.1 rms=0.1", "finite number"),
-        ("validation toy@16: networks=9 mean=0.1 worst=0.1 rms=inf", "finite number"),
-        ("validation toy@16: networks=9 mean=-0.1 worst=0.1 rms=0.1", "not negative"),
+        ("validation toy@16: networks=9 mean=nan worst=0.1 rms=0.1", "must be from 0 to"),
+        ("validation toy@16: networks=9 mean=0.1 worst=0.1 rms=inf", "must be from 0 to"),
+        ("validation toy@16: networks=9 mean=-0.1 worst=0.1 rms=0.1", "must be from 0 to"),
         ("validation toy@16: networks=9", "rms"),
-        ("calibration toy@16: scale=nan", "finite number"),
-        ("calibration toy@16: scale=1 per_op_ms=-inf", "finite number"),
+        ("calibration toy@16: scale=nan", "must be within"),
+        ("calibration toy@16: scale=1 per_op_ms=-inf", "must be within"),
         ("transferred toy@16: from a; 3 networks measured", "no '# validation toy@16:'"),
         ("threads: 0", "0 is less than 1"),
         ("batch: 0", "0 is less than 1"),

@@ -1,6 +1,7 @@
 """What stands in a table's file and in other projects' tables, field by field."""
 
 import csv
+import re
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,6 @@ from latency.exchange.tables import export_table, import_table
 from latency.graphs.fusion import Fusion
 from latency.stats import coverage_factor, student_t
 from latency.tables.calibration import Validation
-from latency.tables.csv_header import Header
 from latency.tables.library import user_folder
 from latency.tables.measurement import Origin
 from latency.transfer.table import transfer
@@ -61,17 +61,13 @@ def test_latencies_are_written_with_seven_digits_behind_the_point(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("comments", "said"),
-    [
-        ({1: "# device: x"}, "no '# format:' line; this version of the tool reads format 1"),
-        ({1: "# format: 9"}, "format version 9; this version of the tool reads format 1"),
-    ],
-)
-def test_another_format_is_told_from_none(tmp_path, comments, said):
-    with pytest.raises(TableError) as caught:
-        Header.read(tmp_path / "t.csv", comments)
-    assert str(caught.value) == f"{tmp_path / 't.csv'}:1: {said}"
+@pytest.mark.parametrize(("line", "version"), [("# device: x", "unknown"), ("# format: 9", "9")])
+def test_another_format_is_refused(tmp_path, line, version):
+    path = tmp_path / "t.csv"
+    path.write_text(f"{line}\n")
+    message = f"{path}:1: format version {version}; expected '# format: 1'"
+    with pytest.raises(TableError, match=re.escape(message)):
+        LatencyTable.load(path)
 
 
 def test_an_imported_table_says_where_it_is_from(tmp_path):
@@ -160,12 +156,14 @@ def test_a_transferred_row_is_over_as_many_processes_as_its_networks(toy_space):
     sources = (table(lambda op: 0.01 + op.macs * 1e-7, "a"), table(lambda op: op.bytes * 1e-7, "b"))
     pool = pool_of(toy_space, sources, 60)
     measured = {
-        i: Measurement(sources[0].predict(pool.networks[i]).ms, 0.001, 10, 0.1, f"2026-0{i + 1}", i)
+        i: Measurement(
+            sources[0].predict(pool.networks[i]).ms, 0.001, 10, 0.1, f"2026-0{i + 1}-01", i
+        )
         for i in (1, 5, 3, 2)
     }
     found = transfer(pool, measured, Setting("new", "new"), "toy@16")
     assert {(row.sessions, row.runs, row.measured_at) for row in found.rows.values()} == {
-        (5, 40, "2026-06")
+        (5, 40, "2026-06-01")
     }
     assert {(row.converged, row.min_ms == row.median_ms) for row in found.rows.values()} == {
         (None, True)

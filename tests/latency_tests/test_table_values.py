@@ -40,18 +40,6 @@ def test_a_row_is_of_one_run_at_least(tmp_path):
         table_of(runs=0).save(tmp_path / "t.csv")
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [("", "no '# format:' line"), ("# format: 7\n", "format version 7")],
-)
-def test_a_table_that_is_of_no_format_or_another_one_is_refused(tmp_path, line, said):
-    path = tmp_path / "t.csv"
-    path.write_text(f"{line}# device: d\nkind\n")
-    with pytest.raises(TableError) as caught:
-        read_table(path)
-    assert str(caught.value) == f"{path}:1: {said}; this version of the tool reads format 1"
-
-
 def test_a_users_tables_are_in_the_platforms_data_folder(monkeypatch):
     monkeypatch.delenv("LAT_DATA")
     monkeypatch.setenv("XDG_DATA_HOME", "/some/data")

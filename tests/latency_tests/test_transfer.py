@@ -142,7 +142,7 @@ def test_a_whole_millisecond_device_that_reads_one_zero_is_predicted(generator):
 @pytest.mark.parametrize("n", [0, 301, -1])
 def test_networks_that_there_are_not_cannot_be_chosen(generator, n):
     sources, _ = _toy(generator)
-    with pytest.raises(UsageError, match=f"cannot choose {n} of 300 networks"):
+    with pytest.raises(UsageError, match=f"`n` is {n}; expected 1 to 300"):
         choose_samples(sources, n)
 
 
@@ -152,10 +152,10 @@ def test_networks_that_there_are_not_cannot_be_chosen(generator, n):
         ([0, 300], [1, 2], UsageError, "between 0 and 299"),
         ([-1, 3], [1, 2], UsageError, "between 0 and 299"),
         ([3, 3], [1, 2], UsageError, "each once"),
-        ([3], [1], UsageError, "2 networks or more"),
-        ([1, 2, 3], [1, 2], SpecError, "as long as each other"),
-        ([0.5, 1.5], [1, 2], SpecError, "whole numbers"),
-        ([1, 2], [1, np.nan], SpecError, "not finite"),
+        ([3], [1], UsageError, "at least two networks"),
+        ([1, 2, 3], [1, 2], SpecError, "the same length"),
+        ([0.5, 1.5], [1, 2], SpecError, "must be integers"),
+        ([1, 2], [1, np.nan], SpecError, "must be finite"),
         ([1, 2], [1, -2], SpecError, "latencies in ms"),
         ([1, 2], [0, 0], SpecError, "not all of them zero"),
         ([1, 2], ["fast", "slow"], SpecError, "must be numbers"),
@@ -172,13 +172,13 @@ def test_sources_and_features_that_cannot_be_are_refused(generator):
     holed = sources.copy()
     holed[4, 1] = np.nan
     for wrong, features, words in (
-        (holed, None, "sources_ms has 1 values that are not finite"),
+        (holed, None, r"`sources_ms` of shape .* must be finite"),
         (-sources, None, "negative"),
         (sources[:, 0], None, "2 dimension"),
         (sources[:1], None, "two networks and a source"),
         (sources[:, :0], None, "two networks and a source"),
         (sources, one_hot[:-1], "299 rows for 300 networks"),
-        (sources, np.where(one_hot, np.inf, 0), "features has"),
+        (sources, np.where(one_hot, np.inf, 0), "`features` of shape"),
     ):
         with pytest.raises(SpecError, match=words):
             choose_samples(wrong, 2, features=features)

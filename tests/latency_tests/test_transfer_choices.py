@@ -28,9 +28,11 @@ def test_rows_of_a_transfer_rest_on_all_runs_and_the_most_sessions(toy_space, to
     source = LatencyTable(Setting("other", "other hardware"), toy_table.rows)
     pool = pool_of(toy_space, (source,), 20)
     measured = {
-        i: Measurement(source.predict(pool.networks[i]).ms, 0.001, 10, 0.001, f"day {i}", 2 + i)
+        i: Measurement(
+            source.predict(pool.networks[i]).ms, 0.001, 10, 0.001, f"2026-01-0{i + 1}", 2 + i
+        )
         for i in range(3)
     }
     table = transfer(pool, measured, toy_table.setting, "toy")
     told = {(row.runs, row.sessions, row.measured_at) for row in table.rows.values()}
-    assert told == {(30, 4, "day 2")}
+    assert told == {(30, 4, "2026-01-03")}

@@ -29,19 +29,22 @@ def test_quantities_are_read_in_any_unit(parse, text, number):
 @pytest.mark.parametrize(
     ("parse", "text", "said"),
     [
-        (parse_count, "M", "'M' has no number; write a number such as 3M"),
-        (parse_count, "nan", "'nan' is not a finite number; write one such as 3M"),
-        (parse_count, "0M", "'0M' is not more than zero; write a number such as 3M"),
-        (parse_bytes, "MB", "'MB' has no number; write a size such as 2MB"),
-        (parse_bytes, "512", "'512' has no unit; write 512MB for megabytes"),
-        (parse_bytes, "inf MB", "'inf MB' is not a finite size; write one such as 2MB"),
-        (parse_ms, "5 ", "'5 ' has no unit; write 5ms for milliseconds"),
+        (parse_count, "M", "'M' is not a positive number such as 3M (units: k, m, g)"),
+        (parse_count, "nan", "'nan' is not a positive number such as 3M (units: k, m, g)"),
+        (parse_count, "0M", "'0M' is not a positive number such as 3M (units: k, m, g)"),
+        (parse_ms, "5 ", "'5 ' is not a positive duration such as 5ms (units: ns, us, µs, ms, s)"),
     ],
 )
 def test_what_is_no_quantity_is_refused_with_what_to_write(parse, text, said):
     with pytest.raises(UsageError) as caught:
         parse(text)
     assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("text", ["MB", "512", "inf MB", "-1MB", "5parsec", "1e999MB"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(UsageError, match="not a positive size such as 2MB"):
+        parse_bytes(text)
 
 
 @pytest.mark.parametrize(

@@ -36,23 +36,14 @@ def test_durations_are_read_in_any_unit(text, ms):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    "text",
     [
-        ("ms", "no number"),
-        ("fast", "no number"),
-        ("5", "no unit; write 5ms"),
-        ("5parsec", "unknown unit 'parsec'"),
-        ("0ms", "not more than zero"),
-        ("-3ms", "not more than zero"),
-        ("nan ms", "not a finite duration"),
-        ("inf ms", "not a finite duration"),
-        ("", "no number"),
-        *(("\uff15ms", "no number"), ("1_000ms", "no number"), ("\u0665ms", "no number")),
-        *((f"{'9' * 308}s", "not a finite duration"), ("5m\u017f", "not a finite")),
+        *("ms", "fast", "5", "5parsec", "0ms", "-3ms", "nan ms", "inf ms", "", "1.2.3ms"),
+        *("\uff15ms", "1_000ms", "\u0665ms", f"{'9' * 400}s", "5m\u017f"),
     ],
 )
-def test_what_is_no_duration_is_refused_in_words(text, said):
-    with pytest.raises(UsageError, match=said):
+def test_what_is_no_duration_is_refused_in_words(text):
+    with pytest.raises(UsageError, match="not a positive duration such as 5ms"):
         parse_ms(text)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from latency import zoo
 from latency.graphs.fusion import USUAL, Fusion
-from latency.operators.features import LAUNCH, kernel_family, physical_terms, place
+from latency.operators.features import LAUNCH, feature_vector, kernel_family, physical_terms
 from latency.operators.network import peak_bytes
 from latency.operators.spec import OpSpec
 from latency.zoo.convolutional import operators
@@ -122,7 +122,7 @@ def test_an_activation_that_is_computed_by_itself_reads_the_output_again():
     ],
 )
 def test_channels_of_a_kernel_miss_whole_vectors_by_so_many_octaves(op, octaves):
-    assert tuple(place(op)[-2:]) == octaves
+    assert tuple(feature_vector(op)[-2:]) == octaves
 
 
 def test_convolutions_and_other_kernels_are_told_apart_where_an_activation_costs():

@@ -154,7 +154,7 @@ def test_what_cannot_be_meant_is_one_line_that_says_what_to_do(
     for n in (-1, 0, 2):
         code, _, err = invoke(lat_profile, *words, "--few-shot", n, *sources)
         assert code == 2
-        assert "measure 3 at least, better 10" in err
+        assert "measure at least 3, better 10" in err
     code, _, err = invoke(lat_profile, *words, "--few-shot", 5000, *sources)
     assert code == 2
     assert "cannot choose 5000 of" in err
