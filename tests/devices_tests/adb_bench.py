@@ -22,6 +22,8 @@ from latency.operators.spec import OpSpec
 NEEDS_ADB = pytest.mark.skipif(
     shutil.which("adb") is None, reason="adb is not installed (apt-get install adb)"
 )
+LEAKY = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""adbutils leaves a socket unclosed when it finds no server and starts one."""
 CONV = Workload.of_op(OpSpec("conv", 16, 16, 3, 8, 3, 2, activation="relu6"))
 FOLDER = "/data/local/tmp/lat-search"
 STAND_IN = Path(__file__).with_name("benchmark_model_stand_in.py")

@@ -3,14 +3,13 @@
 import struct
 import time
 from contextlib import suppress
-from subprocess import CompletedProcess
 
-from devices.transports.adb.server import AdbServer
-from latency.errors import ConnectionLostError, DeviceError
+from adbutils import AdbClient, ShellReturn
 
-MAX_OUTPUT_BYTES = 1 << 20
+from devices.transports.adb.server import translated
+from latency.errors import DeviceError
+
 COMMAND_SECONDS = 60.0
-_STDOUT, _STDERR, _EXIT = 1, 2, 3
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -19,46 +18,27 @@ class PushError(DeviceError):
 
 
 class Phone:
-    """A phone. Its methods raise `ConnectionLostError` if it goes away or breaks the protocol;
-    the size of its output is limited."""
+    """A phone. Its methods raise `ConnectionLostError` if it goes away."""
 
-    def __init__(self, server: AdbServer, serial: str) -> None:
+    def __init__(self, client: AdbClient, serial: str) -> None:
         self.serial = serial
-        self._server = server
+        self._device = client.device(serial)
 
-    def check_shell(self) -> None:
-        """Raise `DeviceError` if adb on the phone does not return exit codes."""
-        if "shell_v2" not in self._server.features(self.serial):
-            raise DeviceError(
-                f"phone {self.serial}: its adb returns no exit codes (shell_v2); "
-                "Android 7 or newer is needed"
-            )
+    def __str__(self) -> str:
+        return f"phone {self.serial}"
 
-    def shell(self, command: str, seconds: float = COMMAND_SECONDS) -> CompletedProcess[str]:
+    def shell(self, command: str, seconds: float = COMMAND_SECONDS) -> ShellReturn:
         """Run a command, for at most `seconds`."""
-        deadline = time.monotonic() + seconds
-        outputs = {_STDOUT: bytearray(), _STDERR: bytearray()}
-        with self._server.opened(self.serial, f"shell,v2:{command}", seconds) as connection:
-            while True:
-                connection.conn.settimeout(max(0.01, deadline - time.monotonic()))
-                kind, length = struct.unpack("<BI", connection.read_exact(5))
-                if kind not in (_STDOUT, _STDERR, _EXIT) or length > MAX_OUTPUT_BYTES:
-                    raise self._broken("its shell does not speak the protocol of adb")
-                data = connection.read_exact(length)
-                if kind == _EXIT:
-                    break
-                outputs[kind] += data
-                if sum(map(len, outputs.values())) > MAX_OUTPUT_BYTES:
-                    raise self._broken(f"a command printed more than {MAX_OUTPUT_BYTES} bytes")
-        output, errors = (text.decode(errors="replace") for text in outputs.values())
-        code = data[0] if data else 255
-        return CompletedProcess(command, code, output.replace("\r\n", "\n"), errors)
+        with translated(str(self)):
+            return self._device.shell2(command, seconds, v2=True)
 
     def push(self, content: bytes, path: str, mode: int) -> None:
-        """Write a file. Raises `PushError` if the phone refuses it."""
+        """Write a file. Raises `PushError` with the phone's reason if the phone refuses it."""
         target = f"{path},{0o100000 | mode}".encode()
-        with self._server.opened(self.serial, "sync:", COMMAND_SECONDS) as connection:
-            send = connection.conn.sendall
+        with translated(str(self)), self._device.open_transport(timeout=COMMAND_SECONDS) as opened:
+            opened.send_command("sync:")
+            opened.check_okay()
+            send = opened.conn.sendall
             # A phone that refuses during the transfer sends the reason before it closes.
             with suppress(BrokenPipeError, ConnectionResetError):
                 send(struct.pack("<4sI", b"SEND", len(target)) + target)
@@ -66,17 +46,12 @@ class Phone:
                     part = content[start : start + _CHUNK_BYTES]
                     send(struct.pack("<4sI", b"DATA", len(part)) + part)
                 send(struct.pack("<4sI", b"DONE", int(time.time())))
-            status, length = struct.unpack("<4sI", connection.read_exact(8))
-            if status == b"FAIL" and length < MAX_OUTPUT_BYTES:
-                raise PushError(connection.read_exact(length).decode(errors="replace")[:200])
+            status, length = struct.unpack("<4sI", opened.read_exact(8))
             if status != b"OKAY":
-                raise self._broken("it does not answer as adb does when files are sent")
-
-    def _broken(self, what: str) -> ConnectionLostError:
-        return ConnectionLostError(f"phone {self.serial}: {what}")
+                raise PushError(opened.read_exact(length).decode(errors="replace")[:200])
 
 
-def last_line(result: CompletedProcess[str]) -> str:
-    """The last line of standard error, or of standard output, for a message."""
-    lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
+def last_line(result: ShellReturn) -> str:
+    """The last line that a command printed, for a message."""
+    lines = result.output.strip().splitlines()
     return lines[-1].strip()[:200] if lines else f"exit code {result.returncode}"

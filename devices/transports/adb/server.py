@@ -1,17 +1,11 @@
-"""`AdbServer`: the adb server, which lists the attached phones and connects to them.
+"""`AdbServer`: the adb server, which lists the attached phones and connects to them."""
 
-The `adb` binary only starts it; everything else uses the server's protocol.
-"""
-
-import os
 import re
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from adbutils import AdbClient, AdbConnection, AdbError, adb_path
+from adbutils import AdbClient, AdbError, adb_path
 
 from devices.transports.channel import shown
 from latency.errors import ConnectionLostError, DeviceError, UsageError
@@ -21,40 +15,39 @@ _SETTLE_SECONDS = 5.0
 """How long a phone that was just plugged in may be `offline`."""
 
 _TRANSIENT = ("offline", "authorizing", "connecting")
-_ACCEPT = "unlock it and accept this computer (Allow USB debugging?)"
-_REPLUG = "unplug it and plug it in again, or restart the server: adb kill-server"
 _REMEDIES = {
-    "unauthorized": _ACCEPT,
-    "authorizing": _ACCEPT,
-    "offline": _REPLUG,
-    "connecting": _REPLUG,
+    "unauthorized": "unlock it and accept this computer (Allow USB debugging?)",
     "not accessible": "this user may not open it over USB: add udev rules for it "
     "(apt-get install android-sdk-platform-tools-common) and plug it in again",
 }
-
-_NO_ADB = "adb is not installed: apt-get install adb, or put Android's platform-tools in PATH"
+_REPLUG = "start Android on it, plug it in again, or restart the server: adb kill-server"
 _NETWORK = re.compile(r"[\w.-]+:\d+")
 
 
 class AdbServer:
-    """The server at `address` ("host:port"), by default the one that the command adb uses."""
+    """The server at `address` ("host:port"), by default the one that the command adb uses, which is
+    started if it does not run."""
 
     def __init__(self, address: str | None) -> None:
-        port_of_adb = os.environ.get("ANDROID_ADB_SERVER_PORT") or "5037"
-        host, _, port = (address or f"127.0.0.1:{port_of_adb}").rpartition(":")
-        if not (re.fullmatch(r"\d{1,5}", port) and 0 < int(port) < 65536):
-            raise UsageError(f"ANDROID_ADB_SERVER_PORT: {port!r} is not a valid port")
-        self._address = (host, int(port))
-        self._client = AdbClient(host, int(port), socket_timeout=_CONNECT_SECONDS)
+        host, _, port = (address or "").rpartition(":")
+        try:
+            self.client = AdbClient(host or None, int(port or 0) or None, _CONNECT_SECONDS)
+        except ValueError:
+            raise UsageError("ANDROID_ADB_SERVER_PORT is not a port number") from None
 
     def states(self) -> dict[str, str]:
         """Serial to state ("device" means ready) of every attached phone.
 
-        Raises `DeviceError` if the server does not run and cannot be started.
+        Raises `DeviceError` if adb is not installed or the server does not run.
         """
-        self._ensure_running()
-        with _translated("adb server"):
-            states = {found.serial: found.state for found in self._client.list()}
+        try:
+            adb_path()
+            states = {found.serial: found.state for found in self.client.list()}
+        except (AdbError, OSError, ValueError, OverflowError) as error:
+            raise DeviceError(
+                f"no adb server at {self.client.host}:{self.client.port} "
+                f"({shown(str(error), 200)}): apt-get install adb, or start it there"
+            ) from None
         # adbutils keeps one word of "no permissions".
         return {name: "not accessible" if s == "no" else s for name, s in states.items()}
 
@@ -65,7 +58,6 @@ class AdbServer:
         `ConnectionLostError` if `known`: the phone was ready before, and may come back.
         """
         deadline = time.monotonic() + _SETTLE_SECONDS
-        error: type[DeviceError] = ConnectionLostError if known else DeviceError
         while True:
             states = self.states()
             chosen = _choose(serial, states)
@@ -78,72 +70,21 @@ class AdbServer:
             if not reconnected:
                 time.sleep(0.1)
         if state == "absent":
-            attached = f"attached: {', '.join(states)}" if states else "no phone is"
-            raise error(f"phone {chosen} is not attached; {attached}")
-        remedy = _REMEDIES.get(state, "start Android on it")
-        kind = error if state in _TRANSIENT else DeviceError
-        raise kind(f"phone {chosen} is {state}: {remedy}")
-
-    @contextmanager
-    def opened(self, serial: str, service: str, seconds: float) -> Iterator[AdbConnection]:
-        """A connection to a service of a phone, with a timeout.
-
-        Raises `ConnectionLostError` if the phone or the server goes away.
-        """
-        self._ensure_running()
-        with _translated(f"phone {serial}"), self._client.make_connection(seconds) as connection:
-            for command in (f"host:transport:{serial}", service):
-                connection.send_command(command)
-                connection.check_okay()
-            yield connection
-
-    def features(self, serial: str) -> set[str]:
-        """The features of adb on the phone."""
-        with _translated(f"phone {serial}"):
-            return set(self._client.device(serial).get_features().split(","))
+            problem = f"not attached; attached: {', '.join(states) or 'none'}"
+        else:
+            problem = f"{state}: {_REMEDIES.get(state, _REPLUG)}"
+        may_return = known and (state == "absent" or state in _TRANSIENT)
+        raise (ConnectionLostError if may_return else DeviceError)(f"phone {chosen} is {problem}")
 
     def _reconnect(self, serial: str) -> bool:
         """Reconnect to a phone in the network; False for other phones, and if none answers."""
         if not _NETWORK.fullmatch(serial):
             return False
         with suppress(AdbError, OSError, ValueError):
-            self._client.disconnect(serial)
-            answer = self._client.connect(serial, timeout=_CONNECT_SECONDS)
+            self.client.disconnect(serial)
+            answer = self.client.connect(serial, timeout=_CONNECT_SECONDS)
             return answer.startswith(("connected", "failed to authenticate"))
         return False
-
-    def _ensure_running(self) -> None:
-        host, port = self._address
-        try:
-            socket.create_connection(self._address, _CONNECT_SECONDS).close()
-            return
-        except OSError as error:
-            if host not in ("127.0.0.1", "localhost"):
-                reason = error.strerror or error
-                raise DeviceError(f"no adb server answers at {host}:{port}: {reason}") from None
-        _start_server(port)
-
-
-def _start_server(port: int) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "ADB_SERVER_SOCKET"}
-    try:
-        command = [adb_path(), "-P", str(port), "start-server"]
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            text=True,
-            timeout=30,
-        )
-    except (AdbError, FileNotFoundError):
-        raise DeviceError(_NO_ADB) from None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise DeviceError(f"the adb server cannot be started: {error}") from None
-    if done.returncode != 0:
-        last = (done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise DeviceError(f"the adb server cannot be started on port {port}: {last}")
 
 
 def _choose(serial: str | None, states: dict[str, str]) -> str:
@@ -163,12 +104,10 @@ def _choose(serial: str | None, states: dict[str, str]) -> str:
 
 
 @contextmanager
-def _translated(where: str) -> Iterator[None]:
+def translated(where: str) -> Iterator[None]:
     """Raise errors of the client as `ConnectionLostError`."""
     try:
         yield
-    except EOFError:
-        raise ConnectionLostError(f"{where}: the connection ended") from None
-    except (AdbError, OSError, ValueError) as error:
+    except (AdbError, OSError, EOFError, ValueError) as error:
         reason = shown(str(error), 200) or "the connection ended"
         raise ConnectionLostError(f"{where}: {reason}") from None
