@@ -140,20 +140,16 @@ def test_a_phone_that_is_named_twice_is_one_device(card):
     assert [device.label for device in connect_all(load_card(path))] == ["B", "A"]
 
 
-@pytest.mark.parametrize("port", ["0", "99999", "x"])
-def test_a_port_in_the_environment_that_is_none_is_named(card, monkeypatch, port):
-    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", port)
-    with pytest.raises(UsageError, match=f"ANDROID_ADB_SERVER_PORT: '{port}' is not a valid port"):
+def test_a_port_in_the_environment_that_is_none_is_named(card, monkeypatch):
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", "x")
+    with pytest.raises(UsageError, match="ANDROID_ADB_SERVER_PORT is not a port number"):
         connect_all(load_card(card(f"{PHONE}serials = ['A']")))
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("Port 99999", "a: 99999 is not a valid port"),
-        ("ProxyJump b:99999", "b: 99999 is not a valid port"),
-        ("ConnectTimeout inf", "not a valid ssh configuration: ConnectTimeout inf"),
-        ("ConnectTimeout nan", "not a valid ssh configuration: ConnectTimeout nan"),
+        ("ConnectTimeout soon", "not a valid ssh configuration: could not convert"),
         ("ProxyCommand nc 'b", "not a valid ssh configuration: No closing quotation"),
     ],
 )
