@@ -15,7 +15,7 @@ _RUNTIMES = {
     "onnxruntime": ("devices.runtimes.onnx_runtime", "OnnxRuntime"),
     "litert": ("devices.runtimes.lite_rt", "LiteRt"),
     "torch": ("devices.runtimes.torch_eager", "TorchEager"),
-    "benchmark_model": ("devices.runtimes.benchmark_model", "BenchmarkModel"),
+    "benchmark_model": ("devices.runtimes.lite_rt", "LiteRt"),
 }
 
 

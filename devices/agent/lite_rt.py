@@ -18,7 +18,7 @@ class LiteRt:
 
     accelerator: str | None = None
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, **_: Any) -> None:
         try:
             from ai_edge_litert.interpreter import Interpreter
 

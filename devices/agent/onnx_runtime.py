@@ -23,7 +23,10 @@ LEVELS = {
 class OnnxRuntime:
     """ONNX Runtime, with inputs and outputs bound once and kept on the provider's device."""
 
-    def __init__(self, threads: int, graph_optimization: str, provider: str, half: bool) -> None:
+    def __init__(
+        self, threads: int, graph_optimization: str, provider: str, precision: str, **_: Any
+    ) -> None:
+        half = precision == "float16"
         if provider != "cpu" and not half:
             os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # TensorRT has no provider option
         import onnxruntime

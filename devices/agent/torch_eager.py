@@ -52,7 +52,13 @@ class Torch:
     traces = True
 
     def __init__(
-        self, threads: int, provider: str, precision: str, channels_last: bool, cuda_graph: bool
+        self,
+        threads: int,
+        provider: str,
+        precision: str,
+        channels_last: bool,
+        cuda_graph: bool,
+        **_: Any,
     ) -> None:
         self.version = "torch " + torch.__version__
         self.build = f"cuda {torch.version.cuda} cudnn {torch.backends.cudnn.version()}"

@@ -15,7 +15,7 @@ from typing import Self
 
 import numpy as np
 
-from devices.device import Condition, Device, Session, Timing, Workload, tracer
+from devices.device import Condition, Device, Session, Timing, Workload
 from latency.errors import ConnectionLostError, WorkloadError
 
 _MIN_RUNS, _MAX_RUNS = 2, 50
@@ -60,7 +60,7 @@ class RetryingSession:
     @property
     def traces(self) -> bool:
         """Whether the runtime reports the time of each node of a model."""
-        return tracer(self._open()) is not None
+        return self._open().traces
 
     def sample(self, workload: Workload, sample_ms: float, expected_ms: float | None) -> Timing:
         """Run a warm workload for about `sample_ms`. `expected_ms`: the time of a run, if known."""
@@ -79,12 +79,11 @@ class RetryingSession:
                 return session.run(handle, 0 if expected_ms > sample_ms else 1, runs)
 
     def trace(self, workload: Workload, warmup: int, runs: int) -> Mapping[str, float]:
-        """ms of each node of a workload's model (`Tracer.trace`); {} without a profiler."""
+        """ms of each node of a workload's model (`Session.trace`); {} without a profiler."""
         losses: list[str] = []
         while True:
             with self._attempt(losses) as session:
-                able = tracer(session)
-                return {} if able is None else able.trace(workload, warmup, runs)
+                return session.trace(workload, warmup, runs)
 
     def condition(self) -> Condition:
         """The device's temperature and clock now; unknown where the process has just been lost."""

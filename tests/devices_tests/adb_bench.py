@@ -15,7 +15,7 @@ from phone_sandbox import make_phone
 from devices.agent_device import AgentDevice
 from devices.card import Adb, DeviceCard
 from devices.device import Workload
-from devices.runtimes.benchmark_model import BenchmarkModel
+from devices.runtimes.lite_rt import LiteRt
 from devices.transports.adb import AdbTransport
 from latency.operators.spec import OpSpec
 
@@ -71,7 +71,7 @@ class Bench:
             adb=self.settings(**options),
         )
         transport = self.transport(phone, seconds, **options)
-        return AgentDevice(card, transport, BenchmarkModel(card))
+        return AgentDevice(card, transport, LiteRt(card))
 
     def tool(self, name: str, content: bytes) -> Path:
         path = self.folder / name

@@ -125,7 +125,7 @@ def test_a_warm_up_that_never_ends_is_bounded(bench, phone):
 
 def test_a_card_chooses_the_cores(bench, phone):
     with bench.device(phone, cpu_mask="3").open_session() as session:
-        assert session.greeting["cpus"] == [0, 1]
+        assert session.greeting.cpus == [0, 1]
         assert session.condition().frequency_mhz == 1593.6
     with pytest.raises(DeviceError, match=r"its cores are 0, 1, 2, 3, and .* asks for 4, 5"):
         bench.device(phone, cpu_mask="30").open_session()
@@ -135,7 +135,7 @@ def test_a_phone_without_clocks_or_sensors_is_measured_and_says_so(bench, phone)
     shutil.rmtree(phone.root / "sys")
     (phone.root / "battery").write_text("  temperature: 305\n")
     with bench.device(phone).open_session() as session:
-        assert session.greeting["build"] == "not pinned: no core shows its clock"
+        assert session.greeting.build == "not pinned: no core shows its clock"
         assert session.run(session.load(CONV), 1, 2).ms == (1.00025,)
         assert session.condition() == Condition(30.5, None)
 

@@ -71,7 +71,7 @@ def test_what_a_fresh_process_may_do_better_is_fatal(said, fatal):
 def runtime_found(transport_kind=LocalTransport):
     """The runtime that an agent on this machine finds, as it reports itself."""
     hello = {"do": "hello", "runtime": "onnxruntime", "threads": 1, "affinity": None}
-    hello |= {"graph_optimization": "all", "provider": "cpu", "half": False}
+    hello |= {"graph_optimization": "all", "provider": "cpu", "precision": "float32"}
     transport = transport_kind()
     channel = transport.start()
     try:
@@ -110,10 +110,14 @@ def test_what_lies_beside_the_agent_is_never_taken_for_a_package(tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("provider", "half", "said"),
-    [("tensorrt", False, "0"), ("cuda", False, "0"), ("tensorrt", True, "as it was")],
+    ("provider", "precision", "said"),
+    [
+        ("tensorrt", "float32", "0"),
+        ("cuda", "float32", "0"),
+        ("tensorrt", "float16", "as it was"),
+    ],
 )
-def test_float32_on_a_gpu_is_no_tf32_in_any_library(monkeypatch, provider, half, said):
+def test_float32_on_a_gpu_is_no_tf32_in_any_library(monkeypatch, provider, precision, said):
     seen = []
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "as it was")
 
@@ -126,7 +130,7 @@ def test_float32_on_a_gpu_is_no_tf32_in_any_library(monkeypatch, provider, half,
 
     monkeypatch.setitem(sys.modules, "onnxruntime", Library())
     with pytest.raises(UnableError):
-        OnnxRuntime(1, "all", provider, half)
+        OnnxRuntime(1, "all", provider, precision)
     assert set(seen) == {said}
 
 

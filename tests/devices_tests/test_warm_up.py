@@ -131,10 +131,3 @@ def test_how_often_cooling_was_given_up_is_counted():
     measured = measure(device, [WORKLOAD], rule, clock=lambda: now[0], sleep=sleep)
     assert measured.circumstances["cooling"] == "timed out 6 times"
     assert now[0] == 6 * 3.0
-
-
-def test_a_device_that_traces_nothing_has_no_trace():
-    with RetryingSession(Steady(lambda done: 1.0)) as session:
-        assert session.process == 0
-        assert not session.traces
-        assert session.trace(WORKLOAD, 1, 1) == {}
