@@ -12,12 +12,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Protocol, Self
+from typing import Annotated, Any, Protocol, Self
+
+from pydantic import Field
 
 from devices.export.onnx_model import Weights
 from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
+from latency.tables.measurement import BOUNDS
 from latency.tables.setting import Setting
+
+
+def _within(column: str) -> Any:
+    """A field with the bounds of a table's column, which a journal is checked against."""
+    least, most = BOUNDS[column]
+    return Field(ge=least, le=most)
 
 
 @dataclass(frozen=True)
@@ -62,17 +71,17 @@ class Timing:
     of timed runs. `memory_bytes`: peak memory of the workload, where the runtime reports it.
     """
 
-    ms: tuple[float, ...]
-    runs: int
-    memory_bytes: int | None = None
+    ms: Annotated[tuple[Annotated[float, _within("latency_ms")], ...], Field(min_length=1)]
+    runs: Annotated[int, _within("runs")]
+    memory_bytes: Annotated[int, _within("memory_bytes")] | None = None
 
 
 @dataclass(frozen=True)
 class Condition:
     """The state of a device; None for what it cannot read."""
 
-    temperature_c: float | None = None
-    frequency_mhz: float | None = None
+    temperature_c: Annotated[float, _within("temperature_c")] | None = None
+    frequency_mhz: Annotated[float, _within("frequency_mhz")] | None = None
 
 
 class Session(Protocol):

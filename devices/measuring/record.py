@@ -13,9 +13,11 @@ memory that the machine's other users share.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from devices.card import Measuring
 from devices.device import Condition, Timing, Workload
@@ -34,8 +36,8 @@ class Sample:
     """Back-to-back runs of a workload in a round, by one process on the device. `workload` is its
     name, `digest` identifies what was run."""
 
-    round: int
-    session: int
+    round: Annotated[int, Field(ge=0, lt=1 << 20)]
+    session: Annotated[int, Field(ge=0, lt=1 << 31)]
     workload: str
     timing: Timing
     condition: Condition = field(default_factory=Condition)

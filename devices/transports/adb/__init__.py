@@ -3,16 +3,17 @@ phone and executes the models."""
 
 import secrets
 import shlex
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 
 from devices.card import Adb
 from devices.transports.adb.channel import TOOL, BenchmarkChannel
+from devices.transports.adb.claim import claim
 from devices.transports.adb.facts import read_facts
 from devices.transports.adb.phone import Phone, PushError, last_line
 from devices.transports.adb.server import AdbServer
-from devices.transports.locks import Claim
 from latency.errors import DeviceError
 from latency.names import slug
 from latency.tables.library import user_folder
@@ -53,7 +54,7 @@ class AdbTransport:
         self._run_seconds = run_seconds
         self._was_reached = False
         self._warm: dict[str, int] = {}
-        self._claim: Claim | None = None
+        self._release: Callable[[], object] | None = None
         self._is_awake = False
         self._saved = f"{settings.folder}/stay-on-before"
 
@@ -108,16 +109,16 @@ class AdbTransport:
         """Let the phone sleep if no session could, and let other processes measure on it."""
         if self._serial is not None:
             with suppress(DeviceError):
-                self._let_sleep(Phone(self._server, self._serial))
-        if self._claim is not None:
-            self._claim.release()
+                self._let_sleep(Phone(self._server.client, self._serial))
+        if self._release is not None:
+            self._release()
+            self._release = None
 
     def _take(self, phone: Phone) -> None:
         """Claim the phone for this process. Raises `DeviceError` if another one has it."""
-        if self._claim is None:
+        if self._release is None:
             path = user_folder() / "locks" / f"phone-{slug(phone.serial)[:100]}.lock"
-            self._claim = Claim(path, str(phone))
-        self._claim.take()
+            self._release = claim(path, str(phone))
 
     def _phone(self) -> Phone:
         self._serial = self._server.reach(self._serial, self._was_reached)
