@@ -9,8 +9,8 @@ A few anchor workloads, measured on every device, show how well the devices agre
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
@@ -60,8 +60,7 @@ def measure_on_all(
         workers = [_Worker(device, kept) for device, kept in zip_longest(devices, journals)]
         total = len(left) + (len(devices) - 1) * len(anchors)
         fleet = _Fleet(workers, anchors, measuring, seed, total, on_progress)
-        fleet.hand_out([w for w in left if w not in anchors])
-        fleet.run()
+        fleet.run([w for w in left if w not in anchors])
         measured = _merged(workers, anchors)
     if not known:
         return measured
@@ -128,47 +127,32 @@ class _Fleet:
         self._queue: deque[list[Workload]] = deque()
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._unexpected: BaseException | None = None
 
-    def hand_out(self, workloads: Sequence[Workload]) -> None:
-        """To each device the anchors and what its journal has begun; the rest into the queue."""
-        owners: dict[str, _Worker] = {}
-        for worker in self._workers:
-            worker.todo += self._anchors
-            if worker.journal is not None:
-                owners |= dict.fromkeys((s.workload for s in worker.journal.samples), worker)
-        for workload in workloads:
-            if owner := owners.get(workload.name):
-                owner.todo.append(workload)
-        rest = [w for w in workloads if w.name not in owners]
-        for is_network in (True, False):
-            alike = [w for w in rest if w.is_network == is_network]
-            self._queue.extend(_chunks(alike, len(self._workers)))
-
-    def run(self) -> None:
-        """Measure until nothing is left, on the devices that have not failed."""
+    def run(self, workloads: Sequence[Workload]) -> None:
+        """Measure the anchors on every device, and each workload on one that has not failed."""
+        self._hand_out(workloads)
         while self._queue or any(worker.todo for worker in self._workers):
             alive = [worker for worker in self._workers if worker.error is None]
             if not alive:
                 raise next(worker.error for worker in self._workers if worker.error)
-            self._run_threads(alive)
+            with ThreadPoolExecutor(len(alive)) as pool:
+                try:
+                    for ended in as_completed([pool.submit(self._work, one) for one in alive]):
+                        ended.result()
+                except BaseException:
+                    self._stop.set()
+                    raise
 
-    def _run_threads(self, workers: Iterable[_Worker]) -> None:
-        threads = [
-            threading.Thread(target=self._work, args=(worker,), daemon=True) for worker in workers
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        except BaseException:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
-            raise
-        if self._unexpected is not None:
-            raise self._unexpected
+    def _hand_out(self, workloads: Sequence[Workload]) -> None:
+        """To each device the anchors and what its journal has begun; the rest into the queue."""
+        rest = list(workloads)
+        for worker in self._workers:
+            begun = {s.workload for s in worker.journal.samples} if worker.journal else set()
+            worker.todo = [*self._anchors, *(w for w in rest if w.name in begun)]
+            rest = [w for w in rest if w.name not in begun]
+        for is_network in (True, False):
+            alike = [w for w in rest if w.is_network == is_network]
+            self._queue.extend(_chunks(alike, len(self._workers)))
 
     def _work(self, worker: _Worker) -> None:
         """Measure a worker's share, then chunks of the queue; a failed device hands back."""
@@ -178,17 +162,10 @@ class _Fleet:
                     if not self._queue:
                         return
                     worker.todo = self._queue.popleft()
+            arguments = (worker.device, worker.todo, self._measuring, worker.journal)
             report = partial(self._report, worker)
             try:
-                result = measure(
-                    worker.device,
-                    worker.todo,
-                    self._measuring,
-                    worker.journal,
-                    report,
-                    self._seed,
-                    sleep=self._sleep,
-                )
+                result = measure(*arguments, report, self._seed, sleep=self._sleep)
                 worker.results.append(result)
             except _StoppedError:
                 return
@@ -197,10 +174,6 @@ class _Fleet:
                 if left := [w for w in worker.todo if w not in self._anchors]:
                     with self._lock:
                         self._queue.append(left)
-            except BaseException as error:  # raised again by `_run_threads`
-                self._unexpected = error
-                self._stop.set()
-                return
             worker.todo, worker.in_progress = [], 0.0
 
     def _sleep(self, seconds: float) -> None:
@@ -222,11 +195,8 @@ class _Fleet:
 def _chunks(workloads: Sequence[Workload], devices: int) -> list[list[Workload]]:
     """Equal shares: two per device, or one where two are too few to estimate drift. A share takes
     every n-th workload, since neighbours in the list take about as long."""
-    for count in (_CHUNKS_PER_DEVICE * devices, devices):
-        if len(workloads) >= count * LEAST_TOGETHER:
-            break
-    else:
-        count = max(1, len(workloads) // LEAST_TOGETHER)
+    most = len(workloads) // LEAST_TOGETHER
+    count = next((n for n in (_CHUNKS_PER_DEVICE * devices, devices) if n <= most), max(1, most))
     return [list(share) for i in range(count) if (share := workloads[i::count])]
 
 
@@ -258,10 +228,8 @@ def _merged(workers: Sequence[_Worker], anchors: Sequence[Workload]) -> Measured
     for worker in workers:
         for result in worker.results:
             failures |= result.failures
-            circumstances |= {
-                f"{name} on {worker.device.label}": value
-                for name, value in result.circumstances.items()
-            }
+            for name, value in result.circumstances.items():
+                circumstances[f"{name} on {worker.device.label}"] = value
             for name, row in result.rows.items():
                 rows.setdefault(name, []).append(row)
     merged = {

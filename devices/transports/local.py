@@ -24,7 +24,7 @@ class LocalTransport:
     label = "this machine"
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="lat-search-models-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="lat-search-agent-"))
         self.close = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def send(self, content: bytes, suffix: str) -> str:

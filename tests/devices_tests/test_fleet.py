@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event
 
@@ -174,18 +175,18 @@ class WaitingMemory(Memory):
 @pytest.fixture
 def is_dealt_with(monkeypatch):
     """Ctrl-C comes while the workers are waited for; this is set once they are waited for again."""
-    came, again = Event(), Event()
+    again = Event()
 
-    class Interrupted(threading.Thread):
-        def join(self, timeout=None):
-            if not came.is_set():
-                came.set()
-                raise KeyboardInterrupt
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, *args, **options):
             again.set()
-            super().join(20)
-            assert not self.is_alive()
+            super().shutdown(*args, **options)
 
-    monkeypatch.setattr("threading.Thread", Interrupted)
+    def interrupted(futures):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("devices.fleet.ThreadPoolExecutor", Pool)
+    monkeypatch.setattr("devices.fleet.as_completed", interrupted)
     return again
 
 

@@ -12,7 +12,7 @@ from devices.measuring.journal import Journal
 from devices.measuring.record import Sample
 from devices.measuring.rounds import measure
 from devices.replay import ReplayDevice
-from latency.errors import DeviceError, LatError
+from latency.errors import LatError
 
 ONCE = Measuring(sessions=1, max_sessions=1, min_samples=6, max_samples=6, max_network_samples=6)
 
@@ -127,12 +127,6 @@ def test_a_broken_line_is_named_and_costs_no_other(path, setting, line, said):
     assert note.endswith("1 of 4 lines are left out")
     assert len(note) < len(str(path)) + 200
     assert note.isprintable()
-
-
-def test_a_journal_of_another_setting_is_refused(path, setting):
-    write(path, replace(setting, threads=7), samples_of(0))
-    with pytest.raises(DeviceError, match=r"in another setting .* delete it"):
-        resumed(path, setting)
 
 
 @pytest.mark.parametrize("name", ["t.journal", "t.old"])

@@ -134,7 +134,7 @@ class AdbTransport:
         if path is None:
             raise DeviceError(f"set benchmark_model in section [adb] of the card to {TOOL}")
         try:
-            return path.expanduser().read_bytes()
+            return path.read_bytes()
         except OSError as error:
             raise DeviceError(f"{path}: {error.strerror}; it should be {TOOL}") from None
 

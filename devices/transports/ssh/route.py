@@ -49,7 +49,7 @@ def route(settings: Ssh) -> tuple[Hop, ...]:
 
     Raises `DeviceError` if the card or the ssh configuration is not valid.
     """
-    path = settings.config.expanduser()
+    path = settings.config
     try:
         lines = _lines(path, _MAX_INCLUDES) if path.exists() else ()
         return _hops(SSHConfig.from_text("\n".join(lines)), settings, MAX_HOPS)
