@@ -5,7 +5,7 @@ from importlib import import_module
 
 from devices.agent_device import AgentDevice
 from devices.card import DeviceCard
-from devices.device import Device, Runtime, Transport
+from devices.device import Device, Transport
 from devices.replay import ReplayDevice
 from devices.transports.local import LocalTransport
 from latency.errors import extra
@@ -33,7 +33,9 @@ def connect_all(card: DeviceCard) -> tuple[Device, ...]:
         table = _replayed(LatencyTable.load(card.replay.table), card.name)
         pace = card.replay.pace
         return tuple(ReplayDevice(table, i, pace=pace) for i in range(card.replay.devices))
-    runtime = _runtime(card)
+    module, name = _RUNTIMES[card.runtime]
+    with extra("mobile"):
+        runtime = getattr(import_module(module), name)(card)
     return tuple(AgentDevice(card, transport, runtime) for transport in _transports(card))
 
 
@@ -42,12 +44,6 @@ def _replayed(table: LatencyTable, name: str) -> LatencyTable:
     hardware = f"replay of {table.setting.hardware}"
     setting = replace(table.setting, device=name, hardware=hardware, transport="replay")
     return replace(table, setting=setting)
-
-
-def _runtime(card: DeviceCard) -> Runtime:
-    module, name = _RUNTIMES[card.runtime]
-    with extra("mobile"):
-        return getattr(import_module(module), name)(card)
 
 
 def _transports(card: DeviceCard) -> tuple[Transport, ...]:

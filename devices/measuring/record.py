@@ -124,10 +124,6 @@ class Record:
         }
         return [w for w, count in counts.items() if count < samples and self.has_room(w)]
 
-    def unfinished(self) -> list[Workload]:
-        """Workloads whose interval is wider than requested, and that may have more samples."""
-        return [w for w in self.workloads if not self.is_finished(w)]
-
     def is_finished(self, workload: Workload) -> bool:
         """Whether its interval is as narrow as requested, or it has reached its cap."""
         if not self.has_room(workload):

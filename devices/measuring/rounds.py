@@ -14,7 +14,7 @@ from devices.card import Measuring
 from devices.device import Condition, Device, Workload
 from devices.measuring.record import LEAST_TOGETHER, Record, Sample
 from devices.measuring.sessions import RetryingSession
-from latency.errors import ConnectionLostError, DeviceError, WorkloadError
+from latency.errors import DeviceError, WorkloadError
 from latency.tables.measurement import Measurement
 
 _log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def measure(
                         run.keep(Sample(number, session.process, name, timing, condition, digest))
                 run.record.end_round()
                 on_progress(run.progress(due))
-            run.final_condition = last_condition(session)
+            run.final_condition = session.condition()
         run.warm_ups += session.warm_ups
     return run.result()
 
@@ -172,7 +172,11 @@ class _Run:
             wanted = {}
         else:
             further = self._share * 2 ** (turn - self._measuring.sessions + 1)
-            wanted = {w: self.record.count(w) + further for w in self.record.unfinished()}
+            wanted = {
+                w: self.record.count(w) + further
+                for w in self.record.workloads
+                if not self.record.is_finished(w)
+            }
         return {w: min(wanted[w], self.record.most(w)) for w in self._alive(wanted)}
 
     def _alive(self, workloads: Iterable[Workload]) -> list[Workload]:
@@ -256,14 +260,6 @@ def cooled(
         sleep(1.0)
         condition = session.condition()
     return condition
-
-
-def last_condition(session: RetryingSession) -> Condition:
-    """The device's condition after everything was measured; unknown where the device is lost."""
-    try:
-        return session.condition()
-    except ConnectionLostError:
-        return Condition()
 
 
 def readings(conditions: Sequence[Condition]) -> dict[str, str]:

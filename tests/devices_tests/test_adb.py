@@ -20,9 +20,9 @@ from adb_bench import (  # noqa: F401 (fixtures, by their function's name)
     server_fixture,
 )
 from adbd import VERSION
+from doubles import trace_layers
 
 from devices.device import Condition
-from devices.measuring.tracing import trace_layers
 from devices.transports.adb import AdbTransport, chosen_serials
 from latency.errors import DeviceError
 from latency.operators.network import NetworkSpec

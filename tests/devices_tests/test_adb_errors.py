@@ -86,7 +86,7 @@ def test_a_phone_that_comes_back_is_used_again(bench, phone):
         (
             "exit 126",
             DeviceError,
-            r"cannot be executed: .*built for arm64-v8a, .*TensorFlow Lite's page",
+            r"cannot be executed: .*for its processor.*TensorFlow Lite's page",
         ),
         ("exit 127", ConnectionLostError, "exit code 127"),
     ],

@@ -19,7 +19,7 @@ from devices.runtimes.torch_eager import TorchEager
 from latency import OpSpec
 
 pytestmark = pytest.mark.identity
-ON_EVERY_DEVICE = {"ai_edge_litert", "numpy", "onnxruntime", "pynvml", "tflite_runtime"}
+ON_EVERY_DEVICE = {"ai_edge_litert", "numpy", "onnxruntime", "pynvml"}
 ONLY_WITH_TORCH = {"numpy", "torch"}
 ANNOTATIONS = ("annotation", "returns")
 
@@ -91,9 +91,7 @@ def test_without_torch_the_agent_is_written_for_python_3_9(sources):
 
 
 def test_a_python_that_a_runtime_is_too_new_for_is_told(monkeypatch):
-    source = main.RUNTIMES["torch"]
-    assert source.oldest_python == (3, 11)
-    monkeypatch.setitem(main.RUNTIMES, "torch", source._replace(oldest_python=(9, 5)))
+    monkeypatch.setattr(main, "OLDEST_FOR_TORCH", (9, 5))
     with pytest.raises(main.UnableError, match=r"torch needs Python 9\.5 or newer, this is .*3\."):
         main.start_runtime("torch", 1, {})
 

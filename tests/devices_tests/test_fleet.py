@@ -12,7 +12,6 @@ from doubles import Memory, ShakyDevice
 from devices.card import Measuring
 from devices.device import Condition, Workload
 from devices.fleet import ANCHORS, choose_anchors, measure_on_all, within_reach
-from devices.measuring.sessions import RetryPolicy
 from devices.replay import ReplayDevice
 from latency.errors import ConnectionLostError, DeviceError
 
@@ -21,7 +20,7 @@ QUICK = Measuring(sessions=1, max_sessions=2, min_samples=6, max_samples=12)
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr("devices.measuring.sessions.RetryingSession.retry", RetryPolicy(start=()))
+    monkeypatch.setattr("devices.measuring.sessions.RetryingSession.start_waits", ())
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ class BenchmarkChannel:
         self.end(self._is_running)
 
     def _hello(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        self._threads = int(request["threads"])
+        self._threads = request["threads"]
         self._cpus = self._selected_cpus(request["affinity"])
         return {
             "runtime": self.runtime,
@@ -81,7 +81,7 @@ class BenchmarkChannel:
         }
 
     def _load(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        path = str(request["path"])
+        path = request["path"]
         self.prepare()
         if self.phone.shell(f"[ -f {shlex.quote(path)} ]").returncode != 0:
             raise WorkloadError(f"{self.phone}: the model {path} is not there any more")
@@ -89,38 +89,36 @@ class BenchmarkChannel:
         return {"handle": len(self._models) - 1}
 
     def _run(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        path, runs = self._models[request["handle"]], int(request["runs"])
-        warmup = max(1, int(request["warmup"]))
-        if path in self.warm:
-            report = self._execute(read_report, path, max(warmup, self.warm[path]), runs)
-        else:
-            report = self._run_until_warm(path, warmup, max(runs, _MIN_JUDGED_RUNS))
+        path = self._models[request["handle"]]
+        known = self.warm.get(path, 0)
+        warmup = max(1, request["warmup"], known)
+        runs = request["runs"] if known else max(request["runs"], _MIN_JUDGED_RUNS)
+        report = self._execute(read_report, path, warmup, runs)
+        while not (known or self._suffices(report)):
+            warmup = 2 * report.warmup.count
+            report = self._execute(read_report, path, warmup, runs)
+        self.warm[path] = warmup
         return {
             "ns": [report.timed.typical_us * 1000],
             "runs": report.timed.count,
             "memory_bytes": report.memory_bytes,
         }
 
+    def _suffices(self, report: Report) -> bool:
+        """Whether the model was warm, or twice the warm-up would take too long."""
+        more = 2 * report.warmup.count
+        seconds = more * report.timed.typical_us * 1e-6
+        return report.is_warm or more > _MAX_WARMUP_RUNS or seconds > _MAX_WARMUP_SECONDS
+
     def _trace(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        path, runs = str(request["path"]), int(request["runs"])
+        path = request["path"]
         self.prepare()
-        warmup = max(int(request["warmup"]), self.warm.get(path, 1))
+        warmup = max(request["warmup"], self.warm.get(path, 1))
         profiling = " --enable_op_profiling=true"
-        return {"ns": self._execute(node_times, path, warmup, runs, profiling)}
+        return {"ns": self._execute(node_times, path, warmup, request["runs"], profiling)}
 
     def _state(self, request: Mapping[str, Any]) -> dict[str, Any]:
         return {**read_state(self.phone, self._cpus)}
-
-    def _run_until_warm(self, path: str, warmup: int, runs: int) -> Report:
-        """Double the warm-up until it suffices; remembers the number of runs."""
-        while True:
-            report = self._execute(read_report, path, warmup, runs)
-            more = 2 * report.warmup.count
-            seconds = more * report.timed.typical_us * 1e-6
-            if report.is_warm or more > _MAX_WARMUP_RUNS or seconds > _MAX_WARMUP_SECONDS:
-                self.warm[path] = warmup
-                return report
-            warmup = more
 
     def _execute(
         self, read: Callable[[str], Read], path: str, warmup: int, runs: int, flags: str = ""
@@ -140,8 +138,8 @@ class BenchmarkChannel:
         failed = f"{self.phone}: benchmark_model failed (exit code {code}); its last line: {last}"
         if code == 126:
             raise DeviceError(
-                f"{self.phone}: benchmark_model cannot be executed: {last}; it must be built for "
-                f"{self.facts.abi}, and `folder` in section [adb] allow execution: {TOOL}"
+                f"{self.phone}: benchmark_model cannot be executed: {last}; the card must name the "
+                f"one for its processor, and a `folder` that allows execution: {TOOL}"
             )
         if code in _NOT_OF_THE_MODEL:
             raise ConnectionLostError(failed)

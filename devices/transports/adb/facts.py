@@ -17,7 +17,6 @@ _PROPERTIES = (
     "ro.board.platform",
     "ro.build.version.release",
     "ro.build.fingerprint",
-    "ro.build.id",
     "ro.product.cpu.abi",
 )
 _CPUS = "/sys/devices/system/cpu"
@@ -44,24 +43,19 @@ class PhoneFacts:
     max_khz: dict[int, int]
 
     @property
-    def abi(self) -> str:
-        """The ABI that binaries for the phone should have."""
-        return self.properties["ro.product.cpu.abi"]
-
-    @property
     def as_dict(self) -> dict[str, Any]:
         """In the form of the agent's facts."""
         properties = self.properties
-        soc = self._first("ro.soc.model", "ro.board.platform")
+        soc = properties["ro.soc.model"] or properties["ro.board.platform"]
         inner = ", ".join(filter(None, (properties["ro.product.device"], soc)))
         names = (properties["ro.product.manufacturer"], properties["ro.product.model"])
         board = " ".join(filter(None, names)) + (f" ({inner})" if inner else "")
-        build = self._first("ro.build.fingerprint", "ro.build.id")
+        build = properties["ro.build.fingerprint"]
         return {
             "board": board.strip(),
             "cpus": max(1, len(self.max_khz)),
             "system": f"Android {properties['ro.build.version.release']} ({build})",
-            "machine": self.abi,
+            "machine": properties["ro.product.cpu.abi"],
         }
 
     def big_cores(self, threads: int) -> tuple[int, ...]:
@@ -73,9 +67,6 @@ class PhoneFacts:
             if len(chosen) >= threads:
                 break
         return tuple(sorted(chosen))
-
-    def _first(self, *names: str) -> str:
-        return next((value for name in names if (value := self.properties[name])), "")
 
 
 def read_facts(phone: Phone) -> PhoneFacts:

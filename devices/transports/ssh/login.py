@@ -11,8 +11,6 @@ from subprocess import DEVNULL, Popen
 from threading import Timer
 
 import paramiko
-from cryptography.exceptions import UnsupportedAlgorithm
-from paramiko.pkey import UnknownKeyType
 
 from devices.transports.channel import shown
 from devices.transports.ssh.known_hosts import check_host_key, known_keys
@@ -28,15 +26,6 @@ LOGIN_SECONDS = 60.0
 
 _KEEPALIVE_SECONDS = 15
 _UNANSWERED_MS = 45_000
-_KEY_ERRORS = (
-    OSError,
-    EOFError,
-    TypeError,  # of an encrypted key
-    ValueError,
-    paramiko.SSHException,
-    UnsupportedAlgorithm,
-    UnknownKeyType,
-)
 _DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 
 
@@ -147,7 +136,7 @@ def _authenticate(transport: paramiko.Transport, hop: Hop) -> None:
                 if not (further := transport.auth_publickey(hop.user, loaded)):
                     return
                 refusal = f"not enough: it asks for {', '.join(further)} as well"
-            except _KEY_ERRORS as error:
+            except Exception as error:  # paramiko raises many kinds for keys it cannot use
                 refusal = shown(str(error), 200)
             comment = getattr(key, "comment", "") or "a key"
             name = key if isinstance(key, Path) else f"{comment} in the ssh-agent"
