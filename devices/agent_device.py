@@ -19,17 +19,6 @@ from latency.tables.setting import Setting
 from latency.units import LEAST_MS, MOST_MS
 
 _NS_IN_MS = 1e6
-_SENT = {
-    "runtime",
-    "provider",
-    "threads",
-    "affinity",
-    "precision",
-    "graph_optimization",
-    "channels_last",
-    "cuda_graph",
-}
-"""Keys of a card that the device's side of a runtime needs."""
 _PLAUSIBLE = {"temperature_c": (-100.0, 1000.0), "frequency_mhz": BOUNDS["frequency_mhz"]}
 """Range of each sensor of a `Condition`; a value outside it counts as unreadable."""
 _log = logging.getLogger(__name__)
@@ -89,8 +78,9 @@ _AnyAnswer = TypeVar("_AnyAnswer", bound=_Answer)
 
 
 def hello(card: DeviceCard) -> dict[str, Any]:
-    """The request that starts a card's runtime on the device."""
-    return {"do": "hello", **card.model_dump(include=_SENT)}
+    """The request that starts a card's runtime on the device: all keys, without the sections."""
+    sections = {"measuring", "ssh", "adb", "replay"}
+    return {"do": "hello", **card.model_dump(exclude=sections)}
 
 
 class AgentDevice:

@@ -52,7 +52,7 @@ _ENDS = (
     ("min_samples", "max_samples"),
     ("min_samples", "max_network_samples"),
 )
-"""Keys of [measuring] that are a minimum and a maximum of the same; a maximum given alone holds."""
+"""Keys of [measuring] that are a minimum and a maximum of the same; one that is given alone holds."""
 
 
 class _Section(BaseModel):
@@ -91,7 +91,9 @@ class Measuring(_Section):
         for least, most in _ENDS:
             minimum, maximum = getattr(self, least), getattr(self, most)
             if least in self.model_fields_set and minimum > maximum:
-                raise ValueError(f"{least} is {minimum}, more than {most}, {maximum}")
+                if most in self.model_fields_set:
+                    raise ValueError(f"{least} is {minimum}, more than {most}, {maximum}")
+                object.__setattr__(self, most, minimum)  # the default follows
         return self
 
 

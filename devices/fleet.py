@@ -109,87 +109,82 @@ class _StoppedError(Exception):
     """The user interrupts the run."""
 
 
+@dataclass
 class _Fleet:
     """Workers, and the queue of what no worker has yet."""
 
-    def __init__(
-        self,
-        workers: Sequence[_Worker],
-        anchors: Sequence[Workload],
-        measuring: Measuring,
-        seed: int,
-        total: int,
-        on_progress: OnProgress,
-    ) -> None:
-        self._workers, self._anchors = workers, anchors
-        self._measuring, self._seed = measuring, seed
-        self._total, self._on_progress = total, on_progress
-        self._queue: deque[list[Workload]] = deque()
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
+    workers: Sequence[_Worker]
+    anchors: Sequence[Workload]
+    measuring: Measuring
+    seed: int
+    total: int
+    on_progress: OnProgress
+    queue: deque[list[Workload]] = field(default_factory=deque)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self, workloads: Sequence[Workload]) -> None:
         """Measure the anchors on every device, and each workload on one that has not failed."""
         self._hand_out(workloads)
-        while self._queue or any(worker.todo for worker in self._workers):
-            alive = [worker for worker in self._workers if worker.error is None]
+        while self.queue or any(worker.todo for worker in self.workers):
+            alive = [worker for worker in self.workers if worker.error is None]
             if not alive:
-                raise next(worker.error for worker in self._workers if worker.error)
+                raise next(worker.error for worker in self.workers if worker.error)
             with ThreadPoolExecutor(len(alive)) as pool:
                 try:
                     for ended in as_completed([pool.submit(self._work, one) for one in alive]):
                         ended.result()
                 except BaseException:
-                    self._stop.set()
+                    self.stop.set()
                     raise
 
     def _hand_out(self, workloads: Sequence[Workload]) -> None:
         """To each device the anchors and what its journal has begun; the rest into the queue."""
         rest = list(workloads)
-        for worker in self._workers:
+        for worker in self.workers:
             begun = {s.workload for s in worker.journal.samples} if worker.journal else set()
-            worker.todo = [*self._anchors, *(w for w in rest if w.name in begun)]
+            worker.todo = [*self.anchors, *(w for w in rest if w.name in begun)]
             rest = [w for w in rest if w.name not in begun]
         for is_network in (True, False):
             alike = [w for w in rest if w.is_network == is_network]
-            self._queue.extend(_chunks(alike, len(self._workers)))
+            self.queue.extend(_chunks(alike, len(self.workers)))
 
     def _work(self, worker: _Worker) -> None:
         """Measure a worker's share, then chunks of the queue; a failed device hands back."""
         while worker.error is None:
-            with self._lock:
+            with self.lock:
                 if not worker.todo:
-                    if not self._queue:
+                    if not self.queue:
                         return
-                    worker.todo = self._queue.popleft()
-            arguments = (worker.device, worker.todo, self._measuring, worker.journal)
+                    worker.todo = self.queue.popleft()
+            arguments = (worker.device, worker.todo, self.measuring, worker.journal)
             report = partial(self._report, worker)
             try:
-                result = measure(*arguments, report, self._seed, sleep=self._sleep)
+                result = measure(*arguments, report, self.seed, sleep=self._sleep)
                 worker.results.append(result)
             except _StoppedError:
                 return
             except LatError as error:
                 worker.error = error
-                if left := [w for w in worker.todo if w not in self._anchors]:
-                    with self._lock:
-                        self._queue.append(left)
+                if left := [w for w in worker.todo if w not in self.anchors]:
+                    with self.lock:
+                        self.queue.append(left)
             worker.todo, worker.in_progress = [], 0.0
 
     def _sleep(self, seconds: float) -> None:
         """Wait, unless the run is interrupted."""
-        if self._stop.wait(seconds):
+        if self.stop.wait(seconds):
             raise _StoppedError
 
     def _report(self, worker: _Worker, progress: Progress) -> None:
-        if self._stop.is_set():
+        if self.stop.is_set():
             raise _StoppedError
-        with self._lock:
+        with self.lock:
             worker.in_progress = len(worker.todo) * progress.done / progress.total
-            done = sum(len(r.rows) for w in self._workers for r in w.results)
-            done += int(sum(w.in_progress for w in self._workers))
-            alive = sum(w.error is None for w in self._workers)
-            self._on_progress(Progress(done, self._total, f"measuring on {alive} devices"))
+            done = sum(len(r.rows) for w in self.workers for r in w.results)
+            done += int(sum(w.in_progress for w in self.workers))
+            alive = sum(w.error is None for w in self.workers)
+            self.on_progress(Progress(done, self.total, f"measuring on {alive} devices"))
 
 
 def _chunks(workloads: Sequence[Workload], devices: int) -> list[list[Workload]]:

@@ -9,7 +9,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
 from devices.agent.machine import cpu_state, facts, nvml_state, pin
 from devices.agent.timing import LoadedModel, UnableError
@@ -25,29 +25,18 @@ FATAL = (
 """In messages of PyTorch and ONNX Runtime: the GPU failed or is out of memory."""
 
 
-class Runtime(Protocol):
-    """Executes models. `trace` is called only if `traces` is true."""
-
-    version: str
-    build: str
-    accelerator: str | None
-    traces: bool
-
-    def load(self, path: str) -> LoadedModel: ...
-
-    def trace(self, path: str, warmup: int, runs: int) -> dict[str, float]: ...
-
-
 RUNTIMES = {
     "onnxruntime": ("devices.agent.onnx_runtime", "OnnxRuntime", "onnxruntime"),
     "litert": ("devices.agent.lite_rt", "LiteRt", "ai-edge-litert"),
     "torch": ("devices.agent.torch_eager", "Torch", "torch"),
 }
-"""Module and class of each runtime, imported on demand, and the package that provides it."""
+"""Module and class of each runtime, imported on demand, and the package that provides it. A runtime
+has a `version`, a `build`, an `accelerator` (None on a CPU), and `load(path)`; if it `traces`, also
+`trace(path, warmup, runs)`, which returns the ns of each node."""
 OLDEST_FOR_TORCH = (3, 11)
 
 
-def start_runtime(name: str, threads: int, settings: dict[str, Any]) -> Runtime:
+def start_runtime(name: str, threads: int, settings: dict[str, Any]) -> Any:
     """Start one of `RUNTIMES`. Raises `UnableError` if Python is too old or a package is
     missing."""
     module, class_name, package = RUNTIMES[name]

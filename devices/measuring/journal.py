@@ -87,7 +87,6 @@ class Journal:
             sync_folder(self.path.parent)
 
     def _read(self, lines: list[bytes]) -> None:
-        """Read the valid samples of these lines."""
         if lines[0] != json.dumps({"setting": self._setting}).encode() + b"\n":
             raise DeviceError(
                 f"{self.path} was measured in another setting (device, runtime or its version); "

@@ -109,7 +109,6 @@ def measure(
         with RetryingSession(device, run.record.sessions, sleep) as session:
             while waiting := run.waiting(due):
                 condition = cooled(session, measuring, clock, sleep)
-                run.warm_rounds += _is_warm(condition, measuring)
                 number = run.record.rounds
                 for workload in run.with_sentinels(waiting):
                     expected_ms = run.record.last_ms(workload)
@@ -149,7 +148,6 @@ class _Run:
         self.record = Record(workloads, measuring, journal.samples if journal else ())
         self.failures: dict[str, str] = {}
         self.warm_ups: list[int] = []
-        self.warm_rounds = 0
         self.final_condition = Condition()
         self._measuring, self._journal, self._clock = measuring, journal, clock
         self._generator = np.random.default_rng(seed)
@@ -180,7 +178,6 @@ class _Run:
         return {w: min(wanted[w], self.record.most(w)) for w in self._alive(wanted)}
 
     def _alive(self, workloads: Iterable[Workload]) -> list[Workload]:
-        """Those that have not failed."""
         return [w for w in workloads if w.name not in self.failures]
 
     def waiting(self, due: Mapping[Workload, int]) -> list[Workload]:
@@ -240,8 +237,6 @@ class _Run:
         if self.warm_ups:
             least, most = min(self.warm_ups), max(self.warm_ups)
             circumstances["warm-up"] = f"{least} to {most} runs, as detected"
-        if self.warm_rounds:
-            circumstances["cooling"] = f"timed out {self.warm_rounds} times"
         return Measured(rows, self.failures, circumstances)
 
     def _is_late(self) -> bool:
@@ -255,11 +250,13 @@ def cooled(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Condition:
     """The device's condition after waiting, up to `cool_seconds`, until it is as cool as asked."""
-    since, condition = clock(), session.condition()
-    while _is_warm(condition, measuring) and clock() - since <= measuring.cool_seconds:
-        sleep(1.0)
+    since, limit = clock(), measuring.cool_below_c or math.inf
+    while True:
         condition = session.condition()
-    return condition
+        is_cool = (condition.temperature_c or 0.0) <= limit
+        if is_cool or clock() - since > measuring.cool_seconds:
+            return condition
+        sleep(1.0)
 
 
 def readings(conditions: Sequence[Condition]) -> dict[str, str]:
@@ -275,11 +272,6 @@ def _span(values: Iterable[float | None], unit: str) -> str:
     if not known:
         return "not readable"
     return f"{known[0]:g} to {known[-1]:g} {unit}, {min(known):g} to {max(known):g} meanwhile"
-
-
-def _is_warm(condition: Condition, measuring: Measuring) -> bool:
-    limit, now = measuring.cool_below_c, condition.temperature_c
-    return bool(limit and now and now > limit)
 
 
 def _now() -> str:

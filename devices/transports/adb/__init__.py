@@ -12,8 +12,7 @@ from devices.card import Adb
 from devices.transports.adb.channel import TOOL, BenchmarkChannel
 from devices.transports.adb.claim import claim
 from devices.transports.adb.facts import read_facts
-from devices.transports.adb.phone import Phone, PushError, last_line
-from devices.transports.adb.server import AdbServer
+from devices.transports.adb.phones import AdbServer, Phone, PushError, last_line
 from latency.errors import DeviceError
 from latency.names import slug
 from latency.tables.library import user_folder
@@ -27,12 +26,7 @@ _KEEP_AWAKE = """
 svc power stayon true; input keyevent KEYCODE_WAKEUP
 """
 _LET_SLEEP = """
-before=$(cat {saved}) || exit 0
-case "$before" in
-  ''|*[!0-9]*) svc power stayon false;;
-  *) settings put global stay_on_while_plugged_in "$before";;
-esac
-rm -f {saved}
+[ -f {saved} ] && settings put global stay_on_while_plugged_in "$(cat {saved})"; rm -f {saved}
 """
 
 
@@ -129,7 +123,6 @@ class AdbTransport:
         return f"{self._settings.folder}/{sha256(content).hexdigest()[:32]}{suffix}"
 
     def _tool(self) -> bytes:
-        """The binary on this machine."""
         path = self._settings.benchmark_model
         if path is None:
             raise DeviceError(f"set benchmark_model in section [adb] of the card to {TOOL}")
@@ -160,7 +153,6 @@ class AdbTransport:
         return path
 
     def _let_sleep(self, phone: Phone) -> None:
-        """Restore the setting of the screen."""
         if self._is_awake:
             phone.shell(_LET_SLEEP.format(saved=self._saved))
             self._is_awake = False

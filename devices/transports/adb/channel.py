@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from devices.agent.lite_rt import node_times
 from devices.transports.adb.facts import PhoneFacts, read_state
 from devices.transports.adb.output import Report, read_report
-from devices.transports.adb.phone import Phone, last_line
+from devices.transports.adb.phones import Phone, last_line
 from latency.errors import ConnectionLostError, DeviceError, WorkloadError
 
 Read = TypeVar("Read")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from devices.transports.adb.phone import Phone
+from devices.transports.adb.phones import Phone
 from latency.errors import ConnectionLostError
 
 _PROPERTIES = (

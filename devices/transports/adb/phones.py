@@ -1,15 +1,18 @@
-"""`AdbServer`: the adb server, which lists the attached phones and connects to them."""
+"""`AdbServer` lists the attached phones; `Phone` runs commands on one and sends files to it."""
 
 import re
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from adbutils import AdbClient, AdbError, adb_path
+from adbutils import AdbClient, AdbError, ShellReturn, adb_path
 
 from devices.transports.channel import shown
 from latency.errors import ConnectionLostError, DeviceError, UsageError
 
+COMMAND_SECONDS = 60.0
+_CHUNK_BYTES = 64 * 1024
 _CONNECT_SECONDS = 10.0
 _SETTLE_SECONDS = 5.0
 """How long a phone that was just plugged in may be `offline`."""
@@ -103,8 +106,52 @@ def _choose(serial: str | None, states: dict[str, str]) -> str:
     return next(iter(states))
 
 
+class PushError(DeviceError):
+    """The phone refuses a file; the message is the phone's."""
+
+
+class Phone:
+    """A phone. Its methods raise `ConnectionLostError` if it goes away."""
+
+    def __init__(self, client: AdbClient, serial: str) -> None:
+        self.serial = serial
+        self._device = client.device(serial)
+
+    def __str__(self) -> str:
+        return f"phone {self.serial}"
+
+    def shell(self, command: str, seconds: float = COMMAND_SECONDS) -> ShellReturn:
+        """Run a command, for at most `seconds`."""
+        with _translated(str(self)):
+            return self._device.shell2(command, seconds, v2=True)
+
+    def push(self, content: bytes, path: str, mode: int) -> None:
+        """Write a file. Raises `PushError` with the phone's reason if the phone refuses it."""
+        target = f"{path},{0o100000 | mode}".encode()
+        with _translated(str(self)), self._device.open_transport(timeout=COMMAND_SECONDS) as opened:
+            opened.send_command("sync:")
+            opened.check_okay()
+            send = opened.conn.sendall
+            # A phone that refuses during the transfer sends the reason before it closes.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                send(struct.pack("<4sI", b"SEND", len(target)) + target)
+                for start in range(0, len(content), _CHUNK_BYTES):
+                    part = content[start : start + _CHUNK_BYTES]
+                    send(struct.pack("<4sI", b"DATA", len(part)) + part)
+                send(struct.pack("<4sI", b"DONE", int(time.time())))
+            status, length = struct.unpack("<4sI", opened.read_exact(8))
+            if status != b"OKAY":
+                raise PushError(opened.read_exact(length).decode(errors="replace")[:200])
+
+
+def last_line(result: ShellReturn) -> str:
+    """The last line that a command printed, for a message."""
+    lines = result.output.strip().splitlines()
+    return lines[-1].strip()[:200] if lines else f"exit code {result.returncode}"
+
+
 @contextmanager
-def translated(where: str) -> Iterator[None]:
+def _translated(where: str) -> Iterator[None]:
     """Raise errors of the client as `ConnectionLostError`."""
     try:
         yield
