@@ -24,7 +24,6 @@ _PLAUSIBLE = {"temperature_c": (-100.0, 1000.0), "frequency_mhz": BOUNDS["freque
 _log = logging.getLogger(__name__)
 
 _Text = Annotated[str, Field(max_length=20_000), AfterValidator(partial(shown, most=300))]
-_Cpu = Annotated[int, Field(ge=0, lt=4096)]
 
 
 class _Answer(BaseModel):
@@ -50,7 +49,7 @@ class _Hello(_Answer):
     facts: _Facts
     runtime: _Text = Field(min_length=1)
     build: _Text = ""
-    cpus: list[_Cpu] = Field([], max_length=4096)
+    cpus: list[Annotated[int, Field(ge=0, lt=4096)]] = Field([], max_length=4096)
     resident: bool = True
     traces: bool = False
 

@@ -52,7 +52,7 @@ _ENDS = (
     ("min_samples", "max_samples"),
     ("min_samples", "max_network_samples"),
 )
-"""Keys of [measuring] that are a minimum and a maximum of the same; one that is given alone holds."""
+"""Keys of [measuring] that are a minimum and a maximum; one that is given alone holds."""
 
 
 class _Section(BaseModel):
@@ -185,16 +185,12 @@ class DeviceCard(_Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        providers = ABILITIES[self.runtime]
-        if self.provider not in providers:
+        able = ABILITIES[self.runtime]
+        if self.precision not in able.get(self.provider, ()):
+            known = "; ".join(f"{name}: {', '.join(kinds)}" for name, kinds in able.items())
             raise ValueError(
-                f"provider: the runtime {self.runtime} has {', '.join(providers)}, "
-                f"not {self.provider}"
-            )
-        if self.precision not in providers[self.provider]:
-            raise ValueError(
-                f"precision: {self.runtime} on {self.provider} computes in "
-                f"{', '.join(providers[self.provider])}, not {self.precision}"
+                f"precision: {self.runtime} does not compute in {self.precision} on "
+                f"{self.provider}; it has {known}"
             )
         if (self.transport == "adb") != (self.runtime == "benchmark_model"):
             raise ValueError(

@@ -76,12 +76,17 @@ def within_reach(devices: Sequence[Device]) -> tuple[tuple[Device, ...], dict[st
     """The devices that answer, and by label the errors of the others. Raises the first of these
     where none answers."""
     with ThreadPoolExecutor(len(devices)) as pool:
-        errors = list(pool.map(_error_of, devices))
-    lost = {d.label: error for d, error in zip(devices, errors, strict=True) if error}
-    found = tuple(device for device, error in zip(devices, errors, strict=True) if not error)
+        settings = [pool.submit(getattr, device, "setting") for device in devices]
+    found, lost = [], {}
+    for device, setting in zip(devices, settings, strict=True):
+        try:
+            setting.result()
+            found.append(device)
+        except LatError as error:
+            lost[device.label] = error
     if not found:
         raise next(iter(lost.values()))
-    return found, lost
+    return tuple(found), lost
 
 
 def choose_anchors(workloads: Sequence[Workload]) -> tuple[Workload, ...]:
@@ -193,15 +198,6 @@ def _chunks(workloads: Sequence[Workload], devices: int) -> list[list[Workload]]
     most = len(workloads) // LEAST_TOGETHER
     count = next((n for n in (_CHUNKS_PER_DEVICE * devices, devices) if n <= most), max(1, most))
     return [list(share) for i in range(count) if (share := workloads[i::count])]
-
-
-def _error_of(device: Device) -> LatError | None:
-    """The error with which a device fails to answer; None where it answers."""
-    try:
-        _ = device.setting
-    except LatError as error:
-        return error
-    return None
 
 
 def _check_alike(devices: Sequence[Device]) -> None:

@@ -361,8 +361,14 @@ def test_every_shipped_card_is_valid():
         ("runtime = 'tvm'", "runtime: input should be 'onnxruntime'"),
         ("[measuring]\nci95 = 'x'", "measuring.ci95"),
         ("threads = ", "not a device card in TOML"),
-        ("runtime = 'litert'\nprovider = 'cuda'", "provider: the runtime litert has cpu, not cuda"),
-        ("precision = 'int8'", "precision: onnxruntime on cpu computes in float32, not int8"),
+        (
+            "runtime = 'litert'\nprovider = 'cuda'",
+            "precision: litert does not compute in float32 on cuda; it has cpu: float32, int8",
+        ),
+        (
+            "precision = 'int8'",
+            "precision: onnxruntime does not compute in int8 on cpu; it has cpu: float32; ",
+        ),
         ("transport = 'adb'", "runtime: a phone over adb is measured by benchmark_model"),
         ("transport = 'ssh'", r"ssh: the transport ssh needs a section \[ssh\]"),
         ("transport = 'ssh'\n[ssh]\nhost = 'x'\nport = 0", "ssh.port: input should be greater"),

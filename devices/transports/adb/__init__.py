@@ -85,7 +85,9 @@ class AdbTransport:
             with suppress(DeviceError):  # the next session does what fails here
                 if interrupted:
                     phone.shell(kill)
-                self._let_sleep(phone)
+                if self._is_awake:
+                    phone.shell(_LET_SLEEP.format(saved=self._saved))
+                    self._is_awake = False
 
         return BenchmarkChannel(
             phone=phone,
@@ -100,10 +102,7 @@ class AdbTransport:
         )
 
     def close(self) -> None:
-        """Let the phone sleep if no session could, and let other processes measure on it."""
-        if self._serial is not None:
-            with suppress(DeviceError):
-                self._let_sleep(Phone(self._server.client, self._serial))
+        """Let other processes measure on the phone."""
         if self._release is not None:
             self._release()
             self._release = None
@@ -151,11 +150,6 @@ class AdbTransport:
                 "make space there, or set another `folder` in section [adb] of the card"
             ) from None
         return path
-
-    def _let_sleep(self, phone: Phone) -> None:
-        if self._is_awake:
-            phone.shell(_LET_SLEEP.format(saved=self._saved))
-            self._is_awake = False
 
 
 def chosen_serials(settings: Adb) -> tuple[str | None, ...]:

@@ -46,10 +46,13 @@ def check_host_key(through: Sequence[Hop], hop: Hop, key: PKey) -> None:
             )
     valid = [one for one in known if not one.is_revoked]
     if not valid:
+        jumps = ["-J", ",".join(map(str, through))] if through else []
+        into = f"UserKnownHostsFile={hop.known_hosts[0]}"
+        ssh = ["ssh", "-o", into, "-p", str(hop.port), "-l", hop.user]
         raise DeviceError(
             f"{hop}: its host key is not known: {shown}. Compare it on the host (ssh-keygen -lf "
             "/etc/ssh/ssh_host_*_key.pub); if it is the same, accept it by: "
-            f"{_accepting_command(through, hop)}"
+            f"{shlex.join([*ssh, *jumps, hop.alias, 'true'])}"
         )
     if all(one.key != key for one in valid):
         one = next((one for one in valid if one.key.get_name() == key.get_name()), valid[0])
@@ -61,20 +64,6 @@ def check_host_key(through: Sequence[Hop], hop: Hop, key: PKey) -> None:
             "the host was reinstalled. Not connected; if its administrator confirms the new key, "
             f"remove the old one: {remove}"
         )
-
-
-def _accepting_command(through: Sequence[Hop], hop: Hop) -> str:
-    jumps = ["-J", ",".join(map(str, through))] if through else []
-    ssh = [
-        "ssh",
-        "-o",
-        f"UserKnownHostsFile={hop.known_hosts[0]}",
-        "-p",
-        str(hop.port),
-        "-l",
-        hop.user,
-    ]
-    return shlex.join([*ssh, *jumps, hop.alias, "true"])
 
 
 def _read(path: Path, name: str) -> Iterator[KnownKey]:

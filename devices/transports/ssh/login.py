@@ -17,9 +17,8 @@ from devices.transports.ssh.known_hosts import check_host_key, known_keys
 from devices.transports.ssh.route import Hop
 from latency.errors import ConnectionLostError, DeviceError
 
-logging.getLogger("paramiko").addHandler(
-    logging.NullHandler()
-)  # its threads log to stderr otherwise
+# Its threads log to stderr otherwise.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 LOGIN_SECONDS = 60.0
 """Limit for a login, besides the time to connect."""
