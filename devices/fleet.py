@@ -235,13 +235,12 @@ def _agreement(
     workers: Sequence[_Worker], anchors: Sequence[Workload], merged: Mapping[str, Measurement]
 ) -> str:
     names = [anchor.name for anchor in anchors if anchor.name in merged]
-    off = {
-        worker.device.label: float(
-            np.median([r.rows[n].median_ms / merged[n].median_ms - 1 for r, n in found])
-        )
-        for worker in workers
-        if (found := [(r, n) for r in worker.results for n in names if n in r.rows])
-    }
+    off: dict[str, float] = {}
+    for worker in workers:
+        rows = [(r.rows[name], name) for r in worker.results for name in names if name in r.rows]
+        if rows:
+            ratios = [row.median_ms / merged[name].median_ms for row, name in rows]
+            off[worker.device.label] = float(np.median(ratios)) - 1
     lost = [f"{w.device.label} failed ({w.error})" for w in workers if w.error]
     differences = ", ".join(f"{label} {100 * share:+.1f} %" for label, share in off.items())
     worst = max(map(abs, off.values()), default=0.0)

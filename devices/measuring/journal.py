@@ -104,7 +104,6 @@ class Journal:
             self.notes.append(f"{broken[0]}; {len(broken)} of {len(lines) - 1} lines are left out")
 
     def _put_aside(self) -> None:
-        """Start a new file; the old one is renamed."""
         aside = self.path.with_suffix(".old")
         os.replace(self.path, aside)
         self._file.close()

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -43,11 +43,11 @@ class Keeper(Protocol):
         """Keep a sample."""
 
 
+@dataclass
 class Kept:
     """A `Keeper` in memory."""
 
-    def __init__(self) -> None:
-        self.samples: list[Sample] = []
+    samples: list[Sample] = field(default_factory=list)
 
     def append(self, sample: Sample) -> None:
         self.samples.append(sample)

@@ -51,11 +51,6 @@ class Trace:
     whole: Timing
     runs: int
 
-    @property
-    def ms(self) -> float:
-        """The time of the whole model."""
-        return median(self.whole.ms)
-
 
 _TIMES = TraceTimes(traced_ms=500.0, whole_ms=250.0, runs=(8, 60), warm_up=5)
 
@@ -102,7 +97,8 @@ def trace_network(
     where the device fails.
     """
     trace = trace_model(session, Workload.of_network(network), _TIMES)
-    scale = (whole_ms or trace.ms) / trace.ms
+    traced_ms = median(trace.whole.ms)
+    scale = (whole_ms or traced_ms) / traced_ms
     return {layer: scale * ms for layer, ms in _by_layer(network, trace.nodes).items()}
 
 

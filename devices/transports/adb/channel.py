@@ -161,7 +161,7 @@ class BenchmarkChannel:
         else:
             selected = list(affinity or self.facts.big_cores(self._threads))
         present = self.facts.max_khz
-        if (self.cpu_mask is not None and not selected) or set(selected) - set(present):
+        if set(selected) - set(present):
             raise DeviceError(
                 f"{self.phone}: its cores are {', '.join(map(str, present)) or 'not known'}, "
                 f"and the card's cpu_mask or affinity asks for {', '.join(map(str, selected))}"

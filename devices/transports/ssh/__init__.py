@@ -51,7 +51,7 @@ class SshTransport:
             self.close()
             raise
         except LOSSES as error:
-            where, reason = self._host or self.label, shown(str(error), 300)
+            where, reason = self._host or self.label, shown(str(error), 300) or "it hung up"
             self.close()
-            message = f"{where}: the connection was lost while {doing}"
-            raise ConnectionLostError(f"{message}: {reason}" if reason else message) from None
+            message = f"{where}: the connection was lost while {doing}: {reason}"
+            raise ConnectionLostError(message) from None
