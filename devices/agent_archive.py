@@ -7,8 +7,6 @@ from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
 SUFFIX = ".pyz"
-"""Of the archive's file."""
-
 _MAIN = "from devices.agent.main import main\n\nmain()\n"
 _PATTERNS = {
     "devices": ("__init__.py", "agent/*.py"),

@@ -24,6 +24,7 @@ from latency.tables.setting import Setting
 
 _SYNC_SECONDS = 1.0
 """A power cut loses at most this much: samples are too frequent to wait for the disk each."""
+_MOST_BYTES = 1 << 30
 _SAMPLE = TypeAdapter(Sample)
 
 
@@ -70,13 +71,19 @@ class Journal:
 
     def _begin(self, resume: bool) -> None:
         """Read the file or set it aside; a new file starts with the setting."""
+        if os.fstat(self._file.fileno()).st_size > _MOST_BYTES:
+            raise DeviceError(f"{self.path}: larger than any journal; delete it")
         self._file.seek(0)
         lines = self._file.readlines()
         if lines and not lines[-1].endswith(b"\n"):
             self._file.truncate(sum(map(len, lines[:-1])))
             lines.pop()
         if not resume and len(lines) > 1:
-            self._put_aside()
+            aside = self.path.with_suffix(".old")
+            os.replace(self.path, aside)
+            self._file.close()
+            self._file = _opened(self.path)
+            self.notes.append(f"an unfinished run, which `resume` continues, is kept as {aside}")
         elif not resume:
             self._file.truncate(0)  # nothing was measured
         if resume and lines:
@@ -102,13 +109,6 @@ class Journal:
                 broken.append(f"{self.path}:{number}: broken line: {key}: {first['msg']}")
         if broken:
             self.notes.append(f"{broken[0]}; {len(broken)} of {len(lines) - 1} lines are left out")
-
-    def _put_aside(self) -> None:
-        aside = self.path.with_suffix(".old")
-        os.replace(self.path, aside)
-        self._file.close()
-        self._file = _opened(self.path)
-        self.notes.append(f"an unfinished run, which `resume` continues, is set aside as {aside}")
 
     def _write(self, line: bytes) -> None:
         with naming(self.path):

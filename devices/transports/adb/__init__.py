@@ -108,7 +108,6 @@ class AdbTransport:
             self._release = None
 
     def _take(self, phone: Phone) -> None:
-        """Claim the phone for this process. Raises `DeviceError` if another one has it."""
         if self._release is None:
             path = user_folder() / "locks" / f"phone-{slug(phone.serial)[:100]}.lock"
             self._release = claim(path, str(phone))
