@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Mapping
-from functools import cached_property
-from typing import Any, Self
+from functools import cached_property, partial
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from devices.card import DeviceCard
 from devices.device import Channel, Condition, Runtime, Timing, Transport, Workload
@@ -17,14 +19,67 @@ from latency.tables.setting import Setting
 from latency.units import LEAST_MS, MOST_MS
 
 _NS_IN_MS = 1e6
-_LEAST_NS, _MOST_NS = LEAST_MS * _NS_IN_MS, MOST_MS * _NS_IN_MS
-_MOST_CPUS = 4096
-_MOST_RUNS = 1 << 30
-_MOST_OF_A_NAME = 4000
-"""Characters of a node's name."""
 _PLAUSIBLE = {"temperature_c": (-100.0, 1000.0), "frequency_mhz": BOUNDS["frequency_mhz"]}
 """Range of each sensor of a `Condition`; a value outside it counts as unreadable."""
 _log = logging.getLogger(__name__)
+
+_Text = Annotated[str, Field(max_length=20_000), AfterValidator(partial(shown, most=300))]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Facts(_Answer):
+    cpus: int = Field(ge=1, le=4096)
+    accelerator: _Text | None = None
+    board: _Text = ""
+    cpu_info: str = Field("", max_length=20_000)
+    machine: _Text = ""
+    system: _Text = ""
+
+    @property
+    def hardware(self) -> str:
+        """The hardware that names a table: the accelerator or the board, else the processor."""
+        name = machine.describe(self.cpus, self.board, self.cpu_info, self.machine)
+        return self.accelerator or shown(name)
+
+
+class _Hello(_Answer):
+    facts: _Facts
+    runtime: _Text = Field(min_length=1)
+    build: _Text = ""
+    cpus: list[Annotated[int, Field(ge=0, lt=4096)]] = Field([], max_length=4096)
+    resident: bool = True
+    traces: bool = False
+
+
+class _Loaded(_Answer):
+    handle: int
+
+
+class _Run(_Answer):
+    ns: list[Annotated[float, Field(ge=LEAST_MS * _NS_IN_MS, le=MOST_MS * _NS_IN_MS)]] = Field(
+        min_length=1
+    )
+    runs: int | None = Field(None, ge=1, lt=1 << 31)
+    memory_bytes: int | None = Field(None, ge=0, le=BOUNDS["memory_bytes"][1])
+
+
+class _Traced(_Answer):
+    ns: dict[
+        Annotated[str, Field(max_length=4000)],
+        Annotated[float, Field(ge=0, le=MOST_MS * _NS_IN_MS)],
+    ] = Field(min_length=1)
+
+
+_AnyAnswer = TypeVar("_AnyAnswer", bound=_Answer)
+
+
+def hello(card: DeviceCard) -> dict[str, Any]:
+    """The request that starts a card's runtime on the device: all keys, without the sections."""
+    sections = {"measuring", "ssh", "adb", "replay"}
+    return {"do": "hello", **card.model_dump(exclude=sections)}
 
 
 class AgentDevice:
@@ -41,34 +96,23 @@ class AgentDevice:
     def setting(self) -> Setting:
         with self.open_session() as session:
             answer = session.greeting
-        facts = answer.get("facts")
-        if not isinstance(facts, dict):
-            raise DeviceError(f"{self.card.name}: the device does not report its hardware")
-        hardware, runtime = shown(_hardware(facts)), _text(answer, "runtime")
-        if not runtime:
-            raise DeviceError(f"{self.card.name}: the device does not report its runtime")
+        pinned = (
+            [f"cpus={','.join(map(str, answer.cpus))}"]
+            if self.card.affinity and answer.cpus
+            else []
+        )
         return Setting(
             device=self.card.name,
-            hardware=hardware,
-            system=_text(facts, "system"),
-            runtime=runtime,
-            build=_text(answer, "build"),
+            hardware=answer.facts.hardware,
+            system=answer.facts.system,
+            runtime=answer.runtime,
+            build=answer.build,
             threads=self.card.threads,
             precision=self.card.precision,
             batch=self.card.batch,
             transport=self.card.transport,
-            options=" ".join([self.runtime.options, *self._chosen_cpus(answer)]),
+            options=" ".join([self.runtime.options, *pinned]),
         )
-
-    def _chosen_cpus(self, answer: Mapping[str, Any]) -> list[str]:
-        """The CPUs that the process runs on, as an option, where the card names some."""
-        cpus = answer.get("cpus") if self.card.affinity else None
-        if not cpus:
-            return []
-        if not isinstance(cpus, list) or len(cpus) > _MOST_CPUS:
-            raise DeviceError(f"the device's CPUs came back as {shown(cpus, 80)}")
-        numbers = [_number(cpu, "a CPU", 0, _MOST_CPUS, DeviceError) for cpu in cpus]
-        return ["cpus=" + ",".join(f"{number:g}" for number in numbers)]
 
     @property
     def label(self) -> str:
@@ -85,8 +129,8 @@ class AgentDevice:
         channel = self.transport.start()
         _log.debug("%s: a process is started", self.label)
         try:
-            hello = {"do": "hello", **self.runtime.greeting, "affinity": self.card.affinity}
-            return AgentSession(self, channel, channel.ask(hello))
+            answer = _checked(_Hello, channel.ask(hello(self.card)), DeviceError)
+            return AgentSession(self, channel, answer)
         except BaseException:
             channel.close()
             raise
@@ -115,53 +159,38 @@ class AgentSession:
     Every answer is validated; an invalid answer about a model is that model's failure.
     """
 
-    def __init__(self, device: AgentDevice, channel: Channel, greeting: Mapping[str, Any]) -> None:
+    def __init__(self, device: AgentDevice, channel: Channel, greeting: _Hello) -> None:
         self._device = device
         self._channel = channel
         self.greeting = greeting
-        self.is_resident = bool(greeting.get("resident", True))
-        self.traces = bool(greeting.get("traces", False))
+        self.is_resident = greeting.resident
+        self.traces = greeting.traces
 
     def load(self, workload: Workload) -> int:
         path = self._device.path_of(workload)
-        handle = self._channel.ask({"do": "load", "path": path}).get("handle")
-        if not isinstance(handle, int):
-            raise WorkloadError(f"a model was loaded under the handle {shown(handle, 80)}")
-        return handle
+        return _checked(_Loaded, self._channel.ask({"do": "load", "path": path})).handle
 
     def run(self, handle: int, warmup: int, runs: int) -> Timing:
-        answer = self._channel.ask({"do": "run", "handle": handle, "warmup": warmup, "runs": runs})
-        times = answer.get("ns")
-        if not isinstance(times, list) or not 0 < len(times) <= runs:
-            raise WorkloadError(f"{runs} runs were answered with {shown(times, 80)}")
-        ms = tuple(_number(ns, "the ns of a run", _LEAST_NS, _MOST_NS) / _NS_IN_MS for ns in times)
-        count = _number(answer.get("runs", len(ms)), "the number of runs", 1, _MOST_RUNS)
-        memory = answer.get("memory_bytes")
-        if memory is not None:
-            memory = int(_number(memory, "the bytes of a run", *BOUNDS["memory_bytes"]))
-        return Timing(ms, int(count), memory)
+        request = {"do": "run", "handle": handle, "warmup": warmup, "runs": runs}
+        answer = _checked(_Run, self._channel.ask(request))
+        ms = tuple(ns / _NS_IN_MS for ns in answer.ns)
+        return Timing(ms, answer.runs or len(ms), answer.memory_bytes)
 
     def trace(self, workload: Workload, warmup: int, runs: int) -> Mapping[str, float]:
+        if not self.traces:
+            return {}
         path = self._device.path_of(workload)
         request = {"do": "trace", "path": path, "warmup": warmup, "runs": runs}
-        nodes = self._channel.ask(request).get("ns")
-        if not isinstance(nodes, dict) or not nodes:
-            raise WorkloadError(f"a trace was answered with {shown(nodes, 80)}")
-        if max(map(len, nodes)) > _MOST_OF_A_NAME:
-            raise WorkloadError(f"a node of a traced model has the name {shown(max(nodes), 80)}...")
-        traced = {
-            name: _number(ns, "the ns of a node", 0, _MOST_NS) / _NS_IN_MS
-            for name, ns in nodes.items()
-        }
-        if sum(traced.values()) < LEAST_MS:
-            raise WorkloadError("the nodes of a traced model took no time")
+        nodes = _checked(_Traced, self._channel.ask(request)).ns
+        traced = {name: ns / _NS_IN_MS for name, ns in nodes.items()}
         is_ours = workload.model is None
         return self._device.runtime.named(workload.ops, traced) if is_ours else traced
 
     def condition(self) -> Condition:
         state = self._channel.ask({"do": "state"})
-        readable = [key for key, of in _PLAUSIBLE.items() if _is_within(state.get(key), *of)]
-        return Condition(**{key: float(state[key]) for key in readable})
+        return Condition(
+            **{name: _plausible(state.get(name), *bounds) for name, bounds in _PLAUSIBLE.items()}
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -170,32 +199,17 @@ class AgentSession:
         self._channel.close()
 
 
-def _hardware(facts: Mapping[str, Any]) -> str:
-    """The hardware that names a table: the accelerator or the board, else the processor."""
-    if accelerator := _text(facts, "accelerator"):
-        return accelerator
-    count = int(_number(facts.get("cpus"), "the number of CPUs", 1, _MOST_CPUS, DeviceError))
-    names = {name: _text(facts, name) for name in ("board", "cpu_info", "machine")}
-    return machine.describe(count, **names)
+def _checked(
+    kind: type[_AnyAnswer], answer: Mapping[str, Any], error: type[DeviceError] = WorkloadError
+) -> _AnyAnswer:
+    """The answer as this kind. Raises `error` where it is not valid."""
+    try:
+        return kind.model_validate(answer)
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        key, value = shown(".".join(map(str, first["loc"])), 80), shown(first["input"], 80)
+        raise error(f"the device's answer is not valid: {key}: {first['msg']}: {value}") from None
 
 
-def _text(answer: Mapping[str, Any], key: str) -> str:
-    """A printable text of an answer; "" where it is absent."""
-    value = answer.get(key) or ""
-    if not isinstance(value, str) or len(value) > 20_000:
-        raise DeviceError(f"the device's {key} is not a text: {shown(value, 80)}")
-    return value if key == "cpu_info" else shown(value, 300)
-
-
-def _number(
-    value: Any, what: str, least: float, most: float, error: type[DeviceError] = WorkloadError
-) -> float:
-    if not _is_within(value, least, most):
-        limits = f"not a number from {least:g} to {most:g}"
-        raise error(f"{what} came back as {shown(value, 80)}, {limits}")
-    return float(value)
-
-
-def _is_within(value: Any, least: float, most: float) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and least <= value <= most
+def _plausible(value: Any, least: float, most: float) -> float | None:
+    return float(value) if isinstance(value, int | float) and least <= value <= most else None

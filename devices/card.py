@@ -1,19 +1,19 @@
 """`DeviceCard`: a TOML file that describes how a target is reached and run."""
 
+import os
 import re
+import reprlib
 import shlex
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
-    AliasChoices,
-    AliasGenerator,
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -40,43 +40,25 @@ ABILITIES: dict[str, dict[str, tuple[str, ...]]] = {
 """The precisions of each runtime and provider."""
 
 
+_UserPath = Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))]
 _Label = Annotated[str, Field(min_length=1, max_length=120)]
 """A device's name in messages and in file names, which are limited to 255 characters."""
 
 _DAY = 86_400.0
 _MOST_DEVICES = 64
 _MOST_SAMPLES = 1_000_000
-_MOST_SHOWN = 60
 _ENDS = (
     ("sessions", "max_sessions"),
     ("min_samples", "max_samples"),
     ("min_samples", "max_network_samples"),
 )
-"""Keys of [measuring] that are a minimum and a maximum of the same; a maximum given alone holds."""
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+"""Keys of [measuring] that are a minimum and a maximum; one that is given alone holds."""
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_max_length=4000)
-
-    @field_validator("*")
-    @classmethod
-    def _can_be_used(cls, value: Any) -> Any:
-        """Refuse control characters (except line ends) and home folders of unknown users."""
-        for one in value if isinstance(value, tuple) else (value,):
-            if isinstance(one, str | Path) and _CONTROL.search(str(one)):
-                raise ValueError("it has a control character in it")
-            if isinstance(one, Path):
-                try:
-                    one.expanduser()
-                except RuntimeError:
-                    raise ValueError(f"there is no user {one.parts[0]}") from None
-        return value
-
-
-def _names(key: str) -> AliasChoices:
-    """A key and its name in cards of earlier versions, with sittings and bursts."""
-    return AliasChoices(key, key.replace("sessions", "sittings").replace("sample", "burst"))
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
+    )
 
 
 class Measuring(_Section):
@@ -85,8 +67,6 @@ class Measuring(_Section):
     A sample is a few back-to-back runs; a round is one sample of every workload; a session is a
     fresh process on the device.
     """
-
-    model_config = ConfigDict(alias_generator=AliasGenerator(validation_alias=_names))
 
     ci95: float = Field(0.01, gt=0, lt=1, description="requested 95 % half interval, relative")
     network_ci95: float = Field(0.02, gt=0, lt=1, description="the same for whole networks")
@@ -106,27 +86,14 @@ class Measuring(_Section):
     cool_below_c: float | None = Field(None, gt=0, le=150, description="wait until it is no warmer")
     cool_seconds: float = Field(120.0, ge=0, le=_DAY, description="cap on each wait")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _maximum_follows_a_minimum_given_alone(cls, given: Any) -> Any:
-        """A maximum that is not given is its default, but no less than the minimum that is."""
-        if not isinstance(given, dict):
-            return given
-        filled = dict(given)
-        for least, most in _ENDS:
-            minimum = next((given[name] for name in _names(least).choices if name in given), None)
-            default = cls.model_fields[most].default
-            is_above = isinstance(minimum, int) and minimum > default
-            if is_above and not given.keys() & _names(most).choices:
-                filled[most] = minimum
-        return filled
-
     @model_validator(mode="after")
     def _least_is_no_more_than_most(self) -> Self:
         for least, most in _ENDS:
             minimum, maximum = getattr(self, least), getattr(self, most)
-            if {least, most} <= self.model_fields_set and minimum > maximum:
-                raise ValueError(f"{least} is {minimum}, more than {most}, {maximum}")
+            if least in self.model_fields_set and minimum > maximum:
+                if most in self.model_fields_set:
+                    raise ValueError(f"{least} is {minimum}, more than {most}, {maximum}")
+                object.__setattr__(self, most, minimum)  # the default follows
         return self
 
 
@@ -140,10 +107,10 @@ class Ssh(_Section):
     )
     port: int | None = Field(None, ge=1, le=65535)
     user: str | None = None
-    key: Path | None = Field(None, description="private key file")
+    key: _UserPath | None = Field(None, description="private key file")
     jump: str | None = Field(None, description="[user@]host[:port] to go through")
-    config: Path = Path("~/.ssh/config")
-    known_hosts: Path = Path("~/.ssh/known_hosts")
+    config: _UserPath = Path("~/.ssh/config")
+    known_hosts: _UserPath = Path("~/.ssh/known_hosts")
     python: str = Field("python3", min_length=1, description="on the host")
     folder: str = Field(".cache/lat-search", min_length=1, description="on the host, for files")
     connect_seconds: float = Field(10.0, gt=0, le=3600)
@@ -168,23 +135,18 @@ class Adb(_Section):
         | Literal["all"]
         | None
     ) = Field(None, description="devices to use; default: the one attached device")
-    benchmark_model: Path | None = Field(None, description="the binary, for the phone's processor")
+    benchmark_model: _UserPath | None = Field(
+        None, description="the binary, for the phone's processor"
+    )
     folder: str = Field("/data/local/tmp/lat-search", pattern=r"^/[\w./-]+$")
     cpu_mask: str | None = Field(
         None, pattern=r"^[0-9a-fA-F]{1,64}$", description="of the big cores"
     )
     server: str | None = Field(
         None,
-        pattern=r"^[\w.-]+:\d+$",
+        pattern=r"^[\w.-]+:\d{1,5}$",
         description="the adb server; default: 127.0.0.1:5037, or ANDROID_ADB_SERVER_PORT",
     )
-
-    @field_validator("server")
-    @classmethod
-    def _has_a_port(cls, server: str | None) -> str | None:
-        if server is not None and not 0 < int(server.rpartition(":")[2][:9]) < 65536:
-            raise ValueError("a port is a number from 1 to 65535")
-        return server
 
 
 class Replay(_Section):
@@ -221,23 +183,14 @@ class DeviceCard(_Section):
     adb: Adb = Adb()
     replay: Replay | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _is_loaded_by_its_name(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return {"argument": given.get("name", ""), **given}
-
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        providers = ABILITIES[self.runtime]
-        if self.provider not in providers:
+        able = ABILITIES[self.runtime]
+        if self.precision not in able.get(self.provider, ()):
+            known = "; ".join(f"{name}: {', '.join(kinds)}" for name, kinds in able.items())
             raise ValueError(
-                f"provider: the runtime {self.runtime} has {', '.join(providers)}, "
-                f"not {self.provider}"
-            )
-        if self.precision not in providers[self.provider]:
-            raise ValueError(
-                f"precision: {self.runtime} on {self.provider} computes in "
-                f"{', '.join(providers[self.provider])}, not {self.precision}"
+                f"precision: {self.runtime} does not compute in {self.precision} on "
+                f"{self.provider}; it has {known}"
             )
         if (self.transport == "adb") != (self.runtime == "benchmark_model"):
             raise ValueError(
@@ -283,17 +236,14 @@ def _message(error: ErrorDetails) -> str:
     """A validation error: the key, what is wrong, and the value."""
     where = [str(part) for part in error["loc"] if not re.search(r"\W", str(part))]
     message = error["msg"].removeprefix("Value error, ").lower().replace("tuple", "list")
-    if error["type"] == "model_type":
-        message = "it is a section, with keys of its own"
-    given, shown = error["input"], repr(error["input"])
-    if message.startswith(("input", "string")) and isinstance(given, str | int | float):
-        message += f", not {shown if len(shown) < _MOST_SHOWN else f'{shown[:_MOST_SHOWN]}...'}"
+    if message.startswith(("input", "string")) and isinstance(error["input"], str | int | float):
+        message += f", not {reprlib.repr(error['input'])}"
     return ": ".join(filter(None, (".".join(where), message)))
 
 
 def _unknown_key(where: tuple[int | str, ...]) -> UsageError:
     """The error for an unknown key of a card or of a section, listing the known keys."""
-    *section, key = (repr(part)[1:-1][:_MOST_SHOWN] for part in map(str, where))
+    *section, key = (reprlib.repr(str(part))[1:-1] for part in where)
     known = _SECTIONS[section[0]] if section else DeviceCard
     what = f"[{section[0]}] key" if section else "key"
     return unknown_name(what, key, known.model_fields.keys() - _NOT_IN_FILES)

@@ -5,7 +5,7 @@ from importlib import import_module
 
 from devices.agent_device import AgentDevice
 from devices.card import DeviceCard
-from devices.device import Device, Runtime, Transport
+from devices.device import Device, Transport
 from devices.replay import ReplayDevice
 from devices.transports.local import LocalTransport
 from latency.errors import extra
@@ -15,7 +15,7 @@ _RUNTIMES = {
     "onnxruntime": ("devices.runtimes.onnx_runtime", "OnnxRuntime"),
     "litert": ("devices.runtimes.lite_rt", "LiteRt"),
     "torch": ("devices.runtimes.torch_eager", "TorchEager"),
-    "benchmark_model": ("devices.runtimes.benchmark_model", "BenchmarkModel"),
+    "benchmark_model": ("devices.runtimes.lite_rt", "LiteRt"),
 }
 
 
@@ -30,24 +30,15 @@ def connect_all(card: DeviceCard) -> tuple[Device, ...]:
     card uses all attached phones and none is attached."""
     if card.transport == "replay":
         assert card.replay is not None
-        table = _replayed(LatencyTable.load(card.replay.table), card.name)
-        pace = card.replay.pace
+        table, pace = LatencyTable.load(card.replay.table), card.replay.pace
+        hardware = f"replay of {table.setting.hardware}"
+        setting = replace(table.setting, device=card.name, hardware=hardware, transport="replay")
+        table = replace(table, setting=setting)
         return tuple(ReplayDevice(table, i, pace=pace) for i in range(card.replay.devices))
-    runtime = _runtime(card)
-    return tuple(AgentDevice(card, transport, runtime) for transport in _transports(card))
-
-
-def _replayed(table: LatencyTable, name: str) -> LatencyTable:
-    """The table with a setting that differs from the measured device's."""
-    hardware = f"replay of {table.setting.hardware}"
-    setting = replace(table.setting, device=name, hardware=hardware, transport="replay")
-    return replace(table, setting=setting)
-
-
-def _runtime(card: DeviceCard) -> Runtime:
     module, name = _RUNTIMES[card.runtime]
     with extra("mobile"):
-        return getattr(import_module(module), name)(card)
+        runtime = getattr(import_module(module), name)(card)
+    return tuple(AgentDevice(card, transport, runtime) for transport in _transports(card))
 
 
 def _transports(card: DeviceCard) -> tuple[Transport, ...]:

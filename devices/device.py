@@ -12,12 +12,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Annotated, Any, Protocol, Self
+
+from pydantic import Field
 
 from devices.export.onnx_model import Weights
 from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
+from latency.tables.measurement import BOUNDS
 from latency.tables.setting import Setting
+
+
+def _within(column: str) -> Any:
+    """A field with the bounds of a table's column, which a journal is checked against."""
+    least, most = BOUNDS[column]
+    return Field(ge=least, le=most)
 
 
 @dataclass(frozen=True)
@@ -62,17 +71,17 @@ class Timing:
     of timed runs. `memory_bytes`: peak memory of the workload, where the runtime reports it.
     """
 
-    ms: tuple[float, ...]
-    runs: int
-    memory_bytes: int | None = None
+    ms: Annotated[tuple[Annotated[float, _within("latency_ms")], ...], Field(min_length=1)]
+    runs: Annotated[int, _within("runs")]
+    memory_bytes: Annotated[int, _within("memory_bytes")] | None = None
 
 
 @dataclass(frozen=True)
 class Condition:
     """The state of a device; None for what it cannot read."""
 
-    temperature_c: float | None = None
-    frequency_mhz: float | None = None
+    temperature_c: Annotated[float, _within("temperature_c")] | None = None
+    frequency_mhz: Annotated[float, _within("frequency_mhz")] | None = None
 
 
 class Session(Protocol):
@@ -87,11 +96,20 @@ class Session(Protocol):
         """Whether models stay loaded and warm between runs. Otherwise each run starts its own
         process on the device and warms up by itself."""
 
+    @property
+    def traces(self) -> bool:
+        """Whether the runtime has a per-node profiler."""
+
     def load(self, workload: Workload) -> int:
         """Load a workload; returns its handle."""
 
     def run(self, handle: int, warmup: int, runs: int) -> Timing:
         """Run it `warmup` times untimed, then `runs` times timed."""
+
+    def trace(self, workload: Workload, warmup: int, runs: int) -> Mapping[str, float]:
+        """ms of each node of a workload's model, by the runtime's profiler, in order of execution;
+        {} without one. A node has the name of the layer that it executes, "position.layer", or a
+        name of the runtime's own. Profiled runs are slower than others."""
 
     def condition(self) -> Condition:
         """The device's temperature and clock now."""
@@ -99,25 +117,6 @@ class Session(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *error: object) -> None: ...
-
-
-@runtime_checkable
-class Tracer(Protocol):
-    """A `Session` whose runtime may have a per-node profiler."""
-
-    @property
-    def traces(self) -> bool:
-        """Whether the runtime has a per-node profiler."""
-
-    def trace(self, workload: Workload, warmup: int, runs: int) -> Mapping[str, float]:
-        """ms of each node of a workload's model, by the runtime's profiler, in order of execution.
-        A node has the name of the layer that it executes, "position.layer", or a name of the
-        runtime's own. Profiled runs are slower than others. Raises as `Session` does."""
-
-
-def tracer(session: Session) -> Tracer | None:
-    """The session as a `Tracer`; None where its runtime has no per-node profiler."""
-    return session if isinstance(session, Tracer) and session.traces else None
 
 
 class Device(Protocol):
@@ -152,10 +151,6 @@ class Runtime(Protocol):
     @property
     def options(self) -> str:
         """Its settings, for a table's header: "name=value ..."."""
-
-    @property
-    def greeting(self) -> Mapping[str, Any]:
-        """The settings that the device's side needs; `runtime` names it."""
 
     def build(self, ops: Sequence[OpSpec], weights: Weights, name: str) -> bytes:
         """The model file of a chain of operators."""

@@ -9,8 +9,8 @@ A few anchor workloads, measured on every device, show how well the devices agre
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
@@ -60,8 +60,7 @@ def measure_on_all(
         workers = [_Worker(device, kept) for device, kept in zip_longest(devices, journals)]
         total = len(left) + (len(devices) - 1) * len(anchors)
         fleet = _Fleet(workers, anchors, measuring, seed, total, on_progress)
-        fleet.hand_out([w for w in left if w not in anchors])
-        fleet.run()
+        fleet.run([w for w in left if w not in anchors])
         measured = _merged(workers, anchors)
     if not known:
         return measured
@@ -77,12 +76,17 @@ def within_reach(devices: Sequence[Device]) -> tuple[tuple[Device, ...], dict[st
     """The devices that answer, and by label the errors of the others. Raises the first of these
     where none answers."""
     with ThreadPoolExecutor(len(devices)) as pool:
-        errors = list(pool.map(_error_of, devices))
-    lost = {d.label: error for d, error in zip(devices, errors, strict=True) if error}
-    found = tuple(device for device, error in zip(devices, errors, strict=True) if not error)
+        settings = [pool.submit(getattr, device, "setting") for device in devices]
+    found, lost = [], {}
+    for device, setting in zip(devices, settings, strict=True):
+        try:
+            setting.result()
+            found.append(device)
+        except LatError as error:
+            lost[device.label] = error
     if not found:
         raise next(iter(lost.values()))
-    return found, lost
+    return tuple(found), lost
 
 
 def choose_anchors(workloads: Sequence[Workload]) -> tuple[Workload, ...]:
@@ -110,133 +114,90 @@ class _StoppedError(Exception):
     """The user interrupts the run."""
 
 
+@dataclass
 class _Fleet:
     """Workers, and the queue of what no worker has yet."""
 
-    def __init__(
-        self,
-        workers: Sequence[_Worker],
-        anchors: Sequence[Workload],
-        measuring: Measuring,
-        seed: int,
-        total: int,
-        on_progress: OnProgress,
-    ) -> None:
-        self._workers, self._anchors = workers, anchors
-        self._measuring, self._seed = measuring, seed
-        self._total, self._on_progress = total, on_progress
-        self._queue: deque[list[Workload]] = deque()
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._unexpected: BaseException | None = None
+    workers: Sequence[_Worker]
+    anchors: Sequence[Workload]
+    measuring: Measuring
+    seed: int
+    total: int
+    on_progress: OnProgress
+    queue: deque[list[Workload]] = field(default_factory=deque)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    stop: threading.Event = field(default_factory=threading.Event)
 
-    def hand_out(self, workloads: Sequence[Workload]) -> None:
+    def run(self, workloads: Sequence[Workload]) -> None:
+        """Measure the anchors on every device, and each workload on one that has not failed."""
+        self._hand_out(workloads)
+        while self.queue or any(worker.todo for worker in self.workers):
+            alive = [worker for worker in self.workers if worker.error is None]
+            if not alive:
+                raise next(worker.error for worker in self.workers if worker.error)
+            with ThreadPoolExecutor(len(alive)) as pool:
+                try:
+                    for ended in as_completed([pool.submit(self._work, one) for one in alive]):
+                        ended.result()
+                except BaseException:
+                    self.stop.set()
+                    raise
+
+    def _hand_out(self, workloads: Sequence[Workload]) -> None:
         """To each device the anchors and what its journal has begun; the rest into the queue."""
-        owners: dict[str, _Worker] = {}
-        for worker in self._workers:
-            worker.todo += self._anchors
-            if worker.journal is not None:
-                owners |= dict.fromkeys((s.workload for s in worker.journal.samples), worker)
-        for workload in workloads:
-            if owner := owners.get(workload.name):
-                owner.todo.append(workload)
-        rest = [w for w in workloads if w.name not in owners]
+        rest = list(workloads)
+        for worker in self.workers:
+            begun = {s.workload for s in worker.journal.samples} if worker.journal else set()
+            worker.todo = [*self.anchors, *(w for w in rest if w.name in begun)]
+            rest = [w for w in rest if w.name not in begun]
         for is_network in (True, False):
             alike = [w for w in rest if w.is_network == is_network]
-            self._queue.extend(_chunks(alike, len(self._workers)))
-
-    def run(self) -> None:
-        """Measure until nothing is left, on the devices that have not failed."""
-        while self._queue or any(worker.todo for worker in self._workers):
-            alive = [worker for worker in self._workers if worker.error is None]
-            if not alive:
-                raise next(worker.error for worker in self._workers if worker.error)
-            self._run_threads(alive)
-
-    def _run_threads(self, workers: Iterable[_Worker]) -> None:
-        threads = [
-            threading.Thread(target=self._work, args=(worker,), daemon=True) for worker in workers
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        except BaseException:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
-            raise
-        if self._unexpected is not None:
-            raise self._unexpected
+            self.queue.extend(_chunks(alike, len(self.workers)))
 
     def _work(self, worker: _Worker) -> None:
         """Measure a worker's share, then chunks of the queue; a failed device hands back."""
         while worker.error is None:
-            with self._lock:
+            with self.lock:
                 if not worker.todo:
-                    if not self._queue:
+                    if not self.queue:
                         return
-                    worker.todo = self._queue.popleft()
+                    worker.todo = self.queue.popleft()
+            arguments = (worker.device, worker.todo, self.measuring, worker.journal)
             report = partial(self._report, worker)
             try:
-                result = measure(
-                    worker.device,
-                    worker.todo,
-                    self._measuring,
-                    worker.journal,
-                    report,
-                    self._seed,
-                    sleep=self._sleep,
-                )
+                result = measure(*arguments, report, self.seed, sleep=self._sleep)
                 worker.results.append(result)
             except _StoppedError:
                 return
             except LatError as error:
                 worker.error = error
-                if left := [w for w in worker.todo if w not in self._anchors]:
-                    with self._lock:
-                        self._queue.append(left)
-            except BaseException as error:  # raised again by `_run_threads`
-                self._unexpected = error
-                self._stop.set()
-                return
+                if left := [w for w in worker.todo if w not in self.anchors]:
+                    with self.lock:
+                        self.queue.append(left)
             worker.todo, worker.in_progress = [], 0.0
 
     def _sleep(self, seconds: float) -> None:
         """Wait, unless the run is interrupted."""
-        if self._stop.wait(seconds):
+        if self.stop.wait(seconds):
             raise _StoppedError
 
     def _report(self, worker: _Worker, progress: Progress) -> None:
-        if self._stop.is_set():
+        if self.stop.is_set():
             raise _StoppedError
-        with self._lock:
+        with self.lock:
             worker.in_progress = len(worker.todo) * progress.done / progress.total
-            done = sum(len(r.rows) for w in self._workers for r in w.results)
-            done += int(sum(w.in_progress for w in self._workers))
-            alive = sum(w.error is None for w in self._workers)
-            self._on_progress(Progress(done, self._total, f"measuring on {alive} devices"))
+            done = sum(len(r.rows) for w in self.workers for r in w.results)
+            done += int(sum(w.in_progress for w in self.workers))
+            alive = sum(w.error is None for w in self.workers)
+            self.on_progress(Progress(done, self.total, f"measuring on {alive} devices"))
 
 
 def _chunks(workloads: Sequence[Workload], devices: int) -> list[list[Workload]]:
     """Equal shares: two per device, or one where two are too few to estimate drift. A share takes
     every n-th workload, since neighbours in the list take about as long."""
-    for count in (_CHUNKS_PER_DEVICE * devices, devices):
-        if len(workloads) >= count * LEAST_TOGETHER:
-            break
-    else:
-        count = max(1, len(workloads) // LEAST_TOGETHER)
+    most = len(workloads) // LEAST_TOGETHER
+    count = next((n for n in (_CHUNKS_PER_DEVICE * devices, devices) if n <= most), max(1, most))
     return [list(share) for i in range(count) if (share := workloads[i::count])]
-
-
-def _error_of(device: Device) -> LatError | None:
-    """The error with which a device fails to answer; None where it answers."""
-    try:
-        _ = device.setting
-    except LatError as error:
-        return error
-    return None
 
 
 def _check_alike(devices: Sequence[Device]) -> None:
@@ -258,10 +219,8 @@ def _merged(workers: Sequence[_Worker], anchors: Sequence[Workload]) -> Measured
     for worker in workers:
         for result in worker.results:
             failures |= result.failures
-            circumstances |= {
-                f"{name} on {worker.device.label}": value
-                for name, value in result.circumstances.items()
-            }
+            for name, value in result.circumstances.items():
+                circumstances[f"{name} on {worker.device.label}"] = value
             for name, row in result.rows.items():
                 rows.setdefault(name, []).append(row)
     merged = {
@@ -276,13 +235,12 @@ def _agreement(
     workers: Sequence[_Worker], anchors: Sequence[Workload], merged: Mapping[str, Measurement]
 ) -> str:
     names = [anchor.name for anchor in anchors if anchor.name in merged]
-    off = {
-        worker.device.label: float(
-            np.median([r.rows[n].median_ms / merged[n].median_ms - 1 for r, n in found])
-        )
-        for worker in workers
-        if (found := [(r, n) for r in worker.results for n in names if n in r.rows])
-    }
+    off: dict[str, float] = {}
+    for worker in workers:
+        rows = [(r.rows[name], name) for r in worker.results for name in names if name in r.rows]
+        if rows:
+            ratios = [row.median_ms / merged[name].median_ms for row, name in rows]
+            off[worker.device.label] = float(np.median(ratios)) - 1
     lost = [f"{w.device.label} failed ({w.error})" for w in workers if w.error]
     differences = ", ".join(f"{label} {100 * share:+.1f} %" for label, share in off.items())
     worst = max(map(abs, off.values()), default=0.0)

@@ -8,7 +8,7 @@ import numpy as np
 from devices.card import Measuring
 from devices.device import Device, Workload
 from devices.fleet import measure_on_all
-from devices.measuring.rounds import Keeper, Measured, OnProgress, measure
+from devices.measuring.rounds import Keeper, Measured, OnProgress
 from devices.measuring.tracing import trace_ops
 from latency.errors import DeviceError, LatError
 from latency.operators.network import NetworkSpec
@@ -44,13 +44,7 @@ def profile(
     ops = list(dict.fromkeys(operators))
     workloads = [Workload.of_op(op) for op in ops]
     workloads += [Workload.of_network(network) for network in (*calibration, *held_out)]
-    if len(devices) == 1 and not absent:
-        journal = journals[0] if journals else None
-        measured = measure(devices[0], workloads, measuring, journal, on_progress, seed)
-    else:
-        measured = measure_on_all(
-            devices, workloads, measuring, journals, on_progress, seed, absent
-        )
+    measured = measure_on_all(devices, workloads, measuring, journals, on_progress, seed, absent)
     setting = devices[0].setting
     table = _table_of(setting, ops, calibration, held_out, space, measured, circumstances)
     whole_ms = {name: row.median_ms for name, row in measured.rows.items()}

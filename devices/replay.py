@@ -72,6 +72,7 @@ class ReplaySession:
     """Draws times instead of running a process on a device."""
 
     is_resident = True
+    traces = False
 
     def __init__(self, device: ReplayDevice) -> None:
         self._device = device
@@ -86,6 +87,9 @@ class ReplaySession:
 
     def run(self, handle: int, warmup: int, runs: int) -> Timing:
         return self._device.draw(*self._loaded[handle], warmup, runs)
+
+    def trace(self, workload: Workload, warmup: int, runs: int) -> dict[str, float]:
+        return {}
 
     def condition(self) -> Condition:
         return Condition()

@@ -15,7 +15,6 @@ from latency.stats import sign_test
 from latency.tables.measurement import Measurement
 from latency.tables.table import LatencyTable
 
-SHARE = 0.1
 SIGNIFICANT = 0.05
 """Level of significance of a common drift."""
 NEGLIGIBLE = 0.01
@@ -92,7 +91,7 @@ def verify(
     measuring: Measuring,
     on_progress: OnProgress = lambda progress: None,
     seed: int | None = None,
-    share: float = SHARE,
+    share: float = 0.1,
 ) -> Verification:
     """Measure a random `share` of the operators again that were measured alone, or as many as
     estimating drift takes. `seed` None draws others each time. Raises `DeviceError` where the table

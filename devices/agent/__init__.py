@@ -7,7 +7,7 @@ runtime. It runs on Python 3.9 or newer; with PyTorch, whose layers come from
 It reads one JSON object per line from standard input and answers each with one line on standard
 output that repeats the request's `id`:
 
-    {"do": "hello", "runtime": "onnxruntime", "threads": 1, ...}
+    {"do": "hello", "runtime": "onnxruntime", "threads": 1, ...}     (settings of the card)
         ->  {"runtime": "onnxruntime 1.32.0", "build": "...", "cpus": [1], "traces": true,
              "facts": {...}}
     {"do": "load", "path": "/tmp/x.onnx"}                  ->  {"handle": 0}

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import re
-import sys
 from types import ModuleType
 from typing import Any
 
@@ -14,26 +13,21 @@ from devices.agent.timing import LoadedModel, UnableError, timed
 
 
 class LiteRt:
-    """LiteRT (or its predecessor tflite-runtime), with its default delegate XNNPACK."""
+    """LiteRT, with its default delegate XNNPACK."""
 
     accelerator: str | None = None
 
-    def __init__(self, threads: int) -> None:
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-
-            package = "ai-edge-litert"
-        except ImportError:
-            from tflite_runtime.interpreter import Interpreter
-
-            package = "tflite-runtime"
+    def __init__(self, threads: int, **_: Any) -> None:
         from importlib.metadata import version
 
-        self.interpreter: Any = Interpreter
+        from ai_edge_litert import interpreter
+
+        self.interpreter: Any = interpreter.Interpreter
         self.threads = threads
-        self.version = package + " " + version(package.replace("-", "_"))
+        number = version("ai_edge_litert")
+        self.version = f"ai-edge-litert {number}"
         self.build = ""
-        self.profiler = LiteRtProfiler.of(self.version, sys.modules[Interpreter.__module__])
+        self.profiler = LiteRtProfiler.of(number, interpreter)
         self.traces = self.profiler is not None
 
     def trace(self, path: str, warmup: int, runs: int) -> dict[str, float]:
@@ -73,9 +67,8 @@ class LiteRtProfiler:
     @classmethod
     def of(cls, version: str, module: ModuleType) -> LiteRtProfiler | None:
         """The profiler of the package with this module, None if it has none with a known API."""
-        found = re.match(r"ai-edge-litert (\d+)\.(\d+)", version)
         path = os.path.join(os.path.dirname(module.__file__ or ""), "libLiteRt.so")
-        is_known = found is not None and tuple(map(int, found.groups())) >= cls.SINCE
+        is_known = tuple(map(int, version.split(".")[:2])) >= cls.SINCE
         return cls(path) if is_known and os.path.exists(path) else None
 
     def __init__(self, path: str) -> None:

@@ -9,7 +9,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from devices.agent.machine import cpu_state, facts, nvml_state, pin
 from devices.agent.timing import LoadedModel, UnableError
@@ -25,52 +25,34 @@ FATAL = (
 """In messages of PyTorch and ONNX Runtime: the GPU failed or is out of memory."""
 
 
-class Runtime(Protocol):
-    """Executes models. `trace` is called only if `traces` is true."""
-
-    version: str
-    build: str
-    accelerator: str | None
-    traces: bool
-
-    def load(self, path: str) -> LoadedModel: ...
-
-    def trace(self, path: str, warmup: int, runs: int) -> dict[str, float]: ...
-
-
-class RuntimeSource(NamedTuple):
-    """Module and class of a runtime, imported on demand, and the package that provides it."""
-
-    module: str
-    name: str
-    package: str
-    oldest_python: tuple[int, int] = (3, 9)
-
-
 RUNTIMES = {
-    "onnxruntime": RuntimeSource("devices.agent.onnx_runtime", "OnnxRuntime", "onnxruntime"),
-    "litert": RuntimeSource("devices.agent.lite_rt", "LiteRt", "ai-edge-litert"),
-    "torch": RuntimeSource("devices.agent.torch_eager", "Torch", "torch", (3, 11)),
+    "onnxruntime": ("devices.agent.onnx_runtime", "OnnxRuntime", "onnxruntime"),
+    "litert": ("devices.agent.lite_rt", "LiteRt", "ai-edge-litert"),
+    "torch": ("devices.agent.torch_eager", "Torch", "torch"),
 }
+"""Module and class of each runtime, imported on demand, and the package that provides it. A runtime
+has a `version`, a `build`, an `accelerator` (None on a CPU), and `load(path)`; if it `traces`, also
+`trace(path, warmup, runs)`, which returns the ns of each node."""
+OLDEST_FOR_TORCH = (3, 11)
 
 
-def start_runtime(name: str, threads: int, settings: dict[str, Any]) -> Runtime:
+def start_runtime(name: str, threads: int, settings: dict[str, Any]) -> Any:
     """Start one of `RUNTIMES`. Raises `UnableError` if Python is too old or a package is
     missing."""
-    source = RUNTIMES[name]
+    module, class_name, package = RUNTIMES[name]
     here = f"{sys.executable} (Python {platform.python_version()})"
-    if sys.version_info < source.oldest_python:
-        oldest = ".".join(map(str, source.oldest_python))
+    if name == "torch" and sys.version_info < OLDEST_FOR_TORCH:
+        oldest = ".".join(map(str, OLDEST_FOR_TORCH))
         raise UnableError(
-            f"the runtime {name} needs Python {oldest} or newer, this is {here}; "
+            f"the runtime torch needs Python {oldest} or newer, this is {here}; "
             "set `python` on the card to a newer one"
         )
     try:
         import numpy  # noqa: F401
 
-        return getattr(import_module(source.module), source.name)(threads=threads, **settings)
+        return getattr(import_module(module), class_name)(threads=threads, **settings)
     except ImportError as error:
-        package = "numpy" if error.name == "numpy" else source.package
+        package = "numpy" if error.name == "numpy" else package
         raise UnableError(
             f"{error} for {here}; install it there: {sys.executable} -m pip install {package}"
         ) from None
@@ -110,8 +92,6 @@ class Agent:
 
     def trace(self, path: str, warmup: int, runs: int) -> dict[str, Any]:
         """Time the nodes of a model."""
-        if not self.runtime.traces:
-            raise UnableError(f"{self.runtime.version} offers no per-operator profile here")
         return {"ns": self.runtime.trace(path, warmup, runs)}
 
     def state(self) -> dict[str, Any]:

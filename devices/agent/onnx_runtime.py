@@ -12,18 +12,14 @@ from typing import Any
 from devices.agent.machine import nvidia_name
 from devices.agent.timing import LoadedModel, UnableError, timed, typical
 
-LEVELS = {
-    "all": "ORT_ENABLE_ALL",
-    "extended": "ORT_ENABLE_EXTENDED",
-    "basic": "ORT_ENABLE_BASIC",
-    "disabled": "ORT_DISABLE_ALL",
-}
-
 
 class OnnxRuntime:
     """ONNX Runtime, with inputs and outputs bound once and kept on the provider's device."""
 
-    def __init__(self, threads: int, graph_optimization: str, provider: str, half: bool) -> None:
+    def __init__(
+        self, threads: int, graph_optimization: str, provider: str, precision: str, **_: Any
+    ) -> None:
+        half = precision == "float16"
         if provider != "cpu" and not half:
             os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # TensorRT has no provider option
         import onnxruntime
@@ -43,7 +39,8 @@ class OnnxRuntime:
         if provider != "cpu" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # CUDA's libraries may be pip packages
         self.threads = threads
-        self.level = LEVELS[graph_optimization]
+        is_off = graph_optimization == "disabled"
+        self.level = "ORT_DISABLE_ALL" if is_off else f"ORT_ENABLE_{graph_optimization.upper()}"
         self.traces = provider == "cpu"  # elsewhere the profile times launches, not kernels
 
     def options(self) -> Any:

@@ -52,7 +52,13 @@ class Torch:
     traces = True
 
     def __init__(
-        self, threads: int, provider: str, precision: str, channels_last: bool, cuda_graph: bool
+        self,
+        threads: int,
+        provider: str,
+        precision: str,
+        channels_last: bool,
+        cuda_graph: bool,
+        **_: Any,
     ) -> None:
         self.version = "torch " + torch.__version__
         self.build = f"cuda {torch.version.cuda} cudnn {torch.backends.cudnn.version()}"
@@ -178,7 +184,11 @@ class Torch:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             output = network(x)
-        return Replay(graph, (network, x, output))
+
+        def replay(_kept: object = (network, x, output)) -> None:  # a graph keeps no tensors alive
+            graph.replay()
+
+        return replay
 
     def timed_by_events(self, execute: Callable[[], object]) -> TimeRuns:
         """Like `timed`, with CUDA events. The runs are queued behind a kernel that waits, so that
@@ -210,14 +220,3 @@ class Torch:
                 execute()
                 torch.cuda.synchronize()
         self.busy_at = perf_counter_ns()
-
-
-class Replay:
-    """A captured graph, with the tensors it uses, which the graph does not keep alive."""
-
-    def __init__(self, graph: Any, kept: object) -> None:
-        self.graph = graph
-        self.kept = kept
-
-    def __call__(self) -> None:
-        self.graph.replay()

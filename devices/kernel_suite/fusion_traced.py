@@ -7,7 +7,7 @@ works in the runtime's own layout; any other kind takes both.
 
 from collections.abc import Callable, Iterator
 
-from devices.device import Device, Tracer, Workload, tracer
+from devices.device import Device, Session, Workload
 from devices.kernel_suite.cnn_writer import CnnWriter
 from latency.errors import WorkloadError
 from latency.graphs.fusion import Fusion
@@ -27,15 +27,15 @@ def traced_fusion(device: Device) -> Fusion | None:
     where the device fails."""
     if device.suffix == ".onnx":
         with device.open_session() as session:
-            if (able := tracer(session)) is not None:
-                return _Probe(able).rules()
+            if session.traces:
+                return _Probe(session).rules()
     return None
 
 
 class _Probe:
     """Finds the nodes that a runtime executes of small graphs."""
 
-    def __init__(self, session: Tracer) -> None:
+    def __init__(self, session: Session) -> None:
         self.session = session
 
     def rules(self) -> Fusion:

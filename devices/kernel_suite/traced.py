@@ -18,7 +18,7 @@ from devices.kernel_suite.random_cnns import RandomNetwork, draw_networks
 from devices.kernel_suite.rows import SENTINEL, by_kernel, is_whole, kernel_table, network_ms
 from devices.kernel_suite.sampling import expected_errors
 from devices.measuring.record import Sample
-from devices.measuring.rounds import Keeper, OnProgress, Progress, cooled, last_condition, readings
+from devices.measuring.rounds import Keeper, OnProgress, Progress, cooled, readings
 from devices.measuring.sessions import RetryingSession
 from devices.measuring.tracing import TraceTimes, trace_model
 from latency.errors import DeviceError, WorkloadError
@@ -125,7 +125,7 @@ class _Tracing:
                             self._keep(replace(sample, condition=condition), network.workload)
                     self._done.add((number, network.workload.digest))
                     self._tell("tracing random networks")
-                self.at_last = last_condition(session)
+                self.at_last = session.condition()
         names = {network.graph.name for network in networks}
         digests = {network.workload.digest for network in networks} | {self._sentinel.digest}
         samples = [sample for sample in self._journal.samples if sample.digest in digests]

@@ -13,9 +13,11 @@ memory that the machine's other users share.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from devices.card import Measuring
 from devices.device import Condition, Timing, Workload
@@ -34,8 +36,8 @@ class Sample:
     """Back-to-back runs of a workload in a round, by one process on the device. `workload` is its
     name, `digest` identifies what was run."""
 
-    round: int
-    session: int
+    round: Annotated[int, Field(ge=0, lt=1 << 20)]
+    session: Annotated[int, Field(ge=0, lt=1 << 31)]
     workload: str
     timing: Timing
     condition: Condition = field(default_factory=Condition)
@@ -121,10 +123,6 @@ class Record:
             for w in self.workloads
         }
         return [w for w, count in counts.items() if count < samples and self.has_room(w)]
-
-    def unfinished(self) -> list[Workload]:
-        """Workloads whose interval is wider than requested, and that may have more samples."""
-        return [w for w in self.workloads if not self.is_finished(w)]
 
     def is_finished(self, workload: Workload) -> bool:
         """Whether its interval is as narrow as requested, or it has reached its cap."""

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from devices.card import Measuring
 from devices.device import Condition, Device, Workload
 from devices.measuring.record import LEAST_TOGETHER, Record, Sample
 from devices.measuring.sessions import RetryingSession
-from latency.errors import ConnectionLostError, DeviceError, WorkloadError
+from latency.errors import DeviceError, WorkloadError
 from latency.tables.measurement import Measurement
 
 _log = logging.getLogger(__name__)
@@ -43,11 +43,11 @@ class Keeper(Protocol):
         """Keep a sample."""
 
 
+@dataclass
 class Kept:
     """A `Keeper` in memory."""
 
-    def __init__(self) -> None:
-        self.samples: list[Sample] = []
+    samples: list[Sample] = field(default_factory=list)
 
     def append(self, sample: Sample) -> None:
         self.samples.append(sample)
@@ -109,7 +109,6 @@ def measure(
         with RetryingSession(device, run.record.sessions, sleep) as session:
             while waiting := run.waiting(due):
                 condition = cooled(session, measuring, clock, sleep)
-                run.warm_rounds += _is_warm(condition, measuring)
                 number = run.record.rounds
                 for workload in run.with_sentinels(waiting):
                     expected_ms = run.record.last_ms(workload)
@@ -122,7 +121,7 @@ def measure(
                         run.keep(Sample(number, session.process, name, timing, condition, digest))
                 run.record.end_round()
                 on_progress(run.progress(due))
-            run.final_condition = last_condition(session)
+            run.final_condition = session.condition()
         run.warm_ups += session.warm_ups
     return run.result()
 
@@ -149,7 +148,6 @@ class _Run:
         self.record = Record(workloads, measuring, journal.samples if journal else ())
         self.failures: dict[str, str] = {}
         self.warm_ups: list[int] = []
-        self.warm_rounds = 0
         self.final_condition = Condition()
         self._measuring, self._journal, self._clock = measuring, journal, clock
         self._generator = np.random.default_rng(seed)
@@ -172,11 +170,14 @@ class _Run:
             wanted = {}
         else:
             further = self._share * 2 ** (turn - self._measuring.sessions + 1)
-            wanted = {w: self.record.count(w) + further for w in self.record.unfinished()}
+            wanted = {
+                w: self.record.count(w) + further
+                for w in self.record.workloads
+                if not self.record.is_finished(w)
+            }
         return {w: min(wanted[w], self.record.most(w)) for w in self._alive(wanted)}
 
     def _alive(self, workloads: Iterable[Workload]) -> list[Workload]:
-        """Those that have not failed."""
         return [w for w in workloads if w.name not in self.failures]
 
     def waiting(self, due: Mapping[Workload, int]) -> list[Workload]:
@@ -236,8 +237,6 @@ class _Run:
         if self.warm_ups:
             least, most = min(self.warm_ups), max(self.warm_ups)
             circumstances["warm-up"] = f"{least} to {most} runs, as detected"
-        if self.warm_rounds:
-            circumstances["cooling"] = f"timed out {self.warm_rounds} times"
         return Measured(rows, self.failures, circumstances)
 
     def _is_late(self) -> bool:
@@ -251,19 +250,13 @@ def cooled(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Condition:
     """The device's condition after waiting, up to `cool_seconds`, until it is as cool as asked."""
-    since, condition = clock(), session.condition()
-    while _is_warm(condition, measuring) and clock() - since <= measuring.cool_seconds:
-        sleep(1.0)
+    since, limit = clock(), measuring.cool_below_c or math.inf
+    while True:
         condition = session.condition()
-    return condition
-
-
-def last_condition(session: RetryingSession) -> Condition:
-    """The device's condition after everything was measured; unknown where the device is lost."""
-    try:
-        return session.condition()
-    except ConnectionLostError:
-        return Condition()
+        is_cool = (condition.temperature_c or 0.0) <= limit
+        if is_cool or clock() - since > measuring.cool_seconds:
+            return condition
+        sleep(1.0)
 
 
 def readings(conditions: Sequence[Condition]) -> dict[str, str]:
@@ -279,11 +272,6 @@ def _span(values: Iterable[float | None], unit: str) -> str:
     if not known:
         return "not readable"
     return f"{known[0]:g} to {known[-1]:g} {unit}, {min(known):g} to {max(known):g} meanwhile"
-
-
-def _is_warm(condition: Condition, measuring: Measuring) -> bool:
-    limit, now = measuring.cool_below_c, condition.temperature_c
-    return bool(limit and now and now > limit)
 
 
 def _now() -> str:

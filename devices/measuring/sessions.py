@@ -10,30 +10,17 @@ Earlier samples are kept; the new process takes the lost one again.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
-from devices.device import Condition, Device, Session, Timing, Workload, tracer
+from devices.device import Condition, Device, Session, Timing, Workload
 from latency.errors import ConnectionLostError, WorkloadError
 
 _MIN_RUNS, _MAX_RUNS = 2, 50
 _LEAST_WARM_UP, _MOST_WARM_UP = 2, 64
 _WARM = 0.98
 """A model is warm when a batch of runs takes more than this share of the previous batch."""
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """Seconds to wait before each retry.
-
-    `start`: of starting a process on a device that does not answer. `workload`: of a workload
-    whose process was lost; after the last retry the workload has failed.
-    """
-
-    start: tuple[float, ...] = (0.2, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-    workload: tuple[float, ...] = (0.2, 2.0)
 
 
 class RetryingSession:
@@ -44,7 +31,10 @@ class RetryingSession:
     `WorkloadError` where a workload cannot be run.
     """
 
-    retry = RetryPolicy()
+    start_waits = (0.2, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+    """Seconds before each retry of starting a process on a device that does not answer."""
+    workload_waits = (0.2, 2.0)
+    """Seconds before each retry of a workload whose process was lost; then it has failed."""
 
     def __init__(
         self, device: Device, first: int = 0, sleep: Callable[[float], None] = time.sleep
@@ -60,7 +50,7 @@ class RetryingSession:
     @property
     def traces(self) -> bool:
         """Whether the runtime reports the time of each node of a model."""
-        return tracer(self._open()) is not None
+        return self._open().traces
 
     def sample(self, workload: Workload, sample_ms: float, expected_ms: float | None) -> Timing:
         """Run a warm workload for about `sample_ms`. `expected_ms`: the time of a run, if known."""
@@ -79,12 +69,11 @@ class RetryingSession:
                 return session.run(handle, 0 if expected_ms > sample_ms else 1, runs)
 
     def trace(self, workload: Workload, warmup: int, runs: int) -> Mapping[str, float]:
-        """ms of each node of a workload's model (`Tracer.trace`); {} without a profiler."""
+        """ms of each node of a workload's model (`Session.trace`); {} without a profiler."""
         losses: list[str] = []
         while True:
             with self._attempt(losses) as session:
-                able = tracer(session)
-                return {} if able is None else able.trace(workload, warmup, runs)
+                return session.trace(workload, warmup, runs)
 
     def condition(self) -> Condition:
         """The device's temperature and clock now; unknown where the process has just been lost."""
@@ -99,14 +88,14 @@ class RetryingSession:
         """One attempt at a workload, after `losses`; a lost process is added to them. Raises
         `WorkloadError` after the last attempt."""
         if losses:  # the connection may be at fault, not the workload
-            self._sleep(self.retry.workload[len(losses) - 1])
+            self._sleep(self.workload_waits[len(losses) - 1])
         session = self._open()
         try:
             yield session
         except ConnectionLostError as error:
             self._close()
             losses.append(str(error))
-            if len(losses) > len(self.retry.workload):
+            if len(losses) > len(self.workload_waits):
                 raise WorkloadError(
                     f"{len(losses)} processes in a row were lost while running it: {error}"
                 ) from None
@@ -128,7 +117,7 @@ class RetryingSession:
 
     def _open(self) -> Session:
         """The process on the device; a new one where there is none."""
-        waits = iter(self.retry.start)
+        waits = iter(self.start_waits)
         while self._session is None:
             try:
                 self._session = self._device.open_session()

@@ -26,7 +26,7 @@ _LEAST_SHARE = 0.05
 
 _OUTPUT = "output"
 """Name of a model's output; a runtime names a fused last node by it."""
-Place = tuple[int, str]
+LayerKey = tuple[int, str]
 """The position of an operator in a network and the name of one of its layers."""
 
 
@@ -51,29 +51,8 @@ class Trace:
     whole: Timing
     runs: int
 
-    @property
-    def ms(self) -> float:
-        """The time of the whole model."""
-        return median(self.whole.ms)
-
 
 _TIMES = TraceTimes(traced_ms=500.0, whole_ms=250.0, runs=(8, 60), warm_up=5)
-
-
-def trace_layers(
-    device: Device, network: NetworkSpec, whole_ms: float | None = None
-) -> dict[Place, float]:
-    """ms of each layer while the whole network runs, in order of execution.
-
-    A layer that is fused into another is missing; its time counts for the other. Nodes that the
-    runtime inserts (changes of layout) count for the layer before them. The profiler's overhead per
-    node is estimated from runs without the profiler and subtracted. The layers are scaled to
-    add up to `whole_ms`, or to the runs without the profiler where it is None.
-
-    {} where the device has no per-node profiler. Raises `DeviceError` where the device fails.
-    """
-    with RetryingSession(device) as session:
-        return _trace(session, network, whole_ms) if session.traces else {}
 
 
 def trace_ops(
@@ -85,8 +64,8 @@ def trace_ops(
     """ms of each operator inside networks: the median of all its occurrences.
 
     `whole_ms`: the time of each network without the profiler, by name; networks without a time are
-    left out. The operators of a network add up to it, as in `trace_layers`. {} where the device has
-    no per-node profiler. Raises `DeviceError` where the device fails.
+    left out. The operators of a network add up to it, as in `trace_network`. {} where the device
+    has no per-node profiler. Raises `DeviceError` where the device fails.
     """
     found: dict[OpSpec, list[float]] = {}
     known = [network for network in networks if network.name in whole_ms]
@@ -96,7 +75,9 @@ def trace_ops(
         for done, network in enumerate(known):
             on_progress(Progress(done, len(known), "tracing"))
             operators: dict[int, float] = {}
-            for (position, _), ms in _trace(session, network, whole_ms[network.name]).items():
+            for (position, _), ms in trace_network(
+                session, network, whole_ms[network.name]
+            ).items():
                 operators[position] = operators.get(position, 0.0) + ms
             for position, ms in operators.items():
                 found.setdefault(network.ops[position], []).append(ms)
@@ -104,23 +85,30 @@ def trace_ops(
     return {op: ms for op, times in found.items() if (ms := median(times)) >= LEAST_MS}
 
 
-def _trace(
-    session: RetryingSession, network: NetworkSpec, whole_ms: float | None
-) -> dict[Place, float]:
+def trace_network(
+    session: RetryingSession, network: NetworkSpec, whole_ms: float | None = None
+) -> dict[LayerKey, float]:
+    """ms of each layer while the whole network runs, in order of execution.
+
+    A layer that is fused into another is missing; its time counts for the other. Nodes that the
+    runtime inserts (changes of layout) count for the layer before them. The profiler's overhead per
+    node is estimated from runs without the profiler and subtracted. The layers are scaled to
+    add up to `whole_ms`, or to the runs without the profiler where it is None. Raises `DeviceError`
+    where the device fails.
+    """
     trace = trace_model(session, Workload.of_network(network), _TIMES)
-    scale = (whole_ms or trace.ms) / trace.ms
-    return {place: scale * ms for place, ms in _by_layer(network, trace.nodes).items()}
+    traced_ms = median(trace.whole.ms)
+    scale = (whole_ms or traced_ms) / traced_ms
+    return {layer: scale * ms for layer, ms in _by_layer(network, trace.nodes).items()}
 
 
 def trace_model(session: RetryingSession, workload: Workload, times: TraceTimes) -> Trace:
-    """Run a model without the profiler, with it, and without it again. Raises `DeviceError` where
-    the runtime reports no nodes, `WorkloadError` as `unprofiled`."""
+    """Run a model without the profiler, with it, and without it again. Raises `WorkloadError` as
+    `unprofiled`."""
     before = session.sample(workload, times.whole_ms, None)
     runs = int(np.clip(times.traced_ms / median(before.ms), *times.runs))
     nodes = session.trace(workload, times.warm_up, runs)
     after = session.sample(workload, times.whole_ms, median(before.ms))
-    if not nodes:
-        raise DeviceError(f"{workload.name}: the runtime reports no times of its nodes")
     whole = Timing(before.ms + after.ms, before.runs + after.runs)
     return Trace(unprofiled(nodes, median(whole.ms)), whole, runs)
 
@@ -142,20 +130,20 @@ def unprofiled(nodes: Mapping[str, float], whole_ms: float) -> dict[str, float]:
     return {name: scale * ms for name, ms in less.items()}
 
 
-def _by_layer(network: NetworkSpec, nodes: Mapping[str, float]) -> dict[Place, float]:
+def _by_layer(network: NetworkSpec, nodes: Mapping[str, float]) -> dict[LayerKey, float]:
     """Sums the times of nodes, in order of execution, by the layers that they execute."""
-    places = [_place(network, name) for name in nodes]
-    last = next((place for place in places if place is not None), None)
+    found = [_layer_of(network, name) for name in nodes]
+    last = next((layer for layer in found if layer is not None), None)
     if last is None:
         raise DeviceError(f"{network.name}: no node of the traced model is one of its layers")
-    layers: dict[Place, float] = {}
-    for place, ms in zip(places, nodes.values(), strict=True):
-        last = place or last
+    layers: dict[LayerKey, float] = {}
+    for layer, ms in zip(found, nodes.values(), strict=True):
+        last = layer or last
         layers[last] = layers.get(last, 0.0) + ms
     return layers
 
 
-def _place(network: NetworkSpec, node: str) -> Place | None:
+def _layer_of(network: NetworkSpec, node: str) -> LayerKey | None:
     """The layer in a node's name ("3.expand.relu6_nchwc", or "output_nchwc" for the last layer);
     None where there is none."""
     if node.startswith(_OUTPUT):

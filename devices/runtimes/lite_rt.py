@@ -1,7 +1,7 @@
-"""LiteRT: .tflite files, float32 or int8, on the CPU through XNNPACK."""
+"""LiteRT, and TensorFlow Lite's `benchmark_model`: .tflite files, on the CPU through XNNPACK."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from devices.card import DeviceCard
 from devices.export.onnx_model import Weights
@@ -10,24 +10,19 @@ from devices.export.tflite_profile import named_nodes
 from latency.operators.spec import OpSpec
 
 
+@dataclass(frozen=True)
 class LiteRt:
-    """The host's side of LiteRT; the device's side is in `devices.agent`."""
+    """The host's side; the device's side is in `devices.agent`, or the channel that
+    `devices.transports.adb` starts."""
 
+    card: DeviceCard
     suffix = ".tflite"
     options = "delegate=xnnpack"
 
-    def __init__(self, card: DeviceCard) -> None:
-        self._card = card
-
-    @property
-    def greeting(self) -> Mapping[str, Any]:
-        """The settings that the agent needs."""
-        return {"runtime": "litert", "threads": self._card.threads}
-
     def build(self, ops: Sequence[OpSpec], weights: Weights, name: str) -> bytes:
         """The .tflite model of a chain of operators, in the card's precision."""
-        return tflite_file(ops, weights, name, self._card.precision)
+        return tflite_file(ops, weights, name, self.card.precision)
 
     def named(self, ops: Sequence[OpSpec], nodes: Mapping[str, float]) -> Mapping[str, float]:
         """Matches nodes to layers by the order of kinds (`devices.export.tflite_profile`)."""
-        return named_nodes(ops, self._card.precision, nodes)
+        return named_nodes(ops, self.card.precision, nodes)

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from latency.errors import SpecError
 from latency.operators.spec import OpSpec
 
 
+@dataclass(frozen=True)
 class TorchEager:
     """The host's side of PyTorch; the device's side is in `devices.agent`.
 
@@ -22,24 +23,16 @@ class TorchEager:
     `latency.operators.kinds`.
     """
 
+    card: DeviceCard
     suffix = ".npz"
-
-    def __init__(self, card: DeviceCard) -> None:
-        self._card = card
 
     @property
     def options(self) -> str:
         """Provider, launch mode, layout of activations."""
-        card = self._card
+        card = self.card
         launch = "cuda-graph" if card.provider == "cuda" and card.cuda_graph else "eager"
         layout = "channels-last" if card.channels_last else "contiguous"
         return f"provider={card.provider} launch={launch} layout={layout} malloc=kept"
-
-    @property
-    def greeting(self) -> Mapping[str, Any]:
-        """The settings that the agent needs."""
-        names = ("threads", "provider", "precision", "channels_last", "cuda_graph")
-        return {"runtime": "torch", **{name: getattr(self._card, name) for name in names}}
 
     def build(self, ops: Sequence[OpSpec], weights: Weights, name: str) -> bytes:
         """A chain of operators, with the weights of their layers; `SpecError` as in

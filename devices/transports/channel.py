@@ -13,14 +13,6 @@ MAX_ANSWER_BYTES = 4 << 20
 ANSWER_SECONDS = 300.0
 """An agent that takes longer to answer counts as dead."""
 
-_FAILED = {
-    "hello": "the runtime cannot be started",
-    "load": "could not load the model",
-    "run": "could not run the model",
-    "trace": "could not trace the model",
-    "state": "could not read its state",
-}
-
 
 class Pipe(Protocol):
     """The standard streams of an agent."""
@@ -65,9 +57,10 @@ class AgentChannel:
         if not isinstance(answer, dict) or answer.pop("id", None) != self._count:
             raise self._lost(ValueError("it does not answer as the agent does"))
         if "error" in answer:
-            message = f"{self._where}: {_FAILED[request['do']]}: {shown(answer['error'])}"
-            is_of_model = request["do"] in ("load", "run", "trace")
-            raise (WorkloadError if is_of_model else DeviceError)(message)
+            verb, message = request["do"], f"{self._where}: {shown(answer['error'])}"
+            if verb in ("load", "run", "trace"):
+                raise WorkloadError(f"cannot {verb} the model on {message}")
+            raise DeviceError(message)
         return answer
 
     def close(self) -> None:

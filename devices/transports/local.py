@@ -2,32 +2,34 @@
 
 import os
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
+import weakref
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 from devices.agent_archive import SUFFIX, agent_archive
 from devices.transports.channel import AgentChannel
-from devices.transports.locks import OwnFolder
 
 _CLOSE_SECONDS = 5
 
 
 class LocalTransport:
     """Keeps the agent, the model files and the agent's temporary files in a temporary folder, which
-    `close` deletes."""
+    `close` deletes, or the end of this process."""
 
     label = "this machine"
 
     def __init__(self) -> None:
-        self._folder = OwnFolder("lat-search-models-")
+        self._folder = Path(tempfile.mkdtemp(prefix="lat-search-agent-"))
+        self.close = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def send(self, content: bytes, suffix: str) -> str:
         """Write a file, once per content; returns its path."""
-        path = self._folder.path / (sha256(content).hexdigest() + suffix)
+        path = self._folder / (sha256(content).hexdigest() + suffix)
         if not path.exists():
             path.write_bytes(content)
         return str(path)
@@ -35,11 +37,7 @@ class LocalTransport:
     def start(self) -> AgentChannel:
         """Start an agent."""
         path = self.send(agent_archive(), SUFFIX)
-        return AgentChannel(_ProcessPipe(path, self._folder.path), self.label)
-
-    def close(self) -> None:
-        """Delete the files."""
-        self._folder.remove()
+        return AgentChannel(_ProcessPipe(path, self._folder), self.label)
 
 
 class _ProcessPipe:

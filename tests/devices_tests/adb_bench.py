@@ -15,13 +15,15 @@ from phone_sandbox import make_phone
 from devices.agent_device import AgentDevice
 from devices.card import Adb, DeviceCard
 from devices.device import Workload
-from devices.runtimes.benchmark_model import BenchmarkModel
+from devices.runtimes.lite_rt import LiteRt
 from devices.transports.adb import AdbTransport
 from latency.operators.spec import OpSpec
 
 NEEDS_ADB = pytest.mark.skipif(
     shutil.which("adb") is None, reason="adb is not installed (apt-get install adb)"
 )
+LEAKY = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""adbutils leaves a socket unclosed when it finds no server and starts one."""
 CONV = Workload.of_op(OpSpec("conv", 16, 16, 3, 8, 3, 2, activation="relu6"))
 FOLDER = "/data/local/tmp/lat-search"
 STAND_IN = Path(__file__).with_name("benchmark_model_stand_in.py")
@@ -69,7 +71,7 @@ class Bench:
             adb=self.settings(**options),
         )
         transport = self.transport(phone, seconds, **options)
-        return AgentDevice(card, transport, BenchmarkModel(card))
+        return AgentDevice(card, transport, LiteRt(card))
 
     def tool(self, name: str, content: bytes) -> Path:
         path = self.folder / name

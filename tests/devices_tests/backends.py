@@ -12,6 +12,7 @@ import torch
 from ai_edge_litert.interpreter import Interpreter
 
 from devices.agent.torch_eager import Torch
+from devices.agent_device import hello
 from devices.card import DeviceCard
 from devices.export.onnx_model import is_channels_last, onnx_model
 from devices.export.tflite_int8 import tflite_int8_model
@@ -70,11 +71,10 @@ def run_int8(module: NetworkModule, inputs: Inputs) -> tuple[np.ndarray, float]:
 def run_agent(module: NetworkModule, inputs: Inputs, card: DeviceCard) -> np.ndarray:
     """The agent's own executor, of a model file that the host wrote."""
     runtime = TorchEager(card)
-    settings = {k: v for k, v in runtime.greeting.items() if k != "runtime"}
     with TemporaryDirectory() as folder, torch.inference_mode():
         path = Path(folder, "model.npz")
         path.write_bytes(runtime.build([part.op for part in module], module.folded, "n"))
-        network, drawn = Torch(**settings).network(str(path))
+        network, drawn = Torch(**hello(card)).network(str(path))
     assert list(drawn) == list(inputs)
     with torch.inference_mode():
         for name, x in inputs.items():

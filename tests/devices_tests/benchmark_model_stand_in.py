@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Stands in for TensorFlow Lite's `benchmark_model`: takes its flags, runs the model with LiteRT
 on this machine, and prints as the tool does. Its times are this machine's, never a phone's.
-
-It is a script and no ELF file, so that no check of the processor applies to it.
 """
 
 import os

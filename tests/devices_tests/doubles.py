@@ -1,6 +1,8 @@
 """Devices for tests: they answer from a table, and fail on demand."""
 
 from devices.measuring.record import Sample
+from devices.measuring.sessions import RetryingSession
+from devices.measuring.tracing import trace_network
 from devices.replay import ReplayDevice
 from latency.errors import ConnectionLostError, WorkloadError
 
@@ -60,3 +62,9 @@ class Memory:
 
     def count(self, name):
         return sum(sample.workload == name for sample in self.samples)
+
+
+def trace_layers(device, network, whole_ms=None):
+    """ms of each layer of a network, in a session of its own; {} without a profiler."""
+    with RetryingSession(device) as session:
+        return trace_network(session, network, whole_ms) if session.traces else {}

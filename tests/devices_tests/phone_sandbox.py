@@ -1,7 +1,7 @@
 """A folder that looks like a phone from inside: its commands, sensors and properties.
 
 Commands are small scripts that read and write files of the folder: `properties/NAME` (getprop),
-`df`, `stay_on` (settings), `battery` (dumpsys). What happens is logged in `log` (svc, input) and
+`stay_on` (settings), `battery` (dumpsys). What happens is logged in `log` (svc, input) and
 `masks` (taskset). The rest of the commands are this machine's.
 """
 
@@ -18,14 +18,12 @@ PIXEL = {
     "ro.build.fingerprint": "google/sailfish/sailfish:10/QP1A/1:user/release-keys",
     "ro.build.id": "QP1A",
     "ro.product.cpu.abi": "arm64-v8a",
-    "ro.product.cpu.abilist": "arm64-v8a,armeabi-v7a,armeabi",
 }
 PIXEL_KHZ = (1593600, 1593600, 2150400, 2150400)
 ZONES = {"battery": "31000", "tsens_tz_sensor1": "42", "cpu1": "431", "pa_therm0": "99000"}
 
 _SCRIPTS = {
     "getprop": 'cat "$PHONE/properties/$1" 2>/dev/null',
-    "df": 'cat "$PHONE/df"',
     "svc": 'echo "svc $*" >> "$PHONE/log"',
     "input": 'echo "input $*" >> "$PHONE/log"',
     "settings": '[ "$1" = get ] && exec cat "$PHONE/stay_on"\necho "$4" > "$PHONE/stay_on"',
@@ -36,7 +34,7 @@ _SCRIPTS = {
 _THIS_MACHINES = ("cat", "chmod", "env", "grep", "ls", "mkdir", "mv", "pkill", "rm", "touch", "wc")
 
 
-def make_phone(root: Path, free_kib: int = 4_000_000) -> Path:
+def make_phone(root: Path) -> Path:
     """Lay the folder out as the first Pixel; returns it."""
     for name in ("bin", "properties", "data/local/tmp"):
         (root / name).mkdir(parents=True)
@@ -58,7 +56,6 @@ def make_phone(root: Path, free_kib: int = 4_000_000) -> Path:
         (zone / "type").write_text(kind + "\n")
         (zone / "temp").write_text(value + "\n")
     (root / "stay_on").write_text("0\n")
-    set_free(root, free_kib)
     return root
 
 
@@ -68,9 +65,3 @@ def write_command(root: Path, name: str, text: str) -> None:
     path.unlink(missing_ok=True)
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
-
-
-def set_free(root: Path, kib: int) -> None:
-    """What `df` says is free."""
-    header = "Filesystem     1K-blocks    Used Available Use% Mounted on"
-    (root / "df").write_text(f"{header}\n/dev/block/sda35 26000000 9000000 {kib}  35% /data\n")

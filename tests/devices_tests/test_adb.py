@@ -9,6 +9,7 @@ import pytest
 from adb_bench import (  # noqa: F401 (fixtures, by their function's name)
     CONV,
     FOLDER,
+    LEAKY,
     NEEDS_ADB,
     STAND_IN,
     act,
@@ -19,15 +20,15 @@ from adb_bench import (  # noqa: F401 (fixtures, by their function's name)
     server_fixture,
 )
 from adbd import VERSION
+from doubles import trace_layers
 
 from devices.device import Condition
-from devices.measuring.tracing import trace_layers
 from devices.transports.adb import AdbTransport, chosen_serials
 from latency.errors import DeviceError
 from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
 
-pytestmark = NEEDS_ADB
+pytestmark = [NEEDS_ADB, LEAKY]
 
 
 def test_a_model_is_run_on_the_big_cores_of_a_phone_by_the_binary_of_the_card(bench, phone):
@@ -124,18 +125,17 @@ def test_a_warm_up_that_never_ends_is_bounded(bench, phone):
 
 def test_a_card_chooses_the_cores(bench, phone):
     with bench.device(phone, cpu_mask="3").open_session() as session:
-        assert session.greeting["cpus"] == [0, 1]
+        assert session.greeting.cpus == [0, 1]
         assert session.condition().frequency_mhz == 1593.6
     with pytest.raises(DeviceError, match=r"its cores are 0, 1, 2, 3, and .* asks for 4, 5"):
         bench.device(phone, cpu_mask="30").open_session()
 
 
-def test_a_phone_without_taskset_or_sensors_is_measured_and_says_so(bench, phone):
-    (phone.root / "bin/taskset").unlink()
+def test_a_phone_without_clocks_or_sensors_is_measured_and_says_so(bench, phone):
     shutil.rmtree(phone.root / "sys")
     (phone.root / "battery").write_text("  temperature: 305\n")
     with bench.device(phone).open_session() as session:
-        assert session.greeting["build"] == "not pinned: the phone has no taskset"
+        assert session.greeting.build == "not pinned: no core shows its clock"
         assert session.run(session.load(CONV), 1, 2).ms == (1.00025,)
         assert session.condition() == Condition(30.5, None)
 

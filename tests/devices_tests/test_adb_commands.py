@@ -8,6 +8,7 @@ import sys
 import pytest
 from adb_bench import (  # noqa: F401 (fixtures, by their function's name)
     CONV,
+    LEAKY,
     NEEDS_ADB,
     bench_fixture,
     left_running,
@@ -23,7 +24,7 @@ from devices.connection import connect
 from latency.errors import DeviceError
 from search.jobs.inspection import check_device
 
-pytestmark = NEEDS_ADB
+pytestmark = [NEEDS_ADB, LEAKY]
 
 PROFILE = (
     "import sys; sys.argv[0] = 'lat-profile'\n"

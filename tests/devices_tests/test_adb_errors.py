@@ -9,6 +9,7 @@ import pytest
 from adb_bench import (  # noqa: F401 (fixtures, by their function's name)
     CONV,
     FOLDER,
+    LEAKY,
     NEEDS_ADB,
     STAND_IN,
     act,
@@ -20,14 +21,13 @@ from adb_bench import (  # noqa: F401 (fixtures, by their function's name)
     server_fixture,
     wait_until,
 )
-from phone_sandbox import set_free, write_command
 
 from devices.card import Adb
 from devices.device import Workload
 from devices.transports.adb import AdbTransport, chosen_serials
 from latency.errors import ConnectionLostError, DeviceError, WorkloadError
 
-pytestmark = NEEDS_ADB
+pytestmark = [NEEDS_ADB, LEAKY]
 
 
 @pytest.mark.parametrize("accident", ["cable", "server", "hang"])
@@ -77,15 +77,18 @@ def test_a_phone_that_comes_back_is_used_again(bench, phone):
 @pytest.mark.parametrize(
     ("does", "error", "said"),
     [
-        ("echo 'ERROR: no kernel' >&2; exit 1", WorkloadError, "failed: ERROR: no kernel"),
-        ("echo half; kill -SEGV $$", WorkloadError, "died of signal 11 .* last line: half"),
-        ("echo half; kill -KILL $$", ConnectionLostError, "was killed .signal 9.* line: half"),
-        ("kill -TERM $$", ConnectionLostError, "was killed .signal 15."),
+        ("echo 'ERROR: no kernel' >&2; exit 1", WorkloadError, "last line: ERROR: no kernel"),
+        ("echo half; kill -SEGV $$", WorkloadError, r"exit code 139.*last line: half"),
+        ("echo half; kill -KILL $$", ConnectionLostError, r"exit code 137.* line: half"),
+        ("kill -TERM $$", ConnectionLostError, r"exit code 143"),
         ("echo what; exit 0", ConnectionLostError, "no statistics.*last line: what"),
         ("echo count=1 curr=nan; echo count=2 curr=3; exit 0", ConnectionLostError, "incomplete"),
-        ("exec cat /dev/zero", ConnectionLostError, "printed more than 1048576 bytes"),
-        ("exit 126", DeviceError, "may not be executed"),
-        ("exit 127", ConnectionLostError, "benchmark_model is gone"),
+        (
+            "exit 126",
+            DeviceError,
+            r"cannot be executed: .*for its processor.*TensorFlow Lite's page",
+        ),
+        ("exit 127", ConnectionLostError, "exit code 127"),
     ],
 )
 def test_a_binary_that_fails_is_quoted(bench, phone, does, error, said):
@@ -124,56 +127,37 @@ def test_a_phone_that_answers_with_noise_is_lost(bench, phone):
     transport.start().close()
     phone.garbage = True
     for reach in (transport.start, lambda: transport.send(b"x", ".tflite")):
-        with pytest.raises(ConnectionLostError, match="does not speak the protocol"):
+        with pytest.raises(ConnectionLostError, match=phone.serial):
             reach()
 
 
-def test_an_old_phone_is_refused(bench, phone):
-    phone.features = "cmd"
-    with pytest.raises(DeviceError, match="Android 7 or newer is needed"):
-        bench.transport(phone).start()
-
-
-def test_a_full_phone_names_the_folder_and_what_is_free(bench, phone):
+def test_a_full_phone_names_the_folder_and_what_it_needs(bench, phone):
     transport = bench.transport(phone)
     phone.space = 1 << 20
-    with pytest.raises(DeviceError, match=f"{FOLDER} has 3906.2 MiB free, and a file needs 2.0"):
-        transport.send(bytes(2 << 20), ".tflite")
-    set_free(phone.root, 1000)
-    with pytest.raises(DeviceError, match=f"{FOLDER} has 1.0 MiB free, and a file needs 2.0"):
+    with pytest.raises(DeviceError, match=f"write 2.0 MiB into {FOLDER}: .*No space left"):
         transport.send(bytes(2 << 20), ".tflite")
     assert os.listdir(phone.mapped(FOLDER)) == []
 
 
 def test_a_folder_that_may_not_be_written_is_named(bench, phone):
-    write_command(phone.root, "mkdir", "echo \"mkdir: '$2': Permission denied\" >&2; exit 1")
-    with pytest.raises(
-        DeviceError, match=f"into {FOLDER}: .*Permission denied; set another `folder` in"
-    ):
+    (phone.root / "data/local/tmp/lat-search").write_text("a file")
+    with pytest.raises(DeviceError, match=f"into {FOLDER}: .*set another `folder` in"):
         bench.device(phone).open_session().load(CONV)
 
 
-def elf(machine: int) -> bytes:
-    return b"\x7fELF\x02\x01\x01" + bytes(11) + machine.to_bytes(2, "little") + bytes(44)
-
-
-def test_the_binary_must_be_there_and_for_the_phones_processor(bench, phone):
-    where = r"TensorFlow Lite's page.*benchmark_model in section \[adb\]"
-    with pytest.raises(DeviceError, match=f"names no benchmark_model: .*{where}"):
+def test_the_binary_must_be_there(bench, phone):
+    where = "TensorFlow Lite's page"
+    with pytest.raises(DeviceError, match=rf"benchmark_model in section \[adb\] .*{where}"):
         bench.transport(phone, benchmark_model=None).start()
     with pytest.raises(DeviceError, match=f"absent: No such file.*{where}"):
         bench.transport(phone, benchmark_model=bench.folder / "absent").start()
-    with pytest.raises(DeviceError, match=r"runs arm64-v8a, .* and benchmark_model is for x86_64"):
-        bench.transport(phone, benchmark_model=bench.tool("x86", elf(62))).start()
-    arm = bench.device(phone, benchmark_model=bench.tool("arm", elf(183)))
-    assert arm.setting.build == "arm64-v8a, cores c"
 
 
 def test_without_adb_it_says_how_to_install_it(monkeypatch):
     monkeypatch.setenv("ADBUTILS_ADB_PATH", "/nonexistent/adb")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with pytest.raises(DeviceError, match="adb is not installed: apt-get install adb"):
+    with pytest.raises(DeviceError, match="apt-get install adb"):
         chosen_serials(Adb(server=f"127.0.0.1:{port}", serials="all"))
 
 
@@ -183,7 +167,7 @@ def test_nasty_names_reach_no_shell(bench, phone):
     path = transport.send(b"content", nasty)
     assert Path(phone.mapped(path)).read_bytes() == b"content"
     channel = transport.start()
-    channel.ask({"do": "hello", "threads": 1, "flags": {"a'; touch pwned; '": "$(touch pwned)"}})
+    channel.ask({"do": "hello", "threads": 1, "affinity": None})
     handle = channel.ask({"do": "load", "path": path})["handle"]
     channel.ask({"do": "run", "handle": handle, "warmup": 8, "runs": 5})
     channel.close()

@@ -1,17 +1,14 @@
 """The agent alone: what ends its process, what a captured graph keeps, which GPU it watches."""
 
-import gc
 import json
 import os
 import subprocess
 import sys
-import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from devices.agent import torch_eager
 from devices.agent.machine import nvidia_name, nvml_gpu, nvml_state, pin
 from devices.agent.main import is_fatal
 from devices.agent.onnx_runtime import OnnxRuntime, providers
@@ -30,7 +27,7 @@ class Faulty:
     def load(self, path):
         raise RuntimeError(path)
 
-main.RUNTIMES["faulty"] = main.RuntimeSource("__main__", "Faulty", "faulty")
+main.RUNTIMES["faulty"] = ("__main__", "Faulty", "faulty")
 main.main()
 """
 
@@ -71,7 +68,7 @@ def test_what_a_fresh_process_may_do_better_is_fatal(said, fatal):
 def runtime_found(transport_kind=LocalTransport):
     """The runtime that an agent on this machine finds, as it reports itself."""
     hello = {"do": "hello", "runtime": "onnxruntime", "threads": 1, "affinity": None}
-    hello |= {"graph_optimization": "all", "provider": "cpu", "half": False}
+    hello |= {"graph_optimization": "all", "provider": "cpu", "precision": "float32"}
     transport = transport_kind()
     channel = transport.start()
     try:
@@ -110,10 +107,14 @@ def test_what_lies_beside_the_agent_is_never_taken_for_a_package(tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("provider", "half", "said"),
-    [("tensorrt", False, "0"), ("cuda", False, "0"), ("tensorrt", True, "as it was")],
+    ("provider", "precision", "said"),
+    [
+        ("tensorrt", "float32", "0"),
+        ("cuda", "float32", "0"),
+        ("tensorrt", "float16", "as it was"),
+    ],
 )
-def test_float32_on_a_gpu_is_no_tf32_in_any_library(monkeypatch, provider, half, said):
+def test_float32_on_a_gpu_is_no_tf32_in_any_library(monkeypatch, provider, precision, said):
     seen = []
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "as it was")
 
@@ -126,7 +127,7 @@ def test_float32_on_a_gpu_is_no_tf32_in_any_library(monkeypatch, provider, half,
 
     monkeypatch.setitem(sys.modules, "onnxruntime", Library())
     with pytest.raises(UnableError):
-        OnnxRuntime(1, "all", provider, half)
+        OnnxRuntime(1, "all", provider, precision)
     assert set(seen) == {said}
 
 
@@ -138,20 +139,6 @@ def test_cpus_that_are_not_there_are_named_with_those_that_are(cpus):
             pin(cpus, 1)
     finally:
         os.sched_setaffinity(0, before)
-
-
-def test_a_captured_graph_keeps_what_it_reads_and_writes():
-    class Weights:
-        pass
-
-    weights, runs = Weights(), []
-    kept = weakref.ref(weights)
-    replay = torch_eager.Replay(SimpleNamespace(replay=lambda: runs.append(1)), (weights,))
-    del weights
-    gc.collect()
-    replay()
-    assert runs == [1]
-    assert kept() is not None
 
 
 def test_float32_is_float32_and_tensorrt_builds_half_where_it_is_asked_for():

@@ -12,13 +12,14 @@ import pytest
 
 from devices import agent_archive as archive
 from devices.agent import main
+from devices.agent_device import hello
 from devices.card import DeviceCard
 from devices.export.onnx_model import random_weights
 from devices.runtimes.torch_eager import TorchEager
 from latency import OpSpec
 
 pytestmark = pytest.mark.identity
-ON_EVERY_DEVICE = {"ai_edge_litert", "numpy", "onnxruntime", "pynvml", "tflite_runtime"}
+ON_EVERY_DEVICE = {"ai_edge_litert", "numpy", "onnxruntime", "pynvml"}
 ONLY_WITH_TORCH = {"numpy", "torch"}
 ANNOTATIONS = ("annotation", "returns")
 
@@ -61,7 +62,7 @@ def test_the_archive_has_nothing_but_what_the_agent_imports(sources):
     assert not {f"latency/{name}.py" for name in ("tables/table", "predictors/regression")} & set(
         sources
     )
-    assert imported(sources["latency/__init__.py"]) == set()
+    assert sources["latency/__init__.py"] == ""
     ours = {path for path in sources if path.startswith("devices/")}
     assert all(path.startswith("devices/agent/") for path in ours - {"devices/__init__.py"})
 
@@ -90,9 +91,7 @@ def test_without_torch_the_agent_is_written_for_python_3_9(sources):
 
 
 def test_a_python_that_a_runtime_is_too_new_for_is_told(monkeypatch):
-    source = main.RUNTIMES["torch"]
-    assert source.oldest_python == (3, 11)
-    monkeypatch.setitem(main.RUNTIMES, "torch", source._replace(oldest_python=(9, 5)))
+    monkeypatch.setattr(main, "OLDEST_FOR_TORCH", (9, 5))
     with pytest.raises(main.UnableError, match=r"torch needs Python 9\.5 or newer, this is .*3\."):
         main.start_runtime("torch", 1, {})
 
@@ -108,7 +107,7 @@ def test_the_archive_alone_runs_torch_whatever_else_is_called_latency(tmp_path):
     ops = [OpSpec("mbconv", 8, 8, 8, 8, 3, 1, 3, "relu6"), OpSpec("pool", 8, 8, 8, 8, 8)]
     model.write_bytes(TorchEager(card).build(ops, random_weights(), "n"))
     asked = [
-        {"do": "hello", "affinity": None, **TorchEager(card).greeting},
+        hello(card),
         {"do": "load", "path": str(model)},
         {"do": "run", "handle": 0, "warmup": 1, "runs": 3},
         {"do": "trace", "path": str(model), "warmup": 1, "runs": 3},
@@ -117,21 +116,10 @@ def test_the_archive_alone_runs_torch_whatever_else_is_called_latency(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     words = [sys.executable, str(path)]
     done = subprocess.run(words, input=lines, capture_output=True, text=True, env=environment)
-    hello, loaded, run, traced = (json.loads(line) for line in done.stdout.splitlines())
-    assert hello["runtime"].startswith("torch 2.")
+    started, loaded, run, traced = (json.loads(line) for line in done.stdout.splitlines())
+    assert started["runtime"].startswith("torch 2.")
     assert loaded["handle"] == 0
     assert len(run["ns"]) == 3
     assert [*traced["ns"]] == [
         f"{at}.{layer.name}" for at, op in enumerate(ops) for layer in op.layers
     ]
-
-
-def test_modules_that_are_folders_are_in_the_archive_with_their_packages():
-    found = set(
-        archive._imported("import a\nif TYPE_CHECKING:\n    import b\nfrom latency import c")
-    )
-    assert found == {"a", "latency", "latency.c"}
-    assert archive._path("latency") == "latency/__init__.py"
-    assert archive._path("devices.agent") == "devices/agent/__init__.py"
-    assert archive._path("latency.OpSpec") is None
-    assert archive._path("numpy") is None

@@ -63,7 +63,7 @@ def test_a_duration_is_a_finite_number(card, key, value):
         ("threads = 1000000000", "threads: input should be less than or equal to 4096"),
         ("batch = 1000000000", "batch: input should be less than or equal to 65536"),
         ("affinity = [1000000000]", "affinity.0: input should be less than or equal to 65535"),
-        ("measuring = 5", "measuring: it is a section"),
+        ("measuring = 5", "measuring: input should be a valid dictionary"),
         (f"batch = {'9' * 5000}", "not a device card in TOML: "),
         (f"x = {'[' * 5000}{']' * 5000}", "not a device card in TOML: "),
         ('"a\\nb" = 1', r"unknown key 'a\\nb' \(known: "),
@@ -73,14 +73,11 @@ def test_a_duration_is_a_finite_number(card, key, value):
         (f"{HOST}hosts = ['{LONG}']", "ssh.hosts.0: string should have at most 120 characters"),
         (f"[ssh]\nhost = '{LONG}'", "ssh.host: string should have at most 120 characters"),
         (f"{HOST}hosts = {['a'] * 65}", "ssh.hosts: list should have at most 64 items"),
-        (f"{HOST}key = '~nobody-of-this-name/key'", "ssh.key: there is no user ~nobody-of-this"),
-        (f'{HOST}config = "a\\u0000b"', "ssh.config: it has a control character in it"),
-        (f'{HOST}hosts = ["a\\u001bb"]', "ssh.hosts: it has a control character in it"),
         (f"{PHONE}serials = []", "adb.serials: list should have at least 1 item"),
         (f"{PHONE}serials = ['']", "adb.serials.0: string should have at least 1 character"),
         (f"{PHONE}serials = 'R58M'", "adb.serials: input should be a valid list, not 'R58M'"),
         (f"{PHONE}serials = ['{LONG}']", "adb.serials.0: string should have at most 120"),
-        (f"{PHONE}server = 'a:99999'", "adb.server: a port is a number from 1 to 65535"),
+        (f"{PHONE}server = 'a:999999'", "adb.server: string should match pattern"),
         (f"{PHONE}cpu_mask = '{'f' * 100}'", "adb.cpu_mask: string should match pattern"),
         ("[replay]\ntable = 't'\npace = inf", "replay.pace: input should be a finite number"),
         ("[replay]\ntable = 't'\ndevices = 65", "replay.devices: input should be less than"),
@@ -94,31 +91,7 @@ def test_a_value_that_no_device_has_is_refused_by_file_and_key(card, text, said)
 
 
 def test_one_end_of_a_range_may_be_given_alone(card):
-    assert load_card(card("[measuring]\nmax_samples = 8\nsessions = 9")).measuring.max_samples == 8
-
-
-def test_a_card_may_use_the_former_keys_of_sessions_and_samples(card):
-    former = "sittings = 2\nmax_sittings = 4\nmin_bursts = 7\nmax_bursts = 8\n"
-    measuring = load_card(
-        card(f"[measuring]\n{former}max_network_bursts = 9\nburst_ms = 3.0")
-    ).measuring
-    assert (measuring.sessions, measuring.max_sessions) == (2, 4)
-    assert (measuring.min_samples, measuring.max_samples, measuring.max_network_samples) == (
-        7,
-        8,
-        9,
-    )
-    assert measuring.sample_ms == 3.0
-
-
-def test_an_error_names_the_former_key_that_the_card_uses(card):
-    with pytest.raises(UsageError, match=r"measuring\.sittings: input should be greater"):
-        load_card(card("[measuring]\nsittings = 0"))
-
-
-def test_a_key_and_its_former_name_together_are_refused(card):
-    with pytest.raises(UsageError, match=r"\[measuring\] key 'sittings'"):
-        load_card(card("[measuring]\nsessions = 3\nsittings = 3"))
+    assert load_card(card("[measuring]\nmax_samples = 8")).measuring.max_samples == 8
 
 
 def test_a_maximum_that_is_not_given_is_no_less_than_the_minimum(card):
@@ -127,33 +100,21 @@ def test_a_maximum_that_is_not_given_is_no_less_than_the_minimum(card):
     assert measuring.max_sessions == 9
 
 
-def test_a_maximum_follows_a_minimum_under_its_former_name(card):
-    measuring = load_card(
-        card("[measuring]\nmin_bursts = 50\nmax_bursts = 60\nsittings = 9")
-    ).measuring
-    assert (measuring.max_samples, measuring.max_network_samples) == (60, 50)
-    assert measuring.max_sessions == 9
-
-
 def test_a_phone_that_is_named_twice_is_one_device(card):
     path = card(f"{PHONE}serials = ['B', 'A', 'B']")
     assert [device.label for device in connect_all(load_card(path))] == ["B", "A"]
 
 
-@pytest.mark.parametrize("port", ["0", "99999", "x"])
-def test_a_port_in_the_environment_that_is_none_is_named(card, monkeypatch, port):
-    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", port)
-    with pytest.raises(UsageError, match=f"ANDROID_ADB_SERVER_PORT: '{port}' is not a valid port"):
+def test_a_port_in_the_environment_that_is_none_is_named(card, monkeypatch):
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", "x")
+    with pytest.raises(UsageError, match="ANDROID_ADB_SERVER_PORT is not a port number"):
         connect_all(load_card(card(f"{PHONE}serials = ['A']")))
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("Port 99999", "a: 99999 is not a valid port"),
-        ("ProxyJump b:99999", "b: 99999 is not a valid port"),
-        ("ConnectTimeout inf", "not a valid ssh configuration: ConnectTimeout inf"),
-        ("ConnectTimeout nan", "not a valid ssh configuration: ConnectTimeout nan"),
+        ("ConnectTimeout soon", "not a valid ssh configuration: could not convert"),
         ("ProxyCommand nc 'b", "not a valid ssh configuration: No closing quotation"),
     ],
 )

@@ -72,23 +72,6 @@ def test_a_journal_brings_back_the_temperature_and_the_clock(tmp_path, toy_table
         assert journal.samples == [sample]
 
 
-class HotDevice(ReplayDevice):
-    def open_session(self):
-        session = super().open_session()
-        session.condition = lambda: Condition(70.0)
-        return session
-
-
-def test_every_round_that_began_warm_is_counted(toy_table):
-    measuring = Measuring(
-        sessions=1, max_sessions=1, min_samples=6, max_samples=6, cool_below_c=60, cool_seconds=0
-    )
-    measured = measure(
-        HotDevice(toy_table), [Workload.of_op(next(iter(toy_table)))], measuring, sleep=lambda s: 0
-    )
-    assert measured.circumstances["cooling"] == "timed out 6 times"
-
-
 @pytest.mark.parametrize(("took", "more"), [(120.0, 8), (120.1, 0)])
 def test_nothing_goes_beyond_the_least_samples_once_the_time_is_over(toy_table, took, more):
     op = next(iter(toy_table))

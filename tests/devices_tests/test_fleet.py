@@ -1,7 +1,7 @@
 """Several devices of one card share the operators of one table."""
 
-import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event
 
@@ -11,7 +11,6 @@ from doubles import Memory, ShakyDevice
 from devices.card import Measuring
 from devices.device import Condition, Workload
 from devices.fleet import ANCHORS, choose_anchors, measure_on_all, within_reach
-from devices.measuring.sessions import RetryPolicy
 from devices.replay import ReplayDevice
 from latency.errors import ConnectionLostError, DeviceError
 
@@ -20,7 +19,7 @@ QUICK = Measuring(sessions=1, max_sessions=2, min_samples=6, max_samples=12)
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr("devices.measuring.sessions.RetryingSession.retry", RetryPolicy(start=()))
+    monkeypatch.setattr("devices.measuring.sessions.RetryingSession.start_waits", ())
 
 
 @pytest.fixture
@@ -172,21 +171,28 @@ class WaitingMemory(Memory):
 
 
 @pytest.fixture
-def is_dealt_with(monkeypatch):
+def is_ending(monkeypatch):
+    """Set once the workers are waited for until they end."""
+    ending = Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, *args, **options):
+            ending.set()
+            super().shutdown(*args, **options)
+
+    monkeypatch.setattr("devices.fleet.ThreadPoolExecutor", Pool)
+    return ending
+
+
+@pytest.fixture
+def is_dealt_with(monkeypatch, is_ending):
     """Ctrl-C comes while the workers are waited for; this is set once they are waited for again."""
-    came, again = Event(), Event()
 
-    class Interrupted(threading.Thread):
-        def join(self, timeout=None):
-            if not came.is_set():
-                came.set()
-                raise KeyboardInterrupt
-            again.set()
-            super().join(20)
-            assert not self.is_alive()
+    def interrupted(futures):
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr("threading.Thread", Interrupted)
-    return again
+    monkeypatch.setattr("devices.fleet.as_completed", interrupted)
+    return is_ending
 
 
 def test_ctrl_c_ends_all_workers(toy_table, workloads, is_dealt_with):
@@ -214,15 +220,17 @@ def test_ctrl_c_ends_workers_that_wait_for_their_device_to_cool(toy_table, workl
     assert [device.runs for device in hot] == [0, 0]
 
 
-def test_what_one_worker_cannot_deal_with_ends_the_others_and_is_raised(toy_table, workloads):
-    failing = []
+def test_what_one_worker_cannot_deal_with_ends_the_others_and_is_raised(
+    toy_table, workloads, is_ending
+):
+    failed = Event()
 
     def fails(progress):
-        if not failing:
-            failing.append(threading.current_thread())
+        if not failed.is_set():
+            failed.set()
             raise ZeroDivisionError
 
-    journals = [WaitingMemory(lambda: failing[0].join(20)) for _ in range(2)]
+    journals = [WaitingMemory(lambda: is_ending.wait(20)) for _ in range(2)]
     with pytest.raises(ZeroDivisionError):
         measure_on_all(_fleet(toy_table, 2), workloads, QUICK, journals, on_progress=fails)
-    assert max(journal.rounds for journal in journals) <= 2
+    assert max(journal.rounds for journal in journals if journal.samples) <= 2

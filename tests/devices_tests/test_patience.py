@@ -153,10 +153,8 @@ def test_a_hot_device_is_left_to_cool_but_not_for_ever(toy_table, workloads):
     assert device.celsius == 45.0
     assert measured[workloads[0].name].temperature_c == 45.0
     assert measured.circumstances["frequency"].startswith("1800 to 1800 MHz")
-    assert "cooling" not in measured.circumstances
     device.coolest = device.celsius = 60.0
     measured = measure(device, workloads, rule, clock=lambda: now[0], sleep=sleep)
-    assert "timed out" in measured.circumstances["cooling"]
 
 
 def test_a_workload_error_of_a_sample_is_not_retried(toy_table, workloads):

@@ -9,6 +9,7 @@ from backends import run_agent
 from operators import trained_looking
 
 from devices.agent.torch_eager import Torch
+from devices.agent_device import hello
 from devices.card import DeviceCard
 from devices.connection import connect
 from devices.device import Workload
@@ -58,9 +59,8 @@ def test_the_model_file_is_read_without_unpickling(tmp_path):
     path = tmp_path / "evil.npz"
     np.savez(path, network=np.array([{"not": "bytes"}], object))
     card = DeviceCard(name="x", runtime="torch")
-    settings = {k: v for k, v in TorchEager(card).greeting.items() if k != "runtime"}
     with pytest.raises(ValueError, match="allow_pickle=False"):
-        Torch(**settings).network(str(path))
+        Torch(**hello(card)).network(str(path))
 
 
 def test_the_card_says_how_models_are_launched():

@@ -119,7 +119,7 @@ def test_processes_are_counted_one_by_one():
         assert session.process == 4
 
 
-def test_how_often_cooling_was_given_up_is_counted():
+def test_cooling_is_given_up_after_a_while():
     device = Steady(lambda done: 1.0)
     device.condition = lambda: Condition(60.0, None)
     now = [0.0]
@@ -129,12 +129,5 @@ def test_how_often_cooling_was_given_up_is_counted():
 
     rule = Measuring(min_samples=6, max_samples=6, sessions=1, cool_below_c=45.0, cool_seconds=2.0)
     measured = measure(device, [WORKLOAD], rule, clock=lambda: now[0], sleep=sleep)
-    assert measured.circumstances["cooling"] == "timed out 6 times"
+    assert WORKLOAD.name in measured.rows
     assert now[0] == 6 * 3.0
-
-
-def test_a_device_that_traces_nothing_has_no_trace():
-    with RetryingSession(Steady(lambda done: 1.0)) as session:
-        assert session.process == 0
-        assert not session.traces
-        assert session.trace(WORKLOAD, 1, 1) == {}

@@ -280,7 +280,7 @@ def test_a_check_names_each_step_and_measures_nothing(invoke, tmp_path):
 @pytest.mark.parametrize(
     ("card", "said"),
     [
-        ("ssh-example", "no such host"),
+        ("ssh-example", "board.example:22 cannot"),
         ("android", "benchmark_model"),
     ],
 )

@@ -1,21 +1,18 @@
 """Android phones over adb. No Python runs there: TensorFlow Lite's `benchmark_model` is sent to the
 phone and executes the models."""
 
-import os
-import re
 import secrets
 import shlex
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 
 from devices.card import Adb
-from devices.transports.adb.channel import BenchmarkChannel
+from devices.transports.adb.channel import TOOL, BenchmarkChannel
+from devices.transports.adb.claim import claim
 from devices.transports.adb.facts import read_facts
-from devices.transports.adb.phone import Phone, PushError, last_line
-from devices.transports.adb.server import AdbServer
-from devices.transports.adb.tool import read_tool
-from devices.transports.locks import Claim
+from devices.transports.adb.phones import AdbServer, Phone, PushError, last_line
 from latency.errors import DeviceError
 from latency.names import slug
 from latency.tables.library import user_folder
@@ -29,12 +26,7 @@ _KEEP_AWAKE = """
 svc power stayon true; input keyevent KEYCODE_WAKEUP
 """
 _LET_SLEEP = """
-before=$(cat {saved}) || exit 0
-case "$before" in
-  ''|*[!0-9]*) svc power stayon false;;
-  *) settings put global stay_on_while_plugged_in "$before";;
-esac
-rm -f {saved}
+[ -f {saved} ] && settings put global stay_on_while_plugged_in "$(cat {saved})"; rm -f {saved}
 """
 
 
@@ -56,7 +48,7 @@ class AdbTransport:
         self._run_seconds = run_seconds
         self._was_reached = False
         self._warm: dict[str, int] = {}
-        self._claim: Claim | None = None
+        self._release: Callable[[], object] | None = None
         self._is_awake = False
         self._saved = f"{settings.folder}/stay-on-before"
 
@@ -75,19 +67,16 @@ class AdbTransport:
     def start(self) -> BenchmarkChannel:
         """Start a session: check the phone and the binary. Nothing changes on the phone until a
         model is loaded, so reading its facts does not disturb a measurement."""
-        tool = read_tool(self._settings.benchmark_model)
+        tool = self._tool()
         phone = self._phone()
-        phone.check_shell()
-        facts = read_facts(phone)
-        tool.check(facts.abis, f"phone {phone.serial}")
-        path = self._path(tool.content, _TOOL_SUFFIX)
+        path = self._path(tool, _TOOL_SUFFIX)
         # The shell that runs pkill does not match its own pattern.
         kill = f"pkill -9 -f '{path[:-1]}[{path[-1]}]'"
 
         @cache  # once per session
         def prepare() -> None:
             self._take(phone)
-            self._put(phone, tool.content, _TOOL_SUFFIX, 0o755)
+            self._put(phone, tool, _TOOL_SUFFIX, 0o755)
             phone.shell(f"{kill}; rm -f {self._settings.folder}/*.part")
             self._is_awake = True
             phone.shell(_KEEP_AWAKE.format(saved=self._saved))
@@ -96,12 +85,14 @@ class AdbTransport:
             with suppress(DeviceError):  # the next session does what fails here
                 if interrupted:
                     phone.shell(kill)
-                self._let_sleep(phone)
+                if self._is_awake:
+                    phone.shell(_LET_SLEEP.format(saved=self._saved))
+                    self._is_awake = False
 
         return BenchmarkChannel(
             phone=phone,
-            facts=facts,
-            tool=tool,
+            facts=read_facts(phone),
+            runtime=f"benchmark_model {sha256(tool).hexdigest()[:12]}",
             path=path,
             cpu_mask=self._settings.cpu_mask,
             run_seconds=self._run_seconds,
@@ -111,87 +102,53 @@ class AdbTransport:
         )
 
     def close(self) -> None:
-        """Let the phone sleep if no session could, and let other processes measure on it."""
-        if self._serial is not None:
-            with suppress(DeviceError):
-                self._let_sleep(Phone(self._server, self._serial))
-        if self._claim is not None:
-            self._claim.release()
+        """Let other processes measure on the phone."""
+        if self._release is not None:
+            self._release()
+            self._release = None
 
     def _take(self, phone: Phone) -> None:
-        """Claim the phone for this process. Raises `DeviceError` if another one has it."""
-        if self._claim is None:
+        if self._release is None:
             path = user_folder() / "locks" / f"phone-{slug(phone.serial)[:100]}.lock"
-            self._claim = Claim(path, f"phone {phone.serial}")
-        self._claim.take()
+            self._release = claim(path, str(phone))
 
     def _phone(self) -> Phone:
         self._serial = self._server.reach(self._serial, self._was_reached)
         self._was_reached = True
-        return Phone(self._server, self._serial)
+        return Phone(self._server.client, self._serial)
 
     def _path(self, content: bytes, suffix: str) -> str:
         return f"{self._settings.folder}/{sha256(content).hexdigest()[:32]}{suffix}"
 
+    def _tool(self) -> bytes:
+        path = self._settings.benchmark_model
+        if path is None:
+            raise DeviceError(f"set benchmark_model in section [adb] of the card to {TOOL}")
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise DeviceError(f"{path}: {error.strerror}; it should be {TOOL}") from None
+
     def _put(self, phone: Phone, content: bytes, suffix: str, mode: int) -> str:
         """Write a file under a temporary name and rename it, unless it exists."""
-        path = self._path(content, suffix)
-        size, free = self._look(phone, path)
-        if size == len(content):
+        folder, path = self._settings.folder, self._path(content, suffix)
+        partial = f"{path}.{secrets.token_hex(4)}.part"
+        new, old = shlex.quote(path), shlex.quote(partial)
+        size = phone.shell(f"mkdir -p {folder}; wc -c < {new}").output.strip()
+        if size == str(len(content)):
             return path
-        if free is not None and free < len(content):
-            raise self._full(phone, len(content), free)
-        partial = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.part"
-        old, new = shlex.quote(partial), shlex.quote(path)
         try:
             phone.push(content, partial, mode)
+            result = phone.shell(f"chmod {mode:o} {old} && mv -f {old} {new}")
+            if result.returncode != 0:
+                raise PushError(last_line(result))
         except PushError as error:
             phone.shell(f"rm -f {old}")
-            if "No space left" in str(error):
-                raise self._full(phone, len(content), free) from None
-            raise self._refused(phone, str(error)) from None
-        result = phone.shell(
-            f"[ $(wc -c < {old}) -eq {len(content)} ] && chmod {mode:o} {old} && mv -f {old} {new}"
-            f" || {{ rm -f {old}; exit 1; }}"
-        )
-        if result.returncode != 0:
-            raise self._refused(phone, last_line(result))
+            raise DeviceError(
+                f"{phone}: cannot write {len(content) / 2**20:.1f} MiB into {folder}: {error}; "
+                "make space there, or set another `folder` in section [adb] of the card"
+            ) from None
         return path
-
-    def _look(self, phone: Phone, path: str) -> tuple[int, int | None]:
-        """Make the folder; returns the size of the file, -1 if there is none, and the free bytes,
-        None if `df` prints no such column."""
-        folder, file = self._settings.folder, shlex.quote(path)
-        result = phone.shell(
-            f"mkdir -p {folder} || exit 1; [ -w {folder} ] || {{ echo Permission denied; exit 1; }}"
-            f"; if [ -f {file} ]; then wc -c < {file}; else echo -1; fi; df -k {folder}; exit 0"
-        )
-        size, *table = result.stdout.strip().splitlines() or [""]
-        if result.returncode != 0 or not re.fullmatch(r"-?\d+", size.strip()):
-            raise self._refused(phone, last_line(result))
-        rows = [line.split() for line in table]
-        with suppress(ValueError, IndexError):
-            return int(size), int(rows[-1][rows[0].index("Available")]) * 1024
-        return int(size), None
-
-    def _refused(self, phone: Phone, reason: str) -> DeviceError:
-        return DeviceError(
-            f"phone {phone.serial}: cannot write into {self._settings.folder}: {reason}; "
-            "set another `folder` in section [adb] of the card"
-        )
-
-    def _full(self, phone: Phone, size: int, free: int | None) -> DeviceError:
-        available = "too little" if free is None else f"{free / 2**20:.1f} MiB"
-        return DeviceError(
-            f"phone {phone.serial}: {self._settings.folder} has {available} free, and a file needs "
-            f"{size / 2**20:.1f} MiB; delete something on the phone"
-        )
-
-    def _let_sleep(self, phone: Phone) -> None:
-        """Restore the setting of the screen."""
-        if self._is_awake:
-            phone.shell(_LET_SLEEP.format(saved=self._saved))
-            self._is_awake = False
 
 
 def chosen_serials(settings: Adb) -> tuple[str | None, ...]:

@@ -8,18 +8,20 @@ import shlex
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from subprocess import CompletedProcess
 from typing import Any, TypeVar
 
 from devices.agent.lite_rt import node_times
 from devices.transports.adb.facts import PhoneFacts, read_state
 from devices.transports.adb.output import Report, read_report
-from devices.transports.adb.phone import Phone, last_line
-from devices.transports.adb.tool import BenchmarkTool
+from devices.transports.adb.phones import Phone, last_line
 from latency.errors import ConnectionLostError, DeviceError, WorkloadError
 
 Read = TypeVar("Read")
 
+TOOL = (
+    "the native benchmark binary of TensorFlow Lite's page 'Performance measurement' "
+    "(android_aarch64), or your build of tensorflow/lite/tools/benchmark:benchmark_model"
+)
 _MAX_WARMUP_RUNS = 64
 _MAX_WARMUP_SECONDS = 5.0
 _MIN_WARMUP_SECONDS = 0.05
@@ -29,13 +31,16 @@ _MIN_JUDGED_RUNS = 5
 _MAX_SECONDS = 60
 """benchmark_model's limit for its warm-up, and for its timed runs."""
 
-_EXTERNAL_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
-"""Signals that no model causes."""
+_NOT_OF_THE_MODEL = (
+    127,
+    *(128 + s for s in (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)),
+)
+"""Exit codes that no model causes: the binary is gone, or killed by another program."""
 
 
 @dataclass
 class BenchmarkChannel:
-    """A session on a phone, with `benchmark_model` at `path`.
+    """A session on a phone, with `benchmark_model` at `path`. `runtime`: its version.
 
     `warm`: model path to the warm-up runs it needs; shared between sessions. `prepare` is called
     before each use of a model, and `end` at `close`, with whether a run was interrupted.
@@ -43,7 +48,7 @@ class BenchmarkChannel:
 
     phone: Phone
     facts: PhoneFacts
-    tool: BenchmarkTool
+    runtime: str
     path: str
     cpu_mask: str | None
     run_seconds: float
@@ -52,40 +57,23 @@ class BenchmarkChannel:
     end: Callable[[bool], None]
     _models: list[str] = field(default_factory=list)
     _threads: int = 1
-    _flags: str = ""
     _cpus: tuple[int, ...] = ()
     _is_running: bool = False
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a request (see `devices.device.Channel`)."""
-        verbs = {
-            "hello": self._hello,
-            "load": self._load,
-            "run": self._run,
-            "trace": self._trace,
-            "state": lambda request: read_state(self.phone, self._cpus),
-        }
-        if request.get("do") not in verbs:
-            raise DeviceError(f"a phone cannot {request.get('do')}")
-        return verbs[request["do"]](request)
+        return getattr(self, f"_{request['do']}")(request)
 
     def close(self) -> None:
         """End the session."""
         self.end(self._is_running)
 
     def _hello(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        self._threads = int(request["threads"])
-        flags = request.get("flags") or {}
-        self._flags = "".join(f" {shlex.quote(f'--{name}={flags[name]}')}" for name in flags)
-        if self.facts.has_taskset:
-            self._cpus = self._selected_cpus(request.get("affinity"))
-            unpinned = "not pinned: no core reports its clock"
-            pinning = f"cores {self._mask}" if self._cpus else unpinned
-        else:
-            pinning = "not pinned: the phone has no taskset"
+        self._threads = request["threads"]
+        self._cpus = self._selected_cpus(request["affinity"])
         return {
-            "runtime": f"benchmark_model {self.tool.digest}",
-            "build": ", ".join(filter(None, (self.tool.abi, pinning))),
+            "runtime": self.runtime,
+            "build": f"cores {self._mask}" if self._cpus else "not pinned: no core shows its clock",
             "resident": False,
             "traces": True,
             "cpus": list(self._cpus),
@@ -93,43 +81,44 @@ class BenchmarkChannel:
         }
 
     def _load(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        path = str(request["path"])
+        path = request["path"]
         self.prepare()
         if self.phone.shell(f"[ -f {shlex.quote(path)} ]").returncode != 0:
-            raise WorkloadError(f"{self._where}: the model {path} is not there any more")
+            raise WorkloadError(f"{self.phone}: the model {path} is not there any more")
         self._models.append(path)
         return {"handle": len(self._models) - 1}
 
     def _run(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        path, runs = self._models[request["handle"]], int(request["runs"])
-        warmup = max(1, int(request["warmup"]))
-        if path in self.warm:
-            report = self._execute(read_report, path, max(warmup, self.warm[path]), runs)
-        else:
-            report = self._run_until_warm(path, warmup, max(runs, _MIN_JUDGED_RUNS))
+        path = self._models[request["handle"]]
+        known = self.warm.get(path, 0)
+        warmup = max(1, request["warmup"], known)
+        runs = request["runs"] if known else max(request["runs"], _MIN_JUDGED_RUNS)
+        report = self._execute(read_report, path, warmup, runs)
+        while not (known or self._suffices(report)):
+            warmup = 2 * report.warmup.count
+            report = self._execute(read_report, path, warmup, runs)
+        self.warm[path] = warmup
         return {
-            "ns": [round(report.timed.typical_us * 1000)],
+            "ns": [report.timed.typical_us * 1000],
             "runs": report.timed.count,
             "memory_bytes": report.memory_bytes,
         }
 
-    def _trace(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        path, runs = str(request["path"]), int(request["runs"])
-        self.prepare()
-        warmup = max(int(request["warmup"]), self.warm.get(path, 1))
-        profiling = " --enable_op_profiling=true"
-        return {"ns": self._execute(node_times, path, warmup, runs, profiling)}
+    def _suffices(self, report: Report) -> bool:
+        """Whether the model was warm, or twice the warm-up would take too long."""
+        more = 2 * report.warmup.count
+        seconds = more * report.timed.typical_us * 1e-6
+        return report.is_warm or more > _MAX_WARMUP_RUNS or seconds > _MAX_WARMUP_SECONDS
 
-    def _run_until_warm(self, path: str, warmup: int, runs: int) -> Report:
-        """Double the warm-up until it suffices; remembers the number of runs."""
-        while True:
-            report = self._execute(read_report, path, warmup, runs)
-            more = 2 * report.warmup.count
-            seconds = more * report.timed.typical_us * 1e-6
-            if report.is_warm or more > _MAX_WARMUP_RUNS or seconds > _MAX_WARMUP_SECONDS:
-                self.warm[path] = warmup
-                return report
-            warmup = more
+    def _trace(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        path = request["path"]
+        self.prepare()
+        warmup = max(request["warmup"], self.warm.get(path, 1))
+        profiling = " --enable_op_profiling=true"
+        return {"ns": self._execute(node_times, path, warmup, request["runs"], profiling)}
+
+    def _state(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        return {**read_state(self.phone, self._cpus)}
 
     def _execute(
         self, read: Callable[[str], Read], path: str, warmup: int, runs: int, flags: str = ""
@@ -140,42 +129,29 @@ class BenchmarkChannel:
             f"exec {pinned}{shlex.quote(self.path)} {shlex.quote(f'--graph={path}')}"
             f" --num_threads={self._threads} --num_runs={runs} --min_secs=0"
             f" --warmup_runs={warmup} --warmup_min_secs={_MIN_WARMUP_SECONDS}"
-            f" --max_secs={_MAX_SECONDS}{self._flags}{flags} 2>&1"
+            f" --max_secs={_MAX_SECONDS} --use_xnnpack=true{flags} 2>&1"
         )
         self._is_running = True
         result = self.phone.shell(command, self.run_seconds)
         self._is_running = False
-        self._check(result)
+        last, code = last_line(result), result.returncode
+        failed = f"{self.phone}: benchmark_model failed (exit code {code}); its last line: {last}"
+        if code == 126:
+            raise DeviceError(
+                f"{self.phone}: benchmark_model cannot be executed: {last}; the card must name the "
+                f"one for its processor, and a `folder` that allows execution: {TOOL}"
+            )
+        if code in _NOT_OF_THE_MODEL:
+            raise ConnectionLostError(failed)
+        if code != 0:
+            raise WorkloadError(failed)
         try:
-            return read(result.stdout)
+            return read(result.output)
         except ValueError as error:
             raise ConnectionLostError(
-                f"{self._where}: cannot read the output of benchmark_model ({error}); "
-                f"its last line: {last_line(result)}"
-            ) from None
-
-    def _check(self, result: CompletedProcess[str]) -> None:
-        """Raise an error unless benchmark_model succeeded."""
-        last, signum = last_line(result), result.returncode - 128
-        if result.returncode == 126:
-            raise DeviceError(
-                f"{self._where}: benchmark_model may not be executed in its folder: {last}; "
-                "set another `folder` in section [adb] of the card"
-            )
-        if result.returncode == 127:  # a new session sends it again
-            raise ConnectionLostError(f"{self._where}: benchmark_model is gone: {last}")
-        if signum in _EXTERNAL_SIGNALS:
-            raise ConnectionLostError(
-                f"{self._where}: benchmark_model was killed (signal {signum}), by another program "
-                f"or for lack of memory; its last line: {last}"
-            )
-        if signum > 0:
-            raise WorkloadError(
-                f"{self._where}: benchmark_model died of signal {signum} while it ran the model; "
+                f"{self.phone}: cannot read the output of benchmark_model ({error}); "
                 f"its last line: {last}"
-            )
-        if result.returncode != 0:
-            raise WorkloadError(f"{self._where}: benchmark_model failed: {last}")
+            ) from None
 
     def _selected_cpus(self, affinity: Any) -> tuple[int, ...]:
         """The cores to run on: the card's, by default the big ones."""
@@ -185,9 +161,9 @@ class BenchmarkChannel:
         else:
             selected = list(affinity or self.facts.big_cores(self._threads))
         present = self.facts.max_khz
-        if (self.cpu_mask is not None and not selected) or set(selected) - set(present):
+        if set(selected) - set(present):
             raise DeviceError(
-                f"{self._where}: its cores are {', '.join(map(str, present)) or 'not known'}, "
+                f"{self.phone}: its cores are {', '.join(map(str, present)) or 'not known'}, "
                 f"and the card's cpu_mask or affinity asks for {', '.join(map(str, selected))}"
             )
         return tuple(selected)
@@ -195,7 +171,3 @@ class BenchmarkChannel:
     @property
     def _mask(self) -> str:
         return f"{sum(1 << cpu for cpu in self._cpus):x}"
-
-    @property
-    def _where(self) -> str:
-        return f"phone {self.phone.serial}"

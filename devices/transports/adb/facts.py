@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from devices.transports.adb.phone import Phone
+from devices.transports.adb.phones import Phone
 from latency.errors import ConnectionLostError
 
 _PROPERTIES = (
@@ -17,9 +17,7 @@ _PROPERTIES = (
     "ro.board.platform",
     "ro.build.version.release",
     "ro.build.fingerprint",
-    "ro.build.id",
     "ro.product.cpu.abi",
-    "ro.product.cpu.abilist",
 )
 _CPUS = "/sys/devices/system/cpu"
 _READ_FACTS = f"""
@@ -27,7 +25,6 @@ for name in {" ".join(_PROPERTIES)}; do echo "$name=$(getprop $name)"; done
 for cpu in {_CPUS}/cpu[0-9]*; do
   [ -d "$cpu" ] && echo "${{cpu##*/}}=$(cat "$cpu/cpufreq/cpuinfo_max_freq" 2>/dev/null)"
 done
-command -v taskset >/dev/null && echo taskset=yes
 """
 _READ_ZONES = """
 for zone in /sys/class/thermal/thermal_zone*; do
@@ -40,33 +37,25 @@ _RELEVANT = re.compile(r"cpu|soc|tsens|big|little|cluster|kryo|battery|batt\b", 
 
 @dataclass(frozen=True)
 class PhoneFacts:
-    """`max_khz`: of each core, 0 if it cannot be read. `has_taskset`: processes can be pinned."""
+    """`max_khz`: of each core, 0 if it cannot be read."""
 
     properties: dict[str, str]
     max_khz: dict[int, int]
-    has_taskset: bool
-
-    @property
-    def abis(self) -> tuple[str, ...]:
-        """The ABIs that the processor runs, the preferred one first."""
-        listed = self._first("ro.product.cpu.abilist", "ro.product.cpu.abi")
-        return tuple(filter(None, map(str.strip, listed.split(","))))
 
     @property
     def as_dict(self) -> dict[str, Any]:
         """In the form of the agent's facts."""
         properties = self.properties
-        soc = self._first("ro.soc.model", "ro.board.platform")
+        soc = properties["ro.soc.model"] or properties["ro.board.platform"]
         inner = ", ".join(filter(None, (properties["ro.product.device"], soc)))
         names = (properties["ro.product.manufacturer"], properties["ro.product.model"])
         board = " ".join(filter(None, names)) + (f" ({inner})" if inner else "")
-        build = self._first("ro.build.fingerprint", "ro.build.id")
+        build = properties["ro.build.fingerprint"]
         return {
             "board": board.strip(),
             "cpus": max(1, len(self.max_khz)),
             "system": f"Android {properties['ro.build.version.release']} ({build})",
-            "cpu_info": "",
-            "machine": ", ".join(self.abis[:1]),
+            "machine": properties["ro.product.cpu.abi"],
         }
 
     def big_cores(self, threads: int) -> tuple[int, ...]:
@@ -79,23 +68,20 @@ class PhoneFacts:
                 break
         return tuple(sorted(chosen))
 
-    def _first(self, *names: str) -> str:
-        return next((value for name in names if (value := self.properties[name])), "")
-
 
 def read_facts(phone: Phone) -> PhoneFacts:
     """Read the facts of a phone."""
-    lines = [line.partition("=") for line in phone.shell(_READ_FACTS).stdout.splitlines()]
+    lines = [line.partition("=") for line in phone.shell(_READ_FACTS).output.splitlines()]
     values = {name.strip(): value.strip() for name, _, value in lines}
     if not values.keys() >= set(_PROPERTIES):
-        raise ConnectionLostError(f"phone {phone.serial}: its properties cannot be read")
+        raise ConnectionLostError(f"{phone}: its properties cannot be read")
     cores = {
         int(name[3:]): int(value) if re.fullmatch(r"\d{1,9}", value) else 0
         for name, value in values.items()
         if re.fullmatch(r"cpu\d{1,4}", name)
     }
     properties = {name: values[name] for name in _PROPERTIES}
-    return PhoneFacts(properties, dict(sorted(cores.items())), "taskset" in values)
+    return PhoneFacts(properties, dict(sorted(cores.items())))
 
 
 def read_state(phone: Phone, cpus: Sequence[int]) -> dict[str, float | None]:
@@ -104,7 +90,7 @@ def read_state(phone: Phone, cpus: Sequence[int]) -> dict[str, float | None]:
     files = " ".join(f"{_CPUS}/cpu{cpu}/cpufreq/scaling_cur_freq" for cpu in cpus)
     clock = f"for file in {files}; do echo clock $(cat $file 2>/dev/null); done" if cpus else ""
     temperatures, clocks = [], []
-    for line in phone.shell(_READ_ZONES + clock).stdout.splitlines():
+    for line in phone.shell(_READ_ZONES + clock).output.splitlines():
         kind, _, rest = line.strip().partition(" ")
         if kind == "clock":
             clocks.append(_number(rest, 1000))

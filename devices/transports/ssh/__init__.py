@@ -29,24 +29,15 @@ class SshTransport:
 
     def start(self) -> AgentChannel:
         """Start an agent."""
-        is_old = self._host is not None and self._host.is_alive
-        try:
-            return self._start()
-        except ConnectionLostError:
-            if not is_old:
-                raise
-        return self._start()  # the old connection only seemed alive; this makes a new one
+        with self._on_the_host("starting the agent") as host:
+            path = host.put(agent_archive(), SUFFIX)
+            return AgentChannel(host.run(path), str(host))
 
     def close(self) -> None:
         """End the connection, and the processes that it started."""
         if self._host is not None:
             self._host.close()
             self._host = None
-
-    def _start(self) -> AgentChannel:
-        with self._on_the_host("starting the agent") as host:
-            path = host.put(agent_archive(), SUFFIX)
-            return AgentChannel(host.run(path), str(host))
 
     @contextmanager
     def _on_the_host(self, doing: str) -> Iterator[Host]:
@@ -60,7 +51,7 @@ class SshTransport:
             self.close()
             raise
         except LOSSES as error:
-            where, reason = self._host or self.label, shown(str(error), 300)
+            where, reason = self._host or self.label, shown(str(error), 300) or "it hung up"
             self.close()
-            message = f"{where}: the connection was lost while {doing}"
-            raise ConnectionLostError(f"{message}: {reason}" if reason else message) from None
+            message = f"{where}: the connection was lost while {doing}: {reason}"
+            raise ConnectionLostError(message) from None

@@ -18,9 +18,6 @@ from devices.transports.ssh.login import Connection
 from devices.transports.ssh.route import route
 from latency.errors import ConnectionLostError, DeviceError
 
-OLDEST_PYTHON = (3, 9)
-"""Required by the agent."""
-
 LOSSES = (EOFError, OSError, paramiko.SSHException, paramiko.SFTPError)
 """What paramiko raises if a connection ends."""
 
@@ -31,17 +28,12 @@ _ERRORS_EVERY_SECONDS = 1.0
 _MAX_ERROR_BYTES = 4096
 _MAX_ANSWER_BYTES = 65536
 
-# One line, because some shells allow no more. Every Python gets as far as the version. A `.part`
-# file that is an hour old belongs to a transfer that was killed.
+# One line, because some shells allow no more.
 _PROBE = (
-    "import os, sys, time; sys.stdout.write('agent %d.%d ' % sys.version_info[:2]); os.umask(63); "
-    "f = os.path.join(os.path.expanduser('~'), sys.argv[1]); os.makedirs(f, exist_ok=True); "
-    "s = os.stat(f); own = s.st_uid == os.getuid() and not s.st_mode & 18; "
-    "sys.stdout.write('%d %s' % (own, os.fsencode(f).hex())); "
-    "[os.remove(p) for p in (os.path.join(f, n) for n in os.listdir(f) if n.endswith('.part')) "
-    "if own and time.time() - os.stat(p).st_mtime > 3600]"
+    "import os, sys; assert sys.version_info >= (3, 9), 'it is Python ' + sys.version; "
+    "os.umask(63); f = os.path.join(os.path.expanduser('~'), sys.argv[1]); "
+    "os.makedirs(f, exist_ok=True); print('folder ' + f)"
 )
-_PROBED = re.compile(r"^agent (\d+)\.(\d+) (?:([01]) ((?:[0-9a-f]{2})+)$)?", re.MULTILINE)
 
 
 class Host:
@@ -90,10 +82,9 @@ class Host:
         except OSError as error:
             if isinstance(error, TimeoutError) or self._sftp.sock.closed:
                 raise
-            reason = error.strerror or shown(str(error))
-            if reason == "Failure" or reason.startswith("size mismatch"):  # SFTP reports no cause
-                reason = "failure, such as a full disk (df -h there)"
-            raise DeviceError(f"{self}: cannot write {path}: {reason}") from None
+            raise DeviceError(
+                f"{self}: cannot write {path}: {shown(str(error))}; is the disk full (df -h there)?"
+            ) from None
         return path
 
     def run(self, *arguments: str) -> "Process":
@@ -120,47 +111,22 @@ class Host:
         return sftp
 
     def _open_folder(self, folder: str) -> str:
-        """Have the host's Python make the folder, or clean it up; returns its path. Raises
-        `DeviceError` if the agent needs another Python, or others may write into the folder."""
+        """Have the host's Python make the folder; returns its path."""
         process, answer = self.run("-ES", "-c", _PROBE, folder.removeprefix("~/")), b""
         while len(answer) < _MAX_ANSWER_BYTES and (more := process.read(65536, _OPEN_SECONDS)):
             answer += more
-        reason, code = process.exit_reason(), process.channel.exit_status
+        reason = process.exit_reason()
         process.close()
         if not self.is_alive:
             raise ConnectionLostError(f"{self}: the connection was lost while Python started")
         text = answer.decode(errors="replace")
-        found = _PROBED.search(text)
-        if found is None:
-            if code in (126, 127):
-                raise self._no_python(f"cannot be run: {reason}")
-            raise self._no_python(f"does not answer as Python does: {shown(text, 80) or reason!r}")
-        if (int(found[1]), int(found[2])) < OLDEST_PYTHON:
-            raise self._no_python(f"is Python {found[1]}.{found[2]}")
-        if text.strip() != found[0].strip():
-            raise DeviceError(
-                f"{self}: its shell prints {shown(text, 80)!r} before a command runs; "
-                "make it print nothing unless it is interactive (~/.bashrc there)"
-            )
-        if found[4] is None:
-            raise DeviceError(
-                f"{self}: the folder {folder!r} cannot be made there ({reason}): set another "
-                "`folder` on the card"
-            )
-        path = bytes.fromhex(found[4]).decode(errors="replace")
-        if found[3] == "0":
-            raise DeviceError(
-                f"{self}: others may write into {path}, and files there are executed: set another "
-                f"`folder` on the card, or: chmod 700 {shlex.quote(path)}"
-            )
-        return path
-
-    def _no_python(self, what: str) -> DeviceError:
-        oldest = ".".join(map(str, OLDEST_PYTHON))
-        return DeviceError(
-            f"{self}: the interpreter {self._python!r} {what}; the agent needs Python {oldest} or "
-            "newer: install it there (sudo apt-get install python3 python3-numpy), or set "
-            "`python` on the card"
+        if found := re.fullmatch("folder (.+)\n", text):
+            return found[1]
+        raise DeviceError(
+            f"{self}: {self._python!r} cannot make the folder {folder!r}: "
+            f"{shown(text, 80) or reason}. The agent needs Python 3.9 or newer (sudo apt-get "
+            "install python3 python3-numpy, or set `python` on the card), a `folder` that it can "
+            "write to, and a shell that prints nothing at login"
         )
 
 

@@ -4,7 +4,6 @@ paramiko's `HostKeys` does not suffice: it stops at a broken or `@revoked` line,
 `!` and a second key of the same type.
 """
 
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -38,7 +37,7 @@ def check_host_key(through: Sequence[Hop], hop: Hop, key: PKey) -> None:
 
     `through`: the jump hosts before it, for the command that accepts the key.
     """
-    known, kind, shown = known_keys(hop), key.get_name(), f"{key.get_name()} {key.fingerprint}"
+    known, shown = known_keys(hop), f"{key.get_name()} {key.fingerprint}"
     for one in known:
         if one.is_revoked and one.key == key:
             raise DeviceError(
@@ -47,13 +46,16 @@ def check_host_key(through: Sequence[Hop], hop: Hop, key: PKey) -> None:
             )
     valid = [one for one in known if not one.is_revoked]
     if not valid:
+        jumps = ["-J", ",".join(map(str, through))] if through else []
+        into = f"UserKnownHostsFile={hop.known_hosts[0]}"
+        ssh = ["ssh", "-o", into, "-p", str(hop.port), "-l", hop.user]
         raise DeviceError(
             f"{hop}: its host key is not known: {shown}. Compare it on the host (ssh-keygen -lf "
             "/etc/ssh/ssh_host_*_key.pub); if it is the same, accept it by: "
-            f"{_accepting_command(through, hop, kind)}"
+            f"{shlex.join([*ssh, *jumps, hop.alias, 'true'])}"
         )
     if all(one.key != key for one in valid):
-        one = next((one for one in valid if one.key.get_name() == kind), valid[0])
+        one = next((one for one in valid if one.key.get_name() == key.get_name()), valid[0])
         path = one.where.rpartition(":")[0]
         remove = shlex.join(["ssh-keygen", "-R", hop.known_as, "-f", path])
         raise DeviceError(
@@ -62,18 +64,6 @@ def check_host_key(through: Sequence[Hop], hop: Hop, key: PKey) -> None:
             "the host was reinstalled. Not connected; if its administrator confirms the new key, "
             f"remove the old one: {remove}"
         )
-
-
-def _accepting_command(through: Sequence[Hop], hop: Hop, kind: str) -> str:
-    into = hop.known_hosts[0]
-    is_plain = hop.known_as in (hop.host.lower(), f"[{hop.host.lower()}]:{hop.port}")
-    if is_plain and not through and not hop.command:
-        kind = re.sub(r"^ssh-|-sha2-.*", "", kind)
-        scan = shlex.join(["ssh-keyscan", "-p", str(hop.port), "-t", kind, hop.host])
-        return f"{scan} >> {shlex.quote(str(into))}"
-    jumps = ["-J", ",".join(map(str, through))] if through else []
-    ssh = ["ssh", "-o", f"UserKnownHostsFile={into}", "-p", str(hop.port), "-l", hop.user]
-    return shlex.join([*ssh, *jumps, hop.alias, "true"])
 
 
 def _read(path: Path, name: str) -> Iterator[KnownKey]:

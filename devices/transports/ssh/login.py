@@ -11,17 +11,14 @@ from subprocess import DEVNULL, Popen
 from threading import Timer
 
 import paramiko
-from cryptography.exceptions import UnsupportedAlgorithm
-from paramiko.pkey import UnknownKeyType
 
 from devices.transports.channel import shown
 from devices.transports.ssh.known_hosts import check_host_key, known_keys
 from devices.transports.ssh.route import Hop
 from latency.errors import ConnectionLostError, DeviceError
 
-logging.getLogger("paramiko").addHandler(
-    logging.NullHandler()
-)  # its threads log to stderr otherwise
+# Its threads log to stderr otherwise.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 LOGIN_SECONDS = 60.0
 """Limit for a login, besides the time to connect."""
@@ -94,9 +91,12 @@ class Connection:
             )
             transport.start_client(timeout=hop.connect_seconds + LOGIN_SECONDS)
             check_host_key(through, hop, transport.get_remote_server_key())
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            raise _unreachable(hop, error) from None
-        _authenticate(transport, hop)
+            _authenticate(transport, hop)
+        except (OSError, EOFError, OverflowError, paramiko.SSHException) as error:
+            raise ConnectionLostError(
+                f"{hop} cannot be reached: {shown(str(error), 200) or 'it hung up'}. Is it on, "
+                "does an SSH server answer there, and are `host`, `port`, `jump` on the card right?"
+            ) from None
         self.transport = transport
 
     def _open_stream(self, through: Sequence[Hop], hop: Hop) -> socket.socket | paramiko.Channel:
@@ -124,56 +124,29 @@ class Connection:
         return ours
 
 
-def _unreachable(hop: Hop, error: Exception) -> DeviceError:
-    """The error for a host without an SSH connection."""
-    match error:
-        case FileNotFoundError() if hop.command:
-            command = shlex.join(hop.command)
-            return DeviceError(f"{hop}: the ProxyCommand {command!r} is not installed here")
-        case paramiko.ChannelException(code=1):
-            reason = "AllowTcpForwarding in the sshd_config of the jump host forbids connections"
-            return DeviceError(f"{hop}: {reason}")
-        case paramiko.ssh_exception.IncompatiblePeer():
-            return DeviceError(f"{hop}: no common SSH algorithm: {error}")
-        case paramiko.ChannelException():
-            reason = f"the jump host cannot reach it: {error.text}"
-        case socket.gaierror():
-            reason = f"no such host ({error.strerror}): check `host` on the card and the network"
-        case ConnectionRefusedError():
-            reason = "refuses the connection: does sshd run there, and is the port right?"
-        case TimeoutError():
-            seconds = f"{hop.connect_seconds:g} s"
-            reason = f"no answer within {seconds}: is it on, and reachable from here?"
-        case OSError():
-            reason = f"cannot be reached: {error.strerror or error}"
-        case _:
-            answer = shown(str(error), 200) or "it hung up"
-            reason = f"does not answer as an SSH server does: {answer}"
-    return ConnectionLostError(f"{hop.host}:{hop.port}: {reason}")
-
-
 def _authenticate(transport: paramiko.Transport, hop: Hop) -> None:
-    """Try one key after another. Raises `DeviceError` if none is accepted."""
+    """Try one key after another. Raises `DeviceError` if none is accepted, `ConnectionLostError` if
+    the host hangs up."""
     tried: list[str] = []
-    with ExitStack() as stack:
-        held: Sequence[paramiko.AgentKey] = ()
-        with suppress(OSError, paramiko.SSHException):  # not an ssh-agent
-            held = stack.enter_context(closing(paramiko.Agent())).get_keys()
-        for key in _keys(hop, held):
-            if not (refusal := _refusal(transport, hop.user, key)):
-                return
-            held_as = f"{getattr(key, 'comment', '') or 'a key'} in the ssh-agent"
-            tried.append(f"{key if isinstance(key, Path) else held_as} ({refusal})")
+    with closing(paramiko.Agent()) as agent:
+        for key in _keys(hop, agent.get_keys()):
+            try:
+                loaded = paramiko.PKey.from_path(key) if isinstance(key, Path) else key
+                if not (further := transport.auth_publickey(hop.user, loaded)):
+                    return
+                refusal = f"not enough: it asks for {', '.join(further)} as well"
+            except Exception as error:  # paramiko raises many kinds for keys it cannot use
+                refusal = shown(str(error), 200)
+            comment = getattr(key, "comment", "") or "a key"
+            name = key if isinstance(key, Path) else f"{comment} in the ssh-agent"
+            tried.append(f"{name} ({refusal})")
             if not transport.is_active():
-                raise (DeviceError if len(tried) > 1 else ConnectionLostError)(
-                    f"{hop}: hung up while {hop.user!r} logged in with: {', '.join(tried)}. If "
-                    "these are too many keys for it, set `key` on the card"
-                )
+                break
     install = shlex.join(["ssh-copy-id", "-p", str(hop.port), f"{hop.user}@{hop.host}"])
-    raise DeviceError(
+    raise (DeviceError if transport.is_active() else ConnectionLostError)(
         f"{hop}: no key was accepted for the user {hop.user!r}; tried: "
-        f"{', '.join(tried) or 'none, there are none'}. Check `user` and `key` on the card, or "
-        f"install a key: {install}"
+        f"{', '.join(tried) or 'none'}. Check `user` and `key` on the card, add an encrypted key "
+        f"to the ssh-agent (ssh-add), or install a key: {install}"
     )
 
 
@@ -185,21 +158,3 @@ def _keys(hop: Hop, held: Sequence[paramiko.AgentKey]) -> list[Path | paramiko.A
         held = [key for key in held if key.get_base64() in named]
     defaults = (Path(name).expanduser() for name in _DEFAULT_KEYS)
     return [*hop.keys, *held] if hop.keys else [*held, *filter(Path.exists, defaults)]
-
-
-def _refusal(transport: paramiko.Transport, user: str, key: Path | paramiko.AgentKey) -> str:
-    """Why a key is not accepted, "" if it is."""
-    try:
-        loaded = paramiko.PKey.from_path(key) if isinstance(key, Path) else key
-        further = transport.auth_publickey(user, loaded)
-        return f"not enough: it asks for {', '.join(further)} as well" if further else ""
-    except paramiko.BadAuthenticationType as error:
-        return f"it accepts no keys, only {', '.join(error.allowed_types)}"
-    except (TypeError, paramiko.PasswordRequiredException):
-        return f"encrypted: add it to the ssh-agent: ssh-add {key}"
-    except OSError as error:
-        return (error.strerror or str(error)).lower()
-    except (ValueError, UnsupportedAlgorithm, UnknownKeyType):
-        return "not a valid private key"
-    except (EOFError, paramiko.SSHException):
-        return "refused"
