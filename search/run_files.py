@@ -36,7 +36,7 @@ def unfinished(folder: Path) -> UsageError:
         )
     if (folder / FRONT).is_file():
         return UsageError(
-            f"{folder} holds a Pareto front ({FRONT}), not a search; compare it with another front"
+            f"{folder} holds a Pareto front ({FRONT}), not a search; only searches are compared"
         )
     message = f"{folder} holds no finished search ({RESULT} is missing)"
     if (folder / "checkpoint").is_dir():

@@ -5,7 +5,6 @@ The sections below list all keys and defaults; `mbv3.toml` in this folder is an 
 
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -16,7 +15,7 @@ from latency.operators.kinds import ACTIVATIONS
 from latency.operators.spec import OpSpec
 from search.space import SearchSpace
 from search.spaces.bounds import MOST_CLASSES, MOST_RESOLUTION
-from search.toml_file import Section, read_toml
+from search.toml_file import Section
 
 Value = TypeVar("Value")
 
@@ -185,11 +184,6 @@ class StagedSpace(Section):
                 size, channels = -(-size // stride), out_channels
         head = _head(self.head, size, channels, width, classes, batch)
         return SearchSpace(name, resolution, classes, stem, tuple(blocks), head)
-
-
-def read(path: Path) -> StagedSpace:
-    """Read a TOML file. Errors as in `search.toml_file.read_toml`."""
-    return read_toml(path, StagedSpace)
 
 
 def divisible(channels: float) -> int:

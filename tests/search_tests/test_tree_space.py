@@ -16,7 +16,6 @@ from latency import (
     LatencyTable,
     Measurement,
     Setting,
-    SpecError,
     UsageError,
     candidate_latency,
     zoo,
@@ -32,7 +31,7 @@ from search.budget import Budget, memory_of, within_memory
 from search.commands.profile_command import main as lat_profile
 from search.derivation.knapsack import derive
 from search.settings import SearchSettings
-from search.space import Cell, SearchSpace
+from search.space import Cell
 from search.spaces import cifar_tree
 from search.strategies.hardware_loss import HardwareTerm
 from search.strategies.proxyless_g import ProxylessG
@@ -138,16 +137,6 @@ def test_a_memory_budget_holds_for_the_grown_trees(space, generator, expansion, 
     assert within_memory(space, limit) == space
     with pytest.raises(UsageError, match="every network of the space takes at least"):
         within_memory(space, limit - 1)
-
-
-def test_cells_whose_edges_are_not_the_blocks_are_refused(space):
-    with pytest.raises(SpecError, match="36 searched edges, but 35 blocks"):
-        SearchSpace("x", 16, 10, space.stem, space.blocks[1:], space.head, space.cells)
-
-
-def test_an_edge_that_a_cell_does_not_have_is_refused(space):
-    with pytest.raises(SpecError, match="no identity edge '77'"):
-        Cell(space.cells[0].op, ("77",))
 
 
 def test_a_path_computes_what_the_network_of_its_choices_does(supernet, path, batch):

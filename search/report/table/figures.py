@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -36,8 +36,8 @@ def latency_figure(table: LatencyTable) -> go.Figure:
     for dash, (role, launch, cost) in zip(_LINES, rates(table), strict=False):
         figure.add_trace(line(macs, launch + macs * cost, f"{role} alone", line_dash=dash))
     styled(figure, 480)
-    figure.update_xaxes(log_axis(macs, "million multiply-accumulates"))
-    return figure.update_yaxes(log_axis((table[op].median_ms for op in ops), "ms"))
+    figure.update_xaxes(log_axis("million multiply-accumulates"))
+    return figure.update_yaxes(log_axis("ms"))
 
 
 def rates(table: LatencyTable) -> list[tuple[str, float, float]]:
@@ -65,8 +65,8 @@ def roof_figure(table: LatencyTable) -> go.Figure:
     attainable = np.minimum(peak, intensity * bandwidth)
     figure.add_trace(line(intensity, attainable, "roof", line_width=2.5))
     styled(figure, 440)
-    figure.update_xaxes(log_axis(intensities, "MACs per byte"))
-    return figure.update_yaxes(log_axis((_gmacs(table, op) for op in ops), "GMAC/s"))
+    figure.update_xaxes(log_axis("MACs per byte"))
+    return figure.update_yaxes(log_axis("GMAC/s"))
 
 
 def roof(table: LatencyTable) -> tuple[float, float]:
@@ -83,18 +83,16 @@ def _gmacs(table: LatencyTable, op: OpSpec) -> float:
 
 
 def _by_family(
-    ops: Iterable[OpSpec],
+    ops: Sequence[OpSpec],
     x: Callable[[OpSpec], float],
     y: Callable[[OpSpec], float],
     text: Callable[[OpSpec], str],
 ) -> go.Figure:
     """Operators as points of a colour per kernel family; those of rare families share one."""
-    ops = list(ops)
     families = Counter(map(kernel_family, ops)).most_common(len(PALETTE) - 1)
-    common = [name for name, _ in families]
-    groups: dict[str, list[OpSpec]] = {name: [] for name in [*common, "others"]}
+    groups: dict[str, list[OpSpec]] = {name: [] for name in (*dict(families), "others")}
     for op in ops:
-        groups[name if (name := kernel_family(op)) in common else "others"].append(op)
+        groups.get(kernel_family(op), groups["others"]).append(op)
     traces = [
         points(
             map(x, group), map(y, group), name, colour, [f"{op.key}<br>{text(op)}" for op in group]
@@ -105,10 +103,10 @@ def _by_family(
     return go.Figure(traces)
 
 
-def stages_figure(table: LatencyTable, ops: Iterable[OpSpec]) -> go.Figure | None:
+def stages_figure(table: LatencyTable) -> go.Figure | None:
     """Latency in ms by kernel and expansion (columns) and by stage (rows: input size, channels,
-    stride and other differences) of the inverted bottlenecks among `ops`; None without any."""
-    blocks = [op for op in ops if op.kind == "mbconv" and op in table]
+    stride and other differences) of the inverted bottlenecks of a table; None without any."""
+    blocks = [op for op in table if op.kind == "mbconv"]
     if not blocks:
         return None
     columns = sorted({(op.expansion, op.kernel) for op in blocks})
@@ -170,6 +168,5 @@ def spread_figure(table: LatencyTable) -> go.Figure:
             )
             figure.add_trace(trace)
     styled(figure, 380)
-    figure.update_xaxes(log_axis((row.median_ms for row in table.rows.values()), "ms"))
-    widths = (100 * row.relative_ci95 for row in table.rows.values())
-    return figure.update_yaxes(log_axis(widths, "half the 95 % interval, %"))
+    figure.update_xaxes(log_axis("ms"))
+    return figure.update_yaxes(log_axis("half the 95 % interval, %"))
