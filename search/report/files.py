@@ -90,8 +90,6 @@ class SavedBudget(_Part):
 class _Attempt(_Part):
     """A network that was derived during the search."""
 
-    choices: Choices
-    predicted: dict[str, NonNegativeFloat]
     measured: dict[str, _Measured]
 
 

@@ -131,8 +131,8 @@ def test_every_shipped_file_is_settings(name):
         ("learning_rate = nan", "learning_rate: should be a finite number"),
         ("learning_rate = inf", "learning_rate: should be a finite number"),
         ('penalty = "linear"', "unknown penalty 'linear'"),
-        ("search_epochs = 0", "search_epochs: less than one step of 1000 images"),
-        ("train_epochs = 0.0001", "train_epochs: less than one step of 1000 images"),
+        ("search_epochs = 0", "search_epochs, in steps: should be greater"),
+        ("train_epochs = 0.0001", "train_epochs, in steps: should be greater"),
         (
             "train_epochs = 2\ntrain_steps = 5",
             "train_epochs: give either it or train_steps, not both",

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import torch
 from memory import saved_bytes
+from planted import proxyless_g
 from torch.nn import functional
 
 from devices.export.onnx_model import onnx_model
@@ -34,7 +35,6 @@ from search.settings import SearchSettings
 from search.space import Cell
 from search.spaces import cifar_tree
 from search.strategies.hardware_loss import HardwareTerm
-from search.strategies.proxyless_g import ProxylessG
 from search.supernet.supernet import SuperNet
 from search.training.optimizer import Cosines, WeightOptimizer
 from search.training.path_dropout import path_dropout
@@ -202,7 +202,7 @@ def test_a_search_lowers_the_expected_latency_to_the_budget(supernet, space, cos
     budget_ms = (costs.fastest_ms + costs.slowest_ms) / 3
     optimizer = WeightOptimizer(supernet.weights(), SearchSettings(), Cosines(((0.05, 6),)))
     hardware = HardwareTerm([Budget("toy", budget_ms, costs)])
-    strategy = ProxylessG(supernet, hardware, "two", learning_rate=0.1)
+    strategy = proxyless_g(supernet, hardware, "two", 0.1)
     before = expected_ms(supernet, costs)
     for step in range(6):
         images, labels = coloured(32, seed=step)

@@ -91,13 +91,12 @@ def _interval(
 
 def _tried(run: SavedRun) -> go.Scatter:
     """The networks that were derived during the search and measured with random weights."""
-    measured = [one for _, _, one in run.tried if one]
     return points(
-        [100 * one.median_ms / run.result.budgets[0].limit for one in measured],
-        ["derived"] * len(measured),
+        [100 * one.median_ms / run.result.budgets[0].limit for one in run.tried],
+        ["derived"] * len(run.tried),
         "derived",
         GREY,
-        [f"derived network {number}: {one}" for number, one in enumerate(measured, 1)],
+        [f"derived network {number}: {one}" for number, one in enumerate(run.tried, 1)],
         size=9,
         opacity=0.7,
         marker_symbol="circle-open",

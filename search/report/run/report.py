@@ -104,19 +104,6 @@ def _budget(run: SavedRun) -> Iterator[Part]:
         "Hollow: networks that were derived and measured during the search.",
         budget_figure({"": run}),
     )
-    if len(run.tried) > 1:
-        rows = [
-            (
-                str(number),
-                "" if ms is None else format_ms(ms),
-                str(measured) if measured else "not measured",
-                str(measured.runs) if measured else "",
-                choices,
-            )
-            for number, (choices, ms, measured) in enumerate(run.tried, 1)
-        ]
-        header = ("", "predicted", "measured", "runs", "choices")
-        yield Grid(rows, header, "Networks derived during the search; the last one is the result")
 
 
 def _search(run: SavedRun) -> Iterator[Part]:

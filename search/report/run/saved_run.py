@@ -41,14 +41,11 @@ class SavedRun:
         return {budget.name: Path(budget.table or self.result.table) for budget in latencies}
 
     @property
-    def tried(self) -> list[tuple[str, float | None, Measurement | None]]:
-        """The networks derived during the search: choices, predicted ms, measurement."""
-        name, tried = self.result.budgets[0].name, []
-        for one in self.result.attempts:
-            row = one.measured.get(name)
-            measured = Measurement(**dict(row)) if row else None
-            tried.append((".".join(map(str, one.choices)), one.predicted.get(name), measured))
-        return tried
+    def tried(self) -> list[Measurement]:
+        """Measurements of the networks derived during the search, on the first target."""
+        name = self.result.budgets[0].name
+        rows = (one.measured.get(name) for one in self.result.attempts)
+        return [Measurement(**dict(row)) for row in rows if row]
 
     def curve(self, field: str, budget: SavedBudget | None = None) -> list[tuple[int, Any]]:
         """(step, value) of a field of the history, or of its value for a budget, without the steps

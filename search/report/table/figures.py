@@ -7,46 +7,28 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from latency.operators.features import LAUNCH, kernel_family
+from latency.operators.features import kernel_family
 from latency.operators.spec import OpSpec
-from latency.predictors.roofline import Roofline
 from latency.tables.table import LatencyTable
 from search.report.look import BLUE, GREY, PALETTE, RED, line, log_axis, points, styled
 
-_ARITHMETIC = ("pointwise", "dense", "depthwise")
-"""Roles of layers whose rate is drawn."""
 _BESIDES = {"activation": "{}", "squeeze_excite": "se{:g}", "batch": "b{}"}
 """Other fields in which inverted bottlenecks may differ, and how labels write them."""
-_LINES = ("solid", "dash", "dot")
 _CERTAIN = 0.1
 """Rows with a wider 95 % interval than this share of their median do not raise the roof."""
 
 
 def latency_figure(table: LatencyTable) -> go.Figure:
-    """Latency against multiply-accumulates, on logarithmic axes, and the arithmetic alone of each
-    kind of layer by the roofline fitted to the table."""
-    ops = [op for op in table if op.macs > 0]
+    """Latency against multiply-accumulates, on logarithmic axes."""
     figure = _by_family(
-        ops,
+        [op for op in table if op.macs > 0],
         x=lambda op: op.macs / 1e6,
         y=lambda op: table[op].median_ms,
         text=lambda op: str(table[op]),
     )
-    macs = np.geomspace(min(op.macs for op in ops), max(op.macs for op in ops), 60) / 1e6
-    for dash, (role, launch, cost) in zip(_LINES, rates(table), strict=False):
-        figure.add_trace(line(macs, launch + macs * cost, f"{role} alone", line_dash=dash))
     styled(figure, 480)
     figure.update_xaxes(log_axis("million multiply-accumulates"))
     return figure.update_yaxes(log_axis("ms"))
-
-
-def rates(table: LatencyTable) -> list[tuple[str, float, float]]:
-    """(role of a layer, launch in ms, ms per million MACs) by the roofline of a table's rows."""
-    ops = list(table)
-    roofline = Roofline.fit(ops, np.array([table[op].median_ms for op in ops]))
-    costs = {role: roofline.costs.get((role, "macs"), 0.0) for role in _ARITHMETIC}
-    launch = roofline.costs.get(LAUNCH, 0.0) / 1e3
-    return [(role, launch, cost) for role, cost in costs.items() if cost > 0]
 
 
 def roof_figure(table: LatencyTable) -> go.Figure:

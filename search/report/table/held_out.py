@@ -7,14 +7,12 @@ import numpy as np
 import plotly.graph_objects as go
 
 from latency.graphs.kernels import Kernel, KernelGraph
-from latency.operators.features import kernel_family
 from latency.operators.spec import OpSpec
 from latency.prediction import OpPrediction
 from latency.predictors.regression import fit
 from latency.tables.table import LatencyTable
 from latency.units import format_ms
 from search.report.look import BLUE, RED, line, log_axis, points, styled, thin_bars
-from search.report.page import Grid
 
 _SHARE = 5
 """One row in five is left out."""
@@ -29,11 +27,6 @@ class HeldOut:
     op: OpSpec
     measured_ms: float
     predicted: OpPrediction
-
-    @property
-    def error(self) -> float:
-        """Relative."""
-        return self.predicted.ms / self.measured_ms - 1
 
     @property
     def is_within(self) -> bool:
@@ -91,24 +84,9 @@ def held_out_figure(found: Sequence[HeldOut]) -> go.Figure:
 
 def held_out_text(found: Sequence[HeldOut]) -> str:
     """The result in numbers."""
-    median, _, within = _errors(found)
+    errors = np.abs([one.predicted.ms / one.measured_ms - 1 for one in found])
     return (
-        f"A random fifth of the operators, {len(found)}, was left out and predicted from the "
-        f"rest: median error {median}, {within} within their 95 % intervals."
+        f"A random fifth of the operators, {len(found)}, was left out and predicted from the rest: "
+        f"median error {100 * np.median(errors):.1f} %, worst {100 * errors.max():.1f} %; "
+        f"{sum(one.is_within for one in found)} within their 95 % intervals."
     )
-
-
-def held_out_grid(found: Sequence[HeldOut]) -> Grid:
-    """Errors by kernel family."""
-    families: dict[str, list[HeldOut]] = {}
-    for one in found:
-        families.setdefault(kernel_family(one.op), []).append(one)
-    rows = [(name, str(len(group)), *_errors(group)) for name, group in sorted(families.items())]
-    return Grid(rows, ("operators", "left out", "median error", "worst", "within 95 %"))
-
-
-def _errors(group: Sequence[HeldOut]) -> tuple[str, str, str]:
-    """Median error, worst error, and how many measurements are within their intervals."""
-    errors = np.abs([one.error for one in group])
-    median, worst = (f"{100 * float(error):.1f} %" for error in (np.median(errors), errors.max()))
-    return median, worst, f"{sum(one.is_within for one in group)} of {len(group)}"

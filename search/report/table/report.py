@@ -9,13 +9,12 @@ from latency.units import format_ms
 from search.report.page import Grid, Page, Part, Picture
 from search.report.table.figures import (
     latency_figure,
-    rates,
     roof,
     roof_figure,
     spread_figure,
     stages_figure,
 )
-from search.report.table.held_out import held_out_figure, held_out_grid, held_out_text, leave_out
+from search.report.table.held_out import held_out_figure, held_out_text, leave_out
 
 _MOST_ROWS = 20
 
@@ -49,12 +48,9 @@ def table_page(table: LatencyTable) -> Page:
 def _arithmetic(table: LatencyTable) -> Iterator[Part]:
     if not any(op.macs for op in table):
         return
-    listed = ", ".join(f"{role} {1 / cost:.3g} GMAC/s" for role, _, cost in rates(table))
     yield Picture(
         "latency",
-        "Latency of each operator measured alone against its multiply-accumulates. Lines: the "
-        "launch of one layer and its arithmetic alone, at the rates of the roofline fitted to all "
-        f"rows ({listed}). Operators above the lines spend the rest on memory traffic.",
+        "Latency of each operator measured alone against its multiply-accumulates.",
         latency_figure(table),
     )
     peak, bandwidth = roof(table)
@@ -81,7 +77,6 @@ def _stages(table: LatencyTable) -> Iterator[Part]:
 def _held_out(table: LatencyTable) -> Iterator[Part]:
     if found := leave_out(table):
         yield Picture("predicted", held_out_text(found), held_out_figure(found))
-        yield held_out_grid(found)
     if table.validations:
         yield _validation_grid(table)
 
