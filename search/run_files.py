@@ -22,7 +22,7 @@ def unfinished(folder: Path) -> UsageError:
     if (folder / TRAINED).is_file():
         return UsageError(f"{folder}: a retrained network has no report; see {folder / TRAINED}")
     if (folder / FRONT).is_file():
-        return UsageError(f"{folder}: a Pareto front can only be compared with another one")
+        return UsageError(f"{folder}: only searches are compared, not Pareto fronts")
     how = " --resume" if (folder / "checkpoint").is_dir() else ""
     return UsageError(
         f"{folder} has no finished search ({RESULT} is missing): lat-search ... --out {folder}{how}"

@@ -4,6 +4,7 @@ Each step depends only on the state, the seed and the step's number, so a run re
 checkpoint ends like an uninterrupted one.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -25,7 +26,6 @@ from search.strategies.hardware_loss import HardwareTerm
 from search.supernet.supernet import SuperNet
 from search.training.compute import ON_CPU, Compute
 from search.training.failures import explained
-from search.training.history import Entry, entries, in_columns
 from search.training.network_training import (
     ARCH_BATCHES,
     ARCH_PATHS,
@@ -93,7 +93,7 @@ class SupernetTraining(Training):
             augment=False,
         )
         self.streams = [self._weight_batches, self._arch_batches]
-        self.history: list[Entry] = []
+        self.history: list[dict[str, Any]] = []
 
     @property
     def utility(self) -> NDArray[np.float64]:
@@ -110,7 +110,7 @@ class SupernetTraining(Training):
                 "`resume` its own search"
             )
         self.supernet.load_state_dict(state["supernet"])
-        self.history = entries(state["history"])
+        self.history = json.loads(state["history"])
         self.step = self.total_steps
 
     def _one_step(self) -> StepReport:
@@ -137,14 +137,7 @@ class SupernetTraining(Training):
             generator = self._generator(ARCH_PATHS)
             return strategy.step(images[:size], labels[:size], generator)
 
-        with explained(
-            self.step,
-            self.settings.learning_rate,
-            len(images),
-            attempt,
-            self.compute.ranks,
-            self.compute.norm_batch_size,
-        ):
+        with explained(self.step, self.settings.learning_rate, len(images), attempt, self.compute):
             done = attempt(len(images))
         probabilities = self.supernet.probabilities.detach()
         every = max(1, self.settings.search_steps // self.settings.arch_every // _SNAPSHOTS)
@@ -177,27 +170,21 @@ class SupernetTraining(Training):
             "supernet": self.supernet.state_dict(),
             "optimizer": self.optimizer.state,
             "strategy": self.strategy.state if self.strategy else {},
-            "history": in_columns(self.history),
+            "history": json.dumps(self.history),
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.history = entries(state["history"])
+        self.history = json.loads(state["history"])
         self.supernet.load_state_dict(state["supernet"])
         self.optimizer.restore(state["optimizer"])
         if self.strategy is not None:
             self.strategy.restore(state["strategy"])
 
 
-def _entry(report: StepReport) -> Entry:
+def _entry(report: StepReport) -> dict[str, Any]:
     """The history's entry of an architecture step."""
-    entry: Entry = {
-        "step": report.step,
-        "train_loss": report.train_loss,
-        "valid_loss": report.valid_loss,
-        "entropy": report.entropy,
-        "expected": dict(report.expected or {}),
-        "multiplier": dict(report.multipliers or {}),
-    }
+    names = ("step", "train_loss", "valid_loss", "entropy", "expected")
+    entry = {name: getattr(report, name) for name in names} | {"multiplier": report.multipliers}
     if report.probabilities is not None:
         entry["probabilities"] = report.probabilities.tolist()
     return entry

@@ -14,10 +14,9 @@ from latency.candidates import Block
 from latency.errors import SpecError
 from latency.operators.network import NetworkSpec
 from latency.operators.spec import OpSpec
-from latency.operators.trees import IDENTITY, Tree, with_edges
+from latency.operators.trees import with_edges
 
 T = TypeVar("T")
-
 
 _MAX_LABEL_BLOCKS = 64
 """A network of more blocks is named by a digest of its choices."""
@@ -31,12 +30,6 @@ class Cell:
     op: OpSpec
     edges: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        codes = Tree.parse(self.op.tree).edges()
-        for name in self.edges:
-            if codes.get(name) != IDENTITY:
-                raise SpecError(f"{self.op.key} has no identity edge '{name}'")
-
     def grown(self, edges: Sequence[OpSpec | None]) -> OpSpec:
         """The operator with these operators as its searched edges."""
         return with_edges(self.op, dict(zip(self.edges, edges, strict=True)))
@@ -47,9 +40,9 @@ class SearchSpace:
     """Networks of a stem, one candidate per block, and a head.
 
     A candidate None skips its block, which must then keep its input's shape. `name` and
-    `resolution` (of the square input) identify the space in tables. `words`: command-line arguments
-    that load it again. With `cells`, networks are stem, cells, head, and the blocks are the cells'
-    searched edges, cell by cell.
+    `resolution` (of the square input) identify the space in tables. `arguments`: those of the
+    command line that load it again. With `cells`, networks are stem, cells, head, and the blocks
+    are the cells' searched edges, cell by cell.
     """
 
     name: str
@@ -59,14 +52,9 @@ class SearchSpace:
     blocks: tuple[Block, ...]
     head: tuple[OpSpec, ...]
     cells: tuple[Cell, ...] = ()
-    words: str = field(default="", compare=False)
+    arguments: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        edges = sum(len(cell.edges) for cell in self.cells)
-        if self.cells and edges != len(self.blocks):
-            raise SpecError(
-                f"space '{self.name}': {edges} searched edges, but {len(self.blocks)} blocks"
-            )
         for position, block in enumerate(self.blocks):
             shapes = {op.out_shape for op in block if op is not None}
             if None in block:

@@ -17,12 +17,12 @@ __all__ = [
     "load_dataset",
 ]
 
-KNOWN = ("digits", "cifar10", "imagefolder", "imagenet")
+KNOWN = ("digits", "cifar10", "imagenet")
 
 
 def load_dataset(data: str) -> Dataset:
-    """`digits`, `cifar10:FOLDER` (the binary version), or `imagenet:FOLDER` (same as
-    `imagefolder:FOLDER`: train/CLASS/*.JPEG and val/CLASS/*.JPEG).
+    """`digits`, `cifar10:FOLDER` (the binary version), or `imagenet:FOLDER`
+    (train/CLASS/*.JPEG and val/CLASS/*.JPEG).
 
     Raises `UsageError` for an unknown name, and for a folder that is missing or incomplete.
     """

@@ -4,7 +4,7 @@ import math
 import warnings
 
 import numpy as np
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageOps
 
 from latency.files import open_file
 
@@ -14,17 +14,6 @@ _ATTEMPTS = 10
 _BRIGHTNESS, _SATURATION = 32 / 255, 0.5
 _MARGIN = 256 / 224
 """Ratio of the shorter side of an evaluated image to the side of its central crop."""
-_ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""The transposition that makes an image upright, by its EXIF orientation."""
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM")
 """Formats that are read, whatever a file is named; some of Pillow's other decoders run programs."""
 _MAX_PIXELS = 100_000_000
@@ -59,10 +48,9 @@ def read_image(path: str, resolution: int) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation, if it is readable."""
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        return ImageOps.exif_transpose(image)
     except BROKEN:
         return image
-    return image if turn is None else image.transpose(turn)
 
 
 def random_crop(image: Image.Image, resolution: int, generator: np.random.Generator) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Batches of a split as an endless series: a pure function of their number, read ahead."""
+"""Batches of a split, prefetched by worker processes."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -60,8 +60,8 @@ def _order(seed: tuple[int, ...], images: int) -> Index:
 
 
 def worker_processes(requested: int, cpus: int | None = None, ranks: int | None = None) -> int:
-    """Number of processes that read ahead: at most the CPUs per rank of this machine, since each
-    takes some hundred megabytes, but at least one unless 0 are requested.
+    """Number of processes that prefetch batches: at most the CPUs per rank of this machine, since
+    each takes some hundred megabytes, but at least one unless 0 are requested.
 
     >>> [worker_processes(requested, cpus=8, ranks=4) for requested in (0, 1, 10_000)]
     [0, 1, 2]
@@ -72,7 +72,7 @@ def worker_processes(requested: int, cpus: int | None = None, ranks: int | None 
 
 
 class BatchStream:
-    """`draw_batch` for steps that increase by `every`, read ahead by worker processes. Raises its
+    """`draw_batch` for steps that increase by `every`, prefetched by worker processes. Raises its
     errors.
 
     `workers`: number of processes (`worker_processes`); 0 for data in memory. With a GPU, batches
@@ -96,66 +96,61 @@ class BatchStream:
         )
         self._batches = _Batches(split, draw)
         self._workers, self._every = worker_processes(workers), every
-        self._coming: Iterator[Batch] | None = None
+        self._prefetching: Iterator[Batch] | None = None
         self._next: int | None = None
 
     def at(self, step: int) -> Batch:
         """The batch of a step."""
         if not self._workers:
             return self._batches.make(step)
-        if step != self._next or self._coming is None:
-            self._coming = _read_ahead(self._batches, count(step, self._every), self._workers)
+        if step != self._next or self._prefetching is None:
+            self._prefetching = _prefetched(self._batches, count(step, self._every), self._workers)
         self._next = step + self._every
-        return next(self._coming)
+        return next(self._prefetching)
 
     def close(self) -> None:
         """End the worker processes; `at` starts new ones."""
-        self._coming = self._next = None
+        self._prefetching = self._next = None
 
 
 def evaluation_batches(
     split: Split, size: int, resolution: int, workers: int = 0
 ) -> Iterator[Batch]:
-    """The split's images in order, in batches of `size`, without the broken ones. Worker processes
-    read ahead if there are `workers`.
+    """The split's images in order, in batches of `size`, without the broken ones. `workers`
+    processes prefetch them; 0 for none.
 
     Raises `LatError` if no image can be read.
     """
-    images = len(split)
-    batches = _Batches(split, partial(_evaluated, split, size, resolution))
-    starts = range(0, images, size)
+    batches = _Batches(split, partial(split.evaluated, resolution=resolution))
+    starts = range(size, len(split), size)
+    parts = np.split(np.arange(len(split)), starts)
     workers = worker_processes(workers)
     seen = 0
-    for batch in _read_ahead(batches, starts, workers) if workers else map(batches.make, starts):
+    for batch in _prefetched(batches, parts, workers) if workers else map(batches.make, parts):
         seen += len(batch[1])
         if len(batch[1]):
             yield batch
     if not seen:
         path, why = next(iter(split.broken.items()), ("an empty split", "no images"))
-        raise LatError(f"none of {images} images can be evaluated, e.g. {path}: {why}")
-
-
-def _evaluated(split: Split, size: int, resolution: int, start: int) -> Batch:
-    return split.evaluated(np.arange(start, min(start + size, len(split))), resolution)
+        raise LatError(f"none of {len(split)} images can be evaluated, e.g. {path}: {why}")
 
 
 @dataclass(frozen=True)
 class _Batches(TorchDataset[tuple[Batch, dict[str, str]]]):
-    """Batches by their number, each with the broken files that the process has met so far."""
+    """Each item is a batch, and the broken files that the process has found so far."""
 
     split: Split
-    make: Callable[[int], Batch]
+    make: Callable[[Any], Batch]
 
-    def __getitem__(self, number: int) -> tuple[Batch, dict[str, str]]:
-        return self.make(number), dict(self.split.broken)
+    def __getitem__(self, item: Any) -> tuple[Batch, dict[str, str]]:
+        return self.make(item), dict(self.split.broken)
 
 
-def _read_ahead(batches: _Batches, numbers: Iterable[int], workers: int) -> Iterator[Batch]:
-    """The batches of these numbers, made by worker processes."""
+def _prefetched(batches: _Batches, items: Iterable[Any], workers: int) -> Iterator[Batch]:
     loader: DataLoader[Any] = DataLoader(
         batches,
         batch_size=None,
-        sampler=numbers,
+        sampler=items,
         num_workers=workers,
         multiprocessing_context="forkserver",  # threads of this process do not survive a fork
         prefetch_factor=2,

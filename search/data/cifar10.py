@@ -74,8 +74,7 @@ def _read(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     rows = content.reshape(-1, _ROW)
     labels = rows[:, 0].astype(np.int64)
     if labels.max() >= _CLASSES:
-        bad = int(np.argmax(labels >= _CLASSES))
-        raise LatError(f"{path}: image {bad} has the label {labels[bad]}; there are {_CLASSES}")
+        raise LatError(f"{path}: has the label {labels.max()}; there are {_CLASSES} classes")
     return rows[:, 1:].reshape(-1, 3, _SIDE, _SIDE), labels
 
 

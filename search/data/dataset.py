@@ -1,7 +1,6 @@
 """`Split` and `Dataset`: labelled images, split for weights, architecture and a final test."""
 
 import logging
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
@@ -13,7 +12,7 @@ from torch.utils.data import get_worker_info
 _log = logging.getLogger(__name__)
 
 _MAX_WARNINGS = 10
-"""Broken files that are reported one by one; after that, only their number is."""
+"""Broken files that are reported one by one."""
 
 Index = NDArray[np.int64]
 
@@ -66,18 +65,11 @@ class Dataset:
 
 
 def note_broken(broken: dict[str, str], path: str, why: str) -> None:
-    """Record a broken file. The main process logs a warning for each of the first 10, then at 100,
-    1000, and so on."""
-    if path in broken:
-        return
-    broken[path] = why
-    if get_worker_info() is not None:
-        return
-    count = len(broken)
-    if count <= _MAX_WARNINGS:
-        _log.warning("broken image left out: %s: %s", path, why)
-    elif count == 10 ** round(math.log10(count)):
-        _log.warning("%d broken images left out, the last one is %s: %s", count, path, why)
+    """Record a broken file. The main process logs a warning for each of the first 10."""
+    if path not in broken:
+        broken[path] = why
+        if get_worker_info() is None and len(broken) <= _MAX_WARNINGS:
+            _log.warning("broken image left out: %s: %s", path, why)
 
 
 def held_out(labels: NDArray[np.int64], count: int) -> tuple[Index, Index]:

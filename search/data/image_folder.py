@@ -76,11 +76,10 @@ def image_folder(folder: Path) -> Dataset:
     Raises `UsageError` if a folder is missing or empty, or if the classes differ.
     """
     train_paths, test_paths = _scan(folder / "train", folder), _scan(folder / "val", folder)
-    if train_paths.keys() != test_paths.keys():
+    if differing := sorted(train_paths.keys() ^ test_paths.keys()):
         raise UsageError(
-            f"{folder}: train and val must have the same classes; "
-            f"only in train: {_names(train_paths.keys() - test_paths.keys())}; "
-            f"only in val: {_names(test_paths.keys() - train_paths.keys())}"
+            f"{folder}: train and val must have the same classes; {len(differing)} are in one of "
+            f"them only: {', '.join(differing[:3])}"
         )
     train, test = _files(train_paths), _files(test_paths)
     kept, valid = held_out(train.labels, min(_VALIDATION, len(train) // 10))
@@ -94,12 +93,6 @@ def image_folder(folder: Path) -> Dataset:
     )
     name = f"{folder.resolve().name}-{contents}"
     return Dataset(name, len(train_paths), _part(train, kept), _part(train, valid), test)
-
-
-def _names(classes: set[str]) -> str:
-    """The first three names."""
-    more = f" and {len(classes) - 3} more" if len(classes) > 3 else ""
-    return ", ".join(sorted(classes)[:3]) + more if classes else "none"
 
 
 def _scan(folder: Path, root: Path) -> dict[str, list[str]]:

@@ -18,7 +18,6 @@ from latency.units import format_ms
 _LEAST_UTILITY = -1e4
 _TOLERANCE = 1e-7
 _OPTIMAL, _INFEASIBLE, _FAILED = 0, 2, 4
-_STOPPED = {1: "reached a limit of time or iterations", 3: "found the problem unbounded"}
 """Statuses of `scipy.optimize.milp`."""
 _SWAP = Lock()
 
@@ -109,8 +108,7 @@ def _optimal(solution: Any) -> NDArray[np.bool_] | None:
     if solution.status == _INFEASIBLE:
         return None
     if solution.status != _OPTIMAL:
-        why = _STOPPED.get(solution.status, "failed")
-        raise LatError(f"the solver of the derivation {why}: {solution.message}")
+        raise LatError(f"the solver of the derivation failed: {solution.message}")
     return np.round(solution.x).astype(bool)
 
 

@@ -99,7 +99,7 @@ def sources_of(
         raise UsageError(
             f"no table of another device covers {space.tag} at batch "
             f"{space.operators[0].batch}: profile another device on it first (lat-profile "
-            f"--device CARD --space {space.words}), or name its table: `sources` TABLE"
+            f"--device CARD --space {space.arguments}), or name its table: `sources` TABLE"
         )
     return found
 
@@ -129,7 +129,7 @@ def _named_source(name: str, space: SearchSpace, setting: Setting) -> LatencyTab
             (op.key for op in missing),
             f"`sources` {name}: the table",
             f"name tables that cover {space.tag}: lat-profile --device "
-            f"{table.setting.device} --space {space.words} makes this one do so",
+            f"{table.setting.device} --space {space.arguments} makes this one do so",
         )
     return table
 

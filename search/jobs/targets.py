@@ -126,7 +126,7 @@ def covered(target: Target, space: SearchSpace, quiet: bool) -> LatencyTable:
             (op.key for op in missing),
             f"the table {table.source}",
             f"its device is not at hand to measure them: run lat-profile --device "
-            f"{table.setting.device} --space {space.words} there, or predict them: `predicted`",
+            f"{table.setting.device} --space {space.arguments} there, or predict them: `predicted`",
         )
     if table is None or space.tag not in table.calibrations:
         notice(f"no measurements of {space.tag} on {target.name} yet: profiling it first")

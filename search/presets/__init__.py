@@ -51,14 +51,11 @@ def _in_steps(content: dict[str, Any], images: int, batch_size: int | None) -> d
     sizes = SearchSettings(**given)
     for phase, batches in _BATCHES.items():
         epochs, key = content.get(f"{phase}_epochs"), f"{phase}_steps"
-        if epochs is None:
-            continue
-        if key in content:
-            raise UsageError(f"{phase}_epochs: give either it or {key}, not both")
-        given[key] = steps_of(epochs, images, batch_size or getattr(sizes, batches))
-        if not given[key] and key != "warmup_steps":
-            raise UsageError(f"{phase}_epochs: less than one step of {images} images")
-        check_bounds(key, given[key], f"{phase}_epochs, in steps")
+        if epochs is not None:
+            if key in content:
+                raise UsageError(f"{phase}_epochs: give either it or {key}, not both")
+            given[key] = steps_of(epochs, images, batch_size or getattr(sizes, batches))
+            check_bounds(key, given[key], f"{phase}_epochs, in steps")
     return given
 
 

@@ -30,7 +30,7 @@ def run_page(folder: Path) -> "Page":
     from search.report.run import front, report, saved_run
 
     if is_front(folder):
-        return front.front_page(front.SavedFront.load(folder))
+        return front.front_page(folder)
     return report.run_page(saved_run.SavedRun.load(folder))
 
 
@@ -43,15 +43,12 @@ def table_page(table: LatencyTable) -> "Page":
 
 
 def runs_page(a: Path, b: Path) -> "Page":
-    """Two searches side by side, or two Pareto fronts if neither folder has a search."""
+    """Two searches side by side."""
     _require_plotly()
     from search.report import comparison_report
-    from search.report.run import front, saved_run
+    from search.report.run.saved_run import SavedRun
 
-    if is_front(a) and is_front(b):
-        return front.fronts_page(front.SavedFront.load(a), front.SavedFront.load(b))
-    runs = saved_run.SavedRun.load(a), saved_run.SavedRun.load(b)
-    return comparison_report.runs_page(*runs)
+    return comparison_report.runs_page(SavedRun.load(a), SavedRun.load(b))
 
 
 def tables_page(a: LatencyTable, b: LatencyTable) -> "Page":

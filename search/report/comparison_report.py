@@ -1,18 +1,18 @@
 """The reports of two tables and of two searches side by side."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+import numpy as np
 import plotly.graph_objects as go
 
 from latency.tables.comparison import TableDifference, diff
 from latency.tables.table import LatencyTable
 from latency.units import format_ms
-from search.report.look import BLUE, GREY, ORANGE, RED, error_bars, faded, log_axis, points, styled
+from search.report.look import BLUE, GREY, ORANGE, RED, log_axis, points, styled, thin_bars
 from search.report.page import Grid, Page, Part, Picture, Text
 from search.report.run.blocks import blocks_figure
 from search.report.run.figures import budget_figure, curves_figure
-from search.report.run.front import side_by_side
 from search.report.run.report import drawing, summary
 from search.report.run.saved_run import SavedRun
 
@@ -82,34 +82,27 @@ def _ratio_figure(found: TableDifference) -> go.Figure:
         ops = [one for one in found.common if one.significant is is_significant]
         if ops:
             ratio, low, high = zip(*((one.ratio, one.low, one.high) for one in ops), strict=True)
-            trace = points(
-                [one.a_ms for one in ops],
-                ratio,
-                f"{name} ({len(ops)})",
-                colour,
-                [
-                    f"{one.op.key}<br>{format_ms(one.a_ms)} and {format_ms(one.b_ms)}: "
-                    f"{one.ratio:.3f}"
-                    for one in ops
-                ],
-                error_y=error_bars(
-                    ratio, low, high, thickness=0.7, width=0, color=faded(colour, 0.5)
-                ),
-            )
-            figure.add_trace(trace)
+            hover = [
+                f"{one.op.key}<br>{format_ms(one.a_ms)} and {format_ms(one.b_ms)}: {one.ratio:.3f}"
+                for one in ops
+            ]
+            a_ms = [one.a_ms for one in ops]
+            bars = thin_bars(ratio, low, high, colour)
+            label = f"{name} ({len(ops)})"
+            figure.add_trace(points(a_ms, ratio, label, colour, hover, error_y=bars))
     figure.add_hline(1, line={"color": GREY, "width": 1})
     figure.add_hline(found.median_ratio, line={"color": ORANGE, "width": 2, "dash": "dash"})
     styled(figure, 440)
-    figure.update_xaxes(log_axis((one.a_ms for one in found.common), "in A, ms"))
+    figure.update_xaxes(log_axis("in A, ms"))
     ratios = [found.median_ratio, 1.0, *(one.ratio for one in found.common)]
-    ends = min(ratios) / _MARGIN, max(ratios) * _MARGIN
-    return figure.update_yaxes(log_axis(ends, "B / A"), range=[math.log10(end) for end in ends])
+    ends = np.log10([min(ratios) / _MARGIN, max(ratios) * _MARGIN]).tolist()
+    return figure.update_yaxes(log_axis("B / A"), range=ends)
 
 
 def runs_page(a: SavedRun, b: SavedRun) -> Page:
     """Two searches side by side."""
     runs = {"A": a, "B": b}
-    networks: list[Part] = [
+    networks = [
         Picture(
             "network",
             "The networks found, block by block.",
@@ -117,8 +110,8 @@ def runs_page(a: SavedRun, b: SavedRun) -> Page:
         ),
         Picture(
             "budget",
-            "Red: the budgets; predictions of the latency models for the networks, and "
-            "measurements, with 95 % intervals.",
+            "Predictions of the latency models for the networks, and measurements, in percent of "
+            "each budget, with 95 % intervals.",
             budget_figure(runs),
         ),
     ]
@@ -130,14 +123,19 @@ def runs_page(a: SavedRun, b: SavedRun) -> Page:
         for run in (a, b)
     )
     grids = [
-        side_by_side(summary(a), summary(b)),
+        Grid(_side_by_side(summary(a), summary(b)), ("", "A", "B")),
         _differences(asked_a, asked_b, "Different options", "The options are the same."),
     ]
-    sections = {"Networks and searches": networks, "Side by side": grids}
+    sections: dict[str, list[Part]] = {"Networks and searches": [*networks], "Side by side": grids}
     return Page("Two searches", f"A: {a.folder}; B: {b.folder}", {}, sections)
 
 
-def _differences(a: dict[str, str], b: dict[str, str], caption: str, without: str) -> Part:
+def _side_by_side(a: Mapping[str, str], b: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """(name, value in `a`, value in `b`)."""
+    return [(name, a.get(name, ""), b.get(name, "")) for name in dict.fromkeys([*a, *b])]
+
+
+def _differences(a: Mapping[str, str], b: Mapping[str, str], caption: str, without: str) -> Part:
     """The values by name that differ, or the text `without` if there are none."""
-    rows = [row for row in side_by_side(a, b).rows if row[1] != row[2]]
+    rows = [row for row in _side_by_side(a, b) if row[1] != row[2]]
     return Grid(rows, ("", "A", "B"), caption, wraps=True) if rows else Text(without)

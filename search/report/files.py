@@ -3,15 +3,18 @@
 Unknown fields are ignored. Numbers are finite and within plausible bounds.
 """
 
-from pathlib import Path, PurePosixPath
+from operator import ge, lt
+from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
+    NonNegativeInt,
     PlainValidator,
+    PositiveFloat,
     ValidationError,
     model_validator,
 )
@@ -20,12 +23,9 @@ from latency.errors import SpecError
 from latency.files import read_file
 from latency.operators.spec import OpSpec
 from latency.units import format_amount
-from search.settings import MOST_SEED
 from search.validation import first_error
 
 _MOST_BYTES = 2**28
-_LARGEST = 10**18
-_MOST_BLOCKS = 10_000
 
 Stage = Literal["predicted", "measured"]
 
@@ -37,44 +37,29 @@ def _operator(key: object) -> OpSpec:
         raise ValueError(str(error)) from None
 
 
-def _inside(name: str) -> str:
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
-        raise ValueError("leads out of the folder")
-    return name
-
-
-Number = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
-Integer = Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)]
-Amount = Annotated[float, Field(ge=0, le=_LARGEST)]
-Limit = Annotated[float, Field(gt=0, le=_LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0, le=_LARGEST)]
-Row = Annotated[list[Share], Field(min_length=1, max_length=_MOST_BLOCKS)]
-Probabilities = Annotated[list[Row], Field(min_length=1, max_length=_MOST_BLOCKS)]
-Choices = Annotated[list[Count], Field(max_length=_MOST_BLOCKS)]
+Choices = list[NonNegativeInt]
 Operator = Annotated[OpSpec, PlainValidator(_operator)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
 
 class _Measured(_Part):
-    """`latency.tables.measurement.Measurement`, without what no report shows."""
-
-    median_ms: Limit
-    ci95_ms: Amount
-    runs: Count
-    min_ms: Amount
+    median_ms: PositiveFloat
+    ci95_ms: NonNegativeFloat
+    runs: NonNegativeInt
+    min_ms: NonNegativeFloat
 
 
-class _OpPrediction(_Part):
+class SavedOperator(_Part):
     """`latency.prediction.OpPrediction`."""
 
     op: Operator
-    ms: Amount
-    low_ms: Number
-    high_ms: Number
+    ms: NonNegativeFloat
+    low_ms: float
+    high_ms: float
     source: str
 
 
@@ -83,22 +68,19 @@ class SavedBudget(_Part):
 
     name: str
     unit: str
-    limit: Limit
-    predicted: Amount | None = None
-    predicted_low: Number | None = None
-    predicted_high: Number | None = None
-    measured: Amount | None = None
-    measured_low: Number | None = None
-    measured_high: Number | None = None
-    meets: bool | None = None
+    limit: PositiveFloat
+    predicted: NonNegativeFloat
+    predicted_low: float
+    predicted_high: float
+    measured: NonNegativeFloat | None
+    measured_low: float | None
+    measured_high: float | None
     table: str | None = None
 
     def interval(self, stage: Stage) -> tuple[float, float, float] | None:
         """Value, low and high end of its 95 % interval; None if there is no value."""
         value, low, high = (getattr(self, f"{stage}{end}") for end in ("", "_low", "_high"))
-        if value is None:
-            return None
-        return (value, value, value) if low is None or high is None else (value, low, high)
+        return None if value is None else (value, low, high)
 
     def format(self, amount: float) -> str:
         """An amount with its unit."""
@@ -108,32 +90,30 @@ class SavedBudget(_Part):
 class _Attempt(_Part):
     """A network that was derived during the search."""
 
-    choices: Choices
-    predicted: dict[str, Amount]
     measured: dict[str, _Measured]
 
 
 class _Step(_Part):
-    step: Count
-    train_loss: Number | None = None
-    valid_loss: Number | None = None
-    entropy: Number | None = None
-    expected: dict[str, Number]
-    multiplier: dict[str, Number]
-    probabilities: Probabilities | None = None
+    step: NonNegativeInt
+    train_loss: float
+    valid_loss: float
+    entropy: float
+    expected: dict[str, float]
+    multiplier: dict[str, float]
+    probabilities: list[list[Share]] | None = None
 
 
 class SavedNetwork(_Part):
     """A network that was found, or that is compared with it."""
 
-    budget_ms: Limit | None = None
+    budget_ms: PositiveFloat | None = None
     choices: Choices | None = None
-    predicted_ms: Amount | None = None
-    measured_ms: Amount | None = None
+    predicted_ms: NonNegativeFloat | None = None
+    measured_ms: NonNegativeFloat | None = None
     valid_accuracy: Share | None = None
     test_accuracy: Share | None = None
-    macs: Count | None = None
-    params: Count | None = None
+    macs: NonNegativeInt | None = None
+    params: NonNegativeInt | None = None
 
     @property
     def ms(self) -> float:
@@ -153,13 +133,10 @@ class Baseline(SavedNetwork):
 
 
 class FrontNetwork(SavedNetwork):
-    """A network of a Pareto front."""
+    """A network of a Pareto front, and the file that it is in."""
 
-    budget_ms: Limit
-
-
-class _FrontFileNetwork(FrontNetwork):
-    network: Annotated[str, Field(max_length=1000), AfterValidator(_inside)]
+    budget_ms: PositiveFloat
+    network: str = ""
 
 
 class _Environment(_Part):
@@ -171,61 +148,50 @@ class _Environment(_Part):
 class _Head(_Part):
     target: str
     space: str
-    seed: Annotated[int, Field(ge=0, le=MOST_SEED)]
+    data: str
+    seed: NonNegativeInt
     version: str
 
 
 class ResultFile(SavedNetwork, _Head):
     """result.json (`search.result.SearchResult`)."""
 
-    budget_ms: Limit
+    budget_ms: PositiveFloat
     choices: Choices
-    predicted_ms: Amount
-    measured_ms: Amount | None
     valid_accuracy: Share
     test_accuracy: Share
-    macs: Count
-    params: Count
-    settings: dict[str, str | bool | Integer | Number | None]
+    settings: dict[str, str | bool | int | float | None]
     table: str
-    data: str
     strategy: str
-    predicted_low_ms: Number
-    predicted_high_ms: Number
-    measured_low_ms: Number | None
-    measured_high_ms: Number | None
     meets_budget: bool
     budgets: Annotated[list[SavedBudget], Field(min_length=1)]
-    seconds: Amount
+    seconds: NonNegativeFloat
     candidates: list[list[Operator | None]]
     attempts: list[_Attempt]
     history: list[_Step]
-    probabilities: Probabilities
     command: list[str]
     largest: SavedNetwork | None
     baselines: list[Baseline]
     pareto: list[FrontNetwork]
     environment: _Environment
-    operators: dict[str, list[_OpPrediction]]
-
-    @property
-    def shapes(self) -> set[tuple[int, ...]]:
-        """Candidates per block, wherever there are probabilities of them."""
-        snapshots = [self.probabilities, *(step.probabilities for step in self.history)]
-        return {tuple(map(len, rows)) for rows in snapshots if rows}
+    operators: dict[str, list[SavedOperator]]
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        if len(self.shapes) > 1:
-            raise ValueError("the probabilities are of different blocks")
+        counts = [len(block) for block in self.candidates]
+        for choices in (self.choices, *(one.choices for one in self.pareto if one.choices)):
+            if len(choices) != len(counts) or any(map(ge, choices, counts)):
+                raise ValueError("the choices are not of its candidates")
+        for rows in (step.probabilities for step in self.history if step.probabilities):
+            if len(rows) != len(counts) or any(map(lt, map(len, rows), counts)):
+                raise ValueError("the probabilities are not of its candidates")
         return self
 
 
 class FrontFile(_Head):
     """pareto.json (`search.runs.front.Front`)."""
 
-    data: str
-    networks: list[_FrontFileNetwork]
+    networks: list[FrontNetwork]
 
 
 Kind = TypeVar("Kind", bound=BaseModel)

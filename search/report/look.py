@@ -4,7 +4,6 @@ Colours are legible on a light and on a dark page. plotly has no themes, so the 
 page colours text and grid lines.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -26,11 +25,6 @@ _LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0, "xanchor"
 _GRID = {"gridcolor": "#c9d0d6", "zeroline": False, "automargin": True}
 _TITLE_PIXELS = 24
 """Height of the title above a panel."""
-_STEPS = (1, 2, 5)
-_MANTISSAS = ((1,), (1, 3), _STEPS, (1, 1.5, 2, 3, 4, 5, 7))
-_FEWEST_TICKS = 4
-_MARGIN_SHARE, _LEAST_MARGIN = 0.05, 1.01
-"""Margin of a logarithmic axis around its data: a share of its length, and at least a factor."""
 
 
 def kernel_colour(kernel: int) -> str:
@@ -95,6 +89,13 @@ def error_bars(
     return {"array": up, "arrayminus": down, **look}
 
 
+def thin_bars(
+    values: Sequence[float], lows: Sequence[float], highs: Sequence[float], colour: str
+) -> dict[str, Any]:
+    """Error bars of many points of a colour."""
+    return error_bars(values, lows, highs, thickness=0.7, width=0, color=faded(colour, 0.5))
+
+
 def share_legend(figure: Figure) -> None:
     """Give all traces of a name one legend entry, which switches them together."""
     names: set[str] = set()
@@ -103,31 +104,9 @@ def share_legend(figure: Figure) -> None:
         names.add(trace.name)
 
 
-def log_axis(values: Iterable[float], title: str) -> dict[str, Any]:
-    """A logarithmic axis for `values` with plain numbers as ticks, not only powers of ten."""
-    finite = [value for value in values if 0 < value < math.inf]
-    axis = {"type": "log", "title": title}
-    if not finite:
-        return axis
-    ticks = log_ticks(min(finite), max(finite))
-    labels = [np.format_float_positional(tick, trim="-") for tick in ticks]
-    return {**axis, "tickvals": ticks, "ticktext": labels}
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers from `low` to `high` and slightly beyond, for a logarithmic axis: the coarsest
-    series of mantissas with at least four of them, or equal steps if the range is too narrow."""
-    margin = max(_LEAST_MARGIN, (high / low) ** _MARGIN_SHARE)
-    low, high = low / margin, high * margin
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for mantissas in _MANTISSAS:
-        ticks = [float(f"{part}e{power}") for power in decades for part in mantissas]
-        inside = [tick for tick in ticks if low <= tick <= high]
-        if len(inside) >= _FEWEST_TICKS:
-            return inside
-    step = 10.0 ** math.floor(math.log10((high - low) / _FEWEST_TICKS))
-    step *= max(part for part in _STEPS if (high - low) / (part * step) >= _FEWEST_TICKS)
-    return [float(f"{step * i:.12g}") for i in range(math.ceil(low / step), int(high / step) + 1)]
+def log_axis(title: str) -> dict[str, Any]:
+    """A logarithmic axis with plain numbers as ticks."""
+    return {"type": "log", "title": title, "exponentformat": "none"}
 
 
 def title_panels(figure: Figure, titles: Sequence[str], size: int = 12) -> None:

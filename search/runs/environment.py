@@ -60,7 +60,7 @@ def _device(device: torch.device) -> str:
 
 def _space_file(space: SearchSpace) -> dict[str, str]:
     """The user's own space, if its file is still there."""
-    named = (Path(name) for name in shlex.split(space.words)[:1])
+    named = (Path(name) for name in shlex.split(space.arguments)[:1])
     paths = (path for path in named if path.suffix in SUFFIXES and path.is_file())
     return {str(path): path.read_text(errors="replace") for path in paths}
 

@@ -9,13 +9,15 @@ from typing import Any
 
 from latency.errors import UsageError, unknown_name
 from search.space import SearchSpace
-from search.spaces import cifar_tree, own, staged
+from search.spaces import cifar_tree, own
 from search.spaces.bounds import check_options
+from search.spaces.staged import StagedSpace
+from search.toml_file import read_toml
 
 
 def _staged(name: str, width: float = 1.0, **options: Any) -> SearchSpace:
     """The shipped space of the file NAME.toml."""
-    described = staged.read(Path(__file__).parent / f"{name}.toml")
+    described = read_toml(Path(__file__).parent / f"{name}.toml", StagedSpace)
     full_name = name if width == 1 else f"{name}-w{width:g}"
     return described.build(full_name, width=width, **options)
 
@@ -34,35 +36,25 @@ def known() -> tuple[str, ...]:
     return tuple(_SPACES)
 
 
-def shipped(name: str, **options: Any) -> SearchSpace:
-    """The shipped space of this name. Opens and executes no user's file.
+def load(name: str, **options: Any) -> SearchSpace:
+    """A shipped space by its name, or a user's own by the path of its file (`search.spaces.own`). A
+    .py file is executed, so never pass a name from a table or a result.
 
-    `options`: `resolution`, `width`, `classes`, `batch`. Raises `UsageError` for an unknown name,
-    and for an option out of its bounds (`search.spaces.bounds`).
+    `options`: `resolution`, `width`, `classes`, `batch`. Raises `UsageError` for an unknown name, a
+    broken file, and an option out of its bounds (`search.spaces.bounds`).
     """
     check_options(options)
-    if name not in _SPACES:
+    if Path(name).suffix in own.SUFFIXES:
+        space = own.load(Path(name), **options)
+    elif name in _SPACES:
+        space = _SPACES[name](**options)
+    else:
         unknown = unknown_name("space", name, _SPACES)
         raise UsageError(f"{unknown}; for your own space, `space` is FILE.toml or FILE.py")
-    return replace(_SPACES[name](**options), words=_arguments(name, options))
-
-
-def load(name: str, **options: Any) -> SearchSpace:
-    """A shipped space by its name, or a user's own by the path of its file (`search.spaces.own`).
-    A .py file is executed: use `shipped` for a name from a table or a result.
-
-    `options` and errors as in `shipped`; also `UsageError` for a broken file.
-    """
-    check_options(options)
-    if Path(name).suffix not in own.SUFFIXES:
-        return shipped(name, **options)
-    return replace(own.load(Path(name), **options), words=_arguments(name, options))
-
-
-def _arguments(name: str, options: dict[str, Any]) -> str:
-    """The command-line arguments after --space that load the space again."""
     given = {key: options.get(key) for key in ("resolution", "width", "classes")}
-    if given["width"] == 1:
-        del given["width"]
-    flags = [f" --{key} {value}" for key, value in given.items() if value is not None]
-    return shlex.quote(name) + "".join(flags)
+    flags = [
+        f" --{key} {value}"
+        for key, value in given.items()
+        if value is not None and (key, value) != ("width", 1)
+    ]
+    return replace(space, arguments=shlex.quote(name) + "".join(flags))

@@ -6,7 +6,6 @@ from the user: never pass `load` a name from a result, a table or a checkpoint.
 """
 
 import hashlib
-import inspect
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,8 @@ from latency.errors import SpecError, UsageError
 from latency.files import MOST_BYTES, read_text
 from latency.names import slug
 from search.space import SearchSpace
-from search.spaces import staged
+from search.spaces.staged import StagedSpace
+from search.toml_file import read_toml
 
 SUFFIXES = (".toml", ".py")
 _BUILD = "build(resolution, width, classes, batch)"
@@ -37,7 +37,7 @@ def load(path: Path, **options: Any) -> SearchSpace:
     if path.suffix == ".py":
         space = _programmed(path, options)
     else:
-        described = staged.read(path)
+        described = read_toml(path, StagedSpace)
         try:
             space = described.build(path.stem, **options)
         except SpecError as error:
@@ -59,16 +59,11 @@ def _programmed(path: Path, options: Mapping[str, Any]) -> SearchSpace:
     build = getattr(module, "build", None)
     if not callable(build):
         raise UsageError(f"{path} has no function {_BUILD}")
-    try:
-        inspect.signature(build).bind(**options)
-    except TypeError as error:
-        raise UsageError(f"{path}: expected {_BUILD}: {error}") from None
     with _one_line(path):
         space = build(**options)
     if not isinstance(space, SearchSpace):
         raise UsageError(f"{path}: build returned a {type(space).__name__}, not a SearchSpace")
-    if fault := _fault(space, options):
-        raise UsageError(f"{path}: build returned a space {fault}")
+    _check(path, space, options)
     return space
 
 
@@ -88,24 +83,24 @@ def _one_line(path: Path) -> Iterator[None]:
         raise UsageError(f"{path}{at}: {type(error).__name__}: {message}") from None
 
 
-def _fault(space: SearchSpace, options: Mapping[str, Any]) -> str | None:
-    """Why a space is not valid: it must be a chain of operators from images to classes, and match
-    the options."""
-    for name in {"resolution", "classes"} & {*options}:
-        if getattr(space, name) != options[name]:
-            return f"of {name} {getattr(space, name)}, not {options[name]}"
-    for op in space.operators:
-        if op.traits.stands_alone:
-            return f"with {op.key}, which cannot be part of a chain of operators"
-        if op.batch != options.get("batch", op.batch):
-            return f"with {op.key} of batch {op.batch}, not {options['batch']}"
+def _check(path: Path, space: SearchSpace, options: Mapping[str, Any]) -> None:
+    """Raises `UsageError` for a space that does not match the options, or whose operators are not a
+    chain from images to classes."""
+    size, classes = (options.get(n, getattr(space, n)) for n in ("resolution", "classes"))
+    batch = options.get("batch", 1)
+    why = ""
     try:
         network = space.network(space.largest)
+        shapes = network.input_shape, network.ops[-1].out_shape
+        if (
+            shapes == ((size, size, 3), (1, 1, classes))
+            and (space.resolution, space.classes) == (size, classes)
+            and all(op.batch == batch and not op.traits.stands_alone for op in space.operators)
+        ):
+            return
     except (SpecError, IndexError) as error:
-        return f"whose operators do not form a chain: {error}"
-    size = space.resolution
-    if network.input_shape != (size, size, 3):
-        return f"that begins with {network.ops[0].key}, not on {size}x{size}x3 images"
-    if network.ops[-1].out_shape != (1, 1, space.classes):
-        return f"that ends with {network.ops[-1].key}, not in {space.classes} classes"
-    return None
+        why = f": {error}"
+    raise UsageError(
+        f"{path}: the operators of a space must form a chain from {size}x{size}x3 images to "
+        f"{classes} classes, at batch {batch}{why}"
+    )

@@ -5,7 +5,6 @@ The sections below list all keys and defaults; `mbv3.toml` in this folder is an 
 
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -16,15 +15,9 @@ from latency.operators.kinds import ACTIVATIONS
 from latency.operators.spec import OpSpec
 from search.space import SearchSpace
 from search.spaces.bounds import MOST_CLASSES, MOST_RESOLUTION
-from search.toml_file import Section, read_toml
+from search.toml_file import Section
 
 Value = TypeVar("Value")
-
-
-def _each_once(values: list[Value]) -> list[Value]:
-    if len(set(values)) < len(values):
-        raise ValueError("duplicate value in the list")
-    return values
 
 
 def _odd(kernel: int) -> int:
@@ -41,17 +34,12 @@ def _known_activation(name: str) -> str:
 
 def _as_range(depth: Any) -> Any:
     """3 means exactly 3 blocks, [2, 4] from 2 to 4."""
-    if isinstance(depth, int):
-        return depth, depth
-    if isinstance(depth, list) and len(depth) == 2:
-        return tuple(depth)
+    match depth:
+        case int():
+            return depth, depth
+        case [int(least), int(most)] if least <= most:
+            return least, most
     raise ValueError("should be a number of blocks, such as 3, or [least, most], such as [2, 4]")
-
-
-def _ascending(depth: tuple[int, int]) -> tuple[int, int]:
-    if depth[0] > depth[1]:
-        raise ValueError(f"should be [least, most], not [{depth[0]}, {depth[1]}]")
-    return depth
 
 
 Channels = Annotated[int, Field(ge=1, le=65536)]
@@ -61,8 +49,8 @@ Expansion = Annotated[float, Field(gt=0, le=64, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Activation = Annotated[str, AfterValidator(_known_activation)]
 Kind = Literal["mbconv", "conv"]
-Several = Annotated[list[Value], Field(min_length=1), AfterValidator(_each_once)]
-Depth = Annotated[tuple[Channels, Channels], BeforeValidator(_as_range), AfterValidator(_ascending)]
+Several = Annotated[list[Value], Field(min_length=1)]
+Depth = Annotated[tuple[Channels, Channels], BeforeValidator(_as_range)]
 
 
 class CandidateSection(Section):
@@ -185,11 +173,6 @@ class StagedSpace(Section):
                 size, channels = -(-size // stride), out_channels
         head = _head(self.head, size, channels, width, classes, batch)
         return SearchSpace(name, resolution, classes, stem, tuple(blocks), head)
-
-
-def read(path: Path) -> StagedSpace:
-    """Read a TOML file. Errors as in `search.toml_file.read_toml`."""
-    return read_toml(path, StagedSpace)
 
 
 def divisible(channels: float) -> int:

@@ -8,6 +8,8 @@ from search.strategies.proxyless_r import ProxylessR
 from search.supernet.supernet import SuperNet
 from search.training.compute import ON_CPU, Compute
 
+_STRATEGIES: dict[str, type[Strategy]] = {"proxyless-g": ProxylessG, "proxyless-r": ProxylessR}
+
 
 def make_strategy(
     supernet: SuperNet,
@@ -17,23 +19,5 @@ def make_strategy(
 ) -> Strategy | None:
     """The strategy that the settings name; None for `evolution`, which leaves alpha uniform and
     searches after the training."""
-    if settings.strategy == "proxyless-g":
-        return ProxylessG(
-            supernet,
-            hardware,
-            settings.binarisation,
-            settings.arch_learning_rate,
-            settings.arch_steps,
-            compute,
-        )
-    if settings.strategy == "proxyless-r":
-        return ProxylessR(
-            supernet,
-            hardware,
-            settings.reward,
-            settings.reinforce_learning_rate or settings.arch_learning_rate,
-            settings.arch_steps,
-            settings.reinforce_networks,
-            compute=compute,
-        )
-    return None
+    kind = _STRATEGIES.get(settings.strategy)
+    return kind(supernet, hardware, settings, compute) if kind else None

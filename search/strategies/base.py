@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from search.settings import SearchSettings
 from search.strategies.hardware_loss import HardwareTerm
 from search.supernet.supernet import SuperNet
-from search.training.compute import Compute
+from search.training.compute import ON_CPU, Compute
 from search.training.optimizer import half_cosine
 
 _BETA2, _EPSILON = 0.999, 1e-8
@@ -34,12 +35,14 @@ class Strategy(ABC):
         self,
         supernet: SuperNet,
         hardware: HardwareTerm,
-        learning_rate: float,
-        total_steps: int | None,
-        compute: Compute,
+        settings: SearchSettings,
+        compute: Compute = ON_CPU,
     ) -> None:
-        self.supernet, self.hardware, self.compute = supernet, hardware, compute
-        self.optimizer = AlphaOptimizer(supernet.alpha, learning_rate, total_steps)
+        self.supernet, self.hardware = supernet, hardware
+        self.settings, self.compute = settings, compute
+        self.optimizer = AlphaOptimizer(
+            supernet.alpha, settings.arch_learning_rate, settings.arch_steps
+        )
 
     @abstractmethod
     def step(

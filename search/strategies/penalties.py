@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from latency.errors import UsageError, unknown_name
+from latency.errors import UsageError
 from search.settings import PENALTIES
 
 
@@ -62,10 +62,8 @@ class Lagrangian(Penalty):
     def slope(self, task_loss: float, expected: float) -> Slope:
         violation = expected / self.limit - 1
         self.integral = max(0.0, self.integral + self.rate * violation)
-        return Slope(1.0, self.multiplier(expected) / self.limit)
-
-    def multiplier(self, expected: float) -> float:
-        return max(0.0, self.integral + self.damping * (expected / self.limit - 1))
+        multiplier = max(0.0, self.integral + self.damping * violation)
+        return Slope(1.0, multiplier / self.limit)
 
     @property
     def state(self) -> dict[str, float]:
@@ -105,10 +103,6 @@ class MulLog(Penalty):
 
 
 def make_penalty(name: str, limit: float) -> Penalty:
-    """The penalty of this name (`search.settings.PENALTIES`). Raises `UsageError` for an unknown
-    one, and for a limit that it does not allow."""
-    kinds: dict[str, type[Penalty]]
-    kinds = dict(zip(PENALTIES, (Lagrangian, AddLinear, MulLog), strict=True))
-    if name not in kinds:
-        raise unknown_name("penalty", name, PENALTIES)
-    return kinds[name](limit)
+    """The penalty of this name (`search.settings.PENALTIES`). Raises `UsageError` for a limit that
+    it does not allow."""
+    return dict(zip(PENALTIES, (Lagrangian, AddLinear, MulLog), strict=True))[name](limit)

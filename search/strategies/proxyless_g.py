@@ -10,33 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from latency.errors import unknown_name
-from search.settings import BINARISATIONS
 from search.strategies.base import ArchitectureStep, Strategy
-from search.strategies.hardware_loss import HardwareTerm
 from search.supernet.gates import gate_to_alpha_gradient
-from search.supernet.supernet import SuperNet
-from search.training.compute import ON_CPU, Compute, widened
+from search.training.compute import widened
 from search.training.failures import finite
 
 
 class ProxylessG(Strategy):
     """The step of the optimizer has two parts: the task's, after which `two` shifts the sampled
     paths, and the hardware's, whose gradient is exact and updates every path."""
-
-    def __init__(
-        self,
-        supernet: SuperNet,
-        hardware: HardwareTerm,
-        binarisation: str = "two",
-        learning_rate: float = 1e-3,
-        total_steps: int | None = None,
-        compute: Compute = ON_CPU,
-    ) -> None:
-        if binarisation not in BINARISATIONS:
-            raise unknown_name("binarisation", binarisation, BINARISATIONS)
-        super().__init__(supernet, hardware, learning_rate, total_steps, compute)
-        self.binarisation = binarisation
 
     def step(
         self, images: Tensor, labels: Tensor, generator: np.random.Generator
@@ -50,13 +32,13 @@ class ProxylessG(Strategy):
     def _sample(self, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
         """`sampled` and `active` of `SuperNet.forward_gated`."""
         probabilities = self.supernet.probabilities.detach().double().cpu().numpy()
-        width = 2 if self.binarisation == "two" else probabilities.shape[1]
+        width = 2 if self.settings.binarisation == "two" else probabilities.shape[1]
         sampled = np.full((len(probabilities), width), -1)
         active = np.zeros(len(probabilities), int)
         for row, mask in enumerate(self.supernet.mask.cpu().numpy()):
             candidates = np.flatnonzero(mask)
             p = probabilities[row, candidates] / probabilities[row, candidates].sum()
-            if self.binarisation == "two" and len(candidates) > 1:
+            if self.settings.binarisation == "two" and len(candidates) > 1:
                 chosen = _without_replacement(p, generator)
             else:
                 chosen = np.arange(len(candidates))
@@ -91,7 +73,7 @@ class ProxylessG(Strategy):
         rate = self.optimizer.rate(task + hardware)
         alpha = self.supernet.alpha
         moved = alpha - rate * task
-        if self.binarisation == "two":
+        if self.settings.binarisation == "two":
             moved = keep_mass(alpha, moved, sampled.to(alpha.device))
         alpha.copy_(moved - rate * hardware)
 

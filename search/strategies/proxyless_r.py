@@ -16,6 +16,7 @@ The rewards `mul` and `log` use no penalty and have no multipliers.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from latency.errors import unknown_name
-from search.settings import REWARDS
+from search.settings import SearchSettings
 from search.strategies.base import ArchitectureStep, Strategy
 from search.strategies.hardware_loss import HardwareTerm
 from search.supernet.supernet import SuperNet
@@ -40,28 +40,21 @@ _LEAST_ACCURACY = 1e-3
 
 
 class ProxylessR(Strategy):
-    """`networks`: number of samples per step."""
-
     def __init__(
         self,
         supernet: SuperNet,
         hardware: HardwareTerm,
-        reward: str = "lagrangian",
-        learning_rate: float = 1e-3,
-        total_steps: int | None = None,
-        networks: int = 10,
+        settings: SearchSettings,
         compute: Compute = ON_CPU,
     ) -> None:
-        if reward not in REWARDS:
-            raise unknown_name("reward", reward, REWARDS)
-        super().__init__(supernet, hardware, learning_rate, total_steps, compute)
-        self.reward, self.networks = reward, networks
+        rate = settings.reinforce_learning_rate or settings.arch_learning_rate
+        super().__init__(supernet, hardware, replace(settings, arch_learning_rate=rate), compute)
         self.baseline: float | None = None
 
     def step(
         self, images: Tensor, labels: Tensor, generator: np.random.Generator
     ) -> ArchitectureStep:
-        paths = [self.supernet.sample(generator) for _ in range(self.networks)]
+        paths = [self.supernet.sample(generator) for _ in range(self.settings.reinforce_networks)]
         own = torch.stack([self._score(path, images, labels) for path in paths])
         losses, rights = self.compute.ranks.mean(own).unbind(1)
         task_loss = finite(float(losses.mean()), "validation loss")
@@ -70,7 +63,7 @@ class ProxylessR(Strategy):
         )
         gradient = self._policy_gradient(paths, rewards)
         probabilities = self.supernet.probabilities
-        if self.reward == "lagrangian":
+        if self.settings.reward == "lagrangian":
             seen = self.hardware.step(probabilities, task_loss)
             gradient = seen.task_weight * gradient + seen.gradient
             expected, multipliers = seen.expected, seen.multipliers
@@ -89,13 +82,13 @@ class ProxylessR(Strategy):
         return torch.stack([functional.cross_entropy(scores, labels).double(), right])
 
     def _reward(self, path: Sequence[int], accuracy: float) -> float:
-        if self.reward == "lagrangian":
+        if self.settings.reward == "lagrangian":
             return accuracy
         excess = sum(
             math.log(budget.costs.predict(path)[0] / budget.limit)
             for budget in self.hardware.budgets
         )
-        if self.reward == "mul":
+        if self.settings.reward == "mul":
             return accuracy * math.exp(-_WEIGHT * excess)
         return math.log(max(accuracy, _LEAST_ACCURACY)) - _WEIGHT * excess
 

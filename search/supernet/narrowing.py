@@ -1,10 +1,12 @@
 """Reduces a trained supernet to fewer candidates."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from search.space import SearchSpace
 
@@ -21,11 +23,12 @@ def kept_candidates(space: SearchSpace, whole: SearchSpace) -> Kept:
 def narrowed(state: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
     """The state of a `search.searcher.SupernetTraining` without the weights of the other
     candidates; the history's probabilities are renormalised."""
-    history, probabilities = state["history"], {}
-    for number, values in history["probabilities"].items():
-        chosen = _columns(values, kept)
-        total = chosen.sum(-1, keepdim=True).clamp_min(torch.finfo(chosen.dtype).tiny)
-        probabilities[number] = chosen / total
+    history = json.loads(state["history"])
+    for entry in history:
+        if "probabilities" in entry:
+            chosen = _columns(torch.tensor(entry["probabilities"]), kept)
+            total = chosen.sum(-1, keepdim=True).clamp_min(torch.finfo(chosen.dtype).tiny)
+            entry["probabilities"] = (chosen / total).tolist()
     supernet = {}
     for name, value in state["supernet"].items():
         if not name.startswith("blocks."):
@@ -34,13 +37,10 @@ def narrowed(state: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
         _, block, candidate, rest = name.split(".", 3)
         if int(candidate) in (numbers := kept[int(block)]):
             supernet[f"blocks.{block}.{numbers.index(int(candidate))}.{rest}"] = value
-    history = {**history, "probabilities": probabilities}
-    return {**state, "supernet": supernet, "history": history}
+    return {**state, "supernet": supernet, "history": json.dumps(history)}
 
 
 def _columns(values: Tensor, kept: Kept) -> Tensor:
     """The kept values of (blocks, candidates), padded with zeros."""
-    chosen = values.new_zeros(len(kept), max(map(len, kept)))
-    for row, numbers in enumerate(kept):
-        chosen[row, : len(numbers)] = values[row, list(numbers)]
-    return chosen
+    rows = [values[row, list(numbers)] for row, numbers in enumerate(kept)]
+    return pad_sequence(rows, batch_first=True)

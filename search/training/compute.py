@@ -54,15 +54,16 @@ class Compute:
         return cls(torch.device(device), settings.precision, ranks, settings.norm_batch_size)
 
     def check(self, *batch_sizes: int) -> None:
-        """Raises `UsageError` for a batch that does not divide into equal parts per rank, or a part
-        that does not divide into batch norm groups."""
-        self.ranks.check(*batch_sizes)
-        group, world = self.norm_batch_size, self.ranks.world
-        for size in batch_sizes if group else ():
-            if size // world % group:
+        """Raises `UsageError` for a batch that does not divide into equal parts per rank and batch
+        norm groups."""
+        world, group = self.ranks.world, self.norm_batch_size
+        parts = world * max(1, group)
+        for size in batch_sizes:
+            if size % parts:
+                groups = f", each into groups of {group}" if group else ""
                 raise UsageError(
-                    f"a batch of {size} images, {size // world} per process, does not divide into "
-                    f"groups of {group}; `norm_batch` must divide {size // world}"
+                    f"a batch of {size} images does not divide into {world} equal parts{groups}; "
+                    f"`batch_size` must be a multiple of {parts}"
                 )
 
     def autocast(self) -> AbstractContextManager[object]:

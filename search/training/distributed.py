@@ -41,15 +41,6 @@ class Ranks:
         """This rank's part of every batch (`search.data.batches.Part`)."""
         return self.rank, self.world
 
-    def check(self, *batch_sizes: int) -> None:
-        """Raises `UsageError` for a batch size that the number of ranks does not divide."""
-        for size in batch_sizes:
-            if size % self.world:
-                raise UsageError(
-                    f"a batch of {size} images does not divide into {self.world} equal parts; "
-                    f"`batch_size` must be a multiple of {self.world}"
-                )
-
     def mean(self, value: Tensor) -> Tensor:
         """The mean over all ranks."""
         return value if self.world == 1 else mean_over_ranks(value.detach())

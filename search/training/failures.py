@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from latency.errors import LatError
-from search.training.distributed import Ranks
+from search.training.compute import Compute
 
 
 class DivergedError(LatError):
@@ -27,14 +27,12 @@ def explained(
     step: int,
     learning_rate: float,
     size: int,
-    compute: Callable[[int], object],
-    ranks: Ranks,
-    group: int = 0,
+    attempt: Callable[[int], object],
+    compute: Compute,
 ) -> Iterator[None]:
     """Turn divergence and out-of-memory errors into a `LatError` that names the step (the first is
-    0) and the remedy. `compute` runs the step on a number of this rank's `size` images, to find the
-    largest batch that fits; with several ranks, half the batch is suggested untried. `group`:
-    images per batch norm group, 0 for the whole batch.
+    0) and the remedy. `attempt` runs the step on a number of this rank's `size` images, to find the
+    largest batch that fits; with several ranks, half the batch is suggested untried.
     """
     try:
         yield
@@ -48,18 +46,16 @@ def explained(
         if not is_out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # frees their tensors, so that there is room
-    share = fitting(size, compute) if ranks.world == 1 else size // 2
-    in_groups = share - share % group if group else share
-    most = ranks.world * (in_groups or share)
-    if share < (2 if group else 1):
-        remedy = "not even 2 fit: use a smaller space or `resolution`"
+    world, group = compute.ranks.world, compute.norm_batch_size
+    share = fitting(size, attempt) if world == 1 else size // 2
+    if group > share > 1:
+        remedy = f"`resume` with `batch_size` {world * share} and `norm_batch` {share}"
+    elif share > bool(group):
+        share -= share % (group or 1)
+        remedy = f"`resume` with `batch_size` {world * share}"
     else:
-        fits = "fit" if ranks.world == 1 else "may fit"
-        remedy = f"{most} {fits}: `resume` with `batch_size` {most}"
-        if not in_groups:
-            remedy += f" and `norm_batch` {share}"
-    batch = size * ranks.world
-    raise LatError(f"step {step + 1}: out of memory for a batch of {batch} images; {remedy}")
+        remedy = "not even 2 fit: use a smaller space or `resolution`"
+    raise LatError(f"step {step + 1}: out of memory for a batch of {size * world} images; {remedy}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

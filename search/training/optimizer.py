@@ -86,18 +86,14 @@ class WeightOptimizer:
         `LatError` for a loss that is not finite, before any update, and if memory runs out."""
         images, labels = self.compute.bring(images, labels)
 
-        def attempt(size: int) -> None:
+        def attempt(size: int) -> float:
             self.sgd.zero_grad(set_to_none=True)
             with self.compute.autocast():
-                scores = forward(images[:size])
-            self._backward(scores, labels[:size])
+                scores = [forward(images[:size])]
+            return self._backward(scores.pop(), labels[:size])  # frees memory that is short
 
-        ranks, in_groups_of = self.compute.ranks, self.compute.norm_batch_size
-        with explained(step, self.schedule.peak, len(labels), attempt, ranks, in_groups_of):
-            self.sgd.zero_grad(set_to_none=True)
-            with self.compute.autocast():
-                scores = [forward(images)]
-            loss = self._backward(scores.pop(), labels)  # nothing is held where memory is short
+        with explained(step, self.schedule.peak, len(labels), attempt, self.compute):
+            loss = attempt(len(labels))
             for group in self.sgd.param_groups:
                 group["lr"] = self.schedule.at(step)
             self.scaler.step(self.sgd)
@@ -131,7 +127,7 @@ class WeightOptimizer:
 @torch.no_grad()
 def accuracy(module: nn.Module, split: Split, resolution: int, workers: int = 0) -> float:
     """Top-1 accuracy, from 0 to 1, on the readable images of a split, in evaluation mode.
-    `workers`: processes that read ahead."""
+    `workers`: processes that prefetch images."""
     module.eval()
     device = next(module.parameters(), torch.empty(0)).device
     right = seen = 0

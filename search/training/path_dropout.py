@@ -15,11 +15,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from latency.errors import UsageError
 from latency.modules import LayerModule, OperatorModule
 from search.training.distributed import ALONE, Ranks
-
-_LIMIT = 0.5
 
 
 def scheduled_rate(rate: float, step: int, total_steps: int) -> float:
@@ -36,10 +33,8 @@ def path_dropout(
     `generator` has the same state on all `ranks`: each draws for the whole batch, and uses its own
     part.
 
-    The last operator's rate is nearly twice `rate`: `UsageError` for 0.5 or more.
+    The last operator's rate is nearly twice `rate`, which must be less than 0.5.
     """
-    if not 0 <= rate < _LIMIT:
-        raise UsageError(f"`path_dropout` {rate:g}: must be at least 0 and less than {_LIMIT}")
     blocks = _droppable_layers(module) if rate else []
     handles = [
         layer.register_forward_pre_hook(

@@ -19,6 +19,7 @@ from search.derivation.knapsack import derive
 from search.settings import SearchSettings
 from search.strategies import make_strategy
 from search.strategies.hardware_loss import HardwareTerm
+from search.strategies.proxyless_g import ProxylessG
 from search.supernet.supernet import SuperNet
 
 _IMAGES = 64
@@ -105,3 +106,13 @@ class PlantedProblem:
             strategy.step(images, labels, generator)
         found = supernet.log_probabilities.detach().double().numpy()
         return derive(found, self.budget.costs, self.budget.limit)
+
+
+def proxyless_g(
+    supernet: SuperNet, hardware: HardwareTerm, binarisation: str, learning_rate: float = 1e-3
+) -> ProxylessG:
+    """The strategy with a constant learning rate."""
+    settings = SearchSettings(
+        binarisation=binarisation, arch_schedule="constant", arch_learning_rate=learning_rate
+    )
+    return ProxylessG(supernet, hardware, settings)

@@ -148,6 +148,7 @@ def _step(step: int, ms: float, counts: tuple[int, ...], generator: Any) -> dict
 def _budget(name: str, unit: str, limit: float, predicted: float) -> dict[str, Any]:
     ends = {"predicted_low": 0.98 * predicted, "predicted_high": 1.02 * predicted}
     measured = 1.01 * predicted if unit == "ms" else None
+    ends |= {"measured_low": measured, "measured_high": measured}
     content = {"name": name, "unit": unit, "limit": limit, "predicted": predicted, "meets": True}
     return {**content, **ends, "measured": measured}
 

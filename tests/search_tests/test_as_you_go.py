@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from planted import proxyless_g
 
 from devices.card import load_card
 from devices.replay import ReplayDevice
@@ -25,7 +26,6 @@ from search.jobs.targets import Target
 from search.runs.measuring import AsYouGo
 from search.spaces import cifar_tree
 from search.strategies.hardware_loss import HardwareTerm
-from search.strategies.proxyless_g import ProxylessG
 from search.supernet.supernet import SuperNet
 
 
@@ -214,7 +214,7 @@ def test_a_candidate_that_fails_meanwhile_is_left_out_and_never_chosen(
         assert places.isdisjoint(enumerate(path))
     for binarisation in ("two", "full"):
         hardware = HardwareTerm([Budget("toy", costs.slowest_ms, costs)])
-        sampled, active = ProxylessG(supernet, hardware, binarisation)._sample(generator)
+        sampled, active = proxyless_g(supernet, hardware, binarisation)._sample(generator)
         assert all(i not in sampled[b].tolist() for b, i in places)
         assert (sampled[range(4), active] >= 0).all()
 

@@ -49,7 +49,6 @@ def test_a_folder_of_images_is_split_in_three_that_share_none(folder):
     assert [len(part) for part in (data.train, data.valid, data.test)] == [33, 3, 9]
     assert not set(data.train.paths) & set(data.valid.paths)
     assert sorted(data.valid.labels.tolist()) == [0, 1, 2]
-    assert load_dataset(f"imagefolder:{folder}").valid.paths == data.valid.paths
 
 
 @pytest.mark.parametrize("words", ["imagenet", "cifar10", "digits"])
@@ -229,7 +228,7 @@ def test_folders_that_cannot_be_are_named(folder, words, said):
 
 def test_classes_that_differ_are_named(folder):
     (folder / "val" / "eel").rename(folder / "val" / "elk")
-    with pytest.raises(UsageError, match="only in train: eel; only in val: elk"):
+    with pytest.raises(UsageError, match="2 are in one of them only: eel, elk"):
         load_dataset(f"imagenet:{folder}")
     (folder / "val" / "elk").rename(folder / "val" / "eel")
     (folder / "train" / "fox").mkdir()
@@ -255,7 +254,7 @@ def test_cifar_holds_a_tenth_of_its_training_images_out(cifar):
     [
         (lambda content: content[:-1], "bytes are not a multiple of 3073"),
         (lambda content: b"", "bytes are not a multiple of 3073"),
-        (lambda content: b"\x0c" + content[1:], "image 0 has the label 12; there are 10"),
+        (lambda content: b"\x0c" + content[1:], "has the label 12; there are 10"),
     ],
 )
 def test_broken_cifar_files_are_named(cifar, damage, said):

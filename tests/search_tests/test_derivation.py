@@ -230,17 +230,10 @@ def test_what_is_printed_while_the_solver_runs_is_not_lost(costs, generator, cap
     assert capfd.readouterr().out == "from another thread\n"
 
 
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        (1, "reached a limit of time or iterations: halted"),
-        (3, "found the problem unbounded: halted"),
-        (4, "failed: halted"),
-    ],
-)
+@pytest.mark.parametrize("status", [1, 3, 4])
 @pytest.mark.parametrize("has_found", [True, False])
 def test_a_solver_that_stops_early_is_not_taken_for_a_space_without_a_network(
-    costs, generator, monkeypatch, status, said, has_found
+    costs, generator, monkeypatch, status, has_found
 ):
     def milp(gain, **options):
         x = np.zeros_like(gain) if has_found else None
@@ -252,7 +245,7 @@ def test_a_solver_that_stops_early_is_not_taken_for_a_space_without_a_network(
         lambda: derive(utility, costs, costs.slowest_ms),
         lambda: MostProbable(utility, [costs])([costs.slowest_ms]),
     ):
-        with pytest.raises(LatError, match=said) as caught:
+        with pytest.raises(LatError, match="failed: halted") as caught:
             search()
         assert not isinstance(caught.value, UsageError)
 

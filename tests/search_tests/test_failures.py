@@ -17,6 +17,7 @@ from search.commands import search_command
 from search.runs.folder import run_folder
 from search.settings import RESUMABLE, SearchSettings
 from search.training.checkpoint import Checkpoint
+from search.training.compute import Compute
 from search.training.distributed import Ranks
 from search.training.failures import DivergedError, explained, fitting, is_out_of_memory
 from search.training.optimizer import Cosines, WeightOptimizer
@@ -148,7 +149,7 @@ def test_out_of_memory_says_which_batch_fits(tmp_path, monkeypatch):
         return forward(x, path)
 
     monkeypatch.setattr(training.supernet, "forward", short_of_memory)
-    expected = "step 1: out of memory for a batch of 16 images; 4 fit: `resume` with `batch_size` 4"
+    expected = "step 1: out of memory for a batch of 16 images; `resume` with `batch_size` 4"
     with pytest.raises(LatError, match=expected):
         training.run(Checkpoint(tmp_path / "x.pt", {}), lambda report: None)
 
@@ -156,23 +157,23 @@ def test_out_of_memory_says_which_batch_fits(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("size", "world", "group", "said"),
     [
-        (16, 1, 4, "4 fit: `resume` with `batch_size` 4"),
-        (24, 1, 4, "4 fit: `resume` with `batch_size` 4"),  # a quarter is 6
-        (16, 1, 8, "4 fit: `resume` with `batch_size` 4 and `norm_batch` 4"),
-        (24, 2, 8, "16 may fit: `resume` with `batch_size` 16"),  # half is 12 a process
-        (8, 2, 8, "8 may fit: `resume` with `batch_size` 8 and `norm_batch` 4"),
+        (16, 1, 4, "`resume` with `batch_size` 4"),
+        (24, 1, 4, "`resume` with `batch_size` 4"),  # a quarter is 6
+        (16, 1, 8, "`resume` with `batch_size` 4 and `norm_batch` 4"),
+        (24, 2, 8, "`resume` with `batch_size` 16"),  # half is 12 a process
+        (8, 2, 8, "`resume` with `batch_size` 8 and `norm_batch` 4"),
         (2, 2, 2, "not even 2 fit: use a smaller space or `resolution`"),
     ],
 )
 def test_a_batch_that_fits_falls_into_the_groups_of_batch_norm(size, world, group, said):
     """An allocator that has room for seven images."""
 
-    def compute(images):
+    def attempt(images):
         if images > 7:
             raise MemoryError
 
-    ranks = Ranks(0, world)
-    with pytest.raises(LatError) as error, explained(0, 0.1, size, compute, ranks, group):
+    compute = Compute(ranks=Ranks(0, world), norm_batch_size=group)
+    with pytest.raises(LatError) as error, explained(0, 0.1, size, attempt, compute):
         raise MemoryError
     assert str(error.value).endswith(f"images; {said}")
 

@@ -127,8 +127,8 @@ def test_every_shipped_file_is_settings(name):
             'penalty = "linear"',
             "penalty: should be 'lagrangian', 'add#linear' or 'mul#log', not 'linear'",
         ),
-        ("search_epochs = 0", "search_epochs: less than one step of 1000 images"),
-        ("train_epochs = 0.0001", "train_epochs: less than one step of 1000 images"),
+        ("search_epochs = 0", "search_epochs, in steps: should be greater"),
+        ("train_epochs = 0.0001", "train_epochs, in steps: should be greater"),
         (
             "train_epochs = 2\ntrain_steps = 5",
             "train_epochs: give either it or train_steps, not both",

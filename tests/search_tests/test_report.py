@@ -11,18 +11,17 @@ from typing import Any
 
 import pytest
 from browsing import needs_chromium
-from saved_runs import LEAN, OTHER, UNSTABLE, save_front, save_run, save_table
+from saved_runs import LEAN, OTHER, save_front, save_run, save_table
 
-from latency import LatencyTable, LatError, Measurement, NetworkSpec, OpSpec, Setting
+from latency import LatencyTable, LatError, Measurement, OpSpec, Setting
 from search import report, spaces
 from search.commands.report_command import main, write_or_notice
 from search.commands.search_command import main as lat_search
-from search.report.look import log_axis
 from search.report.page import render
-from search.report.run.front import SavedFront
+from search.report.run.blocks import chosen
+from search.report.run.front import front_page
 from search.report.run.probabilities import candidate_looks
 from search.report.run.saved_run import SavedRun
-from search.report.table.facts import unstable_notes
 from search.report.table.figures import stages_figure
 
 MOST_BYTES = 5_000_000
@@ -90,11 +89,11 @@ def test_a_search_without_steps_and_other_networks_has_fewer_figures(invoke, tmp
     save_run(tmp_path / "lean", mini_csv, **LEAN, measured_ms=None, meets_budget=False)
     code, out, _ = invoke(main, "lean", "--json")
     assert code == 0
-    assert json.loads(out)["figures"] == ["network", "budget", "probabilities", "operators"]
+    assert json.loads(out)["figures"] == ["network", "budget"]
     assert "Misses the budget, as predicted" in html_of(tmp_path / "lean" / "report.html")
 
 
-@pytest.mark.parametrize("field", ["budgets", "history", "operators", "measured_ms"])
+@pytest.mark.parametrize("field", ["budgets", "history", "operators"])
 def test_the_error_for_a_result_without_a_field_names_the_field(run_folder, field):
     path = run_folder / "result.json"
     result = json.loads(path.read_text())
@@ -105,29 +104,8 @@ def test_the_error_for_a_result_without_a_field_names_the_field(run_folder, fiel
 
 
 def test_a_run_keeps_its_breakdown_when_its_table_is_missing(run_folder, mini_csv):
-    run = SavedRun.load(run_folder)
-    saved = run.operators("phone")
-    assert sum(part.ms for part in saved) == pytest.approx(run.result.predicted_ms)
     mini_csv.unlink()
-    assert SavedRun.load(run_folder).operators("phone") == saved
-
-
-def test_a_run_without_a_breakdown_says_whether_its_table_is_missing_or_too_small(
-    tmp_path, mini_csv
-):
-    folder = save_run(tmp_path / "run", mini_csv, operators={})
-    run = SavedRun.load(folder)
-    assert len(run.operators("phone")) == len(NetworkSpec.load(folder / "network.json").ops)
-    table = LatencyTable.load(mini_csv)
-    few = dict(list(table.rows.items())[:2])
-    replace(table, rows=few).save(mini_csv)
-    with pytest.raises(LatError, match="rows"):
-        run.operators("phone")
-    assert "phone: no latency per operator: " in html_of(report.write_report(folder))
-    mini_csv.unlink()
-    with pytest.raises(LatError, match="no such table file"):
-        run.operators("phone")
-    assert "no such table file" in html_of(report.write_report(folder))
+    assert "operators" in [picture.name for picture in report.run_page(run_folder).pictures]
 
 
 def test_each_target_has_its_breakdown_and_its_table(tmp_path, mini_csv):
@@ -137,17 +115,16 @@ def test_each_target_has_its_breakdown_and_its_table(tmp_path, mini_csv):
     setting = replace(table.setting, hardware="other board")
     replace(table, setting=setting, rows=twice, in_network_ms={}).save(other)
     budgets = [
-        {"name": name, "unit": "ms", "limit": 1.0, "predicted": 0.5, "table": str(path)}
+        {**_BUDGET, "name": name, "table": str(path)}
         for name, path in (("phone", mini_csv), ("board", other))
     ]
-    folder = save_run(tmp_path / "run", mini_csv, budgets=budgets)
-    run = SavedRun.load(folder)
-    one, two = (sum(part.ms for part in run.operators(name)) for name in ("phone", "board"))
-    assert two == pytest.approx(2 * one)
+    saved = json.loads((save_run(tmp_path / "one", mini_csv) / "result.json").read_text())
+    operators = {"phone": saved["operators"]["phone"], "board": saved["operators"]["phone"]}
+    folder = save_run(tmp_path / "run", mini_csv, budgets=budgets, operators=operators)
     page = report.run_page(folder)
     assert [picture.name for picture in page.pictures][-2:] == ["operators", "operators-2"]
     text = html_of(report.write_report(folder))
-    for text_shown in ("board: measured with", "other board", "execution on board", str(other)):
+    for text_shown in ("board: measured with", "other board", "network on board", str(other)):
         assert text_shown in text
 
 
@@ -159,12 +136,10 @@ def test_the_training_loss_is_drawn_beside_the_validation_loss(run_folder):
     assert lines["training"].yaxis == lines["validation"].yaxis
 
 
-def test_skipped_blocks_are_known_if_the_choices_make_the_network(run_folder):
+def test_skipped_blocks_are_drawn_hollow(run_folder):
     run = SavedRun.load(run_folder)
-    assert run.blocks == spaces.load("mini").blocks
-    assert [run.blocks[block][i] for block, i in enumerate(run.result.choices)].count(None) == 2
-    other = run.result.model_copy(update={"choices": [0] * 9})
-    assert replace(run, result=other).blocks is None
+    assert [*map(tuple, run.result.candidates)] == [*map(tuple, spaces.load("mini").blocks)]
+    assert [*chosen(run, run.result.choices, "found").blocks].count(None) == 2
 
 
 @pytest.mark.parametrize("name", spaces.known())
@@ -194,16 +169,6 @@ def test_a_front_without_a_search_is_reported_too(invoke, tmp_path):
     assert "pareto.json: not a front of lat-search" in err
 
 
-def test_two_fronts_are_compared(invoke, tmp_path):
-    save_front(tmp_path / "a")
-    save_front(tmp_path / "b", (0.2, 0.4, 0.8))
-    code, out, err = invoke(main, "a", "b", "--json")
-    assert code == 0, err
-    assert json.loads(out)["figures"] == ["tradeoff", "front-a", "front-b"]
-    text = html_of(tmp_path / "a-and-b.html")
-    assert "<td>networks</td><td>2</td><td>3</td>" in text
-
-
 def test_a_real_search_can_be_reported(invoke, mini_csv, tmp_path):
     arguments = [
         "--target",
@@ -229,8 +194,7 @@ def test_a_table_is_reported_beside_it(invoke, kernels_csv):
     assert json.loads(out)["figures"] == [
         "latency",
         "roofline",
-        "stages-mini-32",
-        "stages-others",
+        "stages",
         "predicted",
         "spread",
     ]
@@ -243,45 +207,17 @@ def test_a_table_is_reported_beside_it(invoke, kernels_csv):
         assert text_shown in text
 
 
-def test_a_note_of_several_operators_is_listed_once(kernels_csv):
-    grid = unstable_notes(LatencyTable.load(kernels_csv))
-    ((note, named),) = grid.rows
-    assert note == UNSTABLE
-    assert len(named.split(", ")) == 8
-    assert not unstable_notes(LatencyTable.load(kernels_csv.with_name("far-away.csv"))).rows
-
-
 def test_inverted_bottlenecks_that_differ_in_anything_have_a_cell_each():
     tails = ("relu", "relu6", "relu6-se0.25", "relu6-b8", "relu6-se0.5")
     ops = [OpSpec.parse(f"mbconv-8x8x16-16-k3-s1-e3-{tail}") for tail in tails]
     ops.append(OpSpec.parse("mbconv-8x4x16-16-k3-s1-e3-relu6"))
     rows = {op: Measurement(ms, 0.01, 20, ms) for ms, op in enumerate(ops, 1)}
     table = LatencyTable(Setting("phone", "some phone", "", "someruntime 2"), rows)
-    (heat,) = stages_figure(table, ops).data
+    (heat,) = stages_figure(table).data
     assert sorted(cell for row in heat.text for cell in row) == ["1", "2", "3", "4", "5", "6"]
     assert heat.y[2] == "8² 16→16 relu6 se0.25 b1"
-    (alike,) = stages_figure(table, ops[:1]).data
+    (alike,) = stages_figure(replace(table, rows={ops[0]: rows[ops[0]]})).data
     assert alike.y == ("8² 16→16",)
-
-
-@pytest.mark.parametrize(
-    ("values", "ticks"),
-    [
-        ([0.001, 30], "0.001 0.01 0.1 1 10"),
-        ([0.3, 9], "0.3 1 3 10"),
-        ([20000, 90000], "20000 30000 40000 50000 70000"),
-        ([0.9, 1.1], "0.9 0.95 1 1.05 1.1"),
-        ([3, 3, 0], "2.98 2.99 3 3.01 3.02 3.03"),
-    ],
-)
-def test_ticks_of_a_logarithmic_axis_are_numbers_in_full(values, ticks):
-    axis = log_axis(values, "ms")
-    assert " ".join(axis["ticktext"]) == ticks
-    assert [*map(float, axis["ticktext"])] == axis["tickvals"]
-
-
-def test_a_logarithmic_axis_of_nothing_has_plotlys_ticks():
-    assert "tickvals" not in log_axis([0.0], "ms")
 
 
 def test_text_of_a_table_is_escaped(invoke, kernels_csv):
@@ -319,29 +255,21 @@ def test_two_searches_are_compared(invoke, run_folder, tmp_path, mini_csv):
     assert "<td>space</td>" not in text
 
 
-def test_two_searches_have_their_budgets_on_one_axis(run_folder, tmp_path, mini_csv):
-    limit = {**_BUDGET, "limit": 0.5, "predicted": 0.4, "measured": None}
-    other, first = (
-        save_run(tmp_path / name, mini_csv, **LEAN, budgets=[limit]) for name in ("other", "first")
-    )
-
-    def budget(*runs):
-        pictures = report.runs_page(*runs).pictures
-        return next(one.figure for one in pictures if one.name == "budget")
-
-    figure = budget(first, other)
-    assert figure.layout.xaxis.title.text == "ms"
-    assert {y for trace in figure.data for y in trace.y} == {"A predicted", "B predicted"}
-    assert [trace.x for trace in figure.data if trace.mode == "lines+markers"] == [(0.5,)] * 2
-    several = budget(run_folder, other)
-    assert several.layout.xaxis.title.text == "% of the limit"
-    assert [*dict.fromkeys(y for trace in several.data for y in trace.y)] == [
+def test_budgets_of_searches_are_on_one_axis_in_percent(run_folder, tmp_path, mini_csv):
+    limit = {**_BUDGET, "limit": 0.5, "predicted": 0.4}
+    other = save_run(tmp_path / "other", mini_csv, **LEAN, budgets=[limit])
+    pictures = report.runs_page(run_folder, other).pictures
+    figure = next(one.figure for one in pictures if one.name == "budget")
+    assert figure.layout.xaxis.title.text == "% of the budget"
+    assert [y for trace in figure.data for y in trace.y] == [
         "A phone predicted",
         "A phone measured",
         "A macs predicted",
         "A memory predicted",
         "B phone predicted",
     ]
+    assert figure.data[-1].x == (80.0,)
+    assert figure.data[-1].text == ("400 µs",)
 
 
 _OF_NOTHING = {"op": "x", "ms": 1.0, "low_ms": 0.9, "high_ms": 1.1, "source": "measured"}
@@ -356,14 +284,13 @@ _OF_NOTHING = {"op": "x", "ms": 1.0, "low_ms": 0.9, "high_ms": 1.1, "source": "m
         (["begun"], 2, "lat-search ... --out begun --resume"),
         (["trained"], 2, "a retrained network has no report"),
         (["trained", "run"], 2, "see trained/retrain.json"),
-        (["run", "front"], 2, "front: a Pareto front can only be compared with another one"),
-        (["front", "run"], 2, "can only be compared with another one"),
+        (["run", "front"], 2, "front: only searches are compared"),
+        (["front", "front"], 2, "only searches are compared"),
         (["empty"], 1, "empty/pareto.json: the front has no networks"),
-        (["empty", "front"], 1, "the front has no networks"),
         (["kept"], 1, "kept/result.json: not a result of lat-search: operators.phone.1.op: 'x' is"),
         (["run", "far-away.csv"], 2, "a search and a table, which cannot be compared"),
         (["run", "--out", "report.pdf"], 2, "should end in .html"),
-        (["broken"], 1, "broken/result.json: not a result of lat-search: target, seed, version, "),
+        (["broken"], 1, "broken/result.json: not a result of lat-search: target, data, seed, "),
         (["damaged"], 1, "damaged/result.json: not a result of lat-search: budgets.1.limit: is"),
         (["far-away.csv", "--out", "run/result.json/x.html"], 2, "run/result.json"),
     ],
@@ -405,7 +332,7 @@ def test_a_report_that_cannot_be_written_ends_no_search(run_folder, capsys):
     assert message.count("\n") == 1
 
 
-_CANNOT_BE = (None, -1, 0, 1e300, math.nan, math.inf, 10**400, "x", [], {}, [[]], {"a": 1}, "a\0b")
+_CANNOT_BE = (None, -1, 0, math.nan, math.inf, "x", [], {}, [[]], {"a": 1}, "a\0b")
 
 
 @pytest.mark.parametrize("file", ["result.json", "pareto.json"])
@@ -418,11 +345,9 @@ def test_an_invalid_field_in_a_file_of_a_run_is_a_one_line_error(tmp_path, mini_
         for value in _CANNOT_BE:
             (folder / file).write_text(json.dumps(_changed(whole, path, value)))
             try:
-                SavedRun.load(folder) if file == "result.json" else SavedFront.load(folder)
+                SavedRun.load(folder) if file == "result.json" else front_page(folder)
             except LatError as error:
                 messages.append(str(error))
-            else:
-                assert not isinstance(value, float) or path[0] == "environment", (path, value)
     assert len(messages) > 100
     assert not any("\n" in one for one in messages)
     for text in ("", "[]", "null", "[" * 99999, "\0", '{"target": "\\ud800"}', "é"):
@@ -445,7 +370,11 @@ def _changed(content: Any, path: tuple[Any, ...], value: Any) -> Any:
     return copy
 
 
-_BUDGET = {"name": "phone", "unit": "ms", "limit": 1.0, "predicted": 0.0, "measured": 0.0}
+_BUDGET = {
+    **{"name": "phone", "unit": "ms", "limit": 1.0},
+    **{"predicted": 0.0, "predicted_low": 0.0, "predicted_high": 0.0},
+    **{"measured": None, "measured_low": None, "measured_high": None},
+}
 
 
 @pytest.mark.parametrize(
@@ -482,16 +411,6 @@ def test_inconsistent_parts_of_a_result_are_omitted_or_an_error(tmp_path, mini_c
         assert text.startswith(f"{folder / 'result.json'}: not a result of lat-search: ")
         assert "\n" not in text
     assert "<script>alert" not in text
-
-
-def test_a_front_is_read_from_its_folder_alone(tmp_path):
-    folder = save_front(tmp_path / "front")
-    content = json.loads((folder / "pareto.json").read_text())
-    for name in ("/etc/hostname", "../front/n.json", "a/../../front/n.json"):
-        content["networks"][0]["network"] = name
-        (folder / "pareto.json").write_text(json.dumps(content))
-        with pytest.raises(LatError, match=r"networks\.1\.network: leads out of the folder"):
-            SavedFront.load(folder)
 
 
 def test_a_report_is_opened_in_a_browser_on_request(invoke, run_folder, monkeypatch):

@@ -78,7 +78,7 @@ def test_the_policy_gradient_is_that_of_the_expected_reward():
     problem = PlantedProblem.random(3, blocks=2, candidates=3)
     supernet = PlantedSupernet(problem.utility, 0.0)
     torch.nn.init.normal_(supernet.alpha)
-    strategy = ProxylessR(supernet, HardwareTerm([problem.budget]))
+    strategy = ProxylessR(supernet, HardwareTerm([problem.budget]), SearchSettings())
     networks = list(itertools.product(range(3), repeat=2))
     rewards = np.random.default_rng(0).random(len(networks))
 
@@ -109,7 +109,7 @@ def test_the_policy_gradient_is_weighed_as_the_penalty_weighs_the_loss(penalty):
     images, labels = torch.linspace(-1, 1, 64, dtype=torch.float64), torch.zeros(64).long()
 
     def gradient(hardware):
-        strategy = ProxylessR(supernet, hardware, networks=4)
+        strategy = ProxylessR(supernet, hardware, SearchSettings(reinforce_networks=4))
         strategy.optimizer, strategy.baseline = Still(), 0.1
         seen = strategy.step(images, labels, np.random.default_rng(0))
         return strategy.optimizer.gradient, seen.task_loss
@@ -133,7 +133,7 @@ def test_a_reward_that_has_the_latency_leaves_the_penalty_unused(reward):
     supernet = PlantedSupernet(problem.utility, problem.optimum)
     hardware = HardwareTerm([replace(problem.budget, limit=problem.budget.costs.fastest_ms)])
     before = hardware.state
-    strategy = ProxylessR(supernet, hardware, reward, networks=2)
+    strategy = ProxylessR(supernet, hardware, SearchSettings(reward=reward, reinforce_networks=2))
     images, labels = torch.zeros(8, dtype=torch.float64), torch.zeros(8).long()
     seen = strategy.step(images, labels, np.random.default_rng(0))
     assert seen.multipliers == {}
@@ -147,7 +147,7 @@ def test_a_faster_network_of_equal_accuracy_is_worth_more_where_the_reward_has_t
 ):
     problem = PlantedProblem.random(0)
     supernet = PlantedSupernet(problem.utility, 0.0)
-    strategy = ProxylessR(supernet, HardwareTerm([problem.budget]), reward)
+    strategy = ProxylessR(supernet, HardwareTerm([problem.budget]), SearchSettings(reward=reward))
     fast = problem.budget.costs.matrix.argmin(1).tolist()
     slow = problem.budget.costs.matrix.argmax(1).tolist()
     assert (strategy._reward(fast, 0.8) > strategy._reward(slow, 0.8)) == bool(better)

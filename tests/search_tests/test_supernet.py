@@ -3,13 +3,13 @@
 import pytest
 import torch
 from memory import saved_bytes
+from planted import proxyless_g
 from torch.nn import functional
 
 from latency import candidate_latency
 from latency.modules import NetworkModule
 from search.budget import Budget
 from search.strategies.hardware_loss import HardwareTerm
-from search.strategies.proxyless_g import ProxylessG
 from search.supernet.supernet import SuperNet
 
 
@@ -58,7 +58,7 @@ def test_an_architecture_step_never_saves_the_activations_of_all_candidates(
     supernet, toy_table, toy_space, batch, generator, binarisation, bound
 ):
     costs = candidate_latency(toy_table, toy_space.blocks, toy_space.fixed)
-    strategy = ProxylessG(supernet, HardwareTerm([Budget("toy", 1.0, costs)]), binarisation)
+    strategy = proxyless_g(supernet, HardwareTerm([Budget("toy", 1.0, costs)]), binarisation)
     sampled, active = strategy._sample(generator)
     path = [int(row[i]) for row, i in zip(sampled, active, strict=True)]
     gates = torch.zeros(sampled.shape, requires_grad=True)

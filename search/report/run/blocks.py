@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import takewhile
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -33,10 +34,12 @@ def drawn(network: Network, name: str, details: str = "") -> Drawing:
 
 
 def chosen(run: SavedRun, choices: Sequence[int], name: str, details: str = "") -> Drawing:
-    """A network of a run's space, which must be known, with its skipped blocks."""
-    picked = [block[index] for block, index in zip(run.blocks or (), choices, strict=True)]
-    before = [op for op in run.before if op.kind not in _NOT_DRAWN]
-    return Drawing(name, details, [*before, *picked])
+    """A network of a run's space, with its skipped blocks."""
+    blocks = run.result.candidates
+    candidates = {op for block in blocks for op in block}
+    first = takewhile(lambda op: op not in candidates, run.network.parts)
+    picked = [block[index] for block, index in zip(blocks, choices, strict=True)]
+    return Drawing(name, details, [*(op for op in first if op.kind not in _NOT_DRAWN), *picked])
 
 
 def blocks_figure(drawings: Sequence[Drawing]) -> go.Figure:

@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from latency.operators.spec import OpSpec
-from latency.prediction import PREDICTED, OpPrediction
+from latency.prediction import MEASURED, PREDICTED
 from latency.units import format_ms
-from search.report.files import SavedBudget, Stage
+from search.report.files import SavedBudget, SavedOperator, Stage
 from search.report.look import (
     BLUE,
     GREEN,
@@ -18,7 +18,6 @@ from search.report.look import (
     LIMIT_LINE,
     ORANGE,
     PALETTE,
-    RED,
     error_bars,
     faded,
     line,
@@ -31,13 +30,15 @@ from search.report.run.saved_run import SavedRun
 Curve = list[tuple[int, float]]
 """Steps, and a value at each."""
 
-_EXPECTED, _MULTIPLIER = "expected, % of the budget", "multiplier"
-_LOSS, _ENTROPY = "validation loss; faint: training loss", "entropy of the choices, nats"
-_PER_BUDGET = {_EXPECTED: "expected", _MULTIPLIER: "multiplier"}
+_EXPECTED = "expected, % of the budget"
+_PER_BUDGET = {_EXPECTED: "expected", "multiplier": "multiplier"}
 """By panel: field of the history that has a value per budget."""
 _PER_RUN = {
-    _LOSS: (("train_loss", "training", 0.45), ("valid_loss", "validation", 1.0)),
-    _ENTROPY: (("entropy", "", 1.0),),
+    "validation loss; faint: training loss": (
+        ("train_loss", "training", 0.45),
+        ("valid_loss", "validation", 1.0),
+    ),
+    "entropy of the choices, nats": (("entropy", "", 1.0),),
 }
 """By panel: field of the history, name and opacity of each curve."""
 _STAGES: dict[Stage, str] = {"predicted": BLUE, "measured": GREEN}
@@ -47,85 +48,55 @@ _MOST_POINTS = 500
 
 
 def budget_figure(runs: Mapping[str, SavedRun]) -> go.Figure:
-    """Limit, predicted and measured value of each budget of searches by name, on one axis: in ms if
-    every search has a latency budget only, otherwise in percent of the limits. For a single search
-    with the networks that were derived and measured during it."""
-    in_ms = all([one.unit for one in run.result.budgets] == ["ms"] for run in runs.values())
-    is_single = len(runs) == 1
-    figure, rows = go.Figure(), 0
+    """Predicted and measured value of each budget of searches by name, in percent of its limit. For
+    a single search with the networks that were derived and measured during it."""
+    figure = go.Figure()
     for name, run in runs.items():
-        if is_single and in_ms:
+        if len(runs) == 1:
             figure.add_trace(_tried(run))
-            rows += 1
         for budget in run.result.budgets:
-            owner = (name if in_ms else f"{name} {budget.name}").strip()
-            scale = 1.0 if in_ms else 100.0 / budget.limit
-            stages = [stage for stage in _STAGES if budget.interval(stage)]
-            rows += len(stages)
-            if not is_single:
-                figure.add_trace(_limit(budget, scale, owner, stages))
             for stage in _STAGES:
                 if interval := budget.interval(stage):
-                    figure.add_trace(_interval(budget, stage, interval, scale, owner))
-    top = 28 if is_single else 8
-    styled(figure, 62 + top + 34 * rows, margin={"r": 16, "t": top}, showlegend=False)
-    if is_single:
-        limit = run.result.budgets[0].limit if in_ms else 100.0
-        text = f"budget {run.result.budgets[0].format(limit)}" if in_ms else "the limit"
-        figure.add_vline(limit, line=LIMIT_LINE)
-        figure.add_annotation(
-            x=limit, y=1, yref="y domain", text=text, showarrow=False, yanchor="bottom"
-        )
-    figure.update_xaxes(title="ms" if in_ms else "% of the limit")
+                    label = f"{name} {budget.name}".strip()
+                    figure.add_trace(_interval(budget, stage, interval, label))
+    rows = len({y for trace in figure.data for y in trace.y})
+    styled(figure, 90 + 40 * rows, margin={"r": 60}, showlegend=False)
+    figure.add_vline(100, line=LIMIT_LINE)
+    figure.update_xaxes(title="% of the budget")
     return figure.update_yaxes(showgrid=False, autorange="reversed")
 
 
-def _limit(budget: SavedBudget, scale: float, owner: str, stages: Sequence[Stage]) -> go.Scatter:
-    """A line at the limit, through the rows of the stages."""
-    return go.Scatter(
-        x=[budget.limit * scale] * len(stages),
-        y=[f"{escape(owner)} {stage}" for stage in stages],
-        mode="lines+markers",
-        line={"color": RED, "width": 2},
-        marker={"symbol": "line-ns", "size": 14, "line": {"color": RED, "width": 2}},
-        hovertext=escape(f"{owner}: budget {budget.format(budget.limit)}"),
-        hoverinfo="text",
-    )
-
-
 def _interval(
-    budget: SavedBudget,
-    stage: Stage,
-    interval: tuple[float, float, float],
-    scale: float,
-    owner: str,
+    budget: SavedBudget, stage: Stage, interval: tuple[float, float, float], label: str
 ) -> go.Scatter:
-    value, low, high = interval
-    text = f"{stage}: {budget.format(value)}"
-    if low < high:
-        text += f" (95 %: {budget.format(low)} to {budget.format(high)})"
-    bars = error_bars([value * scale], [low * scale], [high * scale], thickness=2, width=7)
+    """A value with its interval, and the amount as text."""
+    value, low, high = np.multiply(interval, 100 / budget.limit).tolist()
+    amounts = [budget.format(amount) for amount in (*interval, budget.limit)]
+    hover = "{}, {}: {} (95 %: {} to {}), budget {}".format(label, stage, *amounts)
     return points(
-        [value * scale],
-        [f"{escape(owner)} {stage}".strip()],
+        [value],
+        [escape(f"{label} {stage}")],
         stage,
         _STAGES[stage],
-        [escape(f"{owner} {text}".strip())],
+        [escape(hover)],
         size=11,
         opacity=1,
-        error_x=bars,
+        error_x=error_bars([value], [low], [high], thickness=2, width=7),
+        mode="markers+text",
+        text=[amounts[0]],
+        textposition="top center",
+        cliponaxis=False,
     )
 
 
 def _tried(run: SavedRun) -> go.Scatter:
     """The networks that were derived during the search and measured with random weights."""
-    measured = [one for _, _, one in run.tried if one]
     return points(
-        [one.median_ms for one in measured],
-        ["derived"] * len(measured),
+        [100 * one.median_ms / run.result.budgets[0].limit for one in run.tried],
+        ["derived"] * len(run.tried),
         "derived",
         GREY,
-        [f"derived network {number}: {one}" for number, one in enumerate(measured, 1)],
+        [f"derived network {number}: {one}" for number, one in enumerate(run.tried, 1)],
         size=9,
         opacity=0.7,
         marker_symbol="circle-open",
@@ -175,17 +146,13 @@ def _line(name: str, curve: Curve, colour: str) -> go.Scatter:
     return line(steps, values, escape(name), colour, legendgroup=name, hoverinfo=None)
 
 
-def operators_figure(operators: Sequence[OpPrediction]) -> go.Figure:
+def operators_figure(operators: Sequence[SavedOperator]) -> go.Figure:
     """The latency of each operator of a network in order of execution, with its interval."""
-    figure = go.Figure()
     names = [f"{number}. {short_name(one.op)}" for number, one in enumerate(operators, 1)]
     total_ms = sum(one.ms for one in operators) or 1.0
-    for is_predicted, label, colour in ((False, "measured", BLUE), (True, "predicted", ORANGE)):
-        ops = {
-            name: one
-            for name, one in zip(names, operators, strict=True)
-            if (one.source == PREDICTED) is is_predicted
-        }
+    figure = go.Figure()
+    for source, colour in ((MEASURED, BLUE), (PREDICTED, ORANGE)):
+        ops = {name: o for name, o in zip(names, operators, strict=True) if o.source == source}
         if ops:
             ms, low, high = zip(*((o.ms, o.low_ms, o.high_ms) for o in ops.values()), strict=True)
             bar = go.Bar(
@@ -194,9 +161,9 @@ def operators_figure(operators: Sequence[OpPrediction]) -> go.Figure:
                 y=[*ops],
                 error_x=error_bars(ms, low, high, thickness=1, width=3, color=GREY),
                 marker={"color": colour},
-                name=label,
+                name=source,
                 hovertext=[
-                    f"{o.op.key}<br>{format_ms(o.ms)}, {100 * o.ms / total_ms:.1f} %, {label}"
+                    f"{o.op.key}<br>{format_ms(o.ms)}, {100 * o.ms / total_ms:.1f} %, {source}"
                     for o in ops.values()
                 ],
                 hoverinfo="text",

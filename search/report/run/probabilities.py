@@ -1,7 +1,5 @@
 """How probable each candidate of each block was during a search."""
 
-from collections.abc import Sequence
-
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -21,22 +19,15 @@ from search.report.run.saved_run import SavedRun
 _COLUMNS = 3
 _ROW_PIXELS = 104
 
-Snapshot = tuple[int, Sequence[Sequence[float]]]
-"""A step, and the probabilities of the candidates of each block."""
 
-
-def probabilities_figure(run: SavedRun) -> go.Figure:
-    """Stacked probabilities over the steps, a panel per block; a bar per block if only those at
-    the end are known."""
+def probabilities_figure(run: SavedRun) -> go.Figure | None:
+    """Stacked probabilities over the steps, a panel per block; None for a search with fewer
+    than two snapshots of them."""
     snapshots = run.curve("probabilities")
-    if len(snapshots) > 1:
-        return _areas(run, snapshots)
-    return _bars(run, run.result.probabilities)
-
-
-def _areas(run: SavedRun, snapshots: Sequence[Snapshot]) -> go.Figure:
-    blocks = len(snapshots[0][1])
-    rows = -(-blocks // _COLUMNS)
+    if len(snapshots) < 2:
+        return None
+    steps, probabilities = zip(*snapshots, strict=True)
+    rows = -(-len(run.result.candidates) // _COLUMNS)
     pixels = _ROW_PIXELS * rows + 60
     figure = make_subplots(
         rows,
@@ -46,11 +37,11 @@ def _areas(run: SavedRun, snapshots: Sequence[Snapshot]) -> go.Figure:
         horizontal_spacing=0.03,
         vertical_spacing=26 / pixels if rows > 1 else 0,
     )
-    for block in range(blocks):
-        for label, colour, index in _candidates(run, block, len(snapshots[0][1][block])):
+    for block, candidates in enumerate(run.result.candidates):
+        for label, colour, index in candidate_looks(candidates):
             area = go.Scatter(
-                x=[step for step, _ in snapshots],
-                y=[round(100 * rows[block][index], 1) for _, rows in snapshots],
+                x=steps,
+                y=[round(100 * rows[block][index], 1) for rows in probabilities],
                 mode="lines",
                 line={"width": 0.5, "color": colour},
                 fillcolor=colour,
@@ -61,36 +52,10 @@ def _areas(run: SavedRun, snapshots: Sequence[Snapshot]) -> go.Figure:
             figure.add_trace(area, block // _COLUMNS + 1, block % _COLUMNS + 1)
     share_legend(figure)
     styled(figure, pixels)
-    title_panels(figure, [f"block {block}" for block in range(1, blocks + 1)], size=11)
+    titles = [f"block {block}" for block in range(1, len(run.result.candidates) + 1)]
+    title_panels(figure, titles, size=11)
     figure.update_xaxes(showgrid=False, nticks=3)
     return figure.update_yaxes(range=[0, 100], tickvals=[0, 50, 100], showgrid=False)
-
-
-def _bars(run: SavedRun, probabilities: Sequence[Sequence[float]]) -> go.Figure:
-    bars = [
-        go.Bar(
-            orientation="h",
-            x=[100 * row[index]],
-            y=[f"block {block + 1}"],
-            marker={"color": colour},
-            name=label,
-            hovertemplate=f"{label}: %{{x:.0f}} %<extra></extra>",
-        )
-        for block, row in enumerate(probabilities)
-        for label, colour, index in _candidates(run, block, len(row))
-    ]
-    figure = go.Figure(bars)
-    share_legend(figure)
-    styled(figure, 90 + 24 * len(probabilities), barmode="stack", bargap=0.2)
-    figure.update_xaxes(title="%", range=[0, 100])
-    return figure.update_yaxes(autorange="reversed", showgrid=False)
-
-
-def _candidates(run: SavedRun, block: int, count: int) -> list[tuple[str, str, int]]:
-    """(label, colour, index) of each candidate of a block."""
-    if run.blocks is None:
-        return [(f"candidate {i + 1}", PALETTE[i % len(PALETTE)], i) for i in range(count)]
-    return candidate_looks(run.blocks[block])
 
 
 def candidate_looks(block: Block) -> list[tuple[str, str, int]]:

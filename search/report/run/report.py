@@ -2,13 +2,13 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from latency import zoo
-from latency.errors import CoverageError, LatError
+from latency.errors import LatError
 from latency.graphs.kernels import Network
-from latency.predictors.regression import RegressionModel
 from latency.tables.table import LatencyTable
 from latency.units import format_ms
 from search.budget import macs_of_one
@@ -20,7 +20,7 @@ from search.report.run.figures import budget_figure, curves_figure, operators_fi
 from search.report.run.front import Group, comparison_parts
 from search.report.run.probabilities import probabilities_figure
 from search.report.run.saved_run import SavedRun
-from search.report.table.facts import setting_grid
+from search.report.table.report import setting_grid
 
 
 def run_page(run: SavedRun) -> Page:
@@ -75,56 +75,35 @@ def _network(run: SavedRun) -> Iterator[Part]:
         "One bar per block: height is the expansion ratio, colour the kernel, the number below it "
         "the output channels from this block on. Hollow blocks are skipped. Published networks "
         "have 224×224 inputs; stem, last convolution and classifier are not drawn.",
-        blocks_figure([drawing(run, "found"), *_published(run.model)]),
+        blocks_figure([drawing(run, "found"), *_published()]),
     )
 
 
 def drawing(run: SavedRun, name: str) -> Drawing:
-    """The network that a run found, with its skipped blocks if the space is known."""
-    stage: Stage = "measured" if run.result.measured_ms else "predicted"
-    details = _details(run.network, run.result.ms, stage)
-    if run.blocks is None:
-        return drawn(run.network, name, details)
+    """The network that a run found."""
+    stage = "measured" if run.result.measured_ms else "predicted"
+    details = f"{_macs(run.network)}, {format_ms(run.result.ms)} {stage}"
     return chosen(run, run.result.choices, name, details)
 
 
-def _published(model: RegressionModel | None) -> Iterator[Drawing]:
-    """Published networks, with predicted latencies where the model covers them."""
+def _published() -> Iterator[Drawing]:
     for name in zoo.PUBLISHED:
-        network = zoo.load(name, batch=model.table.setting.batch if model else 1)
-        try:
-            ms = model.predict(network).ms if model else None
-        except CoverageError:
-            ms = None
-        yield drawn(network, name, _details(network, ms, "predicted"))
+        network = zoo.load(name)
+        yield drawn(network, name, _macs(network))
 
 
-def _details(network: Network, ms: float | None, stage: Stage) -> str:
-    macs = f"{network.macs / network.batch / 1e6:.0f} M MACs"
-    return f"{macs}, {format_ms(ms)} {stage}" if ms else macs
+def _macs(network: Network) -> str:
+    return f"{network.macs / network.batch / 1e6:.0f} M MACs"
 
 
 def _budget(run: SavedRun) -> Iterator[Part]:
     yield Picture(
         "budget",
-        "The budget, the prediction of the latency model for the network, and the measurement of "
-        "the exported model on the device, with 95 % intervals. Hollow: networks that were derived "
-        "and measured during the search.",
+        "The prediction of the latency model for the network and the measurement of the exported "
+        "model on the device, in percent of the budget (the red line), with 95 % intervals. "
+        "Hollow: networks that were derived and measured during the search.",
         budget_figure({"": run}),
     )
-    if len(run.tried) > 1:
-        rows = [
-            (
-                str(number),
-                "" if ms is None else format_ms(ms),
-                str(measured) if measured else "not measured",
-                str(measured.runs) if measured else "",
-                choices,
-            )
-            for number, (choices, ms, measured) in enumerate(run.tried, 1)
-        ]
-        header = ("", "predicted", "measured", "runs", "choices")
-        yield Grid(rows, header, "Networks derived during the search; the last one is the result")
 
 
 def _search(run: SavedRun) -> Iterator[Part]:
@@ -135,12 +114,13 @@ def _search(run: SavedRun) -> Iterator[Part]:
             "penalty, the validation and training losses, and the entropy of the choices.",
             curves,
         )
-    yield Picture(
-        "probabilities",
-        "The probability of each candidate of each block. Colour is the kernel; larger expansions "
-        "are stronger shades.",
-        probabilities_figure(run),
-    )
+    if (probabilities := probabilities_figure(run)) is not None:
+        yield Picture(
+            "probabilities",
+            "The probability of each candidate of each block. Colour is the kernel; larger "
+            "expansions are stronger shades.",
+            probabilities,
+        )
 
 
 def _comparison(run: SavedRun) -> Iterator[Part]:
@@ -154,25 +134,17 @@ def _comparison(run: SavedRun) -> Iterator[Part]:
         Group("largest network", [result.largest] if result.largest else [], BLUE),
         Group("found", [result], GREEN),
     ]
-    drawings = [
-        chosen(run, one.choices, format_ms(one.ms)) for one in front if run.blocks and one.choices
-    ]
+    drawings = [chosen(run, one.choices, format_ms(one.ms)) for one in front if one.choices]
     yield from comparison_parts(groups, drawings, result.budget_ms)
 
 
 def _operators(run: SavedRun) -> Iterator[Part]:
-    for number, target in enumerate(run.tables, 1):
-        try:
-            figure = operators_figure(run.operators(target))
-        except LatError as error:
-            yield Text(f"{target}: no latency per operator: {error}.")
-            continue
-        where = f" on {target}" if len(run.tables) > 1 else ""
+    for number, (target, operators) in enumerate(run.result.operators.items(), 1):
         yield Picture(
             "operators" if number == 1 else f"operators-{number}",
-            f"The operators of the network in order of execution{where}, by the latency model: "
-            "kind, kernel, expansion, output channels, output size.",
-            figure,
+            f"The operators of the network on {target} in order of execution, by the latency "
+            "model: kind, kernel, expansion, output channels, output size.",
+            operators_figure(operators),
         )
 
 
@@ -196,12 +168,9 @@ def _circumstances(run: SavedRun) -> Iterator[Part]:
         yield Grid(_pairs(environment), caption="Environment")
     yield Grid(_pairs(result.settings), caption="Settings")
     for target, path in run.tables.items():
-        try:
-            table = LatencyTable.load(path)
-        except LatError:
-            continue
-        caption = f"{target}: measured with" if len(run.tables) > 1 else "Measured with"
-        yield replace(setting_grid(table), caption=caption)
+        with suppress(LatError):  # a missing table
+            grid = setting_grid(LatencyTable.load(path))
+            yield replace(grid, caption=f"{target}: measured with")
     for name, content in result.environment.files.items():
         yield Text(f"{name}, as saved:")
         yield Text(content, verbatim=True)

@@ -2,51 +2,33 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
-from latency.operators.features import LAUNCH, kernel_family
+from latency.operators.features import kernel_family
 from latency.operators.spec import OpSpec
-from latency.predictors.roofline import Roofline
 from latency.tables.table import LatencyTable
 from search.report.look import BLUE, GREY, PALETTE, RED, line, log_axis, points, styled
 
-_ARITHMETIC = ("pointwise", "dense", "depthwise")
-"""Roles of layers whose rate is drawn."""
 _BESIDES = {"activation": "{}", "squeeze_excite": "se{:g}", "batch": "b{}"}
 """Other fields in which inverted bottlenecks may differ, and how labels write them."""
-_LINES = ("solid", "dash", "dot")
 _CERTAIN = 0.1
 """Rows with a wider 95 % interval than this share of their median do not raise the roof."""
 
 
 def latency_figure(table: LatencyTable) -> go.Figure:
-    """Latency against multiply-accumulates, on logarithmic axes, and the arithmetic alone of each
-    kind of layer by the roofline fitted to the table."""
-    ops = [op for op in table if op.macs > 0]
+    """Latency against multiply-accumulates, on logarithmic axes."""
     figure = _by_family(
-        ops,
+        [op for op in table if op.macs > 0],
         x=lambda op: op.macs / 1e6,
         y=lambda op: table[op].median_ms,
         text=lambda op: str(table[op]),
     )
-    macs = np.geomspace(min(op.macs for op in ops), max(op.macs for op in ops), 60) / 1e6
-    for dash, (role, launch, cost) in zip(_LINES, rates(table), strict=False):
-        figure.add_trace(line(macs, launch + macs * cost, f"{role} alone", line_dash=dash))
     styled(figure, 480)
-    figure.update_xaxes(log_axis(macs, "million multiply-accumulates"))
-    return figure.update_yaxes(log_axis((table[op].median_ms for op in ops), "ms"))
-
-
-def rates(table: LatencyTable) -> list[tuple[str, float, float]]:
-    """(role of a layer, launch in ms, ms per million MACs) by the roofline of a table's rows."""
-    ops = list(table)
-    roofline = Roofline.fit(ops, np.array([table[op].median_ms for op in ops]))
-    costs = {role: roofline.costs.get((role, "macs"), 0.0) for role in _ARITHMETIC}
-    launch = roofline.costs.get(LAUNCH, 0.0) / 1e3
-    return [(role, launch, cost) for role, cost in costs.items() if cost > 0]
+    figure.update_xaxes(log_axis("million multiply-accumulates"))
+    return figure.update_yaxes(log_axis("ms"))
 
 
 def roof_figure(table: LatencyTable) -> go.Figure:
@@ -65,8 +47,8 @@ def roof_figure(table: LatencyTable) -> go.Figure:
     attainable = np.minimum(peak, intensity * bandwidth)
     figure.add_trace(line(intensity, attainable, "roof", line_width=2.5))
     styled(figure, 440)
-    figure.update_xaxes(log_axis(intensities, "MACs per byte"))
-    return figure.update_yaxes(log_axis((_gmacs(table, op) for op in ops), "GMAC/s"))
+    figure.update_xaxes(log_axis("MACs per byte"))
+    return figure.update_yaxes(log_axis("GMAC/s"))
 
 
 def roof(table: LatencyTable) -> tuple[float, float]:
@@ -83,18 +65,16 @@ def _gmacs(table: LatencyTable, op: OpSpec) -> float:
 
 
 def _by_family(
-    ops: Iterable[OpSpec],
+    ops: Sequence[OpSpec],
     x: Callable[[OpSpec], float],
     y: Callable[[OpSpec], float],
     text: Callable[[OpSpec], str],
 ) -> go.Figure:
     """Operators as points of a colour per kernel family; those of rare families share one."""
-    ops = list(ops)
     families = Counter(map(kernel_family, ops)).most_common(len(PALETTE) - 1)
-    common = [name for name, _ in families]
-    groups: dict[str, list[OpSpec]] = {name: [] for name in [*common, "others"]}
+    groups: dict[str, list[OpSpec]] = {name: [] for name in (*dict(families), "others")}
     for op in ops:
-        groups[name if (name := kernel_family(op)) in common else "others"].append(op)
+        groups.get(kernel_family(op), groups["others"]).append(op)
     traces = [
         points(
             map(x, group), map(y, group), name, colour, [f"{op.key}<br>{text(op)}" for op in group]
@@ -105,10 +85,10 @@ def _by_family(
     return go.Figure(traces)
 
 
-def stages_figure(table: LatencyTable, ops: Iterable[OpSpec]) -> go.Figure | None:
+def stages_figure(table: LatencyTable) -> go.Figure | None:
     """Latency in ms by kernel and expansion (columns) and by stage (rows: input size, channels,
-    stride and other differences) of the inverted bottlenecks among `ops`; None without any."""
-    blocks = [op for op in ops if op.kind == "mbconv" and op in table]
+    stride and other differences) of the inverted bottlenecks of a table; None without any."""
+    blocks = [op for op in table if op.kind == "mbconv"]
     if not blocks:
         return None
     columns = sorted({(op.expansion, op.kernel) for op in blocks})
@@ -170,6 +150,5 @@ def spread_figure(table: LatencyTable) -> go.Figure:
             )
             figure.add_trace(trace)
     styled(figure, 380)
-    figure.update_xaxes(log_axis((row.median_ms for row in table.rows.values()), "ms"))
-    widths = (100 * row.relative_ci95 for row in table.rows.values())
-    return figure.update_yaxes(log_axis(widths, "half the 95 % interval, %"))
+    figure.update_xaxes(log_axis("ms"))
+    return figure.update_yaxes(log_axis("half the 95 % interval, %"))

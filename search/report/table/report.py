@@ -1,21 +1,22 @@
 """The report of one table."""
 
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 
 from latency.operators.spec import OpSpec
 from latency.tables.table import LatencyTable
-from search.report.named_spaces import space_of
-from search.report.page import Page, Part, Picture
-from search.report.table import facts
+from latency.units import format_ms
+from search.report.page import Grid, Page, Part, Picture
 from search.report.table.figures import (
     latency_figure,
-    rates,
     roof,
     roof_figure,
     spread_figure,
     stages_figure,
 )
-from search.report.table.held_out import held_out_figure, held_out_grid, held_out_text, leave_out
+from search.report.table.held_out import held_out_figure, held_out_text, leave_out
+
+_MOST_ROWS = 20
 
 
 def table_page(table: LatencyTable) -> Page:
@@ -28,7 +29,7 @@ def table_page(table: LatencyTable) -> Page:
         f"Latency table {table.source}",
         {
             "operators": str(len(table)),
-            "unstable": str(len(facts.unstable_ops(table))),
+            "unstable": str(len(_unstable_ops(table))),
             **{label: f"{100 * error:.2f} %" for label, error in errors.items()},
             "threads": str(setting.threads),
             "precision": setting.precision,
@@ -39,7 +40,7 @@ def table_page(table: LatencyTable) -> Page:
             "Kernel, expansion and stage": [*_stages(table)],
             "Predicted and measured": [*_held_out(table)],
             "Drift and unstable operators": [*_stability(table)],
-            "Circumstances": [facts.setting_grid(table)],
+            "Circumstances": [setting_grid(table)],
         },
     )
 
@@ -47,12 +48,9 @@ def table_page(table: LatencyTable) -> Page:
 def _arithmetic(table: LatencyTable) -> Iterator[Part]:
     if not any(op.macs for op in table):
         return
-    listed = ", ".join(f"{role} {1 / cost:.3g} GMAC/s" for role, _, cost in rates(table))
     yield Picture(
         "latency",
-        "Latency of each operator measured alone against its multiply-accumulates. Lines: the "
-        "launch of one layer and its arithmetic alone, at the rates of the roofline fitted to all "
-        f"rows ({listed}). Operators above the lines spend the rest on memory traffic.",
+        "Latency of each operator measured alone against its multiply-accumulates.",
         latency_figure(table),
     )
     peak, bandwidth = roof(table)
@@ -67,34 +65,20 @@ def _arithmetic(table: LatencyTable) -> Iterator[Part]:
 
 
 def _stages(table: LatencyTable) -> Iterator[Part]:
-    for name, title, ops in _groups(table):
-        if (figure := stages_figure(table, ops)) is not None:
-            yield Picture(
-                f"stages-{name}",
-                f"{title}: latency in ms of each inverted bottleneck measured alone, by input "
-                "size, channels and stride (rows), kernel and expansion (columns).",
-                figure,
-            )
-
-
-def _groups(table: LatencyTable) -> Iterator[tuple[str, str, list[OpSpec]]]:
-    """(name, title, operators) of each shipped space in the table, and of the rest of the table."""
-    tags = dict.fromkeys([*table.calibrations, *table.validations])
-    spaces = {tag: space_of(tag, table.setting.batch) for tag in tags}
-    groups = {tag: [*space.operators] for tag, space in spaces.items() if space is not None}
-    for tag, ops in groups.items():
-        yield tag.replace("@", "-"), tag, ops
-    rest = {*table}.difference(*groups.values())
-    title = "Operators of no shipped space" if groups else "All operators"
-    yield "others" if groups else "all", title, [op for op in table if op in rest]
+    if (figure := stages_figure(table)) is not None:
+        yield Picture(
+            "stages",
+            "Latency in ms of each inverted bottleneck measured alone, by input size, channels and "
+            "stride (rows), kernel and expansion (columns).",
+            figure,
+        )
 
 
 def _held_out(table: LatencyTable) -> Iterator[Part]:
     if found := leave_out(table):
         yield Picture("predicted", held_out_text(found), held_out_figure(found))
-        yield held_out_grid(found)
     if table.validations:
-        yield facts.validation_grid(table)
+        yield _validation_grid(table)
 
 
 def _stability(table: LatencyTable) -> Iterator[Part]:
@@ -104,6 +88,52 @@ def _stability(table: LatencyTable) -> Iterator[Part]:
         "inside networks differ from one network to the next.",
         spread_figure(table),
     )
-    for grid in (facts.unstable_grid, facts.unstable_notes, facts.drift_grid):
-        if (made := grid(table)).rows:
-            yield made
+    if _unstable_ops(table):
+        yield _unstable_grid(table)
+    if table.measured:
+        yield Grid([*table.measured.items()], caption="The machine during the measurements")
+
+
+def setting_grid(table: LatencyTable) -> Grid:
+    """The setting and the circumstances of the measurements."""
+    others = replace(table, measured={}, fusion=None).header_lines()
+    header = {**asdict(table.setting), **others, "table": table.source}
+    rows = [(name, str(value)) for name, value in header.items() if value != ""]
+    return Grid(rows, caption="Measured with")
+
+
+def _validation_grid(table: LatencyTable) -> Grid:
+    """The error of the table on networks that it was not fitted on."""
+    rows = [
+        (
+            tag,
+            str(one.networks),
+            *(f"{100 * share:.2f} %" for share in (one.mean, one.worst, one.relative_ci95)),
+        )
+        for tag, one in table.validations.items()
+    ]
+    header = ("", "networks", "mean error", "worst", "95 % interval, ±")
+    return Grid(rows, header, "Error on whole networks that the table was not fitted on")
+
+
+def _unstable_ops(table: LatencyTable) -> list[OpSpec]:
+    """Operators measured alone with an unstable measurement, the widest interval first."""
+    unstable = [op for op, row in table.rows.items() if row.is_unstable]
+    return sorted(unstable, key=lambda op: -table[op].relative_ci95)
+
+
+def _unstable_grid(table: LatencyTable) -> Grid:
+    """The unstable operators with the widest intervals."""
+    ops = _unstable_ops(table)
+    rows = [
+        (
+            op.key,
+            format_ms(table[op].median_ms),
+            f"{100 * table[op].relative_ci95:.1f} %",
+            str(table[op].runs),
+        )
+        for op in ops[:_MOST_ROWS]
+    ]
+    alone = sum(not row.is_inside for row in table.rows.values())
+    caption = f"{len(ops)} of {alone} operators measured alone are unstable; the widest intervals:"
+    return Grid(rows, ("operator", "alone", "± 95 %", "runs"), caption)
