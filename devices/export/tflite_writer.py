@@ -1,125 +1,126 @@
-"""A TensorFlow Lite graph while it is written: constants, and the nodes that several kinds of
-layers have."""
+"""Appends nodes and constants to a TensorFlow Lite graph."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from devices.export.onnx_model import Weights
 from devices.export.tflite_graph import Code, Graph, Node, Tensor
-from latency.errors import SpecError
 from latency.operators.kinds import Layer
 
-FUSED = {
-    "none": schema.ActivationFunctionType.NONE,
-    "relu": schema.ActivationFunctionType.RELU,
-    "relu6": schema.ActivationFunctionType.RELU6,
+_OPTIONS: dict[int, Callable[[], Any]] = {
+    Code.ADD: schema.AddOptionsT,
+    Code.CONCATENATION: partial(schema.ConcatenationOptionsT, axis=3),
+    Code.GELU: schema.GeluOptionsT,
+    Code.HARD_SWISH: schema.HardSwishOptionsT,
+    Code.MEAN: partial(schema.ReducerOptionsT, keepDims=True),
+    Code.MUL: schema.MulOptionsT,
+    Code.PAD: schema.PadOptionsT,
+    Code.PADV2: schema.PadV2OptionsT,
+    Code.RESIZE_NEAREST_NEIGHBOR: schema.ResizeNearestNeighborOptionsT,
+    Code.SLICE: schema.SliceOptionsT,
+    Code.SOFTMAX: partial(schema.SoftmaxOptionsT, beta=1.0),
+    Code.SQUARED_DIFFERENCE: schema.SquaredDifferenceOptionsT,
+    Code.SUB: schema.SubOptionsT,
+    Code.TRANSPOSE: schema.TransposeOptionsT,
 }
-"""Activations that may be a field of the node before them."""
+"""Options of operators that always have the same ones."""
+
+_ACTIVATIONS = {
+    "relu": Code.RELU,
+    "relu6": Code.RELU6,
+    "gelu": Code.GELU,
+    "sigmoid": Code.LOGISTIC,
+    "h_swish": Code.HARD_SWISH,
+}
+"""Activations that are one node."""
 
 
 class Writer:
-    """Appends constants and nodes to a graph. Tensors are names; shapes are without the batch."""
+    """A graph while it is written. Tensors are names, prefixed with `scope`, the layer's name in
+    the network. Shapes are without the batch. `integer`: see `network_graph`."""
 
     def __init__(self, graph: Graph, weights: Weights, batch: int, integer: bool) -> None:
         self.graph = graph
         self.weights = weights
         self.batch = batch
         self.integer = integer
+        self.scope = ""
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> str:
-        """Declare what a node will compute; its shape without the batch. Returns the name."""
+        """Declare an input, or what a node will compute; returns the name."""
         self.graph.tensors[name] = Tensor(name, (self.batch, *shape))
         return name
 
-    def constant(self, name: str, value: NDArray) -> str:
+    def constant(self, value: ArrayLike, dtype: type[np.generic] = np.int32, part: str = "") -> str:
         """Append a constant; returns its name."""
-        self.graph.tensors[name] = Tensor(name, value.shape, np.ascontiguousarray(value))
+        name = f"{self.scope}.{part or len(self.graph.tensors)}"
+        data = np.ascontiguousarray(value, dtype)
+        self.graph.tensors[name] = Tensor(name, data.shape, data)
         return name
 
     def node(
         self,
         code: int,
-        name: str,
         inputs: tuple[str, ...],
-        shape: tuple[int, ...],
-        options: Any,
+        shape: tuple[int, ...] | None = None,
+        part: str = "",
+        options: Any = None,
         version: int = 1,
     ) -> str:
-        """Append a node of one output of this shape; returns its name."""
-        output = self.tensor(name, shape)
+        """Append a node with one output, by default of the shape of its first input; returns its
+        name: the layer's, or that of a `part` of it."""
+        if shape is None:
+            shape = self.graph.tensors[inputs[0]].shape[1:]
+        output = self.tensor(f"{self.scope}.{part}" if part else self.scope, shape)
+        if options is None and code in _OPTIONS:
+            options = _OPTIONS[code]()
         self.graph.nodes.append(Node(code, inputs, output, options, version))
-        return name
+        return output
 
-    def parameters(self, name: str, layer: Layer, order: tuple[int, ...]) -> tuple[str, str]:
-        """The layer's weight, its axes in this order, and its bias."""
-        weight, bias = self.weights(name, layer)
+    def parameters(self, layer: Layer, order: tuple[int, ...]) -> tuple[str, str]:
+        """The layer's weight, with its axes in this order, and its bias."""
+        weight, bias = self.weights(self.scope, layer)
         return (
-            self.constant(f"{name}.weight", weight.transpose(order)),
-            self.constant(f"{name}.bias", bias),
+            self.constant(weight.transpose(order), np.float32, "weight"),
+            self.constant(bias, np.float32, "bias"),
         )
 
-    def reshape(self, name: str, source: str, shape: tuple[int, ...]) -> str:
-        """The same numbers in another shape."""
+    def reshape(self, x: str, shape: tuple[int, ...], part: str = "") -> str:
         sizes = np.array([self.batch, *shape], np.int32)
-        inputs = (source, self.constant(f"{name}.sizes", sizes))
         options = schema.ReshapeOptionsT(newShape=sizes)
-        return self.node(Code.RESHAPE, name, inputs, shape, options)
+        return self.node(Code.RESHAPE, (x, self.constant(sizes)), shape, part, options)
 
-    def slice(
-        self, name: str, source: str, begin: tuple[int, int, int], shape: tuple[int, int, int]
-    ) -> str:
-        """What begins at these indices, in this shape."""
-        bounds = {"begin": (0, *begin), "size": (self.batch, *shape)}
-        constants = (
-            self.constant(f"{name}.{key}", np.array(value, np.int32))
-            for key, value in bounds.items()
-        )
-        return self.node(Code.SLICE, name, (source, *constants), shape, schema.SliceOptionsT())
+    def slice(self, x: str, begin: tuple[int, int, int], shape: tuple[int, int, int]) -> str:
+        """The part of this shape that begins at these indices."""
+        bounds = (self.constant([0, *begin]), self.constant([self.batch, *shape]))
+        return self.node(Code.SLICE, (x, *bounds), shape)
 
-    def pad(
-        self,
-        name: str,
-        layer: Layer,
-        amounts: NDArray[np.int32],
-        source: str,
-        least: NDArray | None = None,
-    ) -> str:
-        """The layer's input with so much around it: zeros, or the `least` number there is."""
-        inputs: tuple[str, ...] = (source, self.constant(f"{name}.amounts", amounts))
-        shape = tuple(np.add(layer.in_shape, amounts[1:].sum(1)).tolist())
-        if least is None:
-            return self.node(Code.PAD, name, inputs, shape, schema.PadOptionsT())
-        inputs += (self.constant(f"{name}.least", least.astype(np.float32)),)
-        return self.node(Code.PADV2, name, inputs, shape, schema.PadV2OptionsT())
+    def pad(self, x: str, amounts: ArrayLike, part: str = "", value: float = 0.0) -> str:
+        """Pad with a value; `amounts`: (4, 2), before and after each axis."""
+        shape = np.add(self.graph.tensors[x].shape, np.sum(amounts, 1))[1:]
+        inputs: tuple[str, ...] = (x, self.constant(amounts))
+        if value:
+            inputs += (self.constant([value], np.float32),)
+        return self.node(Code.PADV2 if value else Code.PAD, inputs, tuple(shape.tolist()), part)
 
-    def activation(self, name: str, layer: Layer, output: str, is_fused: bool) -> str:
-        """Append the activation, unless it `is_fused` into the layer's own node."""
-        kind, named = layer.activation, f"{name}.{layer.activation}"
-        if kind == "none" or (is_fused and kind in FUSED):
-            return output
-        shape = self.graph.tensors[output].shape[1:]
-        times = schema.MulOptionsT()
-        if kind in ("relu", "relu6"):
-            code = {"relu": Code.RELU, "relu6": Code.RELU6}[kind]
-            return self.node(code, named, (output,), shape, None)
-        if kind == "gelu":
-            return self.node(Code.GELU, named, (output,), shape, schema.GeluOptionsT())
-        if kind == "h_swish" and not self.integer:
-            return self.node(Code.HARD_SWISH, named, (output,), shape, schema.HardSwishOptionsT())
-        if kind in ("h_swish", "h_sigmoid"):
-            three = self.constant(f"{named}.three", np.array([3], np.float32))
-            sixth = self.constant(f"{named}.sixth", np.array([1 / 6], np.float32))
-            clipped = schema.AddOptionsT(FUSED["relu6"])
-            gate = self.node(Code.ADD, f"{named}.clip", (output, three), shape, clipped)
-            if kind == "h_swish":
-                gate = self.node(Code.MUL, f"{named}.gate", (output, gate), shape, times)
-            return self.node(Code.MUL, named, (gate, sixth), shape, times)
-        if kind not in ("sigmoid", "silu"):
-            raise SpecError(f"layer {name}: '{kind}' cannot be written to a TFLite file")
-        gate = self.node(Code.LOGISTIC, f"{name}.sigmoid", (output,), shape, None)
-        if kind == "sigmoid":
-            return gate
-        return self.node(Code.MUL, named, (output, gate), shape, times)
+    def activate(self, x: str, activation: str) -> str:
+        """Append an activation as nodes of its own."""
+        match activation:
+            case "none":
+                return x
+            case "silu":
+                gate = self.node(Code.LOGISTIC, (x,), part="sigmoid")
+                return self.node(Code.MUL, (x, gate), part="silu")
+            case "h_sigmoid" | "h_swish" if self.integer or activation == "h_sigmoid":
+                three, sixth = (self.constant([value], np.float32) for value in (3, 1 / 6))
+                clip = schema.AddOptionsT(schema.ActivationFunctionType.RELU6)
+                gate = self.node(Code.ADD, (x, three), part=f"{activation}.clip", options=clip)
+                if activation == "h_swish":
+                    gate = self.node(Code.MUL, (x, gate), part="h_swish.gate")
+                return self.node(Code.MUL, (gate, sixth), part=activation)
+        return self.node(_ACTIVATIONS[activation], (x,), part=activation)
