@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.schema_py_generated import QuantizationParametersT as Quantisation
 from numpy.typing import NDArray
 
 from devices.export.onnx_model import Weights
-from devices.export.tflite_graph import Code, Graph, Node, Quantisation, serialise
+from devices.export.tflite_graph import Code, Graph, Node, serialise
 from devices.export.tflite_model import network_graph, tflite_model
 from latency.operators.spec import OpSpec
 
@@ -132,12 +133,14 @@ def _asymmetric(low: float, high: float) -> Quantisation:
 
 
 def _quantisation(scale: float, zero_point: int) -> Quantisation:
-    return Quantisation(np.array([scale], np.float32), np.array([zero_point], np.int64))
+    return Quantisation(
+        scale=np.array([scale], np.float32), zeroPoint=np.array([zero_point], np.int64)
+    )
 
 
 def _stored(data: NDArray[np.float32], quantisation: Quantisation) -> Stored:
     """A constant in int8; values outside the range saturate."""
-    steps = np.round(data.astype(np.float64) / quantisation.scale) + quantisation.zero_point
+    steps = np.round(data.astype(np.float64) / quantisation.scale) + quantisation.zeroPoint
     return np.clip(steps, -128, 127).astype(np.int8), quantisation
 
 
@@ -160,10 +163,7 @@ def _parameters(
     scale = np.maximum(scale, smallest).astype(np.float32)
     integers = np.clip(np.round(weight / np.expand_dims(scale, others)), -127, 127)
     zeros = np.zeros(len(scale), np.int64)
-    return [
-        (integers.astype(np.int8), Quantisation(scale, zeros, axis)),
-        (
-            np.round(bias / (scale * unit)).astype(np.int32),
-            Quantisation(scale * source.scale, zeros),
-        ),
-    ]
+    of_weight = Quantisation(scale=scale, zeroPoint=zeros, quantizedDimension=axis)
+    of_bias = Quantisation(scale=scale * source.scale, zeroPoint=zeros)
+    offsets = np.round(bias / (scale * unit)).astype(np.int32)
+    return [(integers.astype(np.int8), of_weight), (offsets, of_bias)]

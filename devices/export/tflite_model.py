@@ -5,16 +5,31 @@ serialised. Weights are stored in the format's order of axes, so that no node tr
 except in operators that do just that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from devices.export.onnx_model import Weights, write_chain
-from devices.export.tflite_graph import OUTPUT, Graph, serialise
-from devices.export.tflite_layers import write_layer
-from devices.export.tflite_writer import Writer
-from latency.operators.kinds import INPUT, input_shapes
+from devices.export.tflite_graph import OUTPUT, Code, Graph, Writer, serialise
+from latency.errors import SpecError
+from latency.operators.kinds import INPUT, Layer, input_shapes
 from latency.operators.spec import OpSpec
+
+_FUSED = {
+    "relu": schema.ActivationFunctionType.RELU,
+    "relu6": schema.ActivationFunctionType.RELU6,
+}
+"""Activations that can be a field of the node before them."""
+
+_Write = Callable[[Writer, Layer, tuple[str, ...]], str]
+"""Appends a layer with these inputs, without its activation; returns its output."""
+
+_Amounts = list[tuple[int, int]]
+"""Padding before and after each of the four axes."""
 
 
 def tflite_model(ops: Sequence[OpSpec], weights: Weights, name: str = "network") -> bytes:
@@ -44,8 +59,195 @@ def network_graph(
     writer = Writer(Graph(name), weights, first.batch, integer)
     for tensor, shape in shapes.items():
         writer.tensor(tensor, shape)
-    last = write_chain(ops, partial(write_layer, writer))
+    last = write_chain(ops, partial(_write_layer, writer))
     graph = writer.graph
-    graph.tensors[OUTPUT] = replace(graph.tensors.pop(last), name=OUTPUT)
+    graph.tensors[OUTPUT] = graph.tensors.pop(last)
     graph.nodes[-1] = replace(graph.nodes[-1], output=OUTPUT)
     return graph
+
+
+def _write_layer(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
+    """Append a layer and its activation; returns its output. Raises `SpecError` for a layer that
+    the format does not have, or not in int8 where `writer.integer`."""
+    if layer.kind not in _LAYERS:
+        raise SpecError(f"layer {name}: a '{layer.kind}' cannot be written to a TFLite file")
+    if writer.integer and layer.kind == "layer_norm":
+        raise SpecError(f"layer {name}: a 'layer_norm' has no int8 form; measure it in float32")
+    writer.scope = name
+    first = len(writer.graph.nodes)
+    output = _LAYERS[layer.kind](writer, layer, inputs)
+    for node in reversed(writer.graph.nodes[first:] if layer.activation in _FUSED else ()):
+        if hasattr(node.options, "fusedActivationFunction") and node.code != Code.CONCATENATION:
+            node.options.fusedActivationFunction = _FUSED[layer.activation]
+            return output
+    return writer.activate(output, layer.activation)
+
+
+def _node(code: int, constant: Callable[[Layer], Sequence[int]] | None = None) -> _Write:
+    """One node, with the layer's inputs and a constant."""
+
+    def write(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
+        if constant:
+            inputs += (writer.constant(constant(layer)),)
+        return writer.node(code, inputs, layer.out_shape)
+
+    return write
+
+
+def _product(version: int, keeps_axes: bool) -> _Write:
+    """A matrix product with the channels, of each pixel or of a flat input."""
+
+    def write(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
+        inputs += writer.parameters(layer, (0, 1))
+        options = schema.FullyConnectedOptionsT(keepNumDims=keeps_axes)
+        shape = layer.out_shape if keeps_axes else layer.out_shape[2:]
+        return writer.node(Code.FULLY_CONNECTED, inputs, shape, options=options, version=version)
+
+    return write
+
+
+def _conv(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
+    options: Any
+    padding, amounts = _padding(layer, layer.padding[:2])
+    if amounts:
+        inputs = (writer.pad(inputs[0], amounts, "pad"),)
+    strides, dilations = [layer.stride] * 2, [layer.dilation] * 2
+    if layer.groups == layer.in_shape[2] > 1:
+        code, order, version = Code.DEPTHWISE_CONV_2D, (1, 2, 3, 0), 1 + (layer.dilation > 1)
+        multiplier = layer.out_shape[2] // layer.groups
+        options = schema.DepthwiseConv2DOptionsT(padding, *strides, multiplier, 0, *dilations)
+    else:
+        code, order, version = Code.CONV_2D, (0, 2, 3, 1), 1 if layer.groups == 1 else 6
+        options = schema.Conv2DOptionsT(padding, *strides, 0, *dilations)
+    inputs += writer.parameters(layer, order)
+    return writer.node(code, inputs, layer.out_shape, options=options, version=version)
+
+
+def _conv_transpose(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
+    """SAME padding crops the smaller half before. Where torch crops more before than after, the
+    whole output is computed and sliced."""
+    before, after = layer.trimming
+    height, width, channels = layer.out_shape
+    is_sliced = before > after >= 0
+    if is_sliced:
+        height, width = height + before + after, width + before + after
+    size = writer.constant([writer.batch, height, width, channels])
+    weight, bias = writer.parameters(layer, (1, 2, 3, 0))
+    padding = schema.Padding.VALID if is_sliced else schema.Padding.SAME
+    output = writer.node(
+        Code.TRANSPOSE_CONV,
+        (size, weight, *inputs, bias),
+        (height, width, channels),
+        "whole" if is_sliced else "",
+        schema.TransposeConvOptionsT(padding, layer.stride, layer.stride),
+        version=4 if layer.activation in _FUSED else 3,
+    )
+    return writer.slice(output, (before, before, 0), layer.out_shape) if is_sliced else output
+
+
+def _pool(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
+    is_global = layer.kernel == layer.in_shape[:2] and layer.activation == "none"
+    if writer.integer and is_global:
+        return writer.node(Code.MEAN, (*inputs, writer.constant([1, 2])), layer.out_shape)
+    return _window(Code.AVERAGE_POOL_2D, schema.Padding.VALID)(writer, layer, inputs)
+
+
+def _max_pool(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
+    half = (layer.kernel[0] - 1) // 2
+    padding, amounts = _padding(layer, (half, half))
+    if amounts:
+        least = float(np.finfo(np.float32).min)
+        inputs = (writer.pad(inputs[0], amounts, "pad", least),)
+    return _window(Code.MAX_POOL_2D, padding)(writer, layer, inputs)
+
+
+def _window(code: int, padding: int) -> _Write:
+    """A pooling. SAME padding averages over the pixels inside the image."""
+
+    def write(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
+        options = schema.Pool2DOptionsT(padding, *[layer.stride] * 2, *layer.kernel[::-1])
+        return writer.node(code, inputs, layer.out_shape, options=options)
+
+    return write
+
+
+def _norm(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
+    weight, bias = writer.parameters(layer, (0,))
+    scaled = writer.node(Code.MUL, (*inputs, weight), part="scaled")
+    return writer.node(Code.ADD, (scaled, bias))
+
+
+def _layer_norm(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
+    """The format has no such operator: (x - mean) / sqrt(variance + epsilon) in single steps."""
+    (x,) = inputs
+    one = (*layer.out_shape[:2], 1)
+    axis, epsilon = writer.constant([3]), writer.constant([1e-5], np.float32)
+    weight, bias = writer.parameters(layer, (0,))
+    mean = writer.node(Code.MEAN, (x, axis), one, "mean")
+    squares = writer.node(Code.SQUARED_DIFFERENCE, (x, mean), part="squares")
+    variance = writer.node(Code.MEAN, (squares, axis), one, "variance")
+    shifted = writer.node(Code.ADD, (variance, epsilon), part="shifted")
+    factor = writer.node(Code.RSQRT, (shifted,), part="factor")
+    deviation = writer.node(Code.SUB, (x, mean), part="deviation")
+    normal = writer.node(Code.MUL, (deviation, factor), part="normal")
+    scaled = writer.node(Code.MUL, (normal, weight), part="scaled")
+    return writer.node(Code.ADD, (scaled, bias))
+
+
+def _slice(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
+    return writer.slice(inputs[0], (0, 0, layer.start), layer.out_shape)
+
+
+def _pad(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
+    more = layer.out_shape[2] - layer.in_shape[2]
+    return writer.pad(inputs[0], [(0, 0), (0, 0), (0, 0), (0, more)])
+
+
+def _shuffle(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
+    height, width, channels = layer.out_shape
+    groups, each = layer.groups, channels // layer.groups
+    grouped = writer.reshape(inputs[0], (height, width, groups, each), "grouped")
+    axes = writer.constant([0, 1, 2, 4, 3])
+    shape = (height, width, each, groups)
+    transposed = writer.node(Code.TRANSPOSE, (grouped, axes), shape, "turned")
+    return writer.reshape(transposed, layer.out_shape)
+
+
+def _padding(layer: Layer, before: tuple[int, ...]) -> tuple[int, _Amounts | None]:
+    """SAME; or VALID and the amounts to pad with, where SAME is not what torch pads. SAME pads as
+    much as the windows need, the smaller half of it before: for stride 2 on even sizes, that is
+    less than half a kernel. `before`: what torch pads above and to the left."""
+    amounts, is_same = [(0, 0)], True
+    for axis in (0, 1):
+        size, out = layer.in_shape[axis], layer.out_shape[axis]
+        reach = (layer.kernel[axis] - 1) * layer.dilation + 1
+        needed = max(0, (out - 1) * layer.stride + reach - size)
+        amounts.append((before[axis], max(0, needed - before[axis])))
+        is_same = is_same and needed // 2 == before[axis] and out == -(-size // layer.stride)
+    if is_same:
+        return schema.Padding.SAME, None
+    return schema.Padding.VALID, [*amounts, (0, 0)] if np.any(amounts) else None
+
+
+_LAYERS: dict[str, _Write] = {
+    "conv": _conv,
+    "conv_transpose": _conv_transpose,
+    "linear": _product(version=1, keeps_axes=False),
+    "matmul": _product(version=5, keeps_axes=True),
+    "pool": _pool,
+    "max_pool": _max_pool,
+    "avg_pool": _window(Code.AVERAGE_POOL_2D, schema.Padding.SAME),
+    "add": _node(Code.ADD),
+    "multiply": _node(Code.MUL),
+    "norm": _norm,
+    "layer_norm": _layer_norm,
+    "concat": _node(Code.CONCATENATION),
+    "slice": _slice,
+    "pad": _pad,
+    "shuffle": _shuffle,
+    "transpose": _node(Code.TRANSPOSE, lambda layer: (0, 2, 3, 1)),
+    "resize": _node(Code.RESIZE_NEAREST_NEIGHBOR, lambda layer: layer.out_shape[:2]),
+    "softmax": _node(Code.SOFTMAX),
+    "identity": lambda writer, layer, inputs: inputs[0],
+}
+"""Kind of layer to its nodes."""

@@ -6,6 +6,7 @@ works in the runtime's own layout; any other kind takes both.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from devices.device import Device, Tracer, Workload, tracer
 from devices.kernel_suite.cnn_writer import CnnWriter
@@ -25,71 +26,77 @@ Piece = Callable[[CnnWriter, str], str]
 def traced_fusion(device: Device) -> Fusion | None:
     """The rules of a runtime of ONNX files; None without a per-node profiler. Raises `DeviceError`
     where the device fails."""
-    if device.suffix == ".onnx":
-        with device.open_session() as session:
-            if (able := tracer(session)) is not None:
-                return _Probe(able).rules()
-    return None
+    if device.suffix != ".onnx":
+        return None
+    with device.open_session() as session:
+        traced = tracer(session)
+        return _Probe(traced).rules() if traced else None
 
 
+@dataclass(frozen=True)
 class _Probe:
     """Finds the nodes that a runtime executes of small graphs."""
 
-    def __init__(self, session: Tracer) -> None:
-        self.session = session
+    session: Tracer
 
     def rules(self) -> Fusion:
-        """All rules."""
         pairs = frozenset(self.pairs())
         blocked, either = self.layouts()
         block = self.block() if blocked else 1
         return Fusion(pairs, frozenset(blocked), frozenset(either), block)
 
-    def executed(self, *pieces: Piece, side: int = _SIDE) -> tuple[int, int]:
-        """Of a chain of pieces: the number of executed nodes, and of changes of layout."""
-        writer = CnnWriter(side, _CHANNELS)
+    def executed(self, *pieces: Piece) -> tuple[int, int]:
+        """The number of executed nodes of a chain of pieces, and of changes of layout; (0, 0) if
+        the runtime cannot execute it."""
+        writer = CnnWriter(_SIDE, _CHANNELS)
         x = "input"
         for piece in pieces:
             x = piece(writer, x)
-        op = OpSpec("conv", side, side, _CHANNELS, _CHANNELS)
+        op = OpSpec("conv", _SIDE, _SIDE, _CHANNELS, _CHANNELS)
         name = "fusion of " + ", ".join(node.op_type for node in writer.nodes)
-        nodes = self.session.trace(Workload(name, (op,), writer.model("fusion", x)), 1, 2)
+        try:
+            nodes = self.session.trace(Workload(name, (op,), writer.model("fusion", x)), 1, 2)
+        except WorkloadError:
+            return 0, 0
         reorders = sum(node.startswith(_REORDER) for node in nodes)
         return len(nodes) - reorders, reorders
 
+    def nodes(self, *pieces: Piece) -> int:
+        """The number of executed nodes of a chain of pieces, without changes of layout."""
+        return self.executed(*pieces)[0]
+
     def pairs(self) -> Iterator[str]:
         for base, piece in _BASES.items():
-            alone, _ = self._or_nothing(_conv, piece, _conv)
-            for follower in _FOLLOWERS if alone else ():
-                together, _ = self._or_nothing(_conv, piece, _following(follower), _conv)
-                if together == alone:
-                    yield f"{base}+{follower}"
+            yield from self.fused(base, (_conv, piece), _FOLLOWERS, (_conv,))
         for base, piece in _FLAT_BASES.items():
-            alone, _ = self._or_nothing(_flat, piece)
-            for follower in _FOLLOWERS[1:] if alone else ():
-                together, _ = self._or_nothing(_flat, piece, _following(follower))
-                if together == alone:
-                    yield f"{base}+{follower}"
-        if self._or_nothing(_conv, _conv_add, _conv)[0] == self._or_nothing(_conv, _conv, _conv)[0]:
+            yield from self.fused(base, (_flat, piece), _FOLLOWERS[1:], ())
+        if self.nodes(_conv, _conv_add, _conv) == self.nodes(_conv, _conv, _conv):
             yield "conv+add"
-        if self._or_nothing(_conv, _pad, _conv)[0] == self._or_nothing(_conv, _conv)[0]:
+        if self.nodes(_conv, _pad, _conv) == self.nodes(_conv, _conv):
             yield "pad+conv"
-        turned, reordered = self._or_nothing(_conv, CnnWriter.channels_last, _layer_norm)
-        if turned and reordered and turned == self._or_nothing(_conv, _layer_norm)[0]:
+        transposed, reordered = self.executed(_conv, CnnWriter.channels_last, _layer_norm)
+        if transposed and reordered and transposed == self.nodes(_conv, _layer_norm):
             yield "reorder+transpose"
+
+    def fused(
+        self, base: str, before: tuple[Piece, ...], names: tuple[str, ...], after: tuple[Piece, ...]
+    ) -> Iterator[str]:
+        """Pairs of `base`, the last piece of `before`, and followers that add no node."""
+        alone = self.nodes(*before, *after)
+        for name in names if alone else ():
+            if self.nodes(*before, _following(name), *after) == alone:
+                yield f"{base}+{name}"
 
     def layouts(self) -> tuple[set[str], set[str]]:
         """Kinds that work in the runtime's own layout, and kinds that take any layout."""
-        usual = self._or_nothing(_conv, _conv)[1]
+        usual = self.executed(_conv, _conv)[1]
         blocked: set[str] = set()
         either: set[str] = set()
-        if not usual:
-            return blocked, either
-        for kind, piece in {**_BASES, **_OTHERS}.items():
-            nodes, between = self._or_nothing(_conv, piece, _conv)
-            if not nodes or between > usual:
+        for kind, piece in {**_BASES, **_OTHERS}.items() if usual else ():
+            nodes, inside = self.executed(_conv, piece, _conv)
+            if not nodes or inside > usual:
                 continue
-            own = kind.startswith("conv") or self._or_nothing(_ALONE.get(kind, piece))[1]
+            own = kind.startswith("conv") or self.executed(_ALONE.get(kind, piece))[1]
             (blocked if own else either).add(kind)
         return blocked, either
 
@@ -104,13 +111,6 @@ class _Probe:
                 return block
         return 32
 
-    def _or_nothing(self, *pieces: Piece) -> tuple[int, int]:
-        """`executed`; (0, 0) where the runtime cannot execute it."""
-        try:
-            return self.executed(*pieces)
-        except WorkloadError:
-            return 0, 0
-
 
 def _conv(writer: CnnWriter, x: str) -> str:
     return writer.conv(x, _CHANNELS, 3, activation="none")
@@ -120,10 +120,13 @@ def _conv_add(writer: CnnWriter, x: str) -> str:
     return writer.node("Add", [_conv(writer, x), x])
 
 
+def _conv_transpose(writer: CnnWriter, x: str) -> str:
+    weight = writer.constant(writer.normal((_CHANNELS, _CHANNELS, 2, 2)))
+    return writer.node("ConvTranspose", [x, weight], kernel_shape=[2, 2], strides=[2, 2])
+
+
 def _pad(writer: CnnWriter, x: str) -> str:
-    channels, side = writer.shapes[x]
-    pads = writer.constant([0, 0, 1, 1, 0, 0, 1, 1])
-    return writer.node("Pad", [x, pads], shape=(channels, side + 2))
+    return writer.node("Pad", [x, writer.constant([0, 0, 1, 1, 0, 0, 1, 1])])
 
 
 def _layer_norm(writer: CnnWriter, x: str) -> str:
@@ -134,13 +137,10 @@ def _flat(writer: CnnWriter, x: str) -> str:
     return writer.node("Flatten", [writer.pooled(x)])
 
 
-def _following(activation: str) -> Piece:
-    def follow(writer: CnnWriter, x: str) -> str:
-        if activation == "norm":
-            return writer.norm(x, activation="none")
-        return writer.activate(x, activation)
-
-    return follow
+def _following(name: str) -> Piece:
+    if name == "norm":
+        return lambda writer, x: writer.norm(x, activation="none")
+    return lambda writer, x: writer.activate(x, name)
 
 
 _BASES: dict[str, Piece] = {
@@ -151,11 +151,11 @@ _BASES: dict[str, Piece] = {
         "Add", [writer.max_pool(x, 3, 1), writer.average_pool(x, 1)]
     ),
 }
-"""Pieces that may fuse a follower, between two convolutions."""
+"""Pieces that may fuse a follower, with a convolution before and after."""
 
 _FLAT_BASES: dict[str, Piece] = {
-    "linear": lambda writer, x: writer.linear(x, writer.shapes[x][0], _CHANNELS),
-    "matmul": lambda writer, x: writer.project(x, writer.shapes[x][0], _CHANNELS, 1),
+    "linear": lambda writer, x: writer.linear(x, _CHANNELS),
+    "matmul": lambda writer, x: writer.project(x, _CHANNELS),
 }
 """Pieces that may fuse a follower, on flat tensors."""
 
@@ -168,8 +168,8 @@ _OTHERS: dict[str, Piece] = {
     "concat": lambda writer, x: writer.concat([x, writer.max_pool(x, 3, 1)]),
     "slice": lambda writer, x: writer.halves(x)[0],
     "softmax": lambda writer, x: writer.node("Softmax", [x], axis=1),
-    "resize": CnnWriter.double,
-    "conv_transpose": lambda writer, x: writer.conv_transpose(x, _CHANNELS),
+    "resize": lambda writer, x: writer.upsample(x, 2),
+    "conv_transpose": _conv_transpose,
 }
 
 _ALONE: dict[str, Piece] = {
