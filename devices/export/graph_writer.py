@@ -119,16 +119,14 @@ class GraphWriter:
     ) -> onnx.ModelProto:
         """The model of this graph. `inputs` and `outputs`: shapes by name; None leaves an output's
         shape to shape inference."""
-        tensor = helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype))
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype))
         sources, results = (
-            [helper.make_tensor_value_info(key, tensor, sizes) for key, sizes in each.items()]
-            for each in (inputs, outputs)
+            [helper.make_tensor_value_info(key, kind, shape) for key, shape in shapes.items()]
+            for shapes in (inputs, outputs)
         )
-        return helper.make_model(
-            helper.make_graph(self.nodes, name, sources, results, self.constants),
-            opset_imports=[helper.make_opsetid("", opset)],
-            ir_version=IR_VERSION,
-        )
+        graph = helper.make_graph(self.nodes, name, sources, results, self.constants)
+        opsets = [helper.make_opsetid("", opset)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
     def _scoped(self, name: str) -> str:
         return f"{self.scope}.{name}" if self.scope else name

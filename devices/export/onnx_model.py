@@ -17,7 +17,8 @@ from latency.errors import SpecError
 from latency.operators.kinds import INPUT, OTHER, Layer, Shape, input_shapes
 from latency.operators.spec import OpSpec
 
-Weights = Callable[[str, Layer], tuple[NDArray[np.float32], NDArray[np.float32]]]
+Parameters = tuple[NDArray[np.float32], NDArray[np.float32]]
+Weights = Callable[[str, Layer], Parameters]
 """From a layer's name in the network ("3.expand") and the layer to its folded weight and bias."""
 
 
@@ -27,9 +28,7 @@ def random_weights(seed: int = 0) -> Weights:
     same shape share their weights, whatever was built before."""
 
     @cache
-    def normal(
-        shape: tuple[int, ...], outputs: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def normal(shape: tuple[int, ...], outputs: int) -> Parameters:
         generator = np.random.default_rng([seed, outputs, *shape])
         scale = np.float32(np.sqrt(2 * outputs / np.prod(shape)))
         weight = generator.standard_normal(shape, dtype=np.float32) * scale
@@ -110,9 +109,8 @@ def onnx_model(
 
 def _axes(batch: int, shape: Shape, is_channels_last: bool) -> list[int]:
     height, width, channels = shape
-    if is_channels_last:
-        return [batch, height, width, channels]
-    return [batch, channels, height, width]
+    last, first = [batch, height, width, channels], [batch, channels, height, width]
+    return last if is_channels_last else first
 
 
 class _LayerWriter(GraphWriter):

@@ -20,15 +20,11 @@ Code = schema.BuiltinOperator
 
 OUTPUT = "output"
 
-_INT8_VERSIONS = {
-    **dict.fromkeys((Code.ADD, Code.MUL, Code.PAD, Code.MEAN, Code.AVERAGE_POOL_2D), 2),
-    **dict.fromkeys((Code.CONV_2D, Code.DEPTHWISE_CONV_2D), 3),
-    **dict.fromkeys((Code.LOGISTIC, Code.SOFTMAX, Code.GELU, Code.RELU, Code.RELU6), 2),
-    **dict.fromkeys((Code.CONCATENATION, Code.SLICE, Code.TRANSPOSE), 2),
-    **dict.fromkeys((Code.MAX_POOL_2D, Code.PADV2, Code.RESIZE_NEAREST_NEIGHBOR), 2),
-    Code.FULLY_CONNECTED: 4,
-}
-"""The first version of an operator that supports int8."""
+WEIGHTED = (Code.CONV_2D, Code.DEPTHWISE_CONV_2D, Code.TRANSPOSE_CONV, Code.FULLY_CONNECTED)
+"""Operators with a weight and a bias."""
+
+_INT8_VERSIONS = dict(zip((*WEIGHTED, Code.RESHAPE), (3, 3, 3, 4, 1), strict=True))
+"""The first version of an operator that supports int8; 2 for all others."""
 
 _OPTIONS: dict[int, Callable[[], Any]] = {
     Code.ADD: schema.AddOptionsT,
@@ -47,6 +43,12 @@ _OPTIONS: dict[int, Callable[[], Any]] = {
     Code.TRANSPOSE: schema.TransposeOptionsT,
 }
 """Options of operators that always have the same ones."""
+
+FUSED = {
+    "relu": schema.ActivationFunctionType.RELU,
+    "relu6": schema.ActivationFunctionType.RELU6,
+}
+"""Activations that can be a field of the node before them."""
 
 _ACTIVATIONS = {
     "relu": Code.RELU,
@@ -97,7 +99,6 @@ class Graph:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The names of the inputs."""
         return (INPUT, OTHER) if OTHER in self.tensors else (INPUT,)
 
 
@@ -177,7 +178,7 @@ class Writer:
                 return self.node(Code.MUL, (x, gate), part="silu")
             case "h_sigmoid" | "h_swish" if self.integer or activation == "h_sigmoid":
                 three, sixth = (self.constant([value], np.float32) for value in (3, 1 / 6))
-                clip = schema.AddOptionsT(schema.ActivationFunctionType.RELU6)
+                clip = schema.AddOptionsT(FUSED["relu6"])
                 gate = self.node(Code.ADD, (x, three), part=f"{activation}.clip", options=clip)
                 if activation == "h_swish":
                     gate = self.node(Code.MUL, (x, gate), part="h_swish.gate")
@@ -189,10 +190,11 @@ def serialise(graph: Graph) -> bytes:
     """The bytes of a .tflite file with this graph and one signature of it."""
     index = {name: position for position, name in enumerate(graph.tensors)}
     buffers = [schema.BufferT()]  # number 0 stands for "no data"
-    versions = dict(_INT8_VERSIONS) if graph.tensors[OUTPUT].dtype == "int8" else {}
-    for node in graph.nodes:
-        versions[node.code] = max(node.version, versions.get(node.code, 1))
     codes = sorted({node.code for node in graph.nodes})
+    is_int8 = graph.tensors[OUTPUT].dtype == "int8"
+    versions = {code: _INT8_VERSIONS.get(code, 2) if is_int8 else 1 for code in codes}
+    for node in graph.nodes:
+        versions[node.code] = max(node.version, versions[node.code])
     subgraph = schema.SubGraphT(
         tensors=[_packed_tensor(*item, buffers) for item in graph.tensors.items()],
         inputs=[index[name] for name in graph.inputs],

@@ -15,7 +15,7 @@ from ai_edge_litert.schema_py_generated import QuantizationParametersT as Quanti
 from numpy.typing import NDArray
 
 from devices.export.onnx_model import Weights
-from devices.export.tflite_graph import Code, Graph, Node, serialise
+from devices.export.tflite_graph import WEIGHTED, Code, Graph, serialise
 from devices.export.tflite_model import network_graph, tflite_model
 from latency.operators.spec import OpSpec
 
@@ -27,32 +27,21 @@ _KEEPS_QUANTISATION = (
 )
 """Operators whose output must have the quantisation of their input."""
 
-_CHANNEL_AXIS = {
-    **{Code.CONV_2D: 0, Code.TRANSPOSE_CONV: 0, Code.DEPTHWISE_CONV_2D: 3},
-    Code.FULLY_CONNECTED: 0,
-}
-"""Operators with a weight and a bias, and the axis of the weight's output channels."""
-
 Ranges = dict[str, tuple[float, float]]
 """The minimum and maximum of each tensor, by its name."""
 
 Stored = tuple[NDArray[np.integer], Quantisation]
-"""A constant as it is stored."""
 
 
 def tflite_file(ops: Sequence[OpSpec], weights: Weights, name: str, precision: str) -> bytes:
-    """The .tflite file of a chain of operators, in "float32" or "int8"; errors as below."""
-    write = tflite_int8_model if precision == "int8" else tflite_model
-    return write(ops, weights, name)
+    """The .tflite file of a chain of operators, in "float32" (`tflite_model`) or "int8".
 
-
-def tflite_int8_model(ops: Sequence[OpSpec], weights: Weights, name: str = "network") -> bytes:
-    """The .tflite file of a chain of operators, in int8 from its input to its output.
-
-    Input "input" and output "output" have the shapes of `tflite_model`, and carry their scale and
-    zero point. Activations saturate outside the ranges that they had on eight standard-normal
-    inputs (seeded). Raises `SpecError` as `tflite_model`, and for a layer without an int8 form.
+    In int8, input "input" and output "output" have the same shapes, and carry their scale and zero
+    point. Activations saturate outside the ranges that they had on eight standard-normal inputs
+    (seeded). Raises `SpecError` as `tflite_model`, and for a layer without an int8 form.
     """
+    if precision != "int8":
+        return tflite_model(ops, weights, name)
     graph = network_graph(ops, weights, name, integer=True)
     draws = {name: np.random.default_rng(seed) for seed, name in enumerate(graph.inputs)}
     inputs = [
@@ -95,15 +84,22 @@ def quantised(graph: Graph, ranges: Ranges) -> Graph:
     activations = {name: _asymmetric(*ranges[name]) for name in graph.inputs}
     for node in graph.nodes:
         source = next(activations[name] for name in node.inputs if name in activations)
-        output = activations[node.output] = _output_quantisation(node, source, ranges)
+        if node.code in _KEEPS_QUANTISATION or ranges[node.output] == (0.0, 0.0):
+            output = source
+        elif node.code in (Code.LOGISTIC, Code.SOFTMAX):  # 0 to 1, prescribed by the format
+            output = _quantisation(1 / 256, -128)
+        else:
+            output = _asymmetric(*ranges[node.output])
+        activations[node.output] = output
         constants = {
             name: data
             for name in node.inputs
             if (data := tensors[name].data) is not None and data.dtype == np.float32
         }
-        if node.code in _CHANNEL_AXIS:
+        if node.code in WEIGHTED:
+            axis = 3 if node.code == Code.DEPTHWISE_CONV_2D else 0  # of the output channels
             weight, bias = constants.values()
-            stored = _parameters(weight, bias, _CHANNEL_AXIS[node.code], source, output)
+            stored = _parameters(weight, bias, axis, source, output)
         else:
             own = source if node.code == Code.PADV2 else None
             stored = [
@@ -115,14 +111,6 @@ def quantised(graph: Graph, ranges: Ranges) -> Graph:
     for name, quantisation in activations.items():
         tensors[name] = replace(tensors[name], quantisation=quantisation)
     return Graph(graph.name, tensors, graph.nodes)
-
-
-def _output_quantisation(node: Node, source: Quantisation, ranges: Ranges) -> Quantisation:
-    if node.code in _KEEPS_QUANTISATION or ranges[node.output] == (0.0, 0.0):
-        return source
-    if node.code in (Code.LOGISTIC, Code.SOFTMAX):  # 0 to 1, prescribed by the format
-        return _quantisation(1 / 256, -128)
-    return _asymmetric(*ranges[node.output])
 
 
 def _asymmetric(low: float, high: float) -> Quantisation:

@@ -14,22 +14,13 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from devices.export.onnx_model import Weights, write_chain
-from devices.export.tflite_graph import OUTPUT, Code, Graph, Writer, serialise
+from devices.export.tflite_graph import FUSED, OUTPUT, Code, Graph, Writer, serialise
 from latency.errors import SpecError
 from latency.operators.kinds import INPUT, Layer, input_shapes
 from latency.operators.spec import OpSpec
 
-_FUSED = {
-    "relu": schema.ActivationFunctionType.RELU,
-    "relu6": schema.ActivationFunctionType.RELU6,
-}
-"""Activations that can be a field of the node before them."""
-
 _Write = Callable[[Writer, Layer, tuple[str, ...]], str]
 """Appends a layer with these inputs, without its activation; returns its output."""
-
-_Amounts = list[tuple[int, int]]
-"""Padding before and after each of the four axes."""
 
 
 def tflite_model(ops: Sequence[OpSpec], weights: Weights, name: str = "network") -> bytes:
@@ -60,10 +51,10 @@ def network_graph(
     for tensor, shape in shapes.items():
         writer.tensor(tensor, shape)
     last = write_chain(ops, partial(_write_layer, writer))
-    graph = writer.graph
-    graph.tensors[OUTPUT] = graph.tensors.pop(last)
-    graph.nodes[-1] = replace(graph.nodes[-1], output=OUTPUT)
-    return graph
+    tensors, nodes = writer.graph.tensors, writer.graph.nodes
+    tensors[OUTPUT] = tensors.pop(last)
+    nodes[-1] = replace(nodes[-1], output=OUTPUT)
+    return writer.graph
 
 
 def _write_layer(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...]) -> str:
@@ -76,22 +67,36 @@ def _write_layer(writer: Writer, name: str, layer: Layer, inputs: tuple[str, ...
     writer.scope = name
     first = len(writer.graph.nodes)
     output = _LAYERS[layer.kind](writer, layer, inputs)
-    for node in reversed(writer.graph.nodes[first:] if layer.activation in _FUSED else ()):
+    for node in reversed(writer.graph.nodes[first:] if layer.activation in FUSED else ()):
         if hasattr(node.options, "fusedActivationFunction") and node.code != Code.CONCATENATION:
-            node.options.fusedActivationFunction = _FUSED[layer.activation]
+            node.options.fusedActivationFunction = FUSED[layer.activation]
             return output
     return writer.activate(output, layer.activation)
 
 
-def _node(code: int, constant: Callable[[Layer], Sequence[int]] | None = None) -> _Write:
+def _node(
+    code: int,
+    constant: Callable[[Layer], Sequence[int]] | None = None,
+    options: Callable[[Layer], Any] = lambda layer: None,
+) -> _Write:
     """One node, with the layer's inputs and a constant."""
 
     def write(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
         if constant:
             inputs += (writer.constant(constant(layer)),)
-        return writer.node(code, inputs, layer.out_shape)
+        return writer.node(code, inputs, layer.out_shape, options=options(layer))
 
     return write
+
+
+def _window(code: int, padding: int) -> _Write:
+    """A pooling. SAME padding averages over the pixels inside the image."""
+    return _node(
+        code,
+        options=lambda layer: schema.Pool2DOptionsT(
+            padding, layer.stride, layer.stride, *layer.kernel[::-1]
+        ),
+    )
 
 
 def _product(version: int, keeps_axes: bool) -> _Write:
@@ -127,22 +132,18 @@ def _conv_transpose(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> st
     """SAME padding crops the smaller half before. Where torch crops more before than after, the
     whole output is computed and sliced."""
     before, after = layer.trimming
-    height, width, channels = layer.out_shape
-    is_sliced = before > after >= 0
-    if is_sliced:
-        height, width = height + before + after, width + before + after
-    size = writer.constant([writer.batch, height, width, channels])
+    height, width, channels = shape = layer.out_shape
+    padding, part = schema.Padding.SAME, ""
+    if before > after >= 0:
+        padding, part = schema.Padding.VALID, "whole"
+        shape = (height + before + after, width + before + after, channels)
+    size = writer.constant([writer.batch, *shape])
     weight, bias = writer.parameters(layer, (1, 2, 3, 0))
-    padding = schema.Padding.VALID if is_sliced else schema.Padding.SAME
-    output = writer.node(
-        Code.TRANSPOSE_CONV,
-        (size, weight, *inputs, bias),
-        (height, width, channels),
-        "whole" if is_sliced else "",
-        schema.TransposeConvOptionsT(padding, layer.stride, layer.stride),
-        version=4 if layer.activation in _FUSED else 3,
-    )
-    return writer.slice(output, (before, before, 0), layer.out_shape) if is_sliced else output
+    options = schema.TransposeConvOptionsT(padding, layer.stride, layer.stride)
+    version = 4 if layer.activation in FUSED else 3
+    inputs = (size, weight, *inputs, bias)
+    output = writer.node(Code.TRANSPOSE_CONV, inputs, shape, part, options, version)
+    return writer.slice(output, (before, before, 0), layer.out_shape) if part else output
 
 
 def _pool(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
@@ -156,19 +157,8 @@ def _max_pool(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
     half = (layer.kernel[0] - 1) // 2
     padding, amounts = _padding(layer, (half, half))
     if amounts:
-        least = float(np.finfo(np.float32).min)
-        inputs = (writer.pad(inputs[0], amounts, "pad", least),)
+        inputs = (writer.pad(inputs[0], amounts, "pad", float(np.finfo(np.float32).min)),)
     return _window(Code.MAX_POOL_2D, padding)(writer, layer, inputs)
-
-
-def _window(code: int, padding: int) -> _Write:
-    """A pooling. SAME padding averages over the pixels inside the image."""
-
-    def write(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
-        options = schema.Pool2DOptionsT(padding, *[layer.stride] * 2, *layer.kernel[::-1])
-        return writer.node(code, inputs, layer.out_shape, options=options)
-
-    return write
 
 
 def _norm(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
@@ -194,29 +184,19 @@ def _layer_norm(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
     return writer.node(Code.ADD, (scaled, bias))
 
 
-def _slice(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
-    return writer.slice(inputs[0], (0, 0, layer.start), layer.out_shape)
-
-
-def _pad(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
-    more = layer.out_shape[2] - layer.in_shape[2]
-    return writer.pad(inputs[0], [(0, 0), (0, 0), (0, 0), (0, more)])
-
-
 def _shuffle(writer: Writer, layer: Layer, inputs: tuple[str, ...]) -> str:
     height, width, channels = layer.out_shape
     groups, each = layer.groups, channels // layer.groups
     grouped = writer.reshape(inputs[0], (height, width, groups, each), "grouped")
     axes = writer.constant([0, 1, 2, 4, 3])
-    shape = (height, width, each, groups)
-    transposed = writer.node(Code.TRANSPOSE, (grouped, axes), shape, "turned")
-    return writer.reshape(transposed, layer.out_shape)
+    turned = writer.node(Code.TRANSPOSE, (grouped, axes), (height, width, each, groups), "turned")
+    return writer.reshape(turned, layer.out_shape)
 
 
-def _padding(layer: Layer, before: tuple[int, ...]) -> tuple[int, _Amounts | None]:
-    """SAME; or VALID and the amounts to pad with, where SAME is not what torch pads. SAME pads as
-    much as the windows need, the smaller half of it before: for stride 2 on even sizes, that is
-    less than half a kernel. `before`: what torch pads above and to the left."""
+def _padding(layer: Layer, before: tuple[int, ...]) -> tuple[int, list[tuple[int, int]]]:
+    """SAME; or VALID and the amounts to pad each axis with, where SAME is not what torch pads. SAME
+    pads as much as the windows need, the smaller half of it before: for stride 2 on even sizes,
+    that is less than half a kernel. `before`: what torch pads above and to the left."""
     amounts, is_same = [(0, 0)], True
     for axis in (0, 1):
         size, out = layer.in_shape[axis], layer.out_shape[axis]
@@ -225,8 +205,8 @@ def _padding(layer: Layer, before: tuple[int, ...]) -> tuple[int, _Amounts | Non
         amounts.append((before[axis], max(0, needed - before[axis])))
         is_same = is_same and needed // 2 == before[axis] and out == -(-size // layer.stride)
     if is_same:
-        return schema.Padding.SAME, None
-    return schema.Padding.VALID, [*amounts, (0, 0)] if np.any(amounts) else None
+        return schema.Padding.SAME, []
+    return schema.Padding.VALID, [*amounts, (0, 0)] if np.any(amounts) else []
 
 
 _LAYERS: dict[str, _Write] = {
@@ -242,8 +222,12 @@ _LAYERS: dict[str, _Write] = {
     "norm": _norm,
     "layer_norm": _layer_norm,
     "concat": _node(Code.CONCATENATION),
-    "slice": _slice,
-    "pad": _pad,
+    "slice": lambda writer, layer, inputs: writer.slice(
+        inputs[0], (0, 0, layer.start), layer.out_shape
+    ),
+    "pad": lambda writer, layer, inputs: writer.pad(
+        inputs[0], [(0, 0), (0, 0), (0, 0), (0, layer.out_shape[2] - layer.in_shape[2])]
+    ),
     "shuffle": _shuffle,
     "transpose": _node(Code.TRANSPOSE, lambda layer: (0, 2, 3, 1)),
     "resize": _node(Code.RESIZE_NEAREST_NEIGHBOR, lambda layer: layer.out_shape[:2]),

@@ -8,14 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 
 from devices.export.onnx_model import random_weights
-from devices.export.tflite_graph import Code
+from devices.export.tflite_graph import WEIGHTED, Code
 from devices.export.tflite_model import network_graph
 from latency.errors import DeviceError
 from latency.operators.spec import OpSpec
 
-_WEIGHTED = (Code.CONV_2D, Code.DEPTHWISE_CONV_2D, Code.TRANSPOSE_CONV, Code.FULLY_CONNECTED)
 _KINDS = {
-    _WEIGHTED: r"convolution|fully connected",
+    WEIGHTED: r"convolution|fully connected",
     (Code.AVERAGE_POOL_2D, Code.MEAN): r"average pooling|mean \(|sum \(",
     (Code.MAX_POOL_2D,): r"max pooling",
     (Code.ADD,): r"add \(",
@@ -49,7 +48,7 @@ def named_nodes(
         executed = [n for n in nodes if n not in layers and re.search(pattern, n, re.IGNORECASE)]
         if len(executed) == len(outputs):
             layers |= dict(zip(executed, outputs, strict=True))
-        elif codes == _WEIGHTED:
+        elif codes == WEIGHTED:
             raise DeviceError(
                 f"the profiler reports {len(executed)} convolutions and linear layers, but the "
                 f"model has {len(outputs)}; its TensorFlow must be 2.10 or newer"

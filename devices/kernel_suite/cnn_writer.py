@@ -56,7 +56,6 @@ class CnnWriter(GraphWriter):
         return self.node("Mul", [x, y])
 
     def pooled(self, x: str) -> str:
-        """The mean of each channel."""
         return self.node("GlobalAveragePool", [x], shape=(self.shapes[x][0], 1))
 
     def norm(self, x: str, activation: str = "relu") -> str:
@@ -66,12 +65,11 @@ class CnnWriter(GraphWriter):
         return self.activate(self.node("BatchNormalization", [x, *numbers]), activation)
 
     def layer_norm(self, x: str, size: int) -> str:
-        """Over the last axis, of this size."""
+        """Over the last axis, which has this size."""
         scale = [self.constant(np.ones(size)), self.constant(np.zeros(size))]
         return self.node("LayerNormalization", [x, *scale])
 
     def shuffled(self, parts: Sequence[str]) -> str:
-        """The concatenated parts with their channels shuffled."""
         x = self.concat(parts)
         channels, side = self.shapes[x]
         return self.shuffle(x, 2, [self.batch, channels, side, side])
@@ -135,7 +133,6 @@ class CnnWriter(GraphWriter):
     def _window(
         self, kind: str, inputs: Sequence[str], channels: int, kernel: int, stride: int, **ends: Any
     ) -> str:
-        """A node that slides a window over its input."""
         side = self.shapes[inputs[0]][1] + 2 * ends.get("pads", [0])[0]
         shape = (channels, (side - kernel) // stride + 1)
         sizes: dict[str, Any] = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2}

@@ -53,15 +53,13 @@ def draw_networks(
     return drawn
 
 
-def random_cnn(seed: int, batch: int = 1) -> bytes:
+def random_cnn(seed: int, batch: int = 1, attempt: int = 0) -> bytes:
     """The random CNN of a seed, as an ONNX file; the same bytes for the same seed."""
-    attempt = 0
-    while True:
-        network = _RandomCnn(seed, attempt, batch)
-        result = network.draw()
-        if network.macs < _MOST_MACS:
-            return network.model(f"random-{seed}", result)
-        attempt += 1
+    network = _RandomCnn(seed, attempt, batch)
+    result = network.draw()
+    if network.macs >= _MOST_MACS:
+        return random_cnn(seed, batch, attempt + 1)
+    return network.model(f"random-{seed}", result)
 
 
 class _RandomCnn(CnnWriter):

@@ -1,17 +1,11 @@
-"""The kernel suite: measures the kernels of all kinds of CNNs on a device.
-
-With a per-node profiler, kernels are traced inside random networks (`devices.kernel_suite.traced`).
-Otherwise they are measured alone, and random networks of blocks as wholes: one half calibrates the
-sum of kernels to networks; the other, never fitted on, gives the error that the table states.
-"""
+"""The kernel suite: measures the kernels of all kinds of CNNs on a device."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from devices.card import Measuring
 from devices.device import Device, Workload
-from devices.kernel_suite.fusion_timed import timed_fusion
-from devices.kernel_suite.fusion_traced import traced_fusion
+from devices.kernel_suite.fusion import timed_fusion, traced_fusion
 from devices.kernel_suite.random_cnns import draw_networks, random_blocks
 from devices.kernel_suite.sampling import expected_errors
 from devices.kernel_suite.traced import trace_kernels
@@ -68,8 +62,9 @@ def _measure_alone(
     count: int,
     held_out: int,
 ) -> LatencyTable:
-    """The table of kernels of `count` random networks, each kernel measured alone. It is calibrated
-    on as many networks of blocks as are held out. Raises `DeviceError` where none could be
+    """The table of kernels of `count` random networks, each kernel measured alone. Random networks
+    of blocks are measured as wholes: one half calibrates the sum of kernels to networks; the other,
+    never fitted on, gives the table's error. Raises `DeviceError` where no kernel could be
     measured."""
     fusion = timed_fusion(device, journal)
     networks = draw_networks(count, fusion, batch=device.setting.batch)

@@ -1,8 +1,4 @@
-"""Kernels of CNNs traced inside random networks, by the runtime's profiler.
-
-Networks are timed as wholes and traced; each kernel that the runtime executes becomes a row. The
-table's error is found by cross-validation over the networks.
-"""
+"""Kernels of CNNs traced inside random networks, by the runtime's profiler."""
 
 import math
 import time
@@ -50,13 +46,15 @@ def trace_kernels(
     on_progress: OnProgress,
     count: int,
 ) -> LatencyTable:
-    """The table of the kernels of `count` random networks. The first are drawn evenly, and give the
-    table's error by cross-validation; the rest have the highest expected error. `measuring` sets
-    the cooling. Raises `DeviceError` where the device fails."""
+    """The table of the kernels that the runtime executes of `count` random networks. The first are
+    drawn evenly, and give the table's error by cross-validation; the rest have the highest expected
+    error. `measuring` sets the cooling. Raises `DeviceError` where the device fails."""
     first = math.ceil(_EVEN * count)
     batch = device.setting.batch
     networks = draw_networks(first, fusion, batch=batch)
-    tracing = _Tracing(device, measuring, journal, on_progress, _sentinel(networks), count)
+    by_size = sorted(networks, key=lambda network: (network.graph.macs, network.graph.name))
+    sentinel = replace(by_size[len(by_size) // 4].workload, name=SENTINEL)
+    tracing = _Tracing(device, measuring, journal, on_progress, sentinel, count)
     samples = tracing.trace(networks)
     if count > first:
         table = kernel_table(device.setting, networks, samples)
@@ -163,12 +161,6 @@ class IdleGate:
             self.waits += 1
             self.on_wait()
             self.sleep(_WAIT_S)
-
-
-def _sentinel(networks: Sequence[RandomNetwork]) -> Workload:
-    """The network that shows the device's present speed: one of moderate size."""
-    ordered = sorted(networks, key=lambda network: (network.graph.macs, network.graph.name))
-    return replace(ordered[len(ordered) // 4].workload, name=SENTINEL)
 
 
 def _cross_validated(

@@ -9,8 +9,8 @@ from doubles import Memory
 from devices.card import Measuring, load_card
 from devices.connection import connect
 from devices.device import Timing
-from devices.kernel_suite import fusion_timed, sampling, suite, traced
-from devices.kernel_suite.fusion_traced import traced_fusion
+from devices.kernel_suite import sampling, suite, traced
+from devices.kernel_suite.fusion import timed_fusion, timed_operators, traced_fusion
 from devices.kernel_suite.random_cnns import draw_networks, random_blocks, random_cnn
 from devices.kernel_suite.rows import by_kernel
 from devices.kernel_suite.suite import profile_kernels
@@ -46,24 +46,24 @@ def test_the_rules_of_onnx_runtime_are_found(fusion):
 def test_without_a_profiler_pairs_are_timed_together_and_apart(toy_table):
     """On a device whose ReLU is part of a convolution, whose h-swish is a kernel of its own."""
     rows = {}
-    for op in fusion_timed.operators():
+    for op in timed_operators():
         ms = {"conv": 1.0, "conv_add": 1.2, "matmul": 2.0, "activation": 0.3}[op.kind]
         if op.kind != "activation" and op.activation not in ("none", "relu"):
             ms += 0.28
         rows[op] = Measurement(ms, 0.001, 100, ms)
-    found = fusion_timed.timed_fusion(ReplayDevice(replace(toy_table, rows=rows))).pairs
+    found = timed_fusion(ReplayDevice(replace(toy_table, rows=rows))).pairs
     timed = {f"{kind}+relu" for kind in ("conv", "conv_add", "matmul")}
     assert found == timed | {"conv+norm", "linear+norm", "linear+relu", "linear+relu6"}
 
 
 def test_what_cannot_be_timed_either_is_as_usual(toy_table):
-    assert fusion_timed.timed_fusion(ReplayDevice(toy_table)) == USUAL
+    assert timed_fusion(ReplayDevice(toy_table)) == USUAL
 
 
 def test_the_rules_of_litert_are_found_by_timing():
     device = connect(load_card("cpu-litert"))
     assert traced_fusion(device) is None
-    pairs = fusion_timed.timed_fusion(device).pairs
+    pairs = timed_fusion(device).pairs
     assert {"conv+norm", "conv+relu6", "matmul+relu"} <= pairs
     assert "conv+gelu" not in pairs
 

@@ -13,11 +13,15 @@ from backends import calibrated_int8, first, interpreter_of, last, lite_rt_outpu
 from operators import KERNELS, OPERATORS, trained_looking, transposes
 
 from devices.export.onnx_model import Weights, onnx_model, random_weights
-from devices.export.tflite_int8 import tflite_int8_model
+from devices.export.tflite_int8 import tflite_file
 from devices.export.tflite_model import tflite_model
 from latency import OpSpec, SpecError
 from latency.operators.kinds import INPUT, KINDS, Kind, Layer
 from latency.operators.layer import LAYER_KINDS, LayerKind
+
+
+def int8_model(ops: list[OpSpec], weights: Weights) -> bytes:
+    return tflite_file(ops, weights, "network", "int8")
 
 
 def _input(op: OpSpec) -> np.ndarray:
@@ -108,7 +112,7 @@ def test_an_activation_of_features_leaves_them_flat():
 def test_the_file_holds_the_parameters_of_the_operator_with_norms_folded(op):
     folded = sum(layer.out_shape[2] for layer in op.layers if layer.norm)
     zeros = sum(layer.out_shape[2] for layer in op.layers if not (layer.norm or layer.bias))
-    for write in (tflite_model, tflite_int8_model):
+    for write in (tflite_model, int8_model):
         stored = _weights_of(write([op], random_weights())).values()
         assert sum(prod(tensor.shape) for tensor in stored) == op.params - folded + zeros
 
@@ -166,13 +170,13 @@ def test_a_whole_network_agrees_in_float32_and_in_int8(toy_space):
 def test_int8_keeps_most_of_the_signal_of_inputs_it_was_not_calibrated_on(op):
     module, x = trained_looking(op), _input(op)
     expected = _torch_output(module, x)
-    error = lite_rt_output(tflite_int8_model([op], module.folded), x) - expected
+    error = lite_rt_output(int8_model([op], module.folded), x) - expected
     assert np.mean(error**2) < 0.01 * np.mean(expected**2)  # 20 dB
 
 
 @pytest.mark.parametrize("op", OPERATORS, ids=str)
 def test_xnnpack_takes_int8_operators_too_but_for_windows_of_a_pooling_and_gelu(op):
-    model = tflite_int8_model([op], random_weights())
+    model = int8_model([op], random_weights())
     interpreter = interpreter_of(model)
     assert interpreter.get_input_details()[0]["dtype"] == np.int8
     assert interpreter.get_output_details()[0]["dtype"] == np.int8
@@ -181,7 +185,7 @@ def test_xnnpack_takes_int8_operators_too_but_for_windows_of_a_pooling_and_gelu(
 
 
 def test_int8_weights_have_a_scale_for_every_output_channel():
-    stored = _weights_of(tflite_int8_model([OPERATORS[6]], random_weights()))
+    stored = _weights_of(int8_model([OPERATORS[6]], random_weights()))
     depthwise, project = stored["0.depthwise.weight"], stored["0.project.weight"]
     assert (depthwise.type, project.type) == (schema.TensorType.INT8, schema.TensorType.INT8)
     assert depthwise.quantization.quantizedDimension == 3
@@ -238,7 +242,7 @@ def test_grouped_convolutions_and_channel_multipliers(monkeypatch):
     ],
 )
 def test_operators_that_do_not_form_a_chain_are_named(ops, message):
-    for write in (tflite_model, tflite_int8_model):
+    for write in (tflite_model, int8_model):
         with pytest.raises(SpecError, match=message):
             write(ops, random_weights())
 
