@@ -83,7 +83,7 @@ def _finished(writer: CnnWriter, x: str) -> bytes:
     x = writer.squeeze_excite(writer.conv(x, 16, 3, 2), 4, "silu", "sigmoid")
     x = writer.shuffled([x, writer.max_pool(writer.conv(x, 16, 1), 3, 1)])
     x = writer.node("Flatten", [writer.pooled(writer.gelu(x))])
-    return writer.model("fuzz", writer.linear(x, 32, 10))
+    return writer.model("fuzz", writer.linear(x, 10))
 
 
 def rewired(content: bytes, generator: Random) -> bytes:

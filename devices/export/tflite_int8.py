@@ -2,87 +2,61 @@
 
 The scheme of Jacob et al. (Quantization and training of neural networks for efficient
 integer-arithmetic-only inference, CVPR 2018) as TensorFlow Lite specifies it for int8: real =
-scale * (stored - zero point), weights symmetric with a scale for every output channel, biases in
-int32, activations asymmetric with the range they took on calibration inputs.
+scale * (stored - zero point), weights symmetric with a scale per output channel, biases in int32,
+activations asymmetric with the range measured on calibration inputs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.schema_py_generated import QuantizationParametersT as Quantisation
 from numpy.typing import NDArray
 
 from devices.export.onnx_model import Weights
-from devices.export.tflite_graph import Code, Graph, Node, Quantisation, Tensor, serialise
+from devices.export.tflite_graph import WEIGHTED, Code, Graph, serialise
 from devices.export.tflite_model import network_graph, tflite_model
-from latency.errors import UsageError
-from latency.operators.kinds import INPUT, OTHER
 from latency.operators.spec import OpSpec
 
-CALIBRATION_INPUTS = 8
-"""Random inputs that are drawn where none are given."""
+_CALIBRATION_INPUTS = 8
 
 _KEEPS_QUANTISATION = (
     *(Code.PAD, Code.PADV2, Code.AVERAGE_POOL_2D, Code.MAX_POOL_2D, Code.CONCATENATION),
     *(Code.SLICE, Code.TRANSPOSE, Code.RESHAPE, Code.RESIZE_NEAREST_NEIGHBOR),
 )
-"""Operators whose output the format wants to be quantised as their inputs are."""
-
-_SHARES = (Code.LOGISTIC, Code.SOFTMAX)
-"""Operators whose output is between 0 and 1, and that the format wants to be quantised so."""
-
-_CHANNEL_AXIS = {
-    **{Code.CONV_2D: 0, Code.TRANSPOSE_CONV: 0, Code.DEPTHWISE_CONV_2D: 3},
-    Code.FULLY_CONNECTED: 0,
-}
-"""Operators with a weight and a bias, and the axis of the weight's output channels."""
+"""Operators whose output must have the quantisation of their input."""
 
 Ranges = dict[str, tuple[float, float]]
-"""From a tensor's name to its least and its largest value."""
+"""The minimum and maximum of each tensor, by its name."""
+
+Stored = tuple[NDArray[np.integer], Quantisation]
 
 
 def tflite_file(ops: Sequence[OpSpec], weights: Weights, name: str, precision: str) -> bytes:
-    """The .tflite file of a chain of operators, in "float32" or "int8"; errors as below."""
-    write = tflite_int8_model if precision == "int8" else tflite_model
-    return write(ops, weights, name)
+    """The .tflite file of a chain of operators, in "float32" (`tflite_model`) or "int8".
 
-
-def tflite_int8_model(
-    ops: Sequence[OpSpec],
-    weights: Weights,
-    name: str = "network",
-    calibration: Sequence[NDArray[np.float32]] | None = None,
-    others: Sequence[NDArray[np.float32]] | None = None,
-) -> bytes:
-    """The .tflite file of a chain of operators, in int8 from its input to its output.
-
-    Input "input" and output "output" have the shapes that `tflite_model` gives them, and carry
-    their scale and zero point. `calibration`: float32 inputs of the network's shape (batch,
-    height, width, channels); values outside the ranges that activations took on them saturate.
-    Where none are given, standard normal ones are drawn (seeded). `others`: as many of the second
-    input, where the operator has one. Raises `SpecError` where the operators don't form a chain
-    or one has no int8 form, `UsageError` where calibration inputs don't fit them.
+    In int8, input "input" and output "output" have the same shapes, and carry their scale and zero
+    point. Activations saturate outside the ranges that they had on eight standard-normal inputs
+    (seeded). Raises `SpecError` as `tflite_model`, and for a layer without an int8 form.
     """
+    if precision != "int8":
+        return tflite_model(ops, weights, name)
     graph = network_graph(ops, weights, name, integer=True)
-    given = {INPUT: calibration, OTHER: others}
-    count = CALIBRATION_INPUTS if calibration is None else len(calibration)
-    inputs = {
-        name: _drawn(graph.tensors[name].shape, count, seed) if values is None else values
-        for seed, name in enumerate(graph.inputs)
-        for values in [given[name]]
-    }
+    draws = {name: np.random.default_rng(seed) for seed, name in enumerate(graph.inputs)}
+    inputs = [
+        {
+            name: draw.standard_normal(graph.tensors[name].shape, np.float32)
+            for name, draw in draws.items()
+        }
+        for _ in range(_CALIBRATION_INPUTS)
+    ]
     return serialise(quantised(graph, measured_ranges(graph, inputs)))
 
 
-def _drawn(shape: tuple[int, ...], count: int, seed: int) -> list[NDArray[np.float32]]:
-    generator = np.random.default_rng(seed)
-    return [generator.standard_normal(shape, np.float32) for _ in range(count)]
-
-
-def measured_ranges(graph: Graph, inputs: Mapping[str, Sequence[NDArray[np.float32]]]) -> Ranges:
-    """Range of every tensor of a float32 graph over inputs of these names, as LiteRT computes
-    them."""
+def measured_ranges(graph: Graph, inputs: Iterable[Mapping[str, NDArray[np.float32]]]) -> Ranges:
+    """The range of each tensor of a float32 graph over inputs, computed by LiteRT. Ranges include
+    zero."""
     interpreter = Interpreter(
         model_content=serialise(graph),
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
@@ -90,127 +64,94 @@ def measured_ranges(graph: Graph, inputs: Mapping[str, Sequence[NDArray[np.float
     )
     interpreter.allocate_tensors()
     index = {tensor["name"]: tensor["index"] for tensor in interpreter.get_tensor_details()}
-    for name in graph.inputs:
-        _check_inputs(inputs[name], graph.tensors[name].shape, len(inputs[INPUT]))
-    computed = [*graph.inputs, *(node.output for node in graph.nodes)]
-    ranges = dict.fromkeys(computed, (0.0, 0.0))  # zero is always among the numbers of int8
-    for run in range(len(inputs[INPUT])):
-        for name in graph.inputs:
-            interpreter.set_tensor(index[name], np.ascontiguousarray(inputs[name][run]))
+    ranges = dict.fromkeys([*graph.inputs, *(node.output for node in graph.nodes)], (0.0, 0.0))
+    for values in inputs:
+        for name, array in values.items():
+            interpreter.set_tensor(index[name], array)
         interpreter.invoke()
-        for tensor in computed:
-            values, (low, high) = interpreter.get_tensor(index[tensor]), ranges[tensor]
-            ranges[tensor] = (min(low, float(values.min())), max(high, float(values.max())))
+        for name, (low, high) in ranges.items():
+            tensor = interpreter.get_tensor(index[name])
+            ranges[name] = (min(low, float(tensor.min())), max(high, float(tensor.max())))
     return ranges
 
 
 def quantised(graph: Graph, ranges: Ranges) -> Graph:
-    """The graph in int8, its activations in these ranges."""
-    if any(node.code == Code.CONCATENATION for node in graph.nodes):
-        both = [ranges[name] for name in graph.inputs]  # the format wants them to be alike
-        joint = (min(low for low, _ in both), max(high for _, high in both))
-        ranges = {**ranges, **dict.fromkeys(graph.inputs, joint)}
-    tensors = {
-        name: replace(graph.tensors[name], quantisation=_asymmetric(*ranges[name]))
-        for name in graph.inputs
-    }
+    """The graph in int8, with its activations in these ranges."""
+    if any(node.code == Code.CONCATENATION for node in graph.nodes):  # its inputs share a scale
+        lows, highs = zip(*(ranges[name] for name in graph.inputs), strict=True)
+        ranges = {**ranges, **dict.fromkeys(graph.inputs, (min(lows), max(highs)))}
+    tensors = dict(graph.tensors)
+    activations = {name: _asymmetric(*ranges[name]) for name in graph.inputs}
     for node in graph.nodes:
-        constants = [graph.tensors[i] for i in node.inputs if graph.tensors[i].data is not None]
-        source = next(tensors[i] for i in node.inputs if graph.tensors[i].data is None)
-        quantisation = _output_quantisation(node, source, ranges)
-        output = replace(graph.tensors[node.output], quantisation=quantisation)
-        tensors[node.output] = output
-        numbers = [constant for constant in constants if constant.dtype != "int32"]
-        if node.code in _CHANNEL_AXIS:
-            numbers = _parameters(node, numbers, source, output)
-        elif node.code == Code.PADV2:
-            numbers = [_least(constant, source) for constant in numbers]
+        source = next(activations[name] for name in node.inputs if name in activations)
+        if node.code in _KEEPS_QUANTISATION or ranges[node.output] == (0.0, 0.0):
+            output = source
+        elif node.code in (Code.LOGISTIC, Code.SOFTMAX):  # 0 to 1, prescribed by the format
+            output = _quantisation(1 / 256, -128)
         else:
-            numbers = [_constant(constant) for constant in numbers]
-        tensors |= {constant.name: constant for constant in constants + numbers}
+            output = _asymmetric(*ranges[node.output])
+        activations[node.output] = output
+        constants = {
+            name: data
+            for name in node.inputs
+            if (data := tensors[name].data) is not None and data.dtype == np.float32
+        }
+        if node.code in WEIGHTED:
+            axis = 3 if node.code == Code.DEPTHWISE_CONV_2D else 0  # of the output channels
+            weight, bias = constants.values()
+            stored = _parameters(weight, bias, axis, source, output)
+        else:
+            own = source if node.code == Code.PADV2 else None
+            stored = [
+                _stored(data, own or _asymmetric(data.min(), data.max()))
+                for data in constants.values()
+            ]
+        for name, (data, quantisation) in zip(constants, stored, strict=True):
+            tensors[name] = replace(tensors[name], data=data, quantisation=quantisation)
+    for name, quantisation in activations.items():
+        tensors[name] = replace(tensors[name], quantisation=quantisation)
     return Graph(graph.name, tensors, graph.nodes)
 
 
-def _check_inputs(
-    inputs: Sequence[NDArray[np.float32]], shape: tuple[int, ...], count: int
-) -> None:
-    if not count:
-        raise UsageError("int8 needs at least one calibration input")
-    if len(inputs) != count:
-        raise UsageError(f"{count} calibration inputs, but {len(inputs)} of the second input")
-    for values in inputs:
-        if values.shape != shape or values.dtype != np.float32:
-            raise UsageError(
-                f"a calibration input is {values.dtype} {values.shape}; the network takes "
-                f"float32 (batch, height, width, channels) = {shape}"
-            )
-        if not np.isfinite(values).all():
-            raise UsageError("a calibration input has values that are not finite")
-
-
-def _output_quantisation(node: Node, source: Tensor, ranges: Ranges) -> Quantisation:
-    is_nothing = ranges[node.output] == (0.0, 0.0)  # any step will do: one of a usual size
-    if node.code in _KEEPS_QUANTISATION or is_nothing:
-        assert source.quantisation is not None
-        return source.quantisation
-    if node.code in _SHARES:
-        return _quantisation(1 / 256, -128)  # what the format prescribes
-    return _asymmetric(*ranges[node.output])
-
-
 def _asymmetric(low: float, high: float) -> Quantisation:
-    """256 steps over a range that includes zero, zero being one of them."""
+    """256 steps over the range, extended to include zero; one step is exactly zero."""
+    low, high = min(0.0, float(low)), max(0.0, float(high))
     scale = max(high - low, 1e-6) / 255
     return _quantisation(scale, round(-128 - low / scale))
 
 
 def _quantisation(scale: float, zero_point: int) -> Quantisation:
-    return Quantisation(np.array([scale], np.float32), np.array([zero_point], np.int64))
+    return Quantisation(
+        scale=np.array([scale], np.float32), zeroPoint=np.array([zero_point], np.int64)
+    )
 
 
-def _scale(tensor: Tensor) -> float:
-    assert tensor.quantisation is not None
-    return float(tensor.quantisation.scale[0])
-
-
-def _constant(constant: Tensor) -> Tensor:
-    """A constant over the whole range of int8: a positive number is its largest."""
-    assert constant.data is not None
-    low, high = min(0.0, float(constant.data.min())), max(0.0, float(constant.data.max()))
-    quantisation = _asymmetric(low, high)
-    stored = np.round(constant.data / quantisation.scale[0]) + quantisation.zero_point[0]
-    data = np.clip(stored, -128, 127).astype(np.int8)
-    return replace(constant, data=data, quantisation=quantisation)
-
-
-def _least(constant: Tensor, source: Tensor) -> Tensor:
-    """The least number of int8, in the source's unit."""
-    assert constant.data is not None
-    data = np.full_like(constant.data, -128, np.int8)
-    return replace(constant, data=data, quantisation=source.quantisation)
+def _stored(data: NDArray[np.float32], quantisation: Quantisation) -> Stored:
+    """A constant in int8; values outside the range saturate."""
+    steps = np.round(data.astype(np.float64) / quantisation.scale) + quantisation.zeroPoint
+    return np.clip(steps, -128, 127).astype(np.int8), quantisation
 
 
 def _parameters(
-    node: Node, constants: list[Tensor], source: Tensor, output: Tensor
-) -> list[Tensor]:
-    """Weight in int8, a scale a channel, and bias in int32, in the accumulator's unit.
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    axis: int,
+    source: Quantisation,
+    output: Quantisation,
+) -> list[Stored]:
+    """The weight in int8 with a scale per channel, and the bias in int32 in the accumulator's unit.
 
-    Channels whose weights are next to nothing get a scale at which their bias still fits into
-    30 bits, and accumulator and output are within what fixed-point multipliers bridge.
+    Channels with almost zero weights get a scale at which their bias still fits into 30 bits, and
+    which fixed-point multipliers can convert to the output's scale.
     """
-    weight, bias = constants
-    assert weight.data is not None
-    assert bias.data is not None
-    axis, unit = _CHANNEL_AXIS[node.code], _scale(source)
-    others = tuple(i for i in range(weight.data.ndim) if i != axis)
-    scale = np.abs(weight.data).max(axis=others).astype(np.float64) / 127
-    smallest = np.maximum(np.abs(bias.data) / unit, _scale(output) / unit) * 2.0**-30
+    unit = source.scale.astype(np.float64)
+    others = tuple(i for i in range(weight.ndim) if i != axis)
+    scale = np.abs(weight).max(axis=others).astype(np.float64) / 127
+    smallest = np.maximum(np.abs(bias) / unit, output.scale / unit) * 2.0**-30
     scale = np.maximum(scale, smallest).astype(np.float32)
-    by_channel = np.expand_dims(scale, others)
-    integers = np.clip(np.round(weight.data / by_channel), -127, 127).astype(np.int8)
-    offsets = np.round(bias.data / (scale * np.float64(unit))).astype(np.int32)
+    integers = np.clip(np.round(weight / np.expand_dims(scale, others)), -127, 127)
     zeros = np.zeros(len(scale), np.int64)
-    return [
-        replace(weight, data=integers, quantisation=Quantisation(scale, zeros, axis)),
-        replace(bias, data=offsets, quantisation=Quantisation(scale * np.float32(unit), zeros, 0)),
-    ]
+    of_weight = Quantisation(scale=scale, zeroPoint=zeros, quantizedDimension=axis)
+    of_bias = Quantisation(scale=scale * source.scale, zeroPoint=zeros)
+    offsets = np.round(bias / (scale * unit)).astype(np.int32)
+    return [(integers.astype(np.int8), of_weight), (offsets, of_bias)]

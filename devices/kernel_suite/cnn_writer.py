@@ -56,27 +56,20 @@ class CnnWriter(GraphWriter):
         return self.node("Mul", [x, y])
 
     def pooled(self, x: str) -> str:
-        """The mean of each channel."""
         return self.node("GlobalAveragePool", [x], shape=(self.shapes[x][0], 1))
 
     def norm(self, x: str, activation: str = "relu") -> str:
         """Batch norm that cannot be folded into a convolution."""
         channels = self.shapes[x][0]
         numbers = [self.constant(np.full(channels, value)) for value in (1.0, 0.0, 0.0, 1.0)]
-        normed = self.node("BatchNormalization", [x, *numbers])
-        return self.activate(normed, activation)
+        return self.activate(self.node("BatchNormalization", [x, *numbers]), activation)
 
     def layer_norm(self, x: str, size: int) -> str:
-        """Over the last axis, of this size."""
+        """Over the last axis, which has this size."""
         scale = [self.constant(np.ones(size)), self.constant(np.zeros(size))]
         return self.node("LayerNormalization", [x, *scale])
 
-    def last_norm(self, x: str) -> str:
-        """Layer norm over channels, of a tensor with channels first."""
-        return self.channels_first(self.layer_norm(self.channels_last(x), self.shapes[x][0]))
-
     def shuffled(self, parts: Sequence[str]) -> str:
-        """The concatenated parts with their channels shuffled."""
         x = self.concat(parts)
         channels, side = self.shapes[x]
         return self.shuffle(x, 2, [self.batch, channels, side, side])
@@ -94,32 +87,13 @@ class CnnWriter(GraphWriter):
         return self.node("Concat", parts, shape=(channels, self.shapes[parts[0]][1]), axis=1)
 
     def max_pool(self, x: str, kernel: int, stride: int) -> str:
-        channels, side = self.shapes[x]
-        padding = (kernel - 1) // 2
-        shape = (channels, (side + 2 * padding - kernel) // stride + 1)
-        return self._window("MaxPool", [x], shape, kernel, stride, pads=[padding] * 4)
+        pads = [(kernel - 1) // 2] * 4
+        return self._window("MaxPool", [x], self.shapes[x][0], kernel, stride, pads=pads)
 
     def average_pool(self, x: str, stride: int = 2) -> str:
         """Of 2x2 windows; of 3x3, padded, where the stride is 1."""
-        channels, side = self.shapes[x]
-        if stride == 1:
-            return self._window("AveragePool", [x], (channels, side), 3, 1, pads=[1] * 4)
-        return self._window("AveragePool", [x], (channels, side // stride), 2, 2)
-
-    def double(self, x: str) -> str:
-        """Upsample to twice the side."""
-        channels, side = self.shapes[x]
-        y = self.upsample(x, 2)
-        self.shapes[y] = (channels, 2 * side)
-        return y
-
-    def conv_transpose(self, x: str, outside: int) -> str:
-        """Upsample to twice the side by 2x2 windows."""
-        channels, side = self.shapes[x]
-        weight = self.normal((channels, outside, 2, 2))
-        self.macs += weight.size * side**2
-        inputs = [x, self.constant(weight)]
-        return self._window("ConvTranspose", inputs, (outside, 2 * side), 2, 2)
+        kernel, padding = (3, {"pads": [1] * 4}) if stride == 1 else (2, {})
+        return self._window("AveragePool", [x], self.shapes[x][0], kernel, stride, **padding)
 
     def conv(
         self,
@@ -130,25 +104,26 @@ class CnnWriter(GraphWriter):
         groups: int = 1,
         activation: str | None = None,
     ) -> str:
-        inside, side = self.shapes[x]
-        padding = 0 if kernel == stride else kernel // 2
-        out_side = (side + 2 * padding - kernel) // stride + 1
-        weight = self.normal((outside, inside // groups, kernel, kernel))
-        self.macs += weight.size * out_side**2
+        weight = self.normal((outside, self.shapes[x][0] // groups, kernel, kernel))
         inputs = [x, self.constant(weight), self.constant(np.zeros(outside))]
-        ends = {"pads": [padding] * 4, "group": groups}
-        y = self._window("Conv", inputs, (outside, out_side), kernel, stride, **ends)
+        ends = {"pads": [0 if kernel == stride else kernel // 2] * 4, "group": groups}
+        y = self._window("Conv", inputs, outside, kernel, stride, **ends)
+        self.macs += weight.size * self.shapes[y][1] ** 2
         return self.activate(y, self.activation if activation is None else activation)
 
-    def linear(self, x: str, inside: int, outside: int) -> str:
-        inputs = [x, self.constant(self.normal((outside, inside)))]
-        return self.node("Gemm", [*inputs, self.constant(np.zeros(outside))], transB=1)
+    def linear(self, x: str, outside: int) -> str:
+        inputs = [x, self.constant(self.normal((outside, self.shapes[x][0])))]
+        inputs.append(self.constant(np.zeros(outside)))
+        return self.node("Gemm", inputs, shape=(outside, 1), transB=1)
 
-    def project(self, x: str, inside: int, outside: int, side: int) -> str:
-        """Matrix product along the last axis, at side x side positions."""
+    def project(self, x: str, outside: int) -> str:
+        """Matrix product along the last axis."""
+        inside, side = self.shapes[x]
         weight = self.normal((inside, outside))
         self.macs += weight.size * side**2
-        return self.matmul(x, weight, np.zeros(outside))
+        y = self.matmul(x, weight, np.zeros(outside))
+        self.shapes[y] = (outside, side)
+        return y
 
     def normal(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """A weight, scaled as He et al. (ICCV 2015)."""
@@ -156,14 +131,9 @@ class CnnWriter(GraphWriter):
         return self.generator.standard_normal(shape, dtype=np.float32) * np.float32(scale)
 
     def _window(
-        self,
-        kind: str,
-        inputs: Sequence[str],
-        shape: tuple[int, int],
-        kernel: int,
-        stride: int,
-        **attributes: Any,
+        self, kind: str, inputs: Sequence[str], channels: int, kernel: int, stride: int, **ends: Any
     ) -> str:
-        """A node that slides a window over its input."""
+        side = self.shapes[inputs[0]][1] + 2 * ends.get("pads", [0])[0]
+        shape = (channels, (side - kernel) // stride + 1)
         sizes: dict[str, Any] = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2}
-        return self.node(kind, inputs, shape=shape, **sizes, **attributes)
+        return self.node(kind, inputs, shape=shape, **sizes, **ends)

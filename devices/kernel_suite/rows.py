@@ -5,6 +5,7 @@ of the sentinel: a network that is timed next to every other one and shows the d
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -38,25 +39,23 @@ def by_kernel(kernels: Sequence[Kernel], nodes: Mapping[str, float]) -> dict[int
     inserted: dict[str, list[tuple[int, float]]] = {}
     last = 0
     for name, ms in nodes.items():
-        own = (position_of[part] for part in _FILE_NAME.findall(name) if part in position_of)
-        position = next(own, None)
-        begin = next((b for b in _INSERTED if name.startswith(b)), None)
-        if position is None and begin is not None:
-            inserted.setdefault(_INSERTED[begin], []).append((last, ms))
-            continue
-        last = last if position is None else position
-        found[last] = found.get(last, 0.0) + ms
-    for kind, places in inserted.items():
-        times = [ms for _, ms in places]
-        open_ = [i for i, k in enumerate(kernels) if k.op.kind == kind and i not in found]
-        if len(open_) == len(times) and kind != "reorder":
-            found |= dict(zip(open_, times, strict=True))
-        elif open_:
-            sizes = np.array([kernels[i].op.border_bytes for i in open_], float)
-            shares = sum(times) * sizes / sizes.sum()
-            found |= dict(zip(open_, shares.tolist(), strict=True))
+        known = [position_of[part] for part in _FILE_NAME.findall(name) if part in position_of]
+        kinds = [kind for prefix, kind in _INSERTED.items() if name.startswith(prefix)]
+        if kinds and not known:
+            inserted.setdefault(kinds[0], []).append((last, ms))
         else:
-            for before, ms in places:
+            last = known[0] if known else last
+            found[last] = found.get(last, 0.0) + ms
+    for kind, parts in inserted.items():
+        free = [i for i, k in enumerate(kernels) if k.op.kind == kind and i not in found]
+        if len(free) == len(parts) and kind != "reorder":
+            found |= {i: ms for i, (_, ms) in zip(free, parts, strict=True)}
+        elif free:
+            sizes = np.array([kernels[i].op.border_bytes for i in free], float)
+            shares = sum(ms for _, ms in parts) * sizes / sizes.sum()
+            found |= dict(zip(free, shares.tolist(), strict=True))
+        else:
+            for before, ms in parts:
                 found[before] = found.get(before, 0.0) + ms
     return found
 
@@ -89,17 +88,16 @@ def kernel_table(
     """
     levels = network_ms(samples)
     names = {network.graph.name for network in networks}
-    wholes = {(b.session, b.workload): b.ms for b in samples if is_whole(b)}
+    wholes = {(s.session, s.workload): s.ms for s in samples if is_whole(s)}
     times: dict[OpSpec, dict[int, list[float]]] = {}
-    runs: dict[OpSpec, int] = {}
+    runs: Counter[OpSpec] = Counter()
     for sample in samples:
         name, _, rest = sample.workload.partition("/")
-        if not rest or name not in names or (sample.session, name) not in wholes:
-            continue
-        op = OpSpec.parse(rest.partition("/")[2])
-        ms = sample.ms * levels[name] / wholes[sample.session, name]
-        times.setdefault(op, {}).setdefault(sample.session, []).append(ms)
-        runs[op] = runs.get(op, 0) + sample.timing.runs
+        if rest and name in names and (sample.session, name) in wholes:
+            op = OpSpec.parse(rest.partition("/")[2])
+            ms = sample.ms * levels[name] / wholes[sample.session, name]
+            times.setdefault(op, {}).setdefault(sample.session, []).append(ms)
+            runs[op] += sample.timing.runs
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     rows = {op: _row(list(by.values()), runs[op], stamp) for op, by in times.items()}
     return LatencyTable(setting, rows)
@@ -109,17 +107,11 @@ def _row(processes: Sequence[Sequence[float]], runs: int, measured_at: str) -> M
     """A kernel's row, from its times in ms in each process; with one process, the half interval is
     the median."""
     medians = [float(np.median(times)) for times in processes]
-    median, count = float(np.median(medians)), len(medians)
-    half = median
+    half = median = float(np.median(medians))
+    count = len(medians)
     if count > 1:
         half = student_t(count - 1) * float(np.std(medians, ddof=1)) / count**0.5
+    fastest, origin = min(map(min, processes)), Origin.INSIDE_NETWORKS
     return Measurement(
-        median,
-        half,
-        runs,
-        min(map(min, processes)),
-        measured_at,
-        count,
-        traced_ms=median,
-        origin=Origin.INSIDE_NETWORKS,
+        median, half, runs, fastest, measured_at, count, traced_ms=median, origin=origin
     )

@@ -1,11 +1,11 @@
-"""Sampling: kernels with the highest expected error are measured next.
+"""Which kernels to measure next: those with the highest expected error.
 
-Rows are predicted by a model that is fitted without them; these errors show where latency is hard
+Each row is predicted by a model that is fitted without it; these errors show where latency is hard
 to predict. The expected error of a kernel is the error of similar kernels, times its share of a
-network's time.
+network's latency.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,8 +23,21 @@ def expected_errors(
     table: LatencyTable, networks: Sequence[KernelGraph]
 ) -> list[dict[OpSpec, float]]:
     """For each network, the expected contribution of each missing kernel to the relative error of
-    its prediction."""
-    near = _Near(left_out_errors(table))
+    its prediction. The error of a kernel is the mean of its family's rows, weighted by similarity;
+    of all rows if its family has none."""
+    errors = left_out_errors(table)
+    families = {
+        name: (Neighbours(ops), np.array([errors[op] for op in ops]))
+        for name, ops in kernel_families(errors).items()
+    }
+
+    def error(op: OpSpec) -> float:
+        if kernel_family(op) not in families:
+            return float(np.mean(list(errors.values())))
+        neighbours, of_neighbours = families[kernel_family(op)]
+        weights = np.exp(-neighbours.distances(op))
+        return float(weights @ of_neighbours / weights.sum())
+
     operators = [op for network in networks for op in operators_of(network)]
     model = fit(table, extrapolate=True, operators=operators)
     found = []
@@ -34,39 +47,20 @@ def expected_errors(
         for part in prediction.per_op:
             if part.op not in table:
                 ms[part.op] = ms.get(part.op, 0.0) + part.ms
-        found.append({op: near.error(op) * taken / prediction.ms for op, taken in ms.items()})
+        found.append({op: error(op) * taken / prediction.ms for op, taken in ms.items()})
     return found
 
 
-def left_out_errors(table: LatencyTable, seed: int = 0) -> dict[OpSpec, float]:
+def left_out_errors(table: LatencyTable) -> dict[OpSpec, float]:
     """The absolute log error of each row, predicted from the other folds."""
     ops = sorted(table, key=lambda op: op.key)
-    folds = np.random.default_rng(seed).permutation(len(ops)) % _FOLDS
+    folds = np.random.default_rng(0).permutation(len(ops)) % _FOLDS
     found = {}
     for fold in range(_FOLDS):
         left_out = [op for op, own in zip(ops, folds, strict=True) if own == fold]
         rows = {op: table[op] for op, own in zip(ops, folds, strict=True) if own != fold}
         model = fit(replace(table, rows=rows), extrapolate=True, operators=left_out)
-        asked = KernelGraph("left out", tuple(Kernel(op, ()) for op in left_out))
-        for part in model.predict(asked).per_op:
+        graph = KernelGraph("left out", tuple(Kernel(op, ()) for op in left_out))
+        for part in model.predict(graph).per_op:
             found[part.op] = abs(float(np.log(part.ms / table[part.op].median_ms)))
     return found
-
-
-class _Near:
-    """The errors of similar operators of the same family."""
-
-    def __init__(self, errors: Mapping[OpSpec, float]) -> None:
-        self._families = {
-            name: (Neighbours(ops), np.array([errors[op] for op in ops]))
-            for name, ops in kernel_families(errors).items()
-        }
-        self._usual = float(np.mean(list(errors.values())))
-
-    def error(self, op: OpSpec) -> float:
-        """The mean over its family, weighted by similarity; over all without a family."""
-        if kernel_family(op) not in self._families:
-            return self._usual
-        neighbours, errors = self._families[kernel_family(op)]
-        weights = np.exp(-neighbours.distances(op))
-        return float(weights @ errors / weights.sum())

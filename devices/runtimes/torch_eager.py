@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from devices.card import DeviceCard
-from devices.export.onnx_model import Weights, check_alone, is_channels_last
+from devices.export.onnx_model import Weights, check_chain, is_channels_last
 from latency.errors import SpecError
 from latency.operators.spec import OpSpec
 
@@ -37,7 +37,7 @@ class TorchEager:
     def build(self, ops: Sequence[OpSpec], weights: Weights, name: str) -> bytes:
         """A chain of operators, with the weights of their layers; `SpecError` as in
         `devices.export.onnx_model.onnx_model`."""
-        check_alone(ops)
+        check_chain(ops)
         header = {
             "name": name,
             "operators": [op.key for op in ops],

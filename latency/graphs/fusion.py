@@ -1,5 +1,6 @@
 """The fusion rules of a runtime: which steps of a graph it executes as one kernel, and in which
-layout. They are measured (`devices.kernel_suite.fusion_traced`); a table's header has them."""
+layout. They are measured (`devices.kernel_suite.fusion`) and are in the header of a
+device's table."""
 
 from dataclasses import dataclass
 from typing import Self

@@ -14,9 +14,10 @@ from ai_edge_litert.interpreter import Interpreter
 from devices.agent.torch_eager import Torch
 from devices.agent_device import hello
 from devices.card import DeviceCard
-from devices.export.onnx_model import is_channels_last, onnx_model
-from devices.export.tflite_int8 import tflite_int8_model
-from devices.export.tflite_model import tflite_model
+from devices.export.onnx_model import Weights, is_channels_last, onnx_model
+from devices.export.tflite_graph import serialise
+from devices.export.tflite_int8 import measured_ranges, quantised
+from devices.export.tflite_model import network_graph, tflite_model
 from devices.runtimes.torch_eager import TorchEager
 from latency import OpSpec
 from latency.modules import NetworkModule
@@ -59,13 +60,19 @@ def run_int8(module: NetworkModule, inputs: Inputs) -> tuple[np.ndarray, float]:
     its steps."""
     ops = [part.op for part in module]
     arrays, is_turned = _as_files_take(ops, inputs)
-    x, *others = arrays
-    model = tflite_int8_model(ops, module.folded, calibration=[x], others=others or None)
+    model = calibrated_int8(ops, module.folded, *arrays)
     details = interpreter_of(model)
     ends = [*details.get_input_details(), *details.get_output_details()]
     assert {end["dtype"] for end in ends} == {np.int8}
     output = lite_rt_output(model, *arrays)
     return output if is_turned else first(output), output_scale(model)
+
+
+def calibrated_int8(ops: Sequence[OpSpec], weights: Weights, *inputs: np.ndarray) -> bytes:
+    """The .tflite file in int8, calibrated on these inputs alone."""
+    graph = network_graph(ops, weights, integer=True)
+    values = dict(zip(graph.inputs, inputs, strict=True))
+    return serialise(quantised(graph, measured_ranges(graph, [values])))
 
 
 def run_agent(module: NetworkModule, inputs: Inputs, card: DeviceCard) -> np.ndarray:

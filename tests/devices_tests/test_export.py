@@ -81,15 +81,16 @@ def test_a_chain_along_the_channels_has_them_last_throughout():
 
 
 @pytest.mark.parametrize(
-    ("ops", "said"),
+    ("ops", "message"),
     [
         ([OpSpec("conv", 8, 8, 4, 4), OpSpec("add", 8, 8, 4, 4)], "an? add stands alone"),
         ([OpSpec("conv", 8, 8, 4, 4), OpSpec("transpose", 8, 8, 4, 4)], "transpose stands alone"),
         ([OpSpec("reorder", 8, 8, 4, 4)], "'reorder' exists in runtimes only"),
+        ([OpSpec("linear", 1, 1, 8, 8), OpSpec("conv", 1, 1, 8, 8)], r"\(batch, features\)"),
     ],
 )
-def test_what_is_no_graph_is_refused_in_words(ops, said):
-    with pytest.raises(SpecError, match=said):
+def test_operators_that_do_not_form_a_chain_are_named(ops, message):
+    with pytest.raises(SpecError, match=message):
         onnx_model(ops, random_weights())
 
 

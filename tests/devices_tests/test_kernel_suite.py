@@ -9,10 +9,9 @@ from doubles import Memory
 from devices.card import Measuring, load_card
 from devices.connection import connect
 from devices.device import Timing
-from devices.kernel_suite import alone, fusion_timed, sampling, traced
-from devices.kernel_suite.fusion_traced import traced_fusion
-from devices.kernel_suite.random_blocks import random_blocks
-from devices.kernel_suite.random_cnns import draw_networks, random_cnn
+from devices.kernel_suite import sampling, suite, traced
+from devices.kernel_suite.fusion import timed_fusion, timed_operators, traced_fusion
+from devices.kernel_suite.random_cnns import draw_networks, random_blocks, random_cnn
 from devices.kernel_suite.rows import by_kernel
 from devices.kernel_suite.suite import profile_kernels
 from devices.measuring.tracing import TraceTimes
@@ -47,24 +46,24 @@ def test_the_rules_of_onnx_runtime_are_found(fusion):
 def test_without_a_profiler_pairs_are_timed_together_and_apart(toy_table):
     """On a device whose ReLU is part of a convolution, whose h-swish is a kernel of its own."""
     rows = {}
-    for op in fusion_timed.operators():
+    for op in timed_operators():
         ms = {"conv": 1.0, "conv_add": 1.2, "matmul": 2.0, "activation": 0.3}[op.kind]
         if op.kind != "activation" and op.activation not in ("none", "relu"):
             ms += 0.28
         rows[op] = Measurement(ms, 0.001, 100, ms)
-    found = fusion_timed.timed_fusion(ReplayDevice(replace(toy_table, rows=rows))).pairs
+    found = timed_fusion(ReplayDevice(replace(toy_table, rows=rows))).pairs
     timed = {f"{kind}+relu" for kind in ("conv", "conv_add", "matmul")}
     assert found == timed | {"conv+norm", "linear+norm", "linear+relu", "linear+relu6"}
 
 
 def test_what_cannot_be_timed_either_is_as_usual(toy_table):
-    assert fusion_timed.timed_fusion(ReplayDevice(toy_table)) == USUAL
+    assert timed_fusion(ReplayDevice(toy_table)) == USUAL
 
 
 def test_the_rules_of_litert_are_found_by_timing():
     device = connect(load_card("cpu-litert"))
     assert traced_fusion(device) is None
-    pairs = fusion_timed.timed_fusion(device).pairs
+    pairs = timed_fusion(device).pairs
     assert {"conv+norm", "conv+relu6", "matmul+relu"} <= pairs
     assert "conv+gelu" not in pairs
 
@@ -110,7 +109,7 @@ def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, 
 
     monkeypatch.setattr(traced, "fit", noted)
     journal = Memory()
-    table = profile_kernels(cpu, Measuring(), journal, networks=9)
+    table = profile_kernels(cpu, Measuring(), journal, {}, networks=9)
     assert table.validations[SUITE].networks == len(fitted) == 6  # those drawn evenly
     assert all(len(without) < len(table) for without in fitted)
     assert len(table) > 100
@@ -127,7 +126,7 @@ def test_a_small_suite_becomes_a_table_that_predicts_networks(cpu, monkeypatch, 
     ]
     journal.samples = [*others, *journal.samples, *others]
     before = len(journal.samples)
-    again = profile_kernels(cpu, Measuring(), journal, networks=9)
+    again = profile_kernels(cpu, Measuring(), journal, {}, networks=9)
     assert again.validations == table.validations
     assert len(journal.samples) == before
     assert {op: row.median_ms for op, row in again.rows.items()} == {
@@ -143,21 +142,21 @@ def test_a_slow_device_is_waited_for_within_limits(monkeypatch):
         def sample(self, workload, sample_ms, expected_ms):
             return Timing((next(times),), 1)
 
-    slept, told = [], []
-    gate = traced.IdleGate(None, slept.append, lambda: told.append(len(slept)))
+    slept, reported = [], []
+    gate = traced.IdleGate(None, slept.append, lambda: reported.append(len(slept)))
     assert [gate.wait(FakeSession()).ms[0] for _ in range(3)] == [10.0, 10.4, 14.0]
     assert len(slept) == 3
-    assert told == [0, 1, 2]
+    assert reported == [0, 1, 2]
 
 
 def test_where_networks_cannot_be_traced_kernels_are_measured_alone(monkeypatch, tmp_path):
-    monkeypatch.setattr(alone, "_EVEN_OF_A_FAMILY", 1)
-    monkeypatch.setattr(alone, "_OF_A_FAMILY", 2)
+    monkeypatch.setattr(suite, "_EVEN_OF_A_FAMILY", 1)
+    monkeypatch.setattr(suite, "_OF_A_FAMILY", 2)
     device = connect(load_card("cpu-litert"))
     quick = Measuring(
         sessions=1, max_sessions=1, min_samples=6, max_samples=6, max_network_samples=6
     )
-    table = profile_kernels(device, quick, networks=8, held_out=3)
+    table = profile_kernels(device, quick, Memory(), {}, networks=8, held_out=3)
     assert {"conv", "max_pool", "linear"} <= {op.kind for op in table}
     assert {table[op].origin for op in table} == {Origin.SUITE_ALONE}
     assert table.validations[SUITE].networks == 3

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from devices.card import DeviceCard
 from devices.export.onnx_model import onnx_model, random_weights
-from devices.export.tflite_int8 import tflite_int8_model
+from devices.export.tflite_int8 import tflite_file
 from devices.export.tflite_model import tflite_model
 from devices.runtimes.torch_eager import TorchEager
 from latency import OpSpec, SpecError
@@ -35,7 +35,7 @@ BUILT_BY: dict[str, Callable] = {
     "module": lambda op: OperatorModule(op),
     "onnx": lambda op: onnx_model([op], random_weights()),
     "litert": lambda op: tflite_model([op], random_weights()),
-    "litert int8": lambda op: tflite_int8_model([op], random_weights()),
+    "litert int8": lambda op: tflite_file([op], random_weights(), "n", "int8"),
     **{
         name: lambda op, card=card: TorchEager(card).build([op], random_weights(), "n")
         for name, card in CARDS.items()

@@ -76,7 +76,7 @@ def test_nodes_of_the_delegate_are_told_apart_by_their_order():
 
 def test_where_convolutions_are_missing_it_is_an_error():
     kinds = [kind for kind in EXECUTED if "DWConv" not in kind]
-    with pytest.raises(DeviceError, match=r"tells of 6 convolutions .* the model has 7"):
+    with pytest.raises(DeviceError, match=r"reports 6 convolutions .* the model has 7"):
         named_nodes(OPS, "float32", traced(kinds))
 
 
