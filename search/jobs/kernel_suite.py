@@ -1,4 +1,4 @@
-"""The suite of kernels on a device: journal, progress, and the table kept."""
+"""Profile the suite of kernels: journal, progress bar, table."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +13,12 @@ from search.jobs.profiling import circumstances, journaled
 
 
 def profile_suite(bench: Bench, *, resume: bool, quiet: bool) -> LatencyTable:
-    """Measure the kernels of CNNs on the first device, and write them to `bench.path`, beside the
-    rows that are there already. Returns the table as written."""
-    journals_of = journaled([bench.device], bench.path, resume=resume, what=SUITE)
-    with journals_of as journals, progress_bar(quiet) as bar:
+    """Measure the kernels of CNNs on the first device, and merge them into the table at
+    `bench.path`. Returns the table as written."""
+    with (
+        journaled([bench.device], bench.path, resume, SUITE) as journals,
+        progress_bar(quiet) as bar,
+    ):
         table = profile_kernels(
             bench.device,
             bench.card.measuring,
@@ -25,15 +27,15 @@ def profile_suite(bench: Bench, *, resume: bool, quiet: bool) -> LatencyTable:
             following(bar),
         )
         with locked(bench.path):
-            _beside(table, bench.path).save(bench.path)
+            _merged(table, bench.path).save(bench.path)
             kept = LatencyTable.load(bench.path)
         journals.remove()
     return kept
 
 
-def _beside(table: LatencyTable, path: Path) -> LatencyTable:
-    """The table with the rows that the one at `path` has from elsewhere, which stay as they are;
-    those of an earlier suite are replaced."""
+def _merged(table: LatencyTable, path: Path) -> LatencyTable:
+    """The table merged with the one at `path`. Rows of an earlier suite are replaced, other rows
+    stay as they are."""
     if not path.exists():
         return table
     known = LatencyTable.load(path)

@@ -1,4 +1,4 @@
-"""One profile of spaces on the devices of a card: journals, progress, and the table kept."""
+"""Profile spaces on the devices of a card: journals, progress bar, table."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -31,19 +31,19 @@ from search.space import SearchSpace
 CALIBRATION_NETWORKS = 16
 HELD_OUT_NETWORKS = 12
 _ROUNDS = 20
-"""Draws of networks after which a space is taken to have no others."""
+"""Draws of networks, after which a space is assumed to have no others."""
 
 
 @dataclass(frozen=True)
 class Journals:
-    """What a run writes its samples to: `own`, one for each device. `absent`: those of an earlier
-    run on devices of the same card that are not measured on now."""
+    """The files of a run's samples: `own`, one for each device. `absent`: those of an earlier run
+    on devices of the same card that are not used now."""
 
     own: tuple[Journal, ...]
     absent: tuple[Journal, ...]
 
     def remove(self) -> None:
-        """Delete all of them, once their numbers are in a table."""
+        """Delete all of them, once their samples are in a table."""
         for journal in (*self.own, *self.absent):
             journal.remove()
 
@@ -65,18 +65,15 @@ def load_spaces(
 def profile_spaces(
     bench: Bench, chosen: Sequence[SearchSpace], *, resume: bool, quiet: bool
 ) -> LatencyTable:
-    """Measure every operator of spaces and a sample of their networks. The table is written to
-    `bench.path` after each space, beside the rows that are there already. Returns it as written.
+    """Measure every operator of spaces and a sample of their networks. After each space, the table
+    is merged into the one at `bench.path`. Returns it as written.
 
-    The journals stay until the last space is done: a run that is interrupted and resumed measures
-    nothing again.
+    The journals stay until the last space is done, so that a resumed run measures nothing again.
     """
     with ExitStack() as stack:
         opened = []
         for space in {space.tag: space for space in chosen}.values():
-            journals = stack.enter_context(
-                journaled(bench.devices, bench.path, resume=resume, what=space.tag)
-            )
+            journals = stack.enter_context(journaled(bench.devices, bench.path, resume, space.tag))
             opened.append(journals)
             calibration, held_out = sample_networks(space)
             with progress_bar(quiet) as bar:
@@ -99,22 +96,20 @@ def profile_spaces(
 
 
 @contextmanager
-def journaled(
-    devices: Sequence[Device], path: Path, *, resume: bool, what: str
-) -> Iterator[Journals]:
+def journaled(devices: Sequence[Device], path: Path, resume: bool, what: str) -> Iterator[Journals]:
     """Journals for measuring `what`, beside the table `path`. Those of an unfinished run are
     continued if `resume`, else set aside with a notice. Raises `TableError` if the table is of
     another setting than the devices."""
+    setting = devices[0].setting
     if path.exists():
         try:
-            LatencyTable.load(path).require_setting(devices[0].setting)
+            LatencyTable.load(path).require_setting(setting)
         except TableError as error:
             raise TableError(f"{error}; write to another file") from None
     own = [_journal_path(path, slug(device.label), what) for device in devices]
     named = _journal_path(Path(escape(path.name)), "*", what).name
     absent = [found for found in sorted(path.parent.glob(named)) if found not in own]
     with ExitStack() as stack:
-        setting = devices[0].setting
         opened = [stack.enter_context(Journal(name, setting, resume)) for name in (*own, *absent)]
         for journal in opened:
             for note in journal.notes:
@@ -125,12 +120,14 @@ def journaled(
 def measure_missing(
     bench: Bench, table: LatencyTable, tag: str, missing: Sequence[OpSpec]
 ) -> LatencyTable:
-    """Measure operators that are missing from a table, and write it with them to `bench.path`. They
-    are calibrated as the space `tag` is. Raises `DeviceError` if one could not be measured, after
-    the others are written."""
+    """Measure operators that are missing from a table, and write it with them to `bench.path`,
+    calibrated as the space `tag`. Raises `DeviceError` if one could not be measured, after the
+    others are written."""
     workloads = [Workload.of_op(op) for op in missing]
-    journals_of = journaled([bench.device], bench.path, resume=True, what=f"{tag}.missing")
-    with journals_of as journals, progress_bar() as bar:
+    with (
+        journaled([bench.device], bench.path, True, f"{tag}.missing") as journals,
+        progress_bar() as bar,
+    ):
         measured = measure(
             bench.device, workloads, bench.card.measuring, journals.own[0], following(bar)
         )
@@ -143,19 +140,18 @@ def measure_missing(
     for name, error in measured.failures.items():
         raise DeviceError(
             f"{len(measured.failures)} of {len(missing)} operator(s) could not be measured; the "
-            f"first, {name}: {error}; what could be is in {bench.path}"
+            f"first, {name}: {error}; the others are in {bench.path}"
         )
     return table
 
 
 def keep(table: LatencyTable, path: Path, known: LatencyTable | None = None) -> LatencyTable:
-    """Write a table to `path`, merged with the rows that are there by now; those that were `known`
-    before count least. Returns the table as written."""
+    """Write a table to `path`, merged with the rows that are there by now and, with the lowest
+    precedence, those `known` before. Returns the table as written."""
     with locked(path):
         there = LatencyTable.load(path) if path.exists() else None
         tables = (one for one in (known, there, table) if one is not None)
-        merged = reduce(LatencyTable.merge, tables)
-        merged.save(path)
+        reduce(LatencyTable.merge, tables).save(path)
         return LatencyTable.load(path)
 
 
@@ -163,8 +159,8 @@ def sample_networks(space: SearchSpace) -> tuple[list[NetworkSpec], list[Network
     """The random networks that a profile measures, all different: those for calibration, and those
     held out; fewer of each, in the same ratio, if the space has too few.
 
-    Half of those for calibration are of all sizes, since a search looks for fast networks and
-    networks drawn evenly are all about equally slow.
+    Half of those for calibration are of all sizes: a search looks for fast networks, and uniformly
+    drawn networks are about equally slow.
     """
     generator = np.random.default_rng(0)
     wanted = CALIBRATION_NETWORKS + HELD_OUT_NETWORKS
@@ -182,7 +178,6 @@ def sample_networks(space: SearchSpace) -> tuple[list[NetworkSpec], list[Network
 
 
 def _journal_path(path: Path, device: str, what: str) -> Path:
-    """The journal of measuring `what` on a device, beside the table `path`."""
     return path.with_name(f"{path.stem}.on-{device}.{slug(what)}.journal")
 
 

@@ -59,7 +59,7 @@ def merging(whole, path, few):
 
 
 def as_you_go(whole, path, few):
-    target = Target("x", few, path, CARD, (ReplayDevice(whole),))
+    target = Target("x", few, Bench(CARD, (ReplayDevice(whole),), path))
     return lambda: AsYouGo(target, MINI, 0.0)
 
 
