@@ -11,7 +11,6 @@ import numpy as np
 from latency.candidates import CandidateLatency, sum_over
 from latency.errors import InfeasibleError, UsageError
 from latency.operators.network import NetworkSpec, peak_bytes
-from latency.operators.spec import OpSpec
 from latency.prediction import LatencyModel, Prediction
 from latency.units import format_amount, format_bytes, parse_bytes, parse_count, parse_ms
 from search.derivation.knapsack import derive
@@ -165,11 +164,9 @@ def _share(text: str) -> float:
 
 def size_costs(space: SearchSpace, kind: BudgetKind) -> CandidateLatency:
     """Parameters, or multiply-accumulates of one input, of every network of a space."""
-
-    def size(op: OpSpec) -> float:
-        return op.macs / op.batch if kind == BudgetKind.MACS else float(op.params)
-
-    return sum_over(size, space.blocks, space.fixed)
+    if kind == BudgetKind.MACS:
+        return sum_over(lambda op: op.macs / op.batch, space.blocks, space.fixed)
+    return sum_over(lambda op: op.params, space.blocks, space.fixed)
 
 
 def macs_of_one(network: NetworkSpec) -> int:

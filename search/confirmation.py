@@ -3,7 +3,7 @@ latency models, until a network meets the budgets."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from devices.card import Measuring
 from devices.device import Device, Workload
@@ -14,7 +14,7 @@ from latency.modules import NetworkModule
 from latency.operators.network import NetworkSpec
 from latency.tables.measurement import Measurement
 from search.budget import Budget
-from search.space import SearchSpace
+from search.space import SearchSpace, network_at
 
 AIM = 0.975
 """Share of a latency budget that a derived network should use: the rest is a margin for the
@@ -82,12 +82,14 @@ def derive_confirmed(
         choices = _choose_within(choose, budgets, measures.keys(), corrections)
         if choices in [attempt.choices for attempt in attempts]:
             break
-        network = space.network(choices)
-        measured = {name: measure_network(network) for name, measure_network in measures.items()}
-        attempts.append(Attempt(choices, network, predictions(budgets, choices), measured))
+        last = attempt_of(space, choices, budgets)
+        measured = {
+            name: measure_network(last.network) for name, measure_network in measures.items()
+        }
+        last = replace(last, measured=measured)
+        attempts.append(last)
         if not measured:
             break
-        last = attempts[-1]
         aim = corrected_limits(budgets, measures.keys(), corrections, AIM)[0]
         has_slower = aim < budgets[0].costs.slowest_ms
         if last.meets(budgets) and (last.use(budgets) >= _USE or not has_slower):
@@ -104,9 +106,10 @@ def derive_confirmed(
     return tuple(sorted(attempts, key=rank))
 
 
-def predictions(budgets: Sequence[Budget], choices: Sequence[int]) -> dict[str, float]:
-    """The predicted cost of a network by the name of each budget."""
-    return {budget.name: float(budget.costs.predict(choices)[0]) for budget in budgets}
+def attempt_of(space: SearchSpace, choices: tuple[int, ...], budgets: Sequence[Budget]) -> Attempt:
+    """The network of these choices, with its predicted costs."""
+    predicted = {budget.name: float(budget.costs.predict(choices)[0]) for budget in budgets}
+    return Attempt(choices, space.network(choices), predicted)
 
 
 def _choose_within(
@@ -151,10 +154,10 @@ def measure_on(
     on_progress: OnProgress = lambda progress: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> MeasureNetwork:
-    """A function that measures networks with random weights, for `derive_confirmed`."""
+    """A function that measures networks with random weights, at the batch of the device."""
 
     def measure_network(network: NetworkSpec) -> Measurement:
-        workload = Workload.of_network(network)
+        workload = Workload.of_network(network_at(network, device.setting.batch))
         rule = _longer(measuring, 1, _PAUSE_SECONDS)
         return measure(device, [workload], rule, on_progress=on_progress, sleep=sleep)[network.name]
 

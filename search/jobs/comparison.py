@@ -155,7 +155,6 @@ def _predict(
     extrapolate: bool,
     notes: Mapping[str, list[str]],
 ) -> dict[str, Prediction]:
-    """Predictions from the target's table, for the networks that it covers."""
     found: dict[str, Prediction] = {}
     operators = [op for contender in contenders for op in operators_of(contender.network)]
     model = fit(table, extrapolate=extrapolate, operators=operators)

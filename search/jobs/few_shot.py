@@ -39,8 +39,12 @@ def profile_few_shot(
     measured already, and `DeviceError` if too few networks could be measured.
     """
     for space in chosen:
-        if bench.path.exists():
-            _require_unmeasured(LatencyTable.load(bench.path), space)
+        known = LatencyTable.load(bench.path) if bench.path.exists() else None
+        if known and (space.tag in known.calibrations or _covers(known, space)):
+            raise UsageError(
+                f"{bench.path} has measurements of every operator of {space.tag}, which a transfer "
+                "does not replace; write to another file: `out` FILE.csv"
+            )
         pool = pool_of(space, sources_of(space, bench.device.setting, sources))
         positions = choose(pool, networks)
         notice(f"{networks} networks of {space.tag} are measured; the rest is predicted from:")
@@ -65,7 +69,6 @@ def profile_few_shot(
 def _transferred(
     bench: Bench, space: SearchSpace, pool: Pool, positions: Sequence[int], measured: Measured
 ) -> LatencyTable:
-    """The table of a space from measurements of the networks at these positions of the pool."""
     names = {i: pool.networks[i].name for i in positions}
     rows = {i: measured.rows[name] for i, name in names.items() if name in measured.rows}
     if len(rows) < FEWEST:
@@ -88,10 +91,21 @@ def sources_of(
     `CoverageError` if a named one does not cover the space.
     """
     if named:
-        tables = [LatencyTable.load(name) for name in dict.fromkeys(named)]
+        tables = tuple(LatencyTable.load(name) for name in dict.fromkeys(named))
         for table in tables:
-            _require_source(table, space, setting)
-        return tuple(tables)
+            if table.setting.identity == setting.identity:
+                raise UsageError(
+                    f"`sources` {table.source}: this is a table of the device that is to be "
+                    "predicted; name tables of other devices"
+                )
+            if missing := table.missing(space.operators):
+                raise CoverageError(
+                    (op.key for op in missing),
+                    f"`sources` {table.source}",
+                    f"measure them: lat-profile --device {table.setting.device} --space "
+                    f"{space.words}",
+                )
+        return tables
     found = tuple(
         table
         for table in readable_tables(known_tables().values())
@@ -104,20 +118,6 @@ def sources_of(
             f"--device CARD --space {space.words}), or name its table: `sources` TABLE"
         )
     return found
-
-
-def _require_source(table: LatencyTable, space: SearchSpace, setting: Setting) -> None:
-    if table.setting.identity == setting.identity:
-        raise UsageError(
-            f"`sources` {table.source}: this is a table of the device that is to be predicted; "
-            "name tables of other devices"
-        )
-    if missing := table.missing(space.operators):
-        raise CoverageError(
-            (op.key for op in missing),
-            f"`sources` {table.source}",
-            f"measure them: lat-profile --device {table.setting.device} --space {space.words}",
-        )
 
 
 def pool_of(
@@ -134,13 +134,4 @@ def pool_of(
 
 
 def _covers(table: LatencyTable, space: SearchSpace) -> bool:
-    """Whether all operators of a space were measured."""
     return all(op in table and not table[op].is_transferred for op in space.operators)
-
-
-def _require_unmeasured(table: LatencyTable, space: SearchSpace) -> None:
-    if space.tag in table.calibrations or _covers(table, space):
-        raise UsageError(
-            f"{table.source} has {space.tag} measured operator by operator, which a transfer "
-            "does not replace; write to another file: `out` FILE.csv"
-        )

@@ -1,9 +1,9 @@
-"""Profile spaces on the devices of a card: journals, progress bar, table."""
+"""Profile spaces and the suite of kernels: journals, progress bar, table."""
 
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
 from glob import escape
@@ -13,11 +13,13 @@ import numpy as np
 
 from devices.card import DeviceCard
 from devices.device import Device, Workload
+from devices.kernel_suite.suite import profile_kernels
 from devices.measuring.journal import Journal
 from devices.measuring.rounds import measure
 from devices.profiling import profile
 from latency import machine
 from latency.errors import DeviceError, TableError
+from latency.graphs.fusion import SUITE
 from latency.locked_file import locked
 from latency.names import slug
 from latency.operators.network import NetworkSpec
@@ -57,9 +59,9 @@ def load_spaces(
 ) -> list[SearchSpace]:
     """The spaces of these names or files, by default "proxyless", each with its own resolution and
     number of classes if they are None."""
-    given = {"resolution": resolution, "width": width, "classes": classes, "batch": batch}
-    options = {name: value for name, value in given.items() if value is not None}
-    return [spaces.load(name, **options) for name in names or ("proxyless",)]
+    options = {"resolution": resolution, "width": width, "classes": classes, "batch": batch}
+    given = {name: value for name, value in options.items() if value is not None}
+    return [spaces.load(name, **given) for name in names or ("proxyless",)]
 
 
 def profile_spaces(
@@ -93,6 +95,38 @@ def profile_spaces(
         for journals in opened:
             journals.remove()
     return kept
+
+
+def profile_suite(bench: Bench, *, resume: bool, quiet: bool) -> LatencyTable:
+    """Measure the kernels of CNNs on the first device, and merge them into the table at
+    `bench.path`. Returns the table as written."""
+    with (
+        journaled([bench.device], bench.path, resume, SUITE) as journals,
+        progress_bar(quiet) as bar,
+    ):
+        table = profile_kernels(
+            bench.device,
+            bench.card.measuring,
+            journals.own[0],
+            circumstances(bench.card),
+            following(bar),
+        )
+        with locked(bench.path):
+            _merged(table, bench.path).save(bench.path)
+            kept = LatencyTable.load(bench.path)
+        journals.remove()
+    return kept
+
+
+def _merged(table: LatencyTable, path: Path) -> LatencyTable:
+    """The table merged with the one at `path`. Rows of an earlier suite are replaced, other rows
+    stay as they are."""
+    if not path.exists():
+        return table
+    known = LatencyTable.load(path)
+    others = {op: row for op, row in known.rows.items() if not row.is_of_suite}
+    own = {op: row for op, row in table.rows.items() if op not in others}
+    return replace(known, rows=others).merge(replace(table, rows=own))
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 """From the name of a target to its latency table and, if it can be reached, its device."""
 
-import logging
 from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devices.card import load_card
 from devices.cards import known_cards
@@ -13,12 +11,10 @@ from latency.tables.library import find_table, shipped_folder, tables_of
 from latency.tables.setting import Setting
 from latency.tables.table import LatencyTable
 from search.console import notice
-from search.jobs.bench import Bench, default_path, reachable
+from search.jobs.bench import Bench, open_bench
 from search.jobs.profiling import measure_missing, profile_spaces
 from search.jobs.target_names import is_card, require_known
 from search.space import SearchSpace
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,42 +42,28 @@ class Target:
 def resolve(name: str) -> Target:
     """The target `name`: a device card, a table's stem, or a path to either.
 
-    If a card's device cannot be reached, the target is its newest table. Raises `UsageError` that
-    lists the known names, and `DeviceError` if there is neither device nor table.
+    If a card's device cannot be reached, the target is its newest table. The target of a table has
+    the device of its card, if that can be reached and has the same setting now. Raises `UsageError`
+    that lists the known names, and `DeviceError` if there is neither device nor table.
     """
     require_known(name)
-    target = _target_of_card(name) if is_card(name) else _target_of_table(name)
-    devices = [device.label for device in target.bench.devices] if target.bench else []
-    _log.info("%s: devices: %s; table: %s", name, devices, target.table and target.table.source)
-    return target
-
-
-def _target_of_card(name: str) -> Target:
-    card = load_card(name)
+    table = None if is_card(name) else LatencyTable.load(name)
+    if table is not None and table.setting.device not in known_cards():
+        return Target(name, table)
+    card = load_card(name if table is None else table.setting.device)
     try:
-        devices = reachable(card)
-        setting = devices[0].setting
+        bench = open_bench(card)
+        setting = bench.device.setting
     except LatError as error:
-        return Target(name, _newest_table(name, card.name, error))
-    table = _merged(map(LatencyTable.load, tables_of(setting.device, setting.hardware)), setting)
-    return Target(name, table, Bench(card, devices, default_path(setting)))
-
-
-def _target_of_table(name: str) -> Target:
-    """The target of a table, with the devices that it was measured on if they can be reached and
-    have the same setting now."""
+        return Target(name, _newest_table(name, card.name, error) if table is None else table)
+    if table is None:
+        tables = map(LatencyTable.load, tables_of(setting.device, setting.hardware))
+        return Target(name, _merged(tables, setting), bench)
+    if setting.identity != table.setting.identity:
+        return Target(name, table)
     path = find_table(name)
-    table = LatencyTable.load(path)
-    if table.setting.device in known_cards():
-        with suppress(LatError):
-            card = load_card(table.setting.device)
-            devices = reachable(card)
-            setting = devices[0].setting
-            if setting.identity == table.setting.identity:
-                is_shipped = path.is_relative_to(shipped_folder())
-                written = default_path(setting) if is_shipped else path
-                return Target(name, table, Bench(card, devices, written))
-    return Target(name, table)
+    is_shipped = path.is_relative_to(shipped_folder())
+    return Target(name, table, bench if is_shipped else replace(bench, path=path))
 
 
 def _merged(tables: Iterable[LatencyTable], setting: Setting) -> LatencyTable | None:

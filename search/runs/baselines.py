@@ -11,13 +11,11 @@ from latency.errors import CoverageError, DeviceError, UsageError
 from latency.names import digest
 from latency.operators.network import NetworkSpec
 from latency.predictors.regression import fit
-from latency.tables.measurement import Measurement
 from latency.tables.table import LatencyTable
 from search.baselines import mobilenet_v2_within, random_within
 from search.budget import Budget, macs_of_one
-from search.confirmation import Attempt, predictions
+from search.confirmation import Attempt, attempt_of
 from search.console import notice
-from search.runs.measured_budgets import measure_deployed
 from search.runs.search_run import SearchRun
 
 _RANDOM = 6
@@ -29,9 +27,8 @@ _CORRECTIONS = 5
 def largest_network(run: SearchRun, bar: Progress) -> dict[str, Any]:
     """The space's largest network, trained and measured like the network found."""
     choices = (run.plan.as_you_go or run.plan.space).largest
-    network = run.plan.space.network(choices)
-    attempt = Attempt(choices, network, predictions(run.summed, choices))
-    return trained_and_measured(run, "largest", network, attempt, bar)
+    attempt = attempt_of(run.plan.space, choices, run.summed)
+    return trained_and_measured(run, "largest", attempt, bar)
 
 
 def baselines(run: SearchRun, found: Attempt, bar: Progress, count: int) -> list[dict[str, Any]]:
@@ -47,45 +44,35 @@ def baselines(run: SearchRun, found: Attempt, bar: Progress, count: int) -> list
     except (CoverageError, DeviceError, UsageError) as error:
         notice(f"no MobileNetV2 to compare with: {error}")
         return rows
-    row = trained_and_measured(run, "MobileNetV2", network, None, bar)
+    row = trained_and_measured(run, "MobileNetV2", Attempt((), network, {}), bar)
     return [*rows, _named("MobileNetV2", row)]
 
 
 def trained_and_measured(
-    run: SearchRun, name: str, network: NetworkSpec, attempt: Attempt | None, bar: Progress
+    run: SearchRun, name: str, attempt: Attempt, bar: Progress
 ) -> dict[str, Any]:
-    """A baseline, trained and measured like the network found. `attempt`: its choices and
-    predictions, if it is a network of the space. `meets`: whether it is within all budgets."""
+    """A baseline, trained and measured like the network found. `meets`: whether it is within all
+    budgets that were measured or predicted for it."""
+    network = attempt.network
     own = digest(op.key for op in network.ops)  # a resumed run may have another one of this name
     phase = f"{name.lower().replace(' ', '-')}-{own}"
     training = run.train(network, phase, f"training: {name}", bar)
-    rows = measure_deployed(run.measured, network, training.module, bar)
+    measured = run.measure_deployed(network, training.module, bar)
+    used = {**attempt.predicted, **{name: row.high_ms for name, row in measured.items()}}
+    limits = {budget.name: budget.limit for budget in run.summed}
+    is_within = all(used[name] <= limits[name] for name in used)
     first = run.budgets[0].name
-    measured = rows.get(first)
     return {
         "name": name,
-        "choices": list(attempt.choices) if attempt else None,
-        "predicted_ms": attempt.predicted[first] if attempt else None,
-        "measured_ms": measured.median_ms if measured else None,
-        "meets": _is_within(run, network, attempt, rows),
+        "choices": list(attempt.choices) or None,
+        "predicted_ms": attempt.predicted.get(first),
+        "measured_ms": measured[first].median_ms if first in measured else None,
+        "meets": is_within and _largest_share(run, network) <= 1,
         "valid_accuracy": run.accuracy(training, run.plan.data.valid),
         "test_accuracy": run.accuracy(training, run.plan.data.test),
         "macs": macs_of_one(network),
         "params": network.params,
     }
-
-
-def _is_within(
-    run: SearchRun,
-    network: NetworkSpec,
-    attempt: Attempt | None,
-    measured: Mapping[str, Measurement],
-) -> bool:
-    """Whether a network is within all budgets that were measured or predicted for it."""
-    used = {**attempt.predicted} if attempt else {}
-    used |= {name: row.high_ms for name, row in measured.items()}
-    limits = {budget.name: budget.limit for budget in run.summed}
-    return _largest_share(run, network) <= 1 and all(used[name] <= limits[name] for name in used)
 
 
 def _largest_share(run: SearchRun, network: NetworkSpec) -> float:
@@ -114,10 +101,8 @@ def _random_search(
         return []
     rows = []
     for number, row in enumerate(drawn[:count].tolist()):
-        choices = tuple(row)
-        attempt = Attempt(choices, space.network(choices), predictions(run.summed, choices))
-        name = f"random network {number + 1}"
-        rows.append(trained_and_measured(run, name, attempt.network, attempt, bar))
+        attempt = attempt_of(space, tuple(row), run.summed)
+        rows.append(trained_and_measured(run, f"random network {number + 1}", attempt, bar))
     best = max(rows, key=lambda row: (row["meets"], row["valid_accuracy"]))
     return [_named(f"random, best of {count}" if count > 1 else "random", best)]
 
@@ -150,8 +135,7 @@ def _extrapolating(run: SearchRun, budget: Budget) -> Budget:
     """The latency with a model that predicts MobileNetV2 at any width."""
     if not isinstance(budget.model, LatencyTable):
         return budget
-    can_be_measured = run.plan.targets[budget.name].bench is not None
-    return replace(budget, model=fit(budget.model, extrapolate=can_be_measured))
+    return replace(budget, model=fit(budget.model, extrapolate=budget.name in run.benches))
 
 
 def _widest(

@@ -1,14 +1,5 @@
-"""The folder of a run: one run at a time, and no run lost by another.
-
-A run that replaces another one works in a hidden folder inside until it has ended successfully. The
-states of the folder, and what the next run to enter does (`_recover`):
-
-    folder           .next-run   .old-run    .done-run
-    old run          new run                             resumes the new one, or starts it anew
-    part of the old  new run     the rest                moves the rest back, then as above
-                                 old run     new run     moves the new one into the folder
-    new run
-"""
+"""The folder of a run: one run at a time. A run that replaces another one keeps it in a hidden
+folder inside until the new one has ended successfully."""
 
 import os
 import shutil
@@ -18,10 +9,9 @@ from pathlib import Path
 
 from latency.errors import UsageError
 from latency.locked_file import open_locked
-from search.console import notice
 from search.run_files import RUN_FILES
 
-_NEXT, _OLD, _DONE = ".next-run", ".old-run", ".done-run"
+_OLD = ".old-run"
 
 
 def require_free(
@@ -29,7 +19,7 @@ def require_free(
 ) -> None:
     """Raises `UsageError` if the folder contains a run that is neither resumed nor overwritten, and
     if `reads`, which the new run uses, is part of the one to be overwritten."""
-    held = _held(folder) or _held(folder / _NEXT)
+    held = _held(folder)
     if not held or resume:
         return
     if not overwrite:
@@ -63,32 +53,30 @@ def require_usable(
 def run_folder(
     folder: Path, resume: bool, overwrite: bool, reads: Path | str | None = None
 ) -> Iterator[Path]:
-    """Lock the folder for one run; yields where the run writes its files, which replace another
-    run's once it has ended successfully. Raises `UsageError` if the folder is locked or not free
-    (`require_free`)."""
-    lock = _claimed(folder)
+    """Lock the folder for one run, and yield it. A run that is overwritten is deleted once the new
+    one has ended successfully, and restored if that fails before its first checkpoint. Raises
+    `UsageError` if the folder is locked or not free (`require_free`)."""
+    lock, old = _claimed(folder), folder / _OLD
     try:
-        _recover(folder)
+        _restore(folder)
         require_free(folder, resume, overwrite, reads)
-        if not _works_beside(folder, resume, overwrite):
-            yield folder
-            return
+        if overwrite and not resume:
+            if old.exists():  # the run in the folder was to replace it, and has not ended
+                _delete(folder)
+            old.mkdir(exist_ok=True)
+            _move(folder, old)
         try:
-            yield folder / _NEXT
+            yield folder
         except BaseException:
-            if not (folder / _NEXT / "checkpoint").exists():
-                _remove(folder / _NEXT)
+            _restore(folder)
             raise
-        (folder / _OLD).mkdir()
-        _move(folder, folder / _OLD)
-        (folder / _NEXT).rename(folder / _DONE)
-        _recover(folder)
+        if old.exists():
+            shutil.rmtree(old)
     finally:
         os.close(lock)
 
 
 def _claimed(folder: Path) -> int:
-    """The lock of the folder; `UsageError` if another run has it, or it cannot be written."""
     try:
         return open_locked(folder / ".lock")
     except BlockingIOError:
@@ -99,46 +87,29 @@ def _claimed(folder: Path) -> int:
         raise UsageError(f"{folder}: cannot be written to: {error.strerror}") from None
 
 
-def _works_beside(folder: Path, resume: bool, overwrite: bool) -> bool:
-    """Whether the run works in a hidden folder, which is made, since it replaces another run."""
-    replacing = folder / _NEXT
-    if resume and (replacing / "checkpoint").exists():
-        notice(
-            f"{folder}: resuming the run that is to replace the one there; delete {replacing} to "
-            "resume that one"
-        )
-        return True
-    _remove(replacing)
-    if overwrite and not resume and _held(folder):
-        replacing.mkdir()
-        return True
-    return False
-
-
-def _recover(folder: Path) -> None:
-    """Complete an interrupted replacement if the old run was moved away completely; else undo
-    it."""
-    if os.path.lexists(folder / _DONE):
-        _move(folder / _DONE, folder)
-        _remove(folder / _DONE)
-    elif os.path.lexists(folder / _OLD):
-        _move(folder / _OLD, folder)
-    _remove(folder / _OLD)
+def _restore(folder: Path) -> None:
+    """Undo a replacement whose run has no checkpoint to resume."""
+    old = folder / _OLD
+    if old.exists() and not (folder / "checkpoint").exists():
+        _delete(folder)
+        _move(old, folder)
+        old.rmdir()
 
 
 def _move(source: Path, target: Path) -> None:
-    for name in _held(source):
+    for name in reversed(_held(source)):  # the checkpoint last: until then, nothing is restored
         (source / name).rename(target / name)
+
+
+def _delete(folder: Path) -> None:
+    """Delete the run in a folder; of a link, only the link."""
+    for path in (folder / name for name in _held(folder)):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _held(folder: Path) -> list[str]:
     """The files of a run in the folder, including broken links."""
     return [name for name in RUN_FILES if os.path.lexists(folder / name)]
-
-
-def _remove(folder: Path) -> None:
-    """Delete a folder; of a link, only the link."""
-    if folder.is_symlink():
-        folder.unlink()
-    elif folder.exists():
-        shutil.rmtree(folder)

@@ -1,7 +1,7 @@
 """From a trained supernet to the deployed network: derived, trained, measured."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from rich.progress import Progress
@@ -11,7 +11,6 @@ from latency.tables.measurement import Measurement
 from search.confirmation import Attempt, Choose, derive_confirmed, export
 from search.derivation.knapsack import MostProbable
 from search.runs.checkpoints import keep_attempts, kept_attempts
-from search.runs.measured_budgets import measure_deployed
 from search.runs.search_run import SearchRun
 from search.searcher import SupernetTraining
 from search.training.network_training import NetworkTraining
@@ -45,10 +44,8 @@ def find_network(run: SearchRun, search: SupernetTraining, bar: Progress) -> Fou
         phase = f"train-{run.plan.space.label(chosen.choices)}"
         training = run.train(chosen.network, phase, "training the network", bar)
         write_whole(run.folder / "model.onnx", export(chosen.network, training.module))
-        measured = measure_deployed(
-            run.measured, chosen.network, training.module, bar, folder=run.folder
-        )
-        final = Attempt(chosen.choices, chosen.network, chosen.predicted, measured)
+        measured = run.measure_deployed(chosen.network, training.module, bar, run.folder)
+        final = replace(chosen, measured=measured)
         if final.meets(run.budgets):
             break
         attempts.append(final)
@@ -82,6 +79,6 @@ def _chooser(run: SearchRun, search: SupernetTraining) -> Choose:
     if run.plan.settings.strategy == "evolution":
         return run.evolution(search)
     costs = [budget.costs for budget in run.summed]
-    if run.measured:
+    if run.benches:
         return MostProbable(search.utility, costs)
     return MostProbable(search.utility, costs, band=1.0)

@@ -14,7 +14,7 @@ from devices.device import Workload
 from devices.measuring.rounds import measure
 from latency.atomic_file import write_whole
 from search.budget import Budget, macs_of_one
-from search.confirmation import AIM, Attempt, corrected_limits, predictions
+from search.confirmation import AIM, Attempt, attempt_of, corrected_limits
 from search.console import following, version
 from search.derivation.evolution import Evolution
 from search.derivation.knapsack import fastest_within
@@ -23,6 +23,7 @@ from search.run_files import FRONT, RESULT
 from search.runs.certificate import budget_outcomes
 from search.runs.search_run import SearchRun
 from search.searcher import SupernetTraining
+from search.space import network_at
 
 _TOLERANCE = 1e-6
 """By how much a limit is above a network's own cost, so that the derivation can find it."""
@@ -91,9 +92,9 @@ class _Choosing:
 
     def __init__(self, run: SearchRun, evolution: Evolution, bar: Progress) -> None:
         self.run, self.evolution, self.bar = run, evolution, bar
-        self.measured = run.measured
+        self.benches = run.benches
         self.known: dict[Choices, Attempt] = {}
-        self._show = following(bar, visible=bool(self.measured))
+        self._show = following(bar, visible=bool(self.benches))
 
     def networks(self, count: int) -> list[tuple[float, Attempt]]:
         """`count` limits on the first budget, and a network for each. It is over the budget only if
@@ -122,7 +123,7 @@ class _Choosing:
         """The best network predicted to be within each limit, with a margin if the target will be
         measured."""
         first, *others = self.run.summed
-        margin = AIM if first.name in [one.budget.name for one in self.measured] else 1.0
+        margin = AIM if first.name in self.benches else 1.0
         aims = np.maximum(margin * limits, (1 + _TOLERANCE) * least_ms).tolist()
         found = self.evolution.front(aims, [other.limit for other in others])
         shown = self.bar.track(found, total=len(aims), description="evolving networks")
@@ -130,17 +131,19 @@ class _Choosing:
 
     def _measure(self, chosen: Iterable[Choices]) -> None:
         """Measure the networks that are not known yet on each target that can be reached."""
-        fresh = [choices for choices in dict.fromkeys(chosen) if choices not in self.known]
-        networks = [self.run.plan.space.network(choices) for choices in fresh]
+        fresh = [
+            attempt_of(self.run.plan.space, choices, self.run.summed)
+            for choices in dict.fromkeys(chosen)
+            if choices not in self.known
+        ]
         measured = {}
-        for one in self.measured if fresh else ():
-            own = [Workload.of_network(one.network(network)) for network in networks]
-            rule = one.bench.card.measuring
-            measured[one.budget.name] = measure(one.bench.device, own, rule, None, self._show)
-        for choices, network in zip(fresh, networks, strict=True):
-            predicted = predictions(self.run.summed, choices)
-            rows = {name: those[network.name] for name, those in measured.items()}
-            self.known[choices] = Attempt(choices, network, predicted, rows)
+        for name, bench in self.benches.items() if fresh else ():
+            batch, rule = bench.card.batch, bench.card.measuring
+            own = [Workload.of_network(network_at(one.network, batch)) for one in fresh]
+            measured[name] = measure(bench.device, own, rule, None, self._show)
+        for attempt in fresh:
+            rows = {name: found[attempt.network.name] for name, found in measured.items()}
+            self.known[attempt.choices] = replace(attempt, measured=rows)
 
     def _corrected(self, choices: Choices, limit: float) -> Choices:
         """The best network scored so far that is within the budgets by predictions corrected with

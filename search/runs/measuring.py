@@ -35,9 +35,9 @@ class AsYouGo:
     one whose standard deviation times its probability is largest. Measurements are merged into the
     target's table.
 
-    A candidate that cannot be measured is added to `failures` and has no cost; the table's header
-    stores it. Raises `DeviceError` if an operator of every network cannot be measured, and if a
-    block has no candidate left.
+    A candidate that cannot be measured is added to `failed` (errors by key) and has no cost; the
+    table's header stores it. Raises `DeviceError` if an operator of every network cannot be
+    measured, and if a block has no candidate left.
     """
 
     def __init__(self, target: Target, space: SearchSpace, sigmas: float) -> None:
@@ -48,14 +48,12 @@ class AsYouGo:
         self.measured = 0
         table = target.table or LatencyTable(self.bench.device.setting, {})
         if space.tag not in table.calibrations:
-            tag = _calibrated(table, space.tag)
-            kind = f"by the calibration of {tag}" if tag else "as measured alone"
             notice(
-                f"{target.name}: no networks of {space.tag} were measured (lat-profile does): its "
-                f"operators count {kind}"
+                f"{target.name}: no networks of {space.tag} were measured, so its latencies are "
+                "less accurate; lat-profile measures them"
             )
         self.table = comparable(table, space)
-        self.failures: dict[OpSpec, str] = {}
+        self.failed: dict[str, str] = {}
         missing = self.table.missing(set(space.operators) - set(space.fixed))
         self._leave_out({op: table.failed[op.key] for op in missing if op.key in table.failed})
         while missing := self.table.missing(space.network(self.largest).parts):
@@ -66,7 +64,7 @@ class AsYouGo:
     def largest(self) -> tuple[int, ...]:
         """Choices of the network with the most multiply-accumulates that can be measured."""
         macs = [
-            [-1 if op in self.failures else op.macs if op else 0 for op in block]
+            [0 if op is None else -1 if op.key in self.failed else op.macs for op in block]
             for block in self.space.blocks
         ]
         return tuple(row.index(max(row)) for row in macs)
@@ -78,8 +76,7 @@ class AsYouGo:
         costs = candidate_latency(self.model, self.space.blocks, self.space.fixed, self.sigmas)
         matrix = costs.matrix.copy()
         for row, block in enumerate(self.space.blocks):
-            failed = [number for number, op in enumerate(block) if op in self.failures]
-            matrix[row, failed] = np.nan
+            matrix[row, [i for i, op in enumerate(block) if self._has_failed(op)]] = np.nan
         return replace(costs, matrix=matrix)
 
     def laid_out(self, budget: Budget) -> Budget:
@@ -104,21 +101,15 @@ class AsYouGo:
         """Measure, one after the other, all important operators by a supernet's probabilities, and
         exclude those that cannot be measured from it."""
         supernet.leave_out(np.isnan(self.costs.matrix))
-        while revised := self(supernet.probabilities.detach()):
-            for costs in revised.values():
-                supernet.leave_out(np.isnan(costs.matrix))
-
-    @property
-    def failed(self) -> dict[str, str]:
-        """The keys of excluded candidates, and their errors."""
-        return {op.key: error for op, error in self.failures.items()}
+        while self(supernet.probabilities.detach()):
+            supernet.leave_out(np.isnan(self.costs.matrix))
 
     def _most_important(self, probabilities: np.ndarray) -> OpSpec | None:
         """The operator with the largest deviation times probability, summed over blocks."""
         weight: dict[OpSpec, float] = {}
         for row, block in zip(probabilities, self.space.blocks, strict=True):
             for p, op in zip(row, block, strict=False):
-                if op is not None and op not in self.table and op not in self.failures:
+                if op is not None and op not in self.table and op.key not in self.failed:
                     prediction = self.model.predict_op(op)
                     deviation = (prediction.high_ms - prediction.ms) / Z95
                     weight[op] = weight.get(op, 0.0) + float(p) * deviation
@@ -126,7 +117,6 @@ class AsYouGo:
         return most if most and weight[most] >= _ENOUGH * self.costs.fastest_ms else None
 
     def _measure(self, ops: Sequence[OpSpec]) -> None:
-        """Measure operators, and merge the results into the table."""
         device, card = self.bench.device, self.bench.card
         found = measure(device, [Workload.of_op(op) for op in ops], card.measuring)
         rows = {op: found.rows[op.key] for op in ops if op.key in found.rows}
@@ -153,14 +143,16 @@ class AsYouGo:
                     f"measured: {error}"
                 )
             notice(f"{self.target.name}: {op.key} is left out; it could not be measured: {error}")
-            self.failures[op] = error
+            self.failed[op.key] = error
         for number, block in enumerate(self.space.blocks):
-            if all(op in self.failures for op in block):
-                keys = ", ".join(op.key for op in block if op is not None)
+            if all(map(self._has_failed, block)):
                 raise DeviceError(
                     f"block {number + 1} of {self.space.tag} has no candidate left that can be "
-                    f"measured ({keys})"
+                    "measured"
                 )
+
+    def _has_failed(self, op: OpSpec | None) -> bool:
+        return op is not None and op.key in self.failed
 
     def summary(self) -> str:
         """How many of the space's operators were measured."""

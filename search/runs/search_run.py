@@ -1,5 +1,6 @@
 """`SearchRun`: a search as planned, in a folder: its budgets, its checkpoints, its trainings."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,21 +9,24 @@ import numpy as np
 from rich.progress import Progress
 from torch import Tensor
 
+from latency.atomic_file import write_whole
 from latency.candidates import CandidateLatency
+from latency.modules import NetworkModule
 from latency.operators.network import NetworkSpec
+from latency.tables.measurement import Measurement
 from search.budget import Budget, BudgetKind
-from search.confirmation import MeasureNetwork
+from search.confirmation import MeasureNetwork, confirm, measure_on
 from search.console import following
 from search.data import Split
 from search.derivation.evolution import Evolution
 from search.derivation.fitness import supernet_fitness
+from search.jobs.bench import Bench
 from search.runs.checkpoints import RunCheckpoints
-from search.runs.curves import Curves
-from search.runs.measured_budgets import MeasuredBudget
 from search.runs.plan import SearchPlan
-from search.runs.progress import show_steps
+from search.runs.progress import Curves, show_steps
 from search.runs.tasks import Task
 from search.searcher import SupernetTraining
+from search.space import network_at
 from search.training.checkpoint import Checkpoint
 from search.training.network_training import NetworkTraining, StepReport
 from search.training.optimizer import accuracy
@@ -59,15 +63,42 @@ class SearchRun:
         return tuple(budget for budget in self.budgets if budget.kind is not BudgetKind.LATENCY)
 
     @property
-    def measured(self) -> list[MeasuredBudget]:
-        """The latencies that can be measured."""
-        benches = [(budget, self.plan.targets[budget.name].bench) for budget in self.latencies]
-        return [MeasuredBudget(budget, bench) for budget, bench in benches if bench]
+    def benches(self) -> dict[str, Bench]:
+        """What the latencies are measured on, by name, if their devices can be reached."""
+        found = {budget.name: self.plan.targets[budget.name].bench for budget in self.latencies}
+        return {name: bench for name, bench in found.items() if bench}
 
     def measures(self, bar: Progress, doing: str) -> dict[str, MeasureNetwork]:
         """Functions that measure a network, by the name of the target."""
-        show = following(bar, doing, visible=bool(self.measured))
-        return {one.budget.name: one.measure(show) for one in self.measured}
+        benches = self.benches
+        show = following(bar, doing, visible=bool(benches))
+        return {
+            name: measure_on(bench.device, bench.card.measuring, show)
+            for name, bench in benches.items()
+        }
+
+    def measure_deployed(
+        self,
+        network: NetworkSpec,
+        module: NetworkModule,
+        bar: Progress,
+        folder: Path | None = None,
+    ) -> dict[str, Measurement]:
+        """Measure the file that each target's runtime executes; by the name of the target. With a
+        `folder`, the files are written there as model.*, and are measured longer while over their
+        budgets."""
+        benches = self.benches
+        show = following(bar, "measuring the trained network", visible=bool(benches))
+        limits = {budget.name: budget.limit if folder else math.inf for budget in self.latencies}
+        results = {}
+        for name, bench in reversed(benches.items()):  # the first target's files are written last
+            own, device = network_at(network, bench.card.batch), bench.device
+            model = device.build(own, module.folded)
+            if folder is not None:
+                write_whole((folder / "model").with_suffix(device.suffix), model)
+            measuring = bench.card.measuring
+            results[name] = confirm(device, own, model, limits[name], measuring, show)
+        return results
 
     def search(self, bar: Progress) -> SupernetTraining:
         """Train the supernet and its architecture, or take over those of a trained run. From then
@@ -148,5 +179,4 @@ class SearchRun:
 
 
 def _unrevised(probabilities: Tensor) -> Mapping[str, CandidateLatency]:
-    """No costs: only the first process measures."""
-    return {}
+    return {}  # only the first process measures

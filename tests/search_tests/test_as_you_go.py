@@ -107,12 +107,9 @@ def calibrated(toy_space, toy_table):
     return replace(toy_table, rows=rows, in_network_ms=inside, calibrations=known)
 
 
-@pytest.mark.parametrize(
-    ("tag", "said"),
-    [("toy@16", None), ("toy@32", "by the calibration of toy@32"), ("proxyless@224", "proxyless")],
-)
+@pytest.mark.parametrize("tag", ["toy@16", "toy@32", "proxyless@224"])
 def test_fresh_rows_are_of_the_kind_that_the_tables_rows_are(
-    target, toy_space, toy_table, calibrated, capsys, tag, said
+    target, toy_space, toy_table, calibrated, capsys, tag
 ):
     table = replace(calibrated, calibrations={tag: Calibration(0.5)})
     as_you_go = AsYouGo(replace(target, table=table), toy_space, sigmas=0.0)
@@ -128,7 +125,7 @@ def test_fresh_rows_are_of_the_kind_that_the_tables_rows_are(
     for op in stored:
         assert stored.in_network_ms[op] == pytest.approx(stored[op].median_ms / 2, rel=1e-3)
     err = " ".join(capsys.readouterr().err.split())
-    assert said in err if said else "operators count" not in err
+    assert ("no networks of toy@16 were measured" in err) == (tag != "toy@16")
 
 
 def test_rows_that_were_stored_as_measured_alone_count_as_the_others(

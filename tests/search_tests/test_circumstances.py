@@ -16,7 +16,7 @@ from search import spaces
 from search.budget import Budget
 from search.jobs.targets import Target
 from search.result import operator_rows
-from search.runs.environment import environment
+from search.runs.certificate import environment
 from search.shared_card import shared_part
 from search.training.compute import Compute
 from search.training.distributed import Ranks

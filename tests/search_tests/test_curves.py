@@ -1,6 +1,5 @@
 """What a search shows of itself: TensorBoard's curves, read back, and a line on the terminal."""
 
-import sys
 from io import StringIO
 
 import pytest
@@ -8,8 +7,7 @@ from rich.console import Console
 from shared_search import small_search
 
 from search import console
-from search.runs.curves import Curves
-from search.runs.progress import show_steps
+from search.runs.progress import Curves, show_steps
 from search.training.checkpoint import Checkpoint
 from search.training.network_training import StepReport
 
@@ -59,14 +57,6 @@ def test_the_curves_of_a_resumed_search_are_those_of_an_unbroken_one(tmp_path):
         limit = whole.hardware.budgets[0].limit
         assert share == pytest.approx(entry["expected"]["macs"] / limit, rel=1e-5)
         assert multiplier == pytest.approx(entry["multiplier"]["macs"], rel=1e-5)
-
-
-def test_without_tensorboard_a_search_has_no_curves(tmp_path, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-    search(tmp_path)
-    assert not (tmp_path / "tensorboard").exists()
 
 
 @pytest.fixture

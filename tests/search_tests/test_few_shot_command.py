@@ -102,7 +102,7 @@ def test_a_full_profile_replaces_the_transfer_and_is_never_replaced_by_one(
     assert not any(row.is_transferred for row in LatencyTable.load(answer["table"]).rows.values())
     code, _, err = invoke(lat_profile, *few)
     assert code == 2
-    assert "measured operator by operator" in err
+    assert "measurements of every operator of" in err
     assert "write to another file: --out FILE.csv" in err
 
 

@@ -14,7 +14,7 @@ from latency.errors import InfeasibleError
 from search import spaces
 from search.budget import Budget, memory_of, size_costs, within_memory
 from search.commands.search_options import default_folder, parse_budgets
-from search.confirmation import Attempt, predictions
+from search.confirmation import Attempt, attempt_of
 from search.console import progress_bar
 from search.jobs.bench import Bench
 from search.jobs.targets import Target
@@ -127,7 +127,7 @@ def test_networks_of_one_name_have_checkpoints_of_their_own(plan, toy_space, tmp
     networks = [toy_space.network(choices) for choices in ([0, 0, 0, 0], [1, 2, 3, 4])]
     with progress_bar(quiet=True) as bar:
         rows = [
-            trained_and_measured(run, "MobileNetV2", network, None, bar)
+            trained_and_measured(run, "MobileNetV2", Attempt((), network, {}), bar)
             for network in (*networks, networks[0])
         ]
     assert rows[0] == rows[2] != rows[1]
@@ -250,7 +250,7 @@ def largest(space):
 
 
 def chosen(space, budgets) -> Attempt:
-    return Attempt(space.largest, largest(space), predictions(budgets, space.largest))
+    return attempt_of(space, space.largest, budgets)
 
 
 def test_the_certificate_names_the_table_that_the_model_goes_by(plan, toy_table, toy_space):
@@ -313,12 +313,12 @@ def test_a_network_that_proves_over_a_budget_does_not_meet_it(
     target = replace(plan.targets["toy"], bench=bench)
     (budget,) = plan.budgets
     fast = toy_space.network(choices := tuple(np.nanargmin(budget.costs.matrix, axis=1)))
-    least = predictions(plan.budgets, choices)["toy"]
+    least = budget.costs.predict(choices)[0]
     for share, meets in ((1.2, True), (0.9, False)):
         held = replace(budget, limit=share * least)
         run = SearchRun(replace(plan, budgets=(held,), targets={"toy": target}), tmp_path / "run")
         with progress_bar(quiet=True) as bar:
-            row = trained_and_measured(run, "fast", fast, None, bar)
+            row = trained_and_measured(run, "fast", Attempt((), fast, {}), bar)
         assert row["meets"] is meets
 
 
@@ -363,7 +363,7 @@ def test_targets_of_different_batches_have_costs_of_their_own(digits, tmp_path):
     assert network.batch == 1
     assert memory_of(network_at(network, 8)) <= 2e6
     summed = SearchRun(plan, plan.folder).summed
-    attempt = Attempt(choices, network, predictions(summed, choices))
+    attempt = attempt_of(plan.space, choices, summed)
     *outcomes, memory = budget_outcomes(plan.budgets, attempt, {})
     for (name, batch), outcome in zip((("one", 1), ("eight", 8)), outcomes, strict=True):
         expected = tables[name].predict(network_at(network, batch)).ms
