@@ -12,9 +12,9 @@ from latency.tables.library import known_tables
 from latency.tables.setting import Setting
 from latency.tables.table import LatencyTable
 from latency.transfer.table import FEWEST, Pool, choose, transfer
-from search.console import following, notice, progress_bar
+from search.console import notice
 from search.jobs.bench import Bench
-from search.jobs.profiling import circumstances, journaled, keep
+from search.jobs.profiling import circumstances, keep, recording
 from search.jobs.target_tables import readable_tables
 from search.space import SearchSpace
 
@@ -50,19 +50,10 @@ def profile_few_shot(
         notice(f"{networks} networks of {space.tag} are measured; the rest is predicted from:")
         for source in pool.sources:
             notice(f"  {source.source}")
-        with (
-            journaled([bench.device], bench.path, resume, f"{space.tag}.few-shot") as journals,
-            progress_bar(quiet) as bar,
-        ):
-            measured = measure(
-                bench.device,
-                [Workload.of_network(pool.networks[i]) for i in positions],
-                bench.card.measuring,
-                journals.own[0],
-                following(bar),
-            )
+        workloads = [Workload.of_network(pool.networks[i]) for i in positions]
+        with recording(bench, f"{space.tag}.few-shot", resume, quiet) as (journal, show):
+            measured = measure(bench.device, workloads, bench.card.measuring, journal, show)
             kept = keep(_transferred(bench, space, pool, positions, measured), bench.path)
-            journals.remove()
     return kept
 
 

@@ -1,7 +1,7 @@
 """Profile spaces and the suite of kernels: journals, progress bar, table."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from devices.card import DeviceCard
 from devices.device import Device, Workload
 from devices.kernel_suite.suite import profile_kernels
 from devices.measuring.journal import Journal
-from devices.measuring.rounds import measure
+from devices.measuring.rounds import OnProgress, measure
 from devices.profiling import profile
 from latency import machine
 from latency.errors import DeviceError, TableError
@@ -100,22 +100,12 @@ def profile_spaces(
 def profile_suite(bench: Bench, *, resume: bool, quiet: bool) -> LatencyTable:
     """Measure the kernels of CNNs on the first device, and merge them into the table at
     `bench.path`. Returns the table as written."""
-    with (
-        journaled([bench.device], bench.path, resume, SUITE) as journals,
-        progress_bar(quiet) as bar,
-    ):
-        table = profile_kernels(
-            bench.device,
-            bench.card.measuring,
-            journals.own[0],
-            circumstances(bench.card),
-            following(bar),
-        )
+    with recording(bench, SUITE, resume, quiet) as (journal, show):
+        measuring = bench.card.measuring
+        table = profile_kernels(bench.device, measuring, journal, circumstances(bench.card), show)
         with locked(bench.path):
             _merged(table, bench.path).save(bench.path)
-            kept = LatencyTable.load(bench.path)
-        journals.remove()
-    return kept
+            return LatencyTable.load(bench.path)
 
 
 def _merged(table: LatencyTable, path: Path) -> LatencyTable:
@@ -151,32 +141,63 @@ def journaled(devices: Sequence[Device], path: Path, resume: bool, what: str) ->
         yield Journals(tuple(opened[: len(own)]), tuple(opened[len(own) :]))
 
 
+@contextmanager
+def recording(
+    bench: Bench, what: str, resume: bool, quiet: bool
+) -> Iterator[tuple[Journal, OnProgress]]:
+    """The journal, which is deleted at the end, and the progress of measuring `what` on the first
+    device."""
+    with (
+        journaled([bench.device], bench.path, resume, what) as journals,
+        progress_bar(quiet) as bar,
+    ):
+        yield journals.own[0], following(bar)
+        journals.remove()
+
+
 def measure_missing(
     bench: Bench, table: LatencyTable, tag: str, missing: Sequence[OpSpec]
 ) -> LatencyTable:
     """Measure operators that are missing from a table, and write it with them to `bench.path`,
     calibrated as the space `tag`. Raises `DeviceError` if one could not be measured, after the
     others are written."""
-    workloads = [Workload.of_op(op) for op in missing]
-    with (
-        journaled([bench.device], bench.path, True, f"{tag}.missing") as journals,
-        progress_bar() as bar,
-    ):
-        measured = measure(
-            bench.device, workloads, bench.card.measuring, journals.own[0], following(bar)
-        )
-        rows = {op: measured.rows[op.key] for op in missing if op.key in measured.rows}
-        calibration = table.calibrations[tag]
-        inside = {op: calibration.in_network_ms(op, row.median_ms) for op, row in rows.items()}
-        if rows:
-            table = keep(LatencyTable(table.setting, rows, inside), bench.path, table)
-        journals.remove()
-    for name, error in measured.failures.items():
+    with recording(bench, f"{tag}.missing", resume=True, quiet=False) as (journal, show):
+        table, failures = measure_operators(bench, table, tag, missing, journal, show)
+    for name, error in failures.items():
         raise DeviceError(
-            f"{len(measured.failures)} of {len(missing)} operator(s) could not be measured; the "
-            f"first, {name}: {error}; the others are in {bench.path}"
+            f"{len(failures)} of {len(missing)} operator(s) could not be measured; the first, "
+            f"{name}: {error}; the others are in {bench.path}"
         )
     return table
+
+
+def measure_operators(
+    bench: Bench,
+    table: LatencyTable,
+    tag: str | None,
+    ops: Sequence[OpSpec],
+    journal: Journal | None = None,
+    show: OnProgress = lambda progress: None,
+) -> tuple[LatencyTable, Mapping[str, str]]:
+    """Measure operators, calibrated as the space `tag` or as measured alone, and merge them with a
+    table at `bench.path`. Returns the merged table, and the errors of operators by key."""
+    workloads = [Workload.of_op(op) for op in ops]
+    measured = measure(bench.device, workloads, bench.card.measuring, journal, show)
+    rows = {op: measured.rows[op.key] for op in ops if op.key in measured.rows}
+    inside = {}
+    if tag is not None:
+        inside_of = table.calibrations[tag].in_network_ms
+        inside = {op: inside_of(op, row.median_ms) for op, row in rows.items()}
+    if rows or table.rows:
+        fresh = LatencyTable(
+            bench.device.setting,
+            rows,
+            inside,
+            failed=measured.failures,
+            circumstances=circumstances(bench.card) if rows else {},
+        )
+        table = keep(fresh, bench.path, table)
+    return table, measured.failures
 
 
 def keep(table: LatencyTable, path: Path, known: LatencyTable | None = None) -> LatencyTable:

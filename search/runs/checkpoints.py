@@ -1,6 +1,5 @@
 """The checkpoints of a run, and what they belong to."""
 
-import json
 from collections.abc import Sequence
 from hashlib import blake2b, file_digest
 from pathlib import Path
@@ -27,8 +26,7 @@ class RunCheckpoints:
     """
 
     def __init__(self, folder: Path, plan: SearchPlan) -> None:
-        self.folder = folder
-        self.plan = plan
+        self.folder, self.plan = folder, plan
         self.identity = {
             "budgets": {budget.name: budget.asked for budget in plan.budgets if budget.adds_up},
             "space": _named(plan.space),
@@ -90,14 +88,14 @@ def kept_attempts(
     with checkpoint.restoring():
         if kept["costs"] != _costs(budgets):
             return []
-        return [_attempt(space, saved) for saved in json.loads(kept["attempts"])]
+        return [_attempt(space, saved) for saved in kept["attempts"]]
 
 
 def keep_attempts(
     checkpoint: Checkpoint, budgets: Sequence[Budget], attempts: Sequence[Attempt]
 ) -> None:
     """Write the attempts, with a digest of the costs and limits."""
-    saved = json.dumps([as_dict(attempt) for attempt in attempts])
+    saved = [as_dict(attempt) for attempt in attempts]
     checkpoint.save({"costs": _costs(budgets), "attempts": saved})
 
 

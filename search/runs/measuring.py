@@ -7,8 +7,6 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor
 
-from devices.device import Workload
-from devices.measuring.rounds import measure
 from latency.candidates import CandidateLatency, candidate_latency
 from latency.errors import DeviceError, UsageError
 from latency.graphs.fusion import SUITE
@@ -18,7 +16,7 @@ from latency.stats import Z95
 from latency.tables.table import LatencyTable
 from search.budget import Budget
 from search.console import notice
-from search.jobs.profiling import circumstances, keep
+from search.jobs.profiling import measure_operators
 from search.jobs.targets import Target
 from search.space import SearchSpace
 from search.supernet.supernet import SuperNet
@@ -117,22 +115,11 @@ class AsYouGo:
         return most if most and weight[most] >= _ENOUGH * self.costs.fastest_ms else None
 
     def _measure(self, ops: Sequence[OpSpec]) -> None:
-        device, card = self.bench.device, self.bench.card
-        found = measure(device, [Workload.of_op(op) for op in ops], card.measuring)
-        rows = {op: found.rows[op.key] for op in ops if op.key in found.rows}
-        self.measured += len(rows)
-        fresh = replace(self.table, setting=device.setting, rows=rows, in_network_ms={})
-        inside = comparable(fresh, self.space).in_network_ms
-        if rows or self.table.rows:
-            fresh = LatencyTable(
-                device.setting,
-                rows,
-                inside,
-                failed=found.failures,
-                circumstances=circumstances(card) if rows else {},
-            )
-            self.table = comparable(keep(fresh, self.bench.path, self.table), self.space)
-        self._leave_out({op: found.failures[op.key] for op in ops if op.key in found.failures})
+        tag = _calibrated(self.table, self.space.tag)
+        table, failures = measure_operators(self.bench, self.table, tag, ops)
+        self.table = comparable(table, self.space)
+        self.measured += len(ops) - len(failures)
+        self._leave_out({op: failures[op.key] for op in ops if op.key in failures})
 
     def _leave_out(self, failed: Mapping[OpSpec, str]) -> None:
         """Exclude operators from the candidates, with a notice of each."""
