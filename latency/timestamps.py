@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-_NEVER = datetime.min.replace(tzinfo=UTC)
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def time_of(stamp: str) -> datetime:
@@ -14,5 +14,5 @@ def time_of(stamp: str) -> datetime:
     try:
         time = datetime.fromisoformat(stamp.strip())
     except ValueError:
-        return _NEVER
+        return NEVER
     return time if time.tzinfo else time.replace(tzinfo=UTC)

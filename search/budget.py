@@ -1,4 +1,4 @@
-"""`Budget`: how much a network may use of a target's time, of parameters, operations or memory."""
+"""`Budget`: a limit on a network's latency, parameters, multiply-accumulates or memory."""
 
 import math
 from collections.abc import Sequence
@@ -11,18 +11,17 @@ import numpy as np
 from latency.candidates import CandidateLatency, sum_over
 from latency.errors import InfeasibleError, UsageError
 from latency.operators.network import NetworkSpec, peak_bytes
-from latency.operators.spec import OpSpec
 from latency.prediction import LatencyModel, Prediction
 from latency.units import format_amount, format_bytes, parse_bytes, parse_count, parse_ms
 from search.derivation.knapsack import derive
 from search.space import SearchSpace, network_at
 
 UNKNOWN_COSTS = CandidateLatency(0.0, np.empty((0, 0)), np.empty(0, np.int64))
-"""Costs of no candidates: those of a budget that belongs to no space yet."""
+"""The costs of a budget before its space is known."""
 
 
 class BudgetKind(StrEnum):
-    """What a budget limits. Budgets other than latencies have the name of their kind."""
+    """What a budget limits. A budget other than a latency is named by its kind."""
 
     LATENCY = "latency"
     PARAMS = "params"
@@ -31,7 +30,7 @@ class BudgetKind(StrEnum):
 
     @classmethod
     def of_name(cls, name: str) -> "BudgetKind":
-        """The kind of a budget of this name; the name of a target is that of a latency."""
+        """The kind of a budget of this name; any other name is a target's, of a latency."""
         return next((kind for kind in cls if kind.value == name), cls.LATENCY)
 
     @property
@@ -42,13 +41,13 @@ class BudgetKind(StrEnum):
 
 @dataclass(frozen=True)
 class Budget:
-    """At most `limit` of something that a network uses: ms of latency, a count, or bytes.
+    """A network may use at most `limit`: ms of latency, a count, or bytes.
 
     `name`: a target's name (a latency), "params", "macs" or "memory". `share`: the limit as a share
-    of what the networks of a space span, if it was given as one; then the limit is NaN until the
-    space is known (`over`). `costs`: what each candidate of the space costs; `UNKNOWN_COSTS` until
-    then, and for memory, which does not add up over operators. `batch`: inputs at once, of a
-    latency and of memory. `model`: predicts a latency.
+    of the space's range, if it was given as one; then the limit is NaN until the space is known
+    (`over`). `costs`: those of each candidate of the space; `UNKNOWN_COSTS` until then, and for
+    memory, which does not add up over operators. `batch`: of a latency and of memory. `model`:
+    predicts a latency.
     """
 
     name: str
@@ -63,9 +62,9 @@ class Budget:
         """Read `NAME=AMOUNT`, or an amount alone, which limits the latency on `target`.
 
         The amount is a duration ("5ms"), a count for parameters and multiply-accumulates ("3M"),
-        bytes for memory ("2MB"), or a share of what a space spans ("50%": half way from its least
-        to its most). Raises `UsageError` for anything that is not a positive amount and not a share
-        from 0 to 100 %.
+        bytes for memory ("2MB"), or a share of the space's range ("50%": half way from its smallest
+        to its largest). Raises `UsageError` for anything that is not a positive amount and not a
+        share from 0 to 100 %.
         """
         name, _, amount = text.rpartition("=")
         name = name.strip() or target
@@ -88,8 +87,7 @@ class Budget:
 
     @property
     def asked(self) -> str | float:
-        """The budget as the user gave it, which stays the same when the costs become better known:
-        a share such as "50%", or the limit itself."""
+        """The budget as the user gave it: a share such as "50%", or the limit."""
         return self.limit if self.share is None else f"{100 * self.share:g}%"
 
     def over(
@@ -102,14 +100,12 @@ class Budget:
         return replace(self, limit=limit, costs=costs, model=model, batch=batch)
 
     def predict(self, network: NetworkSpec) -> Prediction:
-        """The latency of a network with its interval, at this budget's batch. Raises `ValueError`
-        where the budget has no latency model."""
-        if self.model is None:
-            raise ValueError(f"the budget {self.name} has no latency model")
+        """The latency of a network with its interval, at this budget's batch, by its model."""
+        assert self.model is not None
         return self.model.predict(network_at(network, self.batch))
 
     def usage(self, network: NetworkSpec) -> float:
-        """What a network uses of the budget: predicted ms, a count, or the peak bytes of its
+        """How much a network uses of the budget: predicted ms, a count, or the peak bytes of its
         activations."""
         match self.kind:
             case BudgetKind.LATENCY:
@@ -126,22 +122,17 @@ class Budget:
         return format_amount(value, self.kind.unit)
 
     def check(self) -> str | None:
-        """Whether the space has a network within the budget, before anything is trained.
-
-        Raises `InfeasibleError` with the feasible range where it has none. Returns a notice where
-        every network is within the budget, else None.
-        """
-        fastest, slowest = self.costs.fastest_ms, self.costs.slowest_ms
+        """Raises `InfeasibleError` with the feasible range if no network of the space is within the
+        budget. Returns a notice if every network is, else None."""
+        least, most = self.costs.fastest_ms, self.costs.slowest_ms
         is_latency = self.kind is BudgetKind.LATENCY
-        least, most = ("fastest", "slowest") if is_latency else ("smallest", "largest")
         named = "budget" if is_latency else f"{self.name} budget"
-        feasible = f"the space reaches from {self.text(fastest)} to {self.text(slowest)}"
-        if self.limit < fastest:
-            raise InfeasibleError(
-                f"{named} {self.text(self.limit)} is below the {least} network: {feasible}"
-            )
-        if self.limit > slowest:
-            return f"{named} {self.text(self.limit)} is above the {most} network: {feasible}"
+        ends = ("fastest", "slowest") if is_latency else ("smallest", "largest")
+        where = f"network: the space reaches from {self.text(least)} to {self.text(most)}"
+        if self.limit < least:
+            raise InfeasibleError(f"{named} {self.text(self.limit)} is below the {ends[0]} {where}")
+        if self.limit > most:
+            return f"{named} {self.text(self.limit)} is above the {ends[1]} {where}"
         return None
 
 
@@ -154,33 +145,28 @@ _PARSERS = {
 
 
 def check_together(budgets: Sequence[Budget]) -> None:
-    """Raises `InfeasibleError` where no network of the space is within all budgets."""
+    """Raises `InfeasibleError` if no network of the space is within all budgets."""
     first, *others = budgets
-    derive(
-        np.zeros(first.costs.matrix.shape),
-        first.costs,
-        first.limit,
-        others=[(other.costs, other.limit) for other in others],
-    )
+    utility = np.zeros(first.costs.matrix.shape)
+    limits = [(other.costs, other.limit) for other in others]
+    derive(utility, first.costs, first.limit, others=limits)
 
 
 def _share(text: str) -> float:
     try:
         share = float(text.strip()[:-1]) / 100
     except ValueError:
-        raise UsageError(f"'{text}' has no number; write a share such as 50%") from None
-    if math.isnan(share) or not 0 <= share <= 1:
-        raise UsageError(f"'{text}' is not between 0% and 100% of the space's range")
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise UsageError(f"'{text}' must be a share of the space's range from 0% to 100%")
     return share
 
 
 def size_costs(space: SearchSpace, kind: BudgetKind) -> CandidateLatency:
     """Parameters, or multiply-accumulates of one input, of every network of a space."""
-
-    def size(op: OpSpec) -> float:
-        return op.macs / op.batch if kind == BudgetKind.MACS else float(op.params)
-
-    return sum_over(size, space.blocks, space.fixed)
+    if kind == BudgetKind.MACS:
+        return sum_over(lambda op: op.macs / op.batch, space.blocks, space.fixed)
+    return sum_over(lambda op: op.params, space.blocks, space.fixed)
 
 
 def macs_of_one(network: NetworkSpec) -> int:
@@ -189,15 +175,15 @@ def macs_of_one(network: NetworkSpec) -> int:
 
 
 def memory_of(network: NetworkSpec) -> int:
-    """Most bytes of a network's activations alive at once, of its whole batch."""
+    """Peak bytes of a network's activations, for its whole batch."""
     return max(map(peak_bytes, network.ops))
 
 
 def within_memory(space: SearchSpace, limit: float) -> SearchSpace:
-    """The space without the candidates whose activations take over `limit` bytes: a network's
-    peak is that of its largest operator. That of a grown tree is the one of its cell, which is
-    fixed: as an edge, an identity has an input and an output alive, too, as any candidate has.
-    Raises `InfeasibleError` where a network needs one of them."""
+    """The space without the candidates whose activations take more than `limit` bytes: a network's
+    peak is that of its largest operator. The peak of a tree is that of its cell, which is fixed,
+    since an identity edge has an input and an output, too. Raises `InfeasibleError` if every
+    network needs one of them."""
     least = max(
         *(peak_bytes(op) for op in space.fixed),
         *(min(peak_bytes(op) if op else 0 for op in block) for block in space.blocks),

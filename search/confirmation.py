@@ -1,10 +1,9 @@
-"""Confirmation: what was derived is measured on the devices, and what was measured corrects the
-latency models, until the network meets the budgets. The only file of the search (besides its
-commands) that sees a device."""
+"""Confirmation: a derived network is measured on the devices, and the measurements correct the
+latency models, until a network meets the budgets."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from devices.card import Measuring
 from devices.device import Device, Workload
@@ -15,20 +14,20 @@ from latency.modules import NetworkModule
 from latency.operators.network import NetworkSpec
 from latency.tables.measurement import Measurement
 from search.budget import Budget
-from search.space import SearchSpace
+from search.space import SearchSpace, network_at
 
 AIM = 0.975
-"""Share of a latency budget that a derived network is to take: what is left over is room for the
+"""Share of a latency budget that a derived network should use: the rest is a margin for the
 measurement's interval, and for the device's drift until the network is trained."""
 _EASE = 1.025
-"""By how much the measured budgets are eased at a time where no network is within all of them."""
+"""Factor by which the measured budgets are raised if no network is within all of them."""
 _USE = 0.925
 """Share of the budget below which a network uses too little of it."""
 _ATTEMPTS = 8
 _RETRIES = ((1, 1.0), (3, 4.0), (8, 4.0))
 """How many times as long the deployed model is measured, and the seconds between sessions."""
 _PAUSE_SECONDS = 1.0
-"""Between sessions of a derived network."""
+"""Seconds between sessions of a derived network."""
 
 Choose = Callable[[Sequence[float]], tuple[int, ...]]
 """The best network whose costs are within these limits, one per budget, near the first."""
@@ -38,11 +37,8 @@ MeasureNetwork = Callable[[NetworkSpec], Measurement]
 
 @dataclass(frozen=True)
 class Attempt:
-    """A derived network, and what was found out about it.
-
-    `predicted` by the latency models as they were given, uncorrected, and `measured` where the
-    device was at hand: both by the budget's name.
-    """
+    """A derived network. `predicted`: by the uncorrected latency models, and `measured`: if the
+    device can be reached, both by the budget's name."""
 
     choices: tuple[int, ...]
     network: NetworkSpec
@@ -51,7 +47,7 @@ class Attempt:
 
     @property
     def corrections(self) -> dict[str, float]:
-        """By what each model is to be multiplied to agree with the measurement."""
+        """The factors by which the models agree with the measurements."""
         return {name: m.median_ms / self.predicted[name] for name, m in self.measured.items()}
 
     def meets(self, budgets: Sequence[Budget]) -> bool:
@@ -60,7 +56,7 @@ class Attempt:
         return all(m.high_ms <= limits[name] for name, m in self.measured.items())
 
     def use(self, budgets: Sequence[Budget]) -> float:
-        """Largest share of a budget that it takes, as measured."""
+        """Largest share of a budget that it uses, as measured."""
         limits = {budget.name: budget.limit for budget in budgets}
         return max(m.median_ms / limits[name] for name, m in self.measured.items())
 
@@ -72,12 +68,13 @@ def derive_confirmed(
     measures: Mapping[str, MeasureNetwork],
     corrections: Mapping[str, float] | None = None,
 ) -> tuple[Attempt, ...]:
-    """Derive, measure, correct the models by what was measured, and derive again, until a network
-    meets the budgets and makes use of one. All attempts, the best one last.
+    """Derive, measure, correct the models by the measurements, and derive again, until a network
+    meets the budgets and uses enough of one. Returns all attempts, the best one last; it misses a
+    budget only if all did.
 
-    `measures`: how a network is measured on each target at hand, by its name. `corrections`: what
-    its model is multiplied by at first. The last attempt misses a budget only where all did.
-    Raises `InfeasibleError` where no network is within the budgets that are not measured.
+    `measures`: functions that measure a network, by the name of the target. `corrections`: initial
+    factors of the models. Raises `InfeasibleError` if no network is within the budgets that are not
+    measured.
     """
     corrections = dict(corrections or {})
     attempts: list[Attempt] = []
@@ -85,31 +82,34 @@ def derive_confirmed(
         choices = _choose_within(choose, budgets, measures.keys(), corrections)
         if choices in [attempt.choices for attempt in attempts]:
             break
-        network = space.network(choices)
-        measured = {name: measure_network(network) for name, measure_network in measures.items()}
-        attempts.append(Attempt(choices, network, predictions(budgets, choices), measured))
+        last = attempt_of(space, choices, budgets)
+        measured = {
+            name: measure_network(last.network) for name, measure_network in measures.items()
+        }
+        last = replace(last, measured=measured)
+        attempts.append(last)
         if not measured:
             break
-        last = attempts[-1]
         aim = corrected_limits(budgets, measures.keys(), corrections, AIM)[0]
         has_slower = aim < budgets[0].costs.slowest_ms
         if last.meets(budgets) and (last.use(budgets) >= _USE or not has_slower):
             break
         corrections |= last.corrections
-    # That which makes the most use of a budget; where none meets them all, the nearest to.
-    return tuple(sorted(attempts, key=lambda one: _rank(one, budgets)))
+    if not measures:
+        return tuple(attempts)
+
+    def rank(attempt: Attempt) -> tuple[bool, float]:
+        """The largest use of the budgets that are met; of those that are missed, the smallest."""
+        use = attempt.use(budgets)
+        return (True, use) if attempt.meets(budgets) else (False, -use)
+
+    return tuple(sorted(attempts, key=rank))
 
 
-def _rank(attempt: Attempt, budgets: Sequence[Budget]) -> tuple[bool, float]:
-    if not attempt.measured:
-        return True, 0.0
-    use = attempt.use(budgets)
-    return (True, use) if attempt.meets(budgets) else (False, -use)
-
-
-def predictions(budgets: Sequence[Budget], choices: Sequence[int]) -> dict[str, float]:
-    """What the network of these choices costs of each budget, by its name."""
-    return {budget.name: float(budget.costs.predict(choices)[0]) for budget in budgets}
+def attempt_of(space: SearchSpace, choices: tuple[int, ...], budgets: Sequence[Budget]) -> Attempt:
+    """The network of these choices, with its predicted costs."""
+    predicted = {budget.name: float(budget.costs.predict(choices)[0]) for budget in budgets}
+    return Attempt(choices, space.network(choices), predicted)
 
 
 def _choose_within(
@@ -118,9 +118,9 @@ def _choose_within(
     measured: Collection[str],
     corrections: Mapping[str, float],
 ) -> tuple[int, ...]:
-    """The best network by the models as corrected, with room under the budgets that are `measured`.
-    Where none leaves the room, or none is within all budgets, the measured ones are eased together
-    until one is. Raises `InfeasibleError` where none is within those that are not."""
+    """The best network by the corrected models, with a margin under the budgets that are
+    `measured`. If there is none, these budgets are raised together until there is. Raises
+    `InfeasibleError` if none is within the other budgets."""
     share = AIM
     while True:
         limits = corrected_limits(budgets, measured, corrections, share)
@@ -139,7 +139,7 @@ def corrected_limits(
     corrections: Mapping[str, float],
     share: float = AIM,
 ) -> list[float]:
-    """Limits on the uncorrected predictions: of a `measured` budget a share, corrected."""
+    """Limits on the uncorrected predictions: for a `measured` budget, a share of it, corrected."""
     return [
         budget.limit * share / corrections.get(budget.name, 1.0)
         if budget.name in measured
@@ -154,10 +154,10 @@ def measure_on(
     on_progress: OnProgress = lambda progress: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> MeasureNetwork:
-    """A function that measures networks with random weights, for `derive_confirmed`."""
+    """A function that measures networks with random weights, at the batch of the device."""
 
     def measure_network(network: NetworkSpec) -> Measurement:
-        workload = Workload.of_network(network)
+        workload = Workload.of_network(network_at(network, device.setting.batch))
         rule = _longer(measuring, 1, _PAUSE_SECONDS)
         return measure(device, [workload], rule, on_progress=on_progress, sleep=sleep)[network.name]
 
@@ -175,8 +175,8 @@ def confirm(
 ) -> Measurement:
     """Measure the model file that is to be deployed.
 
-    Over the budget, it is measured several times as long before the verdict, since a shared
-    machine may be slow for minutes. All that was measured counts.
+    If it is over the budget, it is measured several times as long, since a shared machine may be
+    slow for minutes. All samples count.
     """
     workload = Workload(network.name, network.ops, model)
     kept = Kept()
@@ -194,8 +194,8 @@ def export(network: NetworkSpec, module: NetworkModule) -> bytes:
 
 
 def _longer(measuring: Measuring, times: int, pause_seconds: float) -> Measuring:
-    """To half a percent, over fresh processes some time apart: a shared machine is faster in one
-    second than in the next."""
+    """To half a percent, over fresh processes with pauses, as the speed of a shared machine changes
+    by the second."""
     longer = {
         "network_ci95": 0.005,
         "sessions": 5 * times,

@@ -1,4 +1,4 @@
-"""`SearchResult`: what a search returns, and its certificate: asked, predicted, measured."""
+"""`SearchResult`: the result of a search, and its certificate."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from latency.atomic_file import write_whole
-from latency.operators.spec import OpSpec
-from latency.prediction import OpPrediction, Prediction
+from latency.prediction import Prediction
 from latency.units import format_amount
 
 
 @dataclass(frozen=True)
 class BudgetOutcome:
-    """A budget, and what a network uses of it: as predicted by the latency model with its 95 %
-    interval, before any correction by measurements of the network, and as measured of the exported
-    model where a device was at hand. In `unit`: "ms" of a target's latency, "bytes" of memory, ""
-    of a count. `meets`: whether the upper end of what was measured is within the limit; without a
-    measurement, whether the prediction is. `table`: the table of the latency model."""
+    """A budget, and how much of it a network uses, with 95 % intervals: `predicted` by the
+    uncorrected latency model, and `measured` of the exported model if a device could be reached.
+    `unit`: "ms" for latency, "bytes" for memory, "" for a count. `meets`: whether the upper end of
+    the measured interval is within the limit; without a measurement, the prediction. `table`: of
+    the latency model."""
 
     name: str
     unit: str
@@ -34,12 +33,12 @@ class BudgetOutcome:
 
     @classmethod
     def of_size(cls, name: str, unit: str, limit: float, size: float) -> Self:
-        """The outcome of a budget on a size, which is known exactly and not measured."""
+        """The outcome of a budget on a size, which is exact."""
         return cls(name, unit, limit, size, size, size, None, None, None, size <= limit)
 
     @property
     def is_off(self) -> bool:
-        """Whether the measured and the predicted interval have nothing in common."""
+        """Whether the measured and the predicted interval do not overlap."""
         if self.measured_low is None or self.measured_high is None:
             return False
         return self.measured_high < self.predicted_low or self.measured_low > self.predicted_high
@@ -55,14 +54,13 @@ class SearchResult:
 
     `budget_ms`, `predicted_ms`, `measured_ms` and their intervals are those of `target`, the
     first of `budgets`. `candidates`: keys of each block's candidates, null for a skipped block;
-    `choices` and `probabilities` are over them. `attempts`: each network that was derived and
-    measured on the way. `history`: the architecture steps. `largest`: the space's largest network,
-    `baselines`: networks found without a search, at the same budgets, all trained and measured
-    alike, where they were asked for. `pareto`: networks from fastest to slowest, with the accuracy
-    that they have with the supernet's weights. `environment`: what it ran in and on, and the files
-    of a user's own that it read; `operators`, by target: what each operator of the network takes by
-    the latency model, in order of execution (`operator_rows`). `failed`: candidates that were
-    left out, as they could not be measured, by their keys, and why.
+    `choices` and `probabilities` index them. `attempts`: each network that was derived and
+    measured. `history`: the architecture steps. `largest`: the space's largest network, and
+    `baselines`: networks found without a search, at the same budgets, trained and measured alike.
+    `pareto`: networks from fastest to slowest, with the accuracy of the supernet's weights.
+    `environment`: versions, machine, and the user's own files (`search.runs.environment`).
+    `operators`, by target: the predicted latency of each operator of the network, in order
+    (`operator_rows`). `failed`: keys and errors of candidates that could not be measured.
     """
 
     target: str
@@ -106,12 +104,6 @@ class SearchResult:
 
 
 def operator_rows(prediction: Prediction) -> list[dict[str, Any]]:
-    """The operators of a prediction as JSON holds them: `op`, its key; `ms` and its 95 % interval
+    """The operators of a prediction as JSON objects: `op`, its key; `ms` and its 95 % interval
     `low_ms` to `high_ms`; `source`, measured or predicted."""
     return [{**vars(part), "op": part.op.key} for part in prediction.per_op]
-
-
-def operators_read(rows: Sequence[Mapping[str, Any]]) -> tuple[OpPrediction, ...]:
-    """The operators that `operator_rows` wrote. `KeyError`, `TypeError` or `SpecError` for rows of
-    another form."""
-    return tuple(OpPrediction(**{**row, "op": OpSpec.parse(row["op"])}) for row in rows)

@@ -23,8 +23,7 @@ from search.console import notice, run
 from search.jobs import inspection
 from search.jobs.bench import Bench, open_bench
 from search.jobs.few_shot import profile_few_shot
-from search.jobs.kernel_suite import profile_suite
-from search.jobs.profiling import load_spaces, profile_spaces
+from search.jobs.profiling import load_spaces, profile_spaces, profile_suite
 from search.jobs.summary import ProfileSummary
 
 

@@ -7,17 +7,15 @@ from devices.card import DeviceCard
 from devices.connection import connect_all
 from devices.device import Device
 from devices.fleet import within_reach
-from latency.errors import TableError
 from latency.tables.library import user_folder
 from latency.tables.setting import Setting
-from latency.tables.table import LatencyTable
 from search.console import notice
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What a profile measures on: a card and its devices within reach, one or more. `path` is the
-    table that measurements are written to."""
+    """A card and its reachable devices, one or more. `path`: the table that measurements are
+    written to."""
 
     card: DeviceCard
     devices: tuple[Device, ...]
@@ -30,24 +28,15 @@ class Bench:
 
 
 def open_bench(card: DeviceCard, out: Path | None = None) -> Bench:
-    """The bench of a device card. `out`: the table to write, or its folder.
-
-    Raises `DeviceError` if no device of the card can be reached, and `TableError` if the table is
-    there and of another setting.
-    """
+    """The bench of a device card. `out`: the table to write, or its folder. Raises `DeviceError`
+    if no device of the card can be reached."""
     devices = reachable(card)
-    path = default_path(devices[0].setting, out)
-    if path.exists():
-        try:
-            LatencyTable.load(path).require_setting(devices[0].setting)
-        except TableError as error:
-            raise TableError(f"{error}; write to another file: `out` FILE.csv") from None
-    return Bench(card, devices, path)
+    return Bench(card, devices, default_path(devices[0].setting, out))
 
 
 def reachable(card: DeviceCard) -> tuple[Device, ...]:
     """The devices of a card that answer; a notice names each other one. Raises `DeviceError` if
-    none does, and as `connect_all`."""
+    none does."""
     found, lost = within_reach(connect_all(card))
     for label, error in lost.items():
         notice(f"{label} cannot be reached ({error}): continuing without it")
@@ -59,4 +48,4 @@ def default_path(setting: Setting, out: Path | None = None) -> Path:
     the folder `out`, by default the user's data folder."""
     if out is not None and out.suffix == ".csv":
         return out
-    return (user_folder() if out is None else out) / f"{setting.stem}.csv"
+    return (out or user_folder()) / f"{setting.stem}.csv"

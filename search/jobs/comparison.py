@@ -8,32 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from devices.card import Measuring
 from devices.device import Device, Workload
 from devices.measuring.record import Sample
-from devices.measuring.rounds import Kept, Measured, OnProgress, measure
+from devices.measuring.rounds import Kept, OnProgress, measure
 from latency import fit
-from latency.errors import CoverageError, SpecError, UsageError
-from latency.files import read_file
+from latency.errors import CoverageError, UsageError
 from latency.graphs.fusion import USUAL
 from latency.graphs.kernels import Network
-from latency.graphs.reader import MOST_BYTES, parse_graph
+from latency.graphs.reader import graph_of, read_model
 from latency.prediction import Prediction
 from latency.predictors.regression import operators_of
 from latency.stats import clustered_median
 from latency.tables.measurement import Measurement
 from latency.tables.table import LatencyTable
 from latency.zoo import PUBLISHED
+from search.jobs.bench import Bench
 from search.jobs.networks import read_network, sizes_of
 from search.jobs.targets import Target
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A network that is compared. `source`: what it was named by, "zoo:NAME" or a file's path.
-
-    `model`: the content of its ONNX file, if it is one.
-    """
+    """A network that is compared. `source`: "zoo:NAME" or a file's path. `model`: the content of
+    its ONNX file, if it is one."""
 
     source: str
     network: Network
@@ -42,15 +39,11 @@ class Contender:
     @property
     def name(self) -> str:
         """The source in short; a file with its folder, since every run has a network.json."""
-        if self.source.startswith("zoo:"):
-            return self.source.removeprefix("zoo:")
-        return "/".join(Path(self.source).parts[-2:])
+        return "/".join(Path(self.source.removeprefix("zoo:")).parts[-2:])
 
     def workload(self, device: Device) -> Workload | None:
         """What a device runs; None if there is no file of the network for its runtime."""
-        if self.model is None:
-            return None if self.network.kernels else Workload(self.source, self.network.ops)
-        runs = device.suffix == ".onnx"
+        runs = device.suffix == ".onnx" if self.model else not self.network.kernels
         return Workload(self.source, self.network.ops, self.model) if runs else None
 
 
@@ -94,36 +87,29 @@ def contenders_of(
     fusion = target.table.fusion_rules if target.table else USUAL
     found = []
     for source, content in opened.items():
-        network = read_network(
-            source, target.batch, fusion, input_shape, resolution, opened=content
-        )
+        network = read_network(source, target.batch, fusion, input_shape, resolution, None, content)
         if network.batch != target.batch:
             raise UsageError(
-                f"{source} takes {network.batch} image(s) at once, and {target.name} is measured "
-                f"at {target.batch}: compare networks of one batch size"
+                f"{source} has batch {network.batch}, and {target.name} is measured at batch "
+                f"{target.batch}: compare networks of one batch size"
             )
         is_onnx_file = bool(network.kernels) and not source.startswith("zoo:")
-        model = _with_sizes(Path(source), input_shape, network.batch) if is_onnx_file else None
+        model = _with_sizes(source, input_shape, network.batch) if is_onnx_file else None
         found.append(Contender(source, network, model))
     return found
 
 
-def _with_sizes(path: Path, input_shape: str | None, batch: int) -> bytes:
-    """An ONNX file with the sizes of its inputs and outputs, where it leaves them open."""
-    import onnx
-
-    content = read_file(path, MOST_BYTES, SpecError)
-    shapes = parse_graph(content, str(path), sizes_of(input_shape), batch).shapes
-    model = onnx.ModelProto.FromString(content)
-    is_open = False
+def _with_sizes(source: str, input_shape: str | None, batch: int) -> bytes:
+    """An ONNX file with all sizes of its inputs and outputs."""
+    shapes = graph_of(read_model(source), source, sizes_of(input_shape), batch).shapes
+    model = read_model(source)  # with its weights, which `graph_of` removes
     for value in (*model.graph.input, *model.graph.output):
-        dims = value.type.tensor_type.shape.dim
-        if value.name in shapes and [d.dim_value for d in dims] != [*shapes[value.name]]:
-            is_open = True
+        if value.name in shapes:
+            dims = value.type.tensor_type.shape.dim
             del dims[:]
             for size in shapes[value.name]:
                 dims.add().dim_value = size
-    return model.SerializeToString() if is_open else content
+    return bytes(model.SerializeToString())
 
 
 def compare(
@@ -135,19 +121,17 @@ def compare(
 ) -> list[Row]:
     """The latency of each network on the target, and its ratio to that of the network `against`.
 
-    If the device is at hand, all of them are measured in every round of the same processes, so that
-    a disturbance of the machine affects all alike; the ratio's interval is that of the median over
-    rounds. If there is a table, they are predicted.
+    If the device can be reached, all networks are measured in every round of the same processes, so
+    that a disturbance of the machine affects all alike; the ratio's interval is that of the median
+    over rounds. If there is a table, they are predicted.
     """
     notes: dict[str, list[str]] = {contender.source: [] for contender in contenders}
-    predicted = _predict(target.table, contenders, extrapolate, notes)
+    predicted = _predict(target.table, contenders, extrapolate, notes) if target.table else {}
     measured: Mapping[str, Measurement] = {}
     ratios: Mapping[str, Ratio] = {}
-    if target.at_hand is not None:
-        device, card = target.at_hand
+    if target.bench is not None:
         kept = Kept()
-        found = _measure(device, card.measuring, contenders, notes, kept, on_progress)
-        measured = found.rows
+        measured = _measure(target.bench, contenders, notes, kept, on_progress)
         ratios = _measured_ratios(kept.samples, against.source)
     elif against.source in predicted:
         reference = predicted[against.source].ms
@@ -166,15 +150,12 @@ def compare(
 
 
 def _predict(
-    table: LatencyTable | None,
+    table: LatencyTable,
     contenders: Sequence[Contender],
     extrapolate: bool,
     notes: Mapping[str, list[str]],
 ) -> dict[str, Prediction]:
-    """Predictions from the target's table, for the networks that it covers."""
     found: dict[str, Prediction] = {}
-    if table is None:
-        return found
     operators = [op for contender in contenders for op in operators_of(contender.network)]
     model = fit(table, extrapolate=extrapolate, operators=operators)
     for contender in contenders:
@@ -186,15 +167,15 @@ def _predict(
 
 
 def _measure(
-    device: Device,
-    measuring: Measuring,
+    bench: Bench,
     contenders: Sequence[Contender],
     notes: Mapping[str, list[str]],
     kept: Kept,
     on_progress: OnProgress,
-) -> Measured:
+) -> Mapping[str, Measurement]:
     """Measured to half the interval that the card asks for operators, with pauses between
     processes, so that a machine's slow moments pass."""
+    device, measuring = bench.device, bench.card.measuring
     rule = measuring.model_copy(
         update={
             "network_ci95": measuring.ci95 / 2,
@@ -204,16 +185,15 @@ def _measure(
     )
     workloads = []
     for contender in contenders:
-        workload = contender.workload(device)
-        if workload is not None:
+        if workload := contender.workload(device):
             workloads.append(workload)
         else:
             runtime = device.setting.runtime
-            notes[contender.source].append(f"not measured: {runtime} cannot be given its graph")
+            notes[contender.source].append(f"not measured: {runtime} cannot run its graph")
     measured = measure(device, workloads, rule, kept, on_progress)
     for source, error in measured.failures.items():
         notes[source].append(f"not measured: {error}")
-    return measured
+    return measured.rows
 
 
 def _measured_ratios(samples: Iterable[Sample], against: str) -> dict[str, Ratio]:
@@ -225,8 +205,8 @@ def _measured_ratios(samples: Iterable[Sample], against: str) -> dict[str, Ratio
     logs: dict[str, dict[int, list[float]]] = {}
     for (session, _), logs_ms in rounds.items():
         for name in logs_ms if against in logs_ms else ():
-            difference = logs_ms[name] - logs_ms[against]
-            logs.setdefault(name, {}).setdefault(session, []).append(difference)
+            by_session = logs.setdefault(name, {})
+            by_session.setdefault(session, []).append(logs_ms[name] - logs_ms[against])
     ratios = {}
     for name, by_session in logs.items():
         middle, half = clustered_median(list(by_session.values()))

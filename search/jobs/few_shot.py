@@ -1,21 +1,21 @@
 """A table from a few networks measured on a device, and from the tables of other devices."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from devices.device import Workload
 from devices.measuring.rounds import Measured, measure
-from latency.errors import CoverageError, DeviceError, LatError, UsageError
+from latency.errors import CoverageError, DeviceError, UsageError
 from latency.tables.library import known_tables
 from latency.tables.setting import Setting
 from latency.tables.table import LatencyTable
 from latency.transfer.table import FEWEST, Pool, choose, transfer
-from search.console import following, notice, progress_bar
+from search.console import notice
 from search.jobs.bench import Bench
-from search.jobs.profiling import circumstances, journaled, keep
+from search.jobs.profiling import circumstances, keep, recording
+from search.jobs.target_tables import readable_tables
 from search.space import SearchSpace
 
 POOL_NETWORKS = 1500
@@ -31,49 +31,42 @@ def profile_few_shot(
     resume: bool,
     quiet: bool,
 ) -> LatencyTable:
-    """Measure the most telling `networks` of each space on the first device, and predict the rest
-    from the tables of other devices. The table, marked as transferred, is written to `bench.path`,
-    beside the rows that are there already. Returns it as written.
+    """Measure the most informative `networks` of each space on the first device, and predict the
+    rest from the tables `sources` of other devices (`sources_of`). The table, marked as
+    transferred, is merged into the one at `bench.path`. Returns it as written.
 
-    `sources`: the tables to predict from; by default all in reach that cover the space
-    (`sources_of`). Raises `UsageError` if there is none, if `networks` is too small or if the space
-    is measured already, and `DeviceError` if too few networks could be measured.
+    Raises `UsageError` if there are no sources, if `networks` is too small or if the space is
+    measured already, and `DeviceError` if too few networks could be measured.
     """
     for space in chosen:
-        if bench.path.exists():
-            _require_unmeasured(LatencyTable.load(bench.path), space)
+        known = LatencyTable.load(bench.path) if bench.path.exists() else None
+        if known and (space.tag in known.calibrations or _covers(known, space)):
+            raise UsageError(
+                f"{bench.path} has measurements of every operator of {space.tag}, which a transfer "
+                "does not replace; write to another file: `out` FILE.csv"
+            )
         pool = pool_of(space, sources_of(space, bench.device.setting, sources))
         positions = choose(pool, networks)
         notice(f"{networks} networks of {space.tag} are measured; the rest is predicted from:")
         for source in pool.sources:
             notice(f"  {source.source}")
-        what = f"{space.tag}.few-shot"
-        journals_of = journaled([bench.device], bench.path, resume=resume, what=what)
-        with journals_of as journals, progress_bar(quiet) as bar:
-            measured = measure(
-                bench.device,
-                [Workload.of_network(pool.networks[i]) for i in positions],
-                bench.card.measuring,
-                journals.own[0],
-                following(bar),
-            )
+        workloads = [Workload.of_network(pool.networks[i]) for i in positions]
+        with recording(bench, f"{space.tag}.few-shot", resume, quiet) as (journal, show):
+            measured = measure(bench.device, workloads, bench.card.measuring, journal, show)
             kept = keep(_transferred(bench, space, pool, positions, measured), bench.path)
-            journals.remove()
     return kept
 
 
 def _transferred(
     bench: Bench, space: SearchSpace, pool: Pool, positions: Sequence[int], measured: Measured
 ) -> LatencyTable:
-    """The table of a space from measurements of the networks at these positions of the pool."""
     names = {i: pool.networks[i].name for i in positions}
     rows = {i: measured.rows[name] for i, name in names.items() if name in measured.rows}
     if len(rows) < FEWEST:
         name, error = next(iter(measured.failures.items()))
         raise DeviceError(
             f"{len(rows)} of {len(positions)} networks could be measured, {FEWEST} are needed; "
-            f"{name}: {error}; see what the device is missing: lat-profile --device "
-            f"{bench.card.argument} --check"
+            f"{name}: {error}"
         )
     table = transfer(pool, rows, bench.device.setting, space.tag, circumstances(bench.card))
     return replace(table, measured={space.tag: measured.happened}, failed=measured.failures)
@@ -85,14 +78,28 @@ def sources_of(
     """The tables to predict a device in `setting` from.
 
     Those `named`; by default all known tables that cover the space with measured rows in another
-    setting. Raises `UsageError` if there is none or if a named one is of this very setting, and
+    setting. Raises `UsageError` if there is none or if a named one is of this setting, and
     `CoverageError` if a named one does not cover the space.
     """
     if named:
-        return tuple(_named_source(name, space, setting) for name in dict.fromkeys(named))
+        tables = tuple(LatencyTable.load(name) for name in dict.fromkeys(named))
+        for table in tables:
+            if table.setting.identity == setting.identity:
+                raise UsageError(
+                    f"`sources` {table.source}: this is a table of the device that is to be "
+                    "predicted; name tables of other devices"
+                )
+            if missing := table.missing(space.operators):
+                raise CoverageError(
+                    (op.key for op in missing),
+                    f"`sources` {table.source}",
+                    f"measure them: lat-profile --device {table.setting.device} --space "
+                    f"{space.arguments}",
+                )
+        return tables
     found = tuple(
         table
-        for table in _readable(known_tables().values())
+        for table in readable_tables(known_tables().values())
         if table.setting.identity != setting.identity and _covers(table, space)
     )
     if not found:
@@ -117,39 +124,5 @@ def pool_of(
     return Pool(tuple(networks[i] for i in kept), np.hstack(one_hots), sources)
 
 
-def _named_source(name: str, space: SearchSpace, setting: Setting) -> LatencyTable:
-    table = LatencyTable.load(name)
-    if table.setting.identity == setting.identity:
-        raise UsageError(
-            f"`sources` {name}: this is a table of the very device that is to be predicted; name "
-            "tables of other devices"
-        )
-    if missing := table.missing(space.operators):
-        raise CoverageError(
-            (op.key for op in missing),
-            f"`sources` {name}: the table",
-            f"name tables that cover {space.tag}: lat-profile --device "
-            f"{table.setting.device} --space {space.arguments} makes this one do so",
-        )
-    return table
-
-
 def _covers(table: LatencyTable, space: SearchSpace) -> bool:
-    """Whether all operators of a space were measured."""
     return all(op in table and not table[op].is_transferred for op in space.operators)
-
-
-def _readable(paths: Iterable[Path]) -> Iterable[LatencyTable]:
-    for path in paths:
-        try:
-            yield LatencyTable.load(path)
-        except LatError as error:
-            notice(str(error))
-
-
-def _require_unmeasured(table: LatencyTable, space: SearchSpace) -> None:
-    if space.tag in table.calibrations or _covers(table, space):
-        raise UsageError(
-            f"{table.source} has {space.tag} measured operator by operator, which a transfer "
-            "would not replace; write to another file: `out` FILE.csv"
-        )

@@ -1,5 +1,5 @@
-"""What can be found out without a profile: all cards, whether a device is ready to be measured, and
-whether a table is still valid."""
+"""What `lat-profile` finds out without a profile: all cards, whether a device is ready to be
+measured, and whether a table is still valid."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +17,11 @@ from latency.operators.spec import OpSpec
 from latency.tables.library import tables_of
 from latency.tables.setting import Setting
 from latency.tables.table import LatencyTable
+from latency.timestamps import NEVER
 from latency.units import format_ms
-from search.console import following, notice, progress_bar
+from search.console import following, progress_bar
 from search.jobs.bench import default_path, reachable
+from search.jobs.target_tables import readable_tables
 
 PROBE = OpSpec("mbconv", 14, 14, 16, 16, 3, 1, 3, "relu6")
 """The operator that a check runs on the device."""
@@ -51,53 +53,37 @@ def list_cards() -> list[CardOverview]:
 
 
 def _overview(name: str) -> CardOverview:
-    found, setting = CardOverview(name), None
+    description, setting, why = "", None, None
     try:
         card = load_card(name)
-        found = replace(found, description=card.description)
+        description = card.description
         setting = connect(card).setting
-        found = replace(found, reachable=True)
     except LatError as error:
-        found = replace(found, why=str(error))
+        why = str(error)
+    found = CardOverview(name, description, why is None, why)
     table = _newest(name, setting)
     if table is None:
         return found
-    errors = [validation.mean for validation in table.validations.values()]
     return replace(
         found,
         table=Path(table.source).stem,
-        age_days=_age_days(table),
-        mean_error=max(errors, default=None),
+        age_days=None if table.date == NEVER else (datetime.now(UTC) - table.date).days,
+        mean_error=max((one.mean for one in table.validations.values()), default=None),
         transferred=table.transfers,
     )
 
 
 def _newest(name: str, setting: Setting | None) -> LatencyTable | None:
     """The card's newest table, in the device's present setting if that is known."""
-    for path in tables_of(name, setting.hardware if setting else ""):
-        try:
-            table = LatencyTable.load(path)
-        except LatError as error:
-            notice(str(error))
-            continue
+    for table in readable_tables(tables_of(name, setting.hardware if setting else "")):
         if setting is None or table.setting.identity == setting.identity:
             return table
     return None
 
 
-def _age_days(table: LatencyTable) -> int | None:
-    stamps = [row.measured_at for row in table.rows.values() if row.measured_at]
-    if not stamps:
-        return None
-    try:
-        return (datetime.now(UTC) - datetime.fromisoformat(max(stamps))).days
-    except (ValueError, TypeError):
-        return None
-
-
 @dataclass(frozen=True)
 class Step:
-    """Something that a profile needs: whether it works, and what was found or went wrong."""
+    """Something that a profile needs: whether it works, and the result or the error."""
 
     step: str
     ok: bool
@@ -106,8 +92,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether a card's device is ready to be measured, step by step; a step that fails is the last
-    one."""
+    """Whether a card's device is ready to be measured; a step that fails is the last one."""
 
     card: str
     steps: tuple[Step, ...]
@@ -159,10 +144,10 @@ def _runs(devices: list[Device], batch: int) -> str:
 def _state(device: Device) -> str:
     with device.open_session() as session:
         state = session.condition()
-    warmth, clock = state.temperature_c, state.frequency_mhz
-    return (
-        f"temperature {'not readable' if warmth is None else f'{warmth:g} °C'}, "
-        f"clock {'not readable' if clock is None else f'{clock:g} MHz'}"
+    readings = {"temperature": (state.temperature_c, "°C"), "clock": (state.frequency_mhz, "MHz")}
+    return ", ".join(
+        f"{name} not readable" if value is None else f"{name} {value:g} {unit}"
+        for name, (value, unit) in readings.items()
     )
 
 
@@ -178,21 +163,15 @@ def verify_table(
     is none, and `TableError` if that in `out` is of another setting."""
     card = load_card(device)
     first = reachable(card)[0]
-    table = _newest(card.name, first.setting) if out is None else _at(out, first.setting)
+    if out is None:
+        table = _newest(card.name, first.setting)
+    else:
+        path = default_path(first.setting, out)
+        table = LatencyTable.load(path) if path.exists() else None
     if table is None:
         where = f" in {out}" if out else ""
         raise NoTableError(f"there is no table of {card.name} as it is set up now{where}")
+    table.require_setting(first.setting)
     with progress_bar(quiet) as bar:
         found = verify(first, table, card.measuring, following(bar, "measuring again"))
     return table, found
-
-
-def _at(out: Path, setting: Setting) -> LatencyTable | None:
-    """The table in this setting in a CSV file or a folder; None if there is none. Raises
-    `TableError` if it is of another setting."""
-    path = default_path(setting, out)
-    if not path.exists():
-        return None
-    table = LatencyTable.load(path)
-    table.require_setting(setting)
-    return table

@@ -14,7 +14,7 @@ from latency.graphs.reader import graph_of, read_model
 from latency.operators.network import NetworkSpec
 
 _WEIGHTS_OF = {"tf32": "float32"}
-"""What the weights are where a precision is one of computing alone."""
+"""The precision of the weights, where a precision applies to computing only."""
 
 
 def open_network(name: str, input_shape: str | None = None) -> Any:
@@ -39,12 +39,12 @@ def read_network(
     precision: str | None = None,
     opened: Any = None,
 ) -> Network:
-    """The published network "zoo:NAME" on images of this resolution (its own where that is None), a
+    """The published network "zoo:NAME" on images of this resolution (None for its own), a
     network.json, or an ONNX file, split into kernels by the rules of a runtime.
 
     `input_shape`: "1x3x224x224", for an ONNX file that leaves it open. `precision`: that of the
     prediction; if the file's weights have another one, a warning of the network says so. `opened`:
-    the result of `open_network`, if the name has been opened already. Raises as it does.
+    the result of `open_network`, if it has been called. Raises as it does.
     """
     if opened is None:
         opened = open_network(name, input_shape)
@@ -69,27 +69,24 @@ def read_network_on(
     precision: str,
     opened: Any = None,
 ) -> Network:
-    """As `read_network`, on inputs of `input_shape` whatever the network is. Raises `UsageError`
-    if it cannot take them: published networks take square RGB images, a network.json has an input
-    shape of its own."""
+    """As `read_network`, with `input_shape` for any network. Raises `UsageError` if the network
+    cannot take it: published networks take square RGB images, a network.json has a fixed shape."""
     sizes, resolution = sizes_of(input_shape), None
     if sizes is not None and name.startswith("zoo:"):
-        if sizes != [batch, 3, sizes[-1], sizes[-1]]:
-            raise UsageError(
-                f"`input_shape` {input_shape}: {name} takes square images of 3 channels, "
-                f"{batch} at once as the table does: {batch}x3x224x224"
-            )
         resolution = sizes[-1]
-    if opened is None:
-        opened = open_network(name, input_shape)
-    network = read_network(name, batch, fusion, input_shape, resolution, precision, opened)
-    if sizes is not None and isinstance(opened, NetworkSpec):
-        height, width, channels = opened.input_shape
-        own = [opened.batch, channels, height, width]
-        if sizes != own:
+        if sizes != [batch, 3, resolution, resolution]:
             raise UsageError(
-                f"`input_shape` {input_shape}: {name} is of {'x'.join(map(str, own))}, which is "
-                "fixed; leave `input_shape` out"
+                f"`input_shape` {input_shape}: {name} takes square RGB images at the batch of the "
+                f"table, such as {batch}x3x224x224"
+            )
+    network = read_network(name, batch, fusion, input_shape, resolution, precision, opened)
+    if isinstance(network, NetworkSpec):
+        height, width, channels = network.input_shape
+        own = [network.batch, channels, height, width]
+        if sizes not in (None, own):
+            raise UsageError(
+                f"`input_shape` {input_shape}: the input shape of {name} is fixed, "
+                f"{'x'.join(map(str, own))}"
             )
     return network
 
@@ -103,5 +100,5 @@ def sizes_of(text: str | None) -> Sequence[int] | None:
         for part in text.lower().split("x")
     ]
     if not all(0 < size <= MOST_NUMBERS for size in sizes):
-        raise UsageError(f"`input_shape` {text[:80]}: sizes such as 1x3x224x224 are wanted")
+        raise UsageError(f"`input_shape` {text[:80]}: must be sizes such as 1x3x224x224")
     return sizes

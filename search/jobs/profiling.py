@@ -1,9 +1,9 @@
-"""One profile of spaces on the devices of a card: journals, progress, and the table kept."""
+"""Profile spaces and the suite of kernels: journals, progress bar, table."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
 from glob import escape
@@ -13,11 +13,13 @@ import numpy as np
 
 from devices.card import DeviceCard
 from devices.device import Device, Workload
+from devices.kernel_suite.suite import profile_kernels
 from devices.measuring.journal import Journal
-from devices.measuring.rounds import measure
+from devices.measuring.rounds import OnProgress, measure
 from devices.profiling import profile
 from latency import machine
 from latency.errors import DeviceError, TableError
+from latency.graphs.fusion import SUITE
 from latency.locked_file import locked
 from latency.names import slug
 from latency.operators.network import NetworkSpec
@@ -31,19 +33,19 @@ from search.space import SearchSpace
 CALIBRATION_NETWORKS = 16
 HELD_OUT_NETWORKS = 12
 _ROUNDS = 20
-"""Draws of networks after which a space is taken to have no others."""
+"""Draws of networks, after which a space is assumed to have no others."""
 
 
 @dataclass(frozen=True)
 class Journals:
-    """What a run writes its samples to: `own`, one for each device. `absent`: those of an earlier
-    run on devices of the same card that are not measured on now."""
+    """The files of a run's samples: `own`, one for each device. `absent`: those of an earlier run
+    on devices of the same card that are not used now."""
 
     own: tuple[Journal, ...]
     absent: tuple[Journal, ...]
 
     def remove(self) -> None:
-        """Delete all of them, once their numbers are in a table."""
+        """Delete all of them, once their samples are in a table."""
         for journal in (*self.own, *self.absent):
             journal.remove()
 
@@ -57,26 +59,23 @@ def load_spaces(
 ) -> list[SearchSpace]:
     """The spaces of these names or files, by default "proxyless", each with its own resolution and
     number of classes if they are None."""
-    given = {"resolution": resolution, "width": width, "classes": classes, "batch": batch}
-    options = {name: value for name, value in given.items() if value is not None}
-    return [spaces.load(name, **options) for name in names or ("proxyless",)]
+    options = {"resolution": resolution, "width": width, "classes": classes, "batch": batch}
+    given = {name: value for name, value in options.items() if value is not None}
+    return [spaces.load(name, **given) for name in names or ("proxyless",)]
 
 
 def profile_spaces(
     bench: Bench, chosen: Sequence[SearchSpace], *, resume: bool, quiet: bool
 ) -> LatencyTable:
-    """Measure every operator of spaces and a sample of their networks. The table is written to
-    `bench.path` after each space, beside the rows that are there already. Returns it as written.
+    """Measure every operator of spaces and a sample of their networks. After each space, the table
+    is merged into the one at `bench.path`. Returns it as written.
 
-    The journals stay until the last space is done: a run that is interrupted and resumed measures
-    nothing again.
+    The journals stay until the last space is done, so that a resumed run measures nothing again.
     """
     with ExitStack() as stack:
         opened = []
         for space in {space.tag: space for space in chosen}.values():
-            journals = stack.enter_context(
-                journaled(bench.devices, bench.path, resume=resume, what=space.tag)
-            )
+            journals = stack.enter_context(journaled(bench.devices, bench.path, resume, space.tag))
             opened.append(journals)
             calibration, held_out = sample_networks(space)
             with progress_bar(quiet) as bar:
@@ -98,23 +97,43 @@ def profile_spaces(
     return kept
 
 
+def profile_suite(bench: Bench, *, resume: bool, quiet: bool) -> LatencyTable:
+    """Measure the kernels of CNNs on the first device, and merge them into the table at
+    `bench.path`. Returns the table as written."""
+    with recording(bench, SUITE, resume, quiet) as (journal, show):
+        measuring = bench.card.measuring
+        table = profile_kernels(bench.device, measuring, journal, circumstances(bench.card), show)
+        with locked(bench.path):
+            _merged(table, bench.path).save(bench.path)
+            return LatencyTable.load(bench.path)
+
+
+def _merged(table: LatencyTable, path: Path) -> LatencyTable:
+    """The table merged with the one at `path`. Rows of an earlier suite are replaced, other rows
+    stay as they are."""
+    if not path.exists():
+        return table
+    known = LatencyTable.load(path)
+    others = {op: row for op, row in known.rows.items() if not row.is_of_suite}
+    own = {op: row for op, row in table.rows.items() if op not in others}
+    return replace(known, rows=others).merge(replace(table, rows=own))
+
+
 @contextmanager
-def journaled(
-    devices: Sequence[Device], path: Path, *, resume: bool, what: str
-) -> Iterator[Journals]:
+def journaled(devices: Sequence[Device], path: Path, resume: bool, what: str) -> Iterator[Journals]:
     """Journals for measuring `what`, beside the table `path`. Those of an unfinished run are
     continued if `resume`, else set aside with a notice. Raises `TableError` if the table is of
     another setting than the devices."""
+    setting = devices[0].setting
     if path.exists():
         try:
-            LatencyTable.load(path).require_setting(devices[0].setting)
+            LatencyTable.load(path).require_setting(setting)
         except TableError as error:
             raise TableError(f"{error}; write to another file") from None
     own = [_journal_path(path, slug(device.label), what) for device in devices]
     named = _journal_path(Path(escape(path.name)), "*", what).name
     absent = [found for found in sorted(path.parent.glob(named)) if found not in own]
     with ExitStack() as stack:
-        setting = devices[0].setting
         opened = [stack.enter_context(Journal(name, setting, resume)) for name in (*own, *absent)]
         for journal in opened:
             for note in journal.notes:
@@ -122,40 +141,72 @@ def journaled(
         yield Journals(tuple(opened[: len(own)]), tuple(opened[len(own) :]))
 
 
+@contextmanager
+def recording(
+    bench: Bench, what: str, resume: bool, quiet: bool
+) -> Iterator[tuple[Journal, OnProgress]]:
+    """The journal, which is deleted at the end, and the progress of measuring `what` on the first
+    device."""
+    with (
+        journaled([bench.device], bench.path, resume, what) as journals,
+        progress_bar(quiet) as bar,
+    ):
+        yield journals.own[0], following(bar)
+        journals.remove()
+
+
 def measure_missing(
     bench: Bench, table: LatencyTable, tag: str, missing: Sequence[OpSpec]
 ) -> LatencyTable:
-    """Measure operators that are missing from a table, and write it with them to `bench.path`. They
-    are calibrated as the space `tag` is. Raises `DeviceError` if one could not be measured, after
-    the others are written."""
-    workloads = [Workload.of_op(op) for op in missing]
-    journals_of = journaled([bench.device], bench.path, resume=True, what=f"{tag}.missing")
-    with journals_of as journals, progress_bar() as bar:
-        measured = measure(
-            bench.device, workloads, bench.card.measuring, journals.own[0], following(bar)
-        )
-        rows = {op: measured.rows[op.key] for op in missing if op.key in measured.rows}
-        calibration = table.calibrations[tag]
-        inside = {op: calibration.in_network_ms(op, row.median_ms) for op, row in rows.items()}
-        if rows:
-            table = keep(LatencyTable(table.setting, rows, inside), bench.path, table)
-        journals.remove()
-    for name, error in measured.failures.items():
+    """Measure operators that are missing from a table, and write it with them to `bench.path`,
+    calibrated as the space `tag`. Raises `DeviceError` if one could not be measured, after the
+    others are written."""
+    with recording(bench, f"{tag}.missing", resume=True, quiet=False) as (journal, show):
+        table, failures = measure_operators(bench, table, tag, missing, journal, show)
+    for name, error in failures.items():
         raise DeviceError(
-            f"{len(measured.failures)} of {len(missing)} operator(s) could not be measured; the "
-            f"first, {name}: {error}; what could be is in {bench.path}"
+            f"{len(failures)} of {len(missing)} operator(s) could not be measured; the first, "
+            f"{name}: {error}; the others are in {bench.path}"
         )
     return table
 
 
+def measure_operators(
+    bench: Bench,
+    table: LatencyTable,
+    tag: str | None,
+    ops: Sequence[OpSpec],
+    journal: Journal | None = None,
+    show: OnProgress = lambda progress: None,
+) -> tuple[LatencyTable, Mapping[str, str]]:
+    """Measure operators, calibrated as the space `tag` or as measured alone, and merge them with a
+    table at `bench.path`. Returns the merged table, and the errors of operators by key."""
+    workloads = [Workload.of_op(op) for op in ops]
+    measured = measure(bench.device, workloads, bench.card.measuring, journal, show)
+    rows = {op: measured.rows[op.key] for op in ops if op.key in measured.rows}
+    inside = {}
+    if tag is not None:
+        inside_of = table.calibrations[tag].in_network_ms
+        inside = {op: inside_of(op, row.median_ms) for op, row in rows.items()}
+    if rows or table.rows:
+        fresh = LatencyTable(
+            bench.device.setting,
+            rows,
+            inside,
+            failed=measured.failures,
+            circumstances=circumstances(bench.card) if rows else {},
+        )
+        table = keep(fresh, bench.path, table)
+    return table, measured.failures
+
+
 def keep(table: LatencyTable, path: Path, known: LatencyTable | None = None) -> LatencyTable:
-    """Write a table to `path`, merged with the rows that are there by now; those that were `known`
-    before count least. Returns the table as written."""
+    """Write a table to `path`, merged with the rows that are there by now and, with the lowest
+    precedence, those `known` before. Returns the table as written."""
     with locked(path):
         there = LatencyTable.load(path) if path.exists() else None
         tables = (one for one in (known, there, table) if one is not None)
-        merged = reduce(LatencyTable.merge, tables)
-        merged.save(path)
+        reduce(LatencyTable.merge, tables).save(path)
         return LatencyTable.load(path)
 
 
@@ -163,8 +214,8 @@ def sample_networks(space: SearchSpace) -> tuple[list[NetworkSpec], list[Network
     """The random networks that a profile measures, all different: those for calibration, and those
     held out; fewer of each, in the same ratio, if the space has too few.
 
-    Half of those for calibration are of all sizes, since a search looks for fast networks and
-    networks drawn evenly are all about equally slow.
+    Half of those for calibration are of all sizes: a search looks for fast networks, and uniformly
+    drawn networks are about equally slow.
     """
     generator = np.random.default_rng(0)
     wanted = CALIBRATION_NETWORKS + HELD_OUT_NETWORKS
@@ -182,7 +233,6 @@ def sample_networks(space: SearchSpace) -> tuple[list[NetworkSpec], list[Network
 
 
 def _journal_path(path: Path, device: str, what: str) -> Path:
-    """The journal of measuring `what` on a device, beside the table `path`."""
     return path.with_name(f"{path.stem}.on-{device}.{slug(what)}.journal")
 
 

@@ -1,4 +1,4 @@
-"""What came of a profile, in numbers."""
+"""The results of a profile in numbers."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,17 +25,18 @@ class ProfileSummary:
     @cached_property
     def own(self) -> list[Measurement]:
         """Operators that were measured for a space."""
-        return [row for row in self._measured if not row.is_of_suite]
+        rows = self.table.rows.values()
+        return [row for row in rows if not (row.is_transferred or row.is_of_suite)]
 
     @cached_property
     def kernels(self) -> list[Measurement]:
         """Kernels that were measured for the suite."""
-        return [row for row in self._measured if row.is_of_suite]
+        return [row for row in self.table.rows.values() if row.is_of_suite]
 
     @property
     def transferred(self) -> int:
         """The number of operators that were transferred from other devices."""
-        return len(self.table) - len(self._measured)
+        return sum(row.is_transferred for row in self.table.rows.values())
 
     @property
     def median_ci95(self) -> float:
@@ -57,8 +58,7 @@ class ProfileSummary:
         """Notes on measurements, and the keys of the operators that have them, widest interval
         first; the most frequent note first."""
         noted: dict[str, list[str]] = {}
-        for op in sorted(self.table, key=lambda op: -self.table[op].relative_ci95):
-            row = self.table[op]
+        for op, row in sorted(self.table.rows.items(), key=lambda item: -item[1].relative_ci95):
             if row.note:
                 noted.setdefault(row.note, []).append(op.key)
         return sorted(noted.items(), key=lambda item: -len(item[1]))
@@ -73,17 +73,13 @@ class ProfileSummary:
             "operators": len(table),
             "median_ci95": self.median_ci95,
             "within_asked": self.within_asked,
-            "failed": dict(self.table.failed),
+            "failed": dict(table.failed),
             "validation": {
                 tag: {"networks": v.networks, "mean_error": v.mean, "worst_error": v.worst}
                 for tag, v in table.validations.items()
             },
             "transferred": table.transfers,
         }
-
-    @cached_property
-    def _measured(self) -> list[Measurement]:
-        return [row for row in self.table.rows.values() if not row.is_transferred]
 
     @property
     def _intervals(self) -> np.ndarray:

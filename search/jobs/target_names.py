@@ -1,4 +1,4 @@
-"""What a target may be called, without reaching for its device."""
+"""The names of targets, without reaching for a device."""
 
 import os
 
@@ -8,7 +8,7 @@ from latency.tables.library import known_tables
 
 
 def known_targets() -> list[str]:
-    """What can be named without a path: cards and tables."""
+    """The targets that need no path: cards and tables."""
     return sorted({*known_cards(), *known_tables()})
 
 
@@ -18,12 +18,12 @@ def is_card(name: str) -> bool:
 
 
 def is_table(name: str) -> bool:
-    """Whether a target is a table, by path or stem; a card of the same name stands before it."""
+    """Whether a target is a table, by path or stem; a card of the same name takes precedence."""
     looks_so = name.endswith(".csv") or os.sep in name or name in known_tables()
     return looks_so and not is_card(name)
 
 
 def require_known(name: str) -> None:
-    """Raise `UsageError`, which lists what is known, for the name of no card and no table."""
+    """Raise `UsageError`, which lists the known targets, if `name` is neither card nor table."""
     if not is_card(name) and not is_table(name):
         raise unknown_name("target", name, known_targets())

@@ -1,117 +1,102 @@
-"""From the name of a target to its latency table and, if it is at hand, its device."""
+"""From the name of a target to its latency table and, if it can be reached, its device."""
 
-import logging
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from devices.card import DeviceCard, load_card
+from devices.card import load_card
 from devices.cards import known_cards
 from devices.device import Device
-from latency.errors import CoverageError, LatError
+from latency.errors import CoverageError, DeviceError, LatError
 from latency.tables.library import find_table, shipped_folder, tables_of
+from latency.tables.setting import Setting
 from latency.tables.table import LatencyTable
 from search.console import notice
-from search.jobs.bench import Bench, default_path, reachable
+from search.jobs.bench import Bench, open_bench
 from search.jobs.profiling import measure_missing, profile_spaces
 from search.jobs.target_names import is_card, require_known
-from search.jobs.target_tables import merged, out_of_reach
 from search.space import SearchSpace
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Target:
-    """The device or the table that a search, a comparison or a prediction is for.
-
-    `card` is None, and `devices` empty, if no device is at hand: then nothing can be measured.
-    `table` is None if there is none yet; `path` is where new measurements go.
-    """
+    """What a search, a comparison or a prediction is for: a latency table, a device to measure on,
+    or both. `table` is None if there is none yet, `bench` if no device can be reached."""
 
     name: str
     table: LatencyTable | None
-    path: Path
-    card: DeviceCard | None
-    devices: tuple[Device, ...]
+    bench: Bench | None = None
 
     @property
     def device(self) -> Device | None:
-        """The device, or the first of several; None if none is at hand."""
-        return self.devices[0] if self.devices else None
-
-    @property
-    def at_hand(self) -> tuple[Device, DeviceCard] | None:
-        """The device, or the first of several, and its card: what it takes to measure. None if
-        none is at hand."""
-        return (self.devices[0], self.card) if self.devices and self.card is not None else None
-
-    @property
-    def bench(self) -> Bench | None:
-        """What is measured on, and where to; None if no device is at hand."""
-        if not self.devices or self.card is None:
-            return None
-        return Bench(self.card, self.devices, self.path)
+        """The device, or the first of several; None if none can be reached."""
+        return self.bench.device if self.bench else None
 
     @property
     def batch(self) -> int:
-        """How many inputs it computes at once."""
-        if self.card is not None:
-            return self.card.batch
+        """Inputs per run."""
+        if self.bench is not None:
+            return self.bench.card.batch
         return self.table.setting.batch if self.table else 1
 
 
 def resolve(name: str) -> Target:
-    """The target that `name` means: a device card, a table's stem, or a path to either.
+    """The target `name`: a device card, a table's stem, or a path to either.
 
-    If a card's device cannot be reached, the target is its newest table. Raises `UsageError` that
-    lists the known names, and `DeviceError` if there is neither device nor table.
+    If a card's device cannot be reached, the target is its newest table. The target of a table has
+    the device of its card, if that can be reached and has the same setting now. Raises `UsageError`
+    that lists the known names, and `DeviceError` if there is neither device nor table.
     """
     require_known(name)
-    target = _target_of_card(name) if is_card(name) else _target_of_table(name)
-    devices = ", ".join(device.label for device in target.devices) or "none at hand"
-    table = target.table.source if target.table else "none yet"
-    _log.info("%s: devices: %s; table: %s", name, devices, table)
-    return target
-
-
-def _target_of_card(name: str) -> Target:
-    card = load_card(name)
+    table = None if is_card(name) else LatencyTable.load(name)
+    if table is not None and table.setting.device not in known_cards():
+        return Target(name, table)
+    card = load_card(name if table is None else table.setting.device)
     try:
-        devices = reachable(card)
-        setting = devices[0].setting
+        bench = open_bench(card)
+        setting = bench.device.setting
     except LatError as error:
-        path = out_of_reach(name, card.name, error)
-        return Target(name, LatencyTable.load(path), path, None, ())
-    paths = tables_of(setting.device, setting.hardware)
-    table = merged(map(LatencyTable.load, paths), setting)
-    return Target(name, table, default_path(setting), card, devices)
-
-
-def _target_of_table(name: str) -> Target:
-    """The target of a table: with the devices that it was measured on, if they are at hand and set
-    up as they were then."""
-    path = find_table(name)
-    table = LatencyTable.load(path)
-    alone = Target(name, table, path, None, ())
-    if table.setting.device not in known_cards():
-        return alone
-    card = load_card(table.setting.device)
-    try:
-        devices = reachable(card)
-        setting = devices[0].setting
-    except LatError:
-        return alone
+        return Target(name, _newest_table(name, card.name, error) if table is None else table)
+    if table is None:
+        tables = map(LatencyTable.load, tables_of(setting.device, setting.hardware))
+        return Target(name, _merged(tables, setting), bench)
     if setting.identity != table.setting.identity:
-        return alone
-    if path.is_relative_to(shipped_folder()):
-        path = default_path(setting)
-    return Target(name, table, path, card, devices)
+        return Target(name, table)
+    path = find_table(name)
+    is_shipped = path.is_relative_to(shipped_folder())
+    return Target(name, table, bench if is_shipped else replace(bench, path=path))
+
+
+def _merged(tables: Iterable[LatencyTable], setting: Setting) -> LatencyTable | None:
+    """One table of those measured in a setting; `tables` are sorted from new to old, and the newest
+    measurement of an operator counts. A notice names each table of another setting. None if no
+    table is left."""
+    found: LatencyTable | None = None
+    for table in reversed(list(tables)):
+        if table.setting.identity != setting.identity:
+            notice(f"{table.source} is of another setting ({table.setting.runtime}): not used")
+        else:
+            found = found.merge(table) if found else table
+    return found
+
+
+def _newest_table(target: str, card: str, error: LatError) -> LatencyTable:
+    """The newest table of a card whose device cannot be reached, with a notice."""
+    path = next(tables_of(card), None)
+    if path is None:
+        raise DeviceError(
+            f"{target} cannot be reached ({error}), and there is no table of it. "
+            f"Two ways out: make it reachable and run lat-profile --device {target}; or import "
+            "a published table (lat-table import --format proxylessnas|ofa FILE "
+            f"--device {card} --out FILE.csv) and name the file as the target"
+        ) from None
+    notice(f"{target} cannot be reached ({error}): using its table {path}")
+    return LatencyTable.load(path)
 
 
 def covered(target: Target, space: SearchSpace, quiet: bool) -> LatencyTable:
     """The target's table with every operator of the space in it.
 
-    Missing operators are measured if the device is at hand, and written to the user's table.
+    Missing operators are measured if the device can be reached, and written to the user's table.
     Otherwise raises `CoverageError`, which names them.
     """
     table, bench = target.table, target.bench
@@ -125,7 +110,7 @@ def covered(target: Target, space: SearchSpace, quiet: bool) -> LatencyTable:
         raise CoverageError(
             (op.key for op in missing),
             f"the table {table.source}",
-            f"its device is not at hand to measure them: run lat-profile --device "
+            "its device cannot be reached to measure them: run lat-profile --device "
             f"{table.setting.device} --space {space.arguments} there, or predict them: `predicted`",
         )
     if table is None or space.tag not in table.calibrations:

@@ -1,14 +1,18 @@
-"""The certificate of a search: the limit of each budget, and what was predicted and measured."""
+"""The certificate of a search: the limit, prediction and measurement of each budget."""
 
+import platform
+import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from latency.operators.network import NetworkSpec
+from devices.cards import known_cards, own_cards_folder
+from latency import machine
 from latency.predictors.regression import RegressionModel
 from latency.tables.measurement import Measurement
 from latency.tables.table import LatencyTable
@@ -16,12 +20,15 @@ from search.budget import Budget, BudgetKind, macs_of_one
 from search.confirmation import Attempt
 from search.console import version
 from search.jobs.targets import Target
-from search.result import BudgetOutcome, SearchResult
+from search.result import BudgetOutcome, SearchResult, operator_rows
 from search.runs.checkpoints import as_dict
-from search.runs.environment import run_facts
 from search.runs.found_network import FoundNetwork
 from search.runs.search_run import SearchRun
 from search.searcher import SupernetTraining
+from search.shared_card import shared_part
+from search.space import SearchSpace
+from search.spaces.own import SUFFIXES
+from search.training.compute import Compute
 
 
 def certified(
@@ -33,10 +40,10 @@ def certified(
     baselines: Sequence[Mapping[str, Any]],
     started: float,
 ) -> SearchResult:
-    """The result of a run. `largest`, `baselines`: networks that were trained to compare with it.
-    `started`: when the run began, on the monotonic clock."""
+    """The result of a run. `largest`, `baselines`: the comparison networks. `started`: when the
+    run began, on the monotonic clock."""
     plan, chosen = run.plan, found.attempt
-    outcomes = budget_outcomes(run.budgets, plan.targets, chosen, found.measured)
+    outcomes = budget_outcomes(run.budgets, chosen, found.measured)
     first = outcomes[0]
     return SearchResult(
         target=first.name,
@@ -70,20 +77,20 @@ def certified(
         largest=largest,
         baselines=baselines,
         failed=plan.as_you_go.failed if plan.as_you_go else {},
-        **run_facts(run.budgets, plan.targets, plan.space, plan.compute, chosen.network),
+        environment=environment(plan.targets.values(), plan.space, plan.compute),
+        operators={
+            budget.name: operator_rows(budget.predict(chosen.network)) for budget in run.latencies
+        },
     )
 
 
 def budget_outcomes(
-    budgets: Sequence[Budget],
-    targets: Mapping[str, Target],
-    chosen: Attempt,
-    measured: Mapping[str, Measurement],
+    budgets: Sequence[Budget], chosen: Attempt, measured: Mapping[str, Measurement]
 ) -> list[BudgetOutcome]:
-    """What the network `chosen` uses of each budget. `measured`: of the deployed files, by the
-    targets' names."""
+    """The share of each budget that the network `chosen` uses. `measured`: of the deployed files,
+    by the targets' names."""
     return [
-        _of_latency(budget, targets[budget.name], chosen, measured.get(budget.name))
+        _of_latency(budget, chosen, measured.get(budget.name))
         if budget.kind is BudgetKind.LATENCY
         else BudgetOutcome.of_size(
             budget.name, budget.kind.unit, budget.limit, budget.usage(chosen.network)
@@ -92,12 +99,10 @@ def budget_outcomes(
     ]
 
 
-def _of_latency(
-    budget: Budget, target: Target, chosen: Attempt, measured: Measurement | None
-) -> BudgetOutcome:
+def _of_latency(budget: Budget, chosen: Attempt, measured: Measurement | None) -> BudgetOutcome:
     prediction = budget.predict(chosen.network)
-    # Where operators are predicted, the budget holds for the mean and some deviations.
-    held = measured.high_ms if measured else chosen.predicted[budget.name]
+    # If operators are predicted, the predicted cost is the mean plus some standard deviations.
+    used = measured.high_ms if measured else chosen.predicted[budget.name]
     return BudgetOutcome(
         name=budget.name,
         unit=budget.kind.unit,
@@ -108,18 +113,51 @@ def _of_latency(
         measured=measured.median_ms if measured else None,
         measured_low=measured.low_ms if measured else None,
         measured_high=measured.high_ms if measured else None,
-        meets=held <= budget.limit,
-        table=_table_of(budget, target),
+        meets=used <= budget.limit,
+        table=_table_of(budget),
     )
 
 
-def _table_of(budget: Budget, target: Target) -> str:
-    """The file that the table of a budget's model was read from, or else the target's own."""
+def _table_of(budget: Budget) -> str:
     model = budget.model
     table = model.table if isinstance(model, RegressionModel) else model
-    return table.source if isinstance(table, LatencyTable) else str(target.path)
+    return table.source if isinstance(table, LatencyTable) else ""
 
 
-def largest_share(network: NetworkSpec, sizes: Sequence[Budget]) -> float:
-    """The largest share of a limit that a network uses; 0 where there is no limit."""
-    return max((size.usage(network) / size.limit for size in sizes), default=0.0)
+def environment(targets: Iterable[Target], space: SearchSpace, compute: Compute) -> dict[str, Any]:
+    """Versions, the machine, the device trained on, the number of processes, and `files`: the
+    user's own space by its path, and the measuring part of their device cards by name. Results are
+    shared, so nothing in it identifies or unlocks a machine."""
+    device = compute.device
+    gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "system": machine.system(),
+        "machine": machine.hardware(),
+        "trained_on": f"{device.type}{gpu}",
+        "threads": torch.get_num_threads(),
+        "processes": compute.ranks.world,
+        "files": _own_files(targets, space),
+    }
+
+
+def _own_files(targets: Iterable[Target], space: SearchSpace) -> dict[str, str]:
+    """The files of the user's own space and cards that still exist."""
+    files = {}
+    for path in map(Path, shlex.split(space.arguments)[:1]):
+        if path.suffix in SUFFIXES and path.is_file():
+            files[str(path)] = path.read_text(errors="replace")
+    for card in map(_own_card, targets):
+        if card is not None and card.is_file():
+            files[card.name] = shared_part(card.read_text(errors="replace"))
+    return files
+
+
+def _own_card(target: Target) -> Path | None:
+    """The file of a target's card; None if it has none, or a shipped one."""
+    if target.name.endswith(".toml"):
+        return Path(target.name)
+    card = known_cards().get(target.bench.card.name if target.bench else target.name)
+    return card if card is not None and card.is_relative_to(own_cards_folder()) else None

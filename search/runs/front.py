@@ -1,10 +1,9 @@
-"""Networks from fastest to slowest out of one trained supernet, without training again."""
+"""A Pareto front: networks from fastest to slowest out of one trained supernet."""
 
 import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,32 +13,30 @@ from rich.progress import Progress
 from devices.device import Workload
 from devices.measuring.rounds import measure
 from latency.atomic_file import write_whole
-from latency.errors import SpecError
-from latency.operators.network import NetworkSpec
 from search.budget import Budget, macs_of_one
-from search.confirmation import AIM, Attempt, corrected_limits, predictions
-from search.console import following, notice, version
+from search.confirmation import AIM, Attempt, attempt_of, corrected_limits
+from search.console import following, version
 from search.derivation.evolution import Evolution
 from search.derivation.knapsack import fastest_within
-from search.report.files import ResultFile, read_back
 from search.result import BudgetOutcome
 from search.run_files import FRONT, RESULT
 from search.runs.certificate import budget_outcomes
 from search.runs.search_run import SearchRun
 from search.searcher import SupernetTraining
+from search.space import network_at
 
 _TOLERANCE = 1e-6
-"""By how much a limit is above a network's own cost for the derivation to have room for it."""
+"""By how much a limit is above a network's own cost, so that the derivation can find it."""
 _ROUNDS = 2
-"""How often networks that are over a limit once measured are chosen anew."""
+"""How often networks that are measured to be over a limit are replaced."""
 
 Choices = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Front:
-    """A Pareto front: networks by rising budget; latencies in ms on the first target, accuracies
-    as shares, with the supernet's weights on the validation images. Each with its certificate:
+    """`pareto.json`: networks by rising budget. Latencies in ms on the first target; accuracies as
+    shares, with the supernet's weights on the validation images. Each network has its certificate:
     `budgets`, a `search.result.BudgetOutcome` each, and whether it `meets` all of them."""
 
     target: str
@@ -52,18 +49,17 @@ class Front:
 
     @property
     def certified(self) -> list[BudgetOutcome]:
-        """Of each network in turn, what it uses of each budget."""
+        """The budgets of each network in turn."""
         return [BudgetOutcome(**saved) for row in self.networks for saved in row["budgets"]]
 
 
 def find_front(run: SearchRun, search: SupernetTraining, count: int, bar: Progress) -> Front:
-    """Networks for `count` budgets spread evenly from the fastest network of the run's space that
-    is within its other budgets, to the run's first budget; each within the other budgets as well.
+    """Networks for `count` budgets, evenly spaced from the fastest network within the run's other
+    budgets to its first budget. Each network is within the other budgets, too.
 
-    Where devices are at hand, all are measured, and one that is over a budget gives way to
-    another; the least budget is what the fastest network takes as measured. Written to
-    `pareto.json`, the networks to `pareto/`, and into the `result.json` of the run that is in the
-    same folder, where there is one.
+    If devices can be reached, all networks are measured, and those over a budget are replaced; the
+    least budget is the measured latency of the fastest network. Written to `pareto.json`, the
+    networks to `pareto/`, and into the `result.json` of the run in the same folder, if any.
     """
     started, plan = time.monotonic(), run.plan
     choosing = _Choosing(run, run.evolution(search), bar)
@@ -81,22 +77,28 @@ def find_front(run: SearchRun, search: SupernetTraining, count: int, bar: Progre
         version=version(),
         networks=rows,
     )
-    _keep(front, [attempt.network for _, attempt in found], run.folder)
+    for (_, attempt), row in zip(found, rows, strict=True):
+        write_whole(run.folder / row["network"], attempt.network.to_json())
+    write_whole(run.folder / FRONT, json.dumps(vars(front), indent=2) + "\n")
+    result = run.folder / RESULT
+    if result.exists():
+        content = json.loads(result.read_bytes()) | {"pareto": rows}
+        write_whole(result, json.dumps(content, indent=2) + "\n")
     return front
 
 
 class _Choosing:
-    """Networks of a trained supernet for rising limits, and what was measured of them."""
+    """Networks of a trained supernet for rising limits, and their measurements."""
 
     def __init__(self, run: SearchRun, evolution: Evolution, bar: Progress) -> None:
         self.run, self.evolution, self.bar = run, evolution, bar
-        self.at_hand = run.at_hand
+        self.benches = run.benches
         self.known: dict[Choices, Attempt] = {}
-        self._show = following(bar, visible=bool(self.at_hand))
+        self._show = following(bar, visible=bool(self.benches))
 
     def networks(self, count: int) -> list[tuple[float, Attempt]]:
-        """`count` limits on the first budget, and a network for each; one that is over a budget
-        only where all are that were measured."""
+        """`count` limits on the first budget, and a network for each. It is over the budget only if
+        all measured networks are."""
         first, *others = self.run.summed
         fastest = fastest_within(first.costs, [(other.costs, other.limit) for other in others])
         least_ms = float(first.costs.predict(fastest)[0])
@@ -118,36 +120,34 @@ class _Choosing:
         ]
 
     def _evolved(self, limits: NDArray[np.float64], least_ms: float) -> list[Choices]:
-        """The best network predicted to be within each of the limits, with room where the target
-        will be measured."""
+        """The best network predicted to be within each limit, with a margin if the target will be
+        measured."""
         first, *others = self.run.summed
-        is_measured = first.name in [one.name for one in self.at_hand]
-        room = AIM if is_measured else 1.0
-        aims = np.maximum(room * limits, (1 + _TOLERANCE) * least_ms).tolist()
-        task = self.bar.add_task("evolving networks", total=len(aims))
-        found = []
-        for scored in self.evolution.front(aims, [other.limit for other in others]):
-            found.append(scored.choices)
-            self.bar.update(task, advance=1)
-        return found
+        margin = AIM if first.name in self.benches else 1.0
+        aims = np.maximum(margin * limits, (1 + _TOLERANCE) * least_ms).tolist()
+        found = self.evolution.front(aims, [other.limit for other in others])
+        shown = self.bar.track(found, total=len(aims), description="evolving networks")
+        return [scored.choices for scored in shown]
 
     def _measure(self, chosen: Iterable[Choices]) -> None:
-        """Measure those of the networks that were not, on each target at hand."""
-        fresh = [choices for choices in dict.fromkeys(chosen) if choices not in self.known]
-        networks = [self.run.plan.space.network(choices) for choices in fresh]
+        """Measure the networks that are not known yet on each target that can be reached."""
+        fresh = [
+            attempt_of(self.run.plan.space, choices, self.run.summed)
+            for choices in dict.fromkeys(chosen)
+            if choices not in self.known
+        ]
         measured = {}
-        for one in self.at_hand if fresh else ():
-            own = [Workload.of_network(one.network(network)) for network in networks]
-            found = measure(one.device, own, one.card.measuring, on_progress=self._show)
-            measured[one.name] = found
-        for choices, network in zip(fresh, networks, strict=True):
-            predicted = predictions(self.run.summed, choices)
-            rows = {name: those[network.name] for name, those in measured.items()}
-            self.known[choices] = Attempt(choices, network, predicted, rows)
+        for name, bench in self.benches.items() if fresh else ():
+            batch, rule = bench.card.batch, bench.card.measuring
+            own = [Workload.of_network(network_at(one.network, batch)) for one in fresh]
+            measured[name] = measure(bench.device, own, rule, None, self._show)
+        for attempt in fresh:
+            rows = {name: found[attempt.network.name] for name, found in measured.items()}
+            self.known[attempt.choices] = replace(attempt, measured=rows)
 
     def _corrected(self, choices: Choices, limit: float) -> Choices:
-        """The best network scored so far that is within the budgets by predictions as corrected by
-        what was measured of the one given; that one where none is."""
+        """The best network scored so far that is within the budgets by predictions corrected with
+        the measurement of `choices`; `choices` if there is none."""
         attempt = self.known[choices]
         budgets = self._budgets(limit)
         limits = corrected_limits(budgets, attempt.measured.keys(), attempt.corrections)
@@ -155,13 +155,13 @@ class _Choosing:
         return best.choices if best else choices
 
     def _best(self, choices: Choices, limit: float) -> Attempt:
-        """The network given, if it is within the budgets as measured; else the most accurate one
-        that is; where none is, the one given."""
+        """The network `choices` if it is measured to be within the budgets; else the most accurate
+        one that is, if any."""
         if self._meets(choices, limit):
             return self.known[choices]
         within = [other for other in self.known if self._meets(other, limit)]
-        ranked = sorted(within, key=lambda other: self.evolution.score(other).fitness)
-        return self.known[ranked[-1] if ranked else choices]
+        best = max(within, key=lambda one: self.evolution.score(one).fitness, default=choices)
+        return self.known[best]
 
     def _meets(self, choices: Choices, limit: float) -> bool:
         return self.known[choices].meets(self._budgets(limit))
@@ -174,7 +174,7 @@ class _Choosing:
 def _row(run: SearchRun, limit: float, attempt: Attempt, accuracy: float) -> dict[str, Any]:
     first, *others = run.budgets
     budgets = [replace(first, limit=limit), *others]
-    results = budget_outcomes(budgets, run.plan.targets, attempt, attempt.measured)
+    results = budget_outcomes(budgets, attempt, attempt.measured)
     return {
         "budget_ms": limit,
         "choices": list(attempt.choices),
@@ -189,18 +189,3 @@ def _row(run: SearchRun, limit: float, attempt: Attempt, accuracy: float) -> dic
         "params": attempt.network.params,
         "network": f"pareto/{attempt.network.name}.json",
     }
-
-
-def _keep(front: Front, networks: list[NetworkSpec], folder: Path) -> None:
-    for network in networks:
-        write_whole(folder / "pareto" / f"{network.name}.json", network.to_json())
-    write_whole(folder / FRONT, json.dumps(vars(front), indent=2) + "\n")
-    result = folder / RESULT
-    if result.exists():
-        try:
-            read_back(result, ResultFile, "a result")
-        except SpecError as error:
-            notice(f"the Pareto front is in {FRONT} alone: {error}")
-            return
-        content = json.loads(result.read_bytes()) | {"pareto": front.networks}
-        write_whole(result, json.dumps(content, indent=2) + "\n")

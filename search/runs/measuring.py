@@ -1,4 +1,4 @@
-"""Measuring a space's operators while it is searched, those first that matter most."""
+"""Measuring a space's operators during the search, the most important ones first."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,74 +7,74 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor
 
-from devices.device import Workload
-from devices.measuring.rounds import measure
 from latency.candidates import CandidateLatency, candidate_latency
 from latency.errors import DeviceError, UsageError
 from latency.graphs.fusion import SUITE
 from latency.operators.spec import OpSpec
 from latency.predictors.regression import RegressionModel, fit
 from latency.stats import Z95
-from latency.tables.calibration import Calibration
 from latency.tables.table import LatencyTable
 from search.budget import Budget
 from search.console import notice
-from search.jobs.profiling import circumstances, keep
+from search.jobs.profiling import measure_operators
 from search.jobs.targets import Target
 from search.space import SearchSpace
 from search.supernet.supernet import SuperNet
 
 _ENOUGH = 0.002
-"""The search stops measuring where no operator's deviation times its probability is more than
-this share of the fastest network's latency."""
+"""Measuring ends when no operator's standard deviation times its probability is more than this
+share of the fastest network's latency."""
 
 
 class AsYouGo:
     """A latency model that grows: measured operators, and a regression for the others.
 
-    At first the operators that every network has and those of the largest network are measured;
-    then in each architecture step the one whose standard deviation, times the probability that it
-    is taken, is largest. What is measured is kept in the target's table.
+    At first the operators of the largest network are measured; then in each architecture step the
+    one whose standard deviation times its probability is largest. Measurements are merged into the
+    target's table.
 
-    A candidate that cannot be measured is in `failures` from then on, and has no cost; the table's
-    header remembers it. Raises `DeviceError` where an operator of every network cannot be measured,
-    and where a block has no candidate left.
+    A candidate that cannot be measured is added to `failed` (errors by key) and has no cost; the
+    table's header stores it. Raises `DeviceError` if an operator of every network cannot be
+    measured, and if a block has no candidate left.
     """
 
     def __init__(self, target: Target, space: SearchSpace, sigmas: float) -> None:
-        if target.at_hand is None:
-            raise UsageError(f"{target.name} is not at hand: nothing can be measured as you go")
+        if target.bench is None:
+            raise UsageError(f"{target.name} cannot be reached: nothing can be measured as you go")
         self.target, self.space, self.sigmas = target, space, sigmas
-        self.device, self.card = target.at_hand
+        self.bench = target.bench
         self.measured = 0
-        self.table = comparable(target.table or LatencyTable(self.device.setting, {}), space)
-        self.failures: dict[OpSpec, str] = {}
-        self._leave_out(
-            self._known_failures(), "it could not be measured before (lat-profile tries again)"
-        )
-        self._tell_kind()
-        while lacking := self.table.missing(space.network(self.largest).parts):
-            self._measure(lacking)
+        table = target.table or LatencyTable(self.bench.device.setting, {})
+        if space.tag not in table.calibrations:
+            notice(
+                f"{target.name}: no networks of {space.tag} were measured, so its latencies are "
+                "less accurate; lat-profile measures them"
+            )
+        self.table = comparable(table, space)
+        self.failed: dict[str, str] = {}
+        missing = self.table.missing(set(space.operators) - set(space.fixed))
+        self._leave_out({op: table.failed[op.key] for op in missing if op.key in table.failed})
+        while missing := self.table.missing(space.network(self.largest).parts):
+            self._measure(missing)
         self.model: RegressionModel = fit(self.table, extrapolate=True)
 
     @property
     def largest(self) -> tuple[int, ...]:
         """Choices of the network with the most multiply-accumulates that can be measured."""
         macs = [
-            [-1 if op in self.failures else op.macs if op else 0 for op in block]
+            [0 if op is None else -1 if op.key in self.failed else op.macs for op in block]
             for block in self.space.blocks
         ]
         return tuple(row.index(max(row)) for row in macs)
 
     @property
     def costs(self) -> CandidateLatency:
-        """Mean and standard deviations of every candidate, as known now; NaN of those that cannot
+        """Mean and standard deviations of every candidate, as known now; NaN for those that cannot
         be measured."""
         costs = candidate_latency(self.model, self.space.blocks, self.space.fixed, self.sigmas)
         matrix = costs.matrix.copy()
         for row, block in enumerate(self.space.blocks):
-            failed = [number for number, op in enumerate(block) if op in self.failures]
-            matrix[row, failed] = np.nan
+            matrix[row, [i for i, op in enumerate(block) if self._has_failed(op)]] = np.nan
         return replace(costs, matrix=matrix)
 
     def laid_out(self, budget: Budget) -> Budget:
@@ -86,9 +86,9 @@ class AsYouGo:
         return replace(budget, costs=self.costs, model=self.model)
 
     def __call__(self, probabilities: Tensor) -> Mapping[str, CandidateLatency]:
-        """Measure the operator that matters most; the target's costs anew, by its name. Nothing
-        where all that matters is known."""
-        op = self._worst(probabilities.double().cpu().numpy())
+        """Measure the most important operator; returns the target's new costs by its name. Empty if
+        all important operators were measured."""
+        op = self._most_important(probabilities.double().cpu().numpy())
         if op is None:
             return {}
         self._measure([op])
@@ -96,118 +96,81 @@ class AsYouGo:
         return {self.target.name: self.costs}
 
     def settle(self, supernet: SuperNet) -> None:
-        """Measure, one after the other, all operators that matter by a supernet's probabilities;
-        what cannot be measured is left out of it."""
+        """Measure, one after the other, all important operators by a supernet's probabilities, and
+        exclude those that cannot be measured from it."""
         supernet.leave_out(np.isnan(self.costs.matrix))
-        while revised := self(supernet.probabilities.detach()):
-            for costs in revised.values():
-                supernet.leave_out(np.isnan(costs.matrix))
+        while self(supernet.probabilities.detach()):
+            supernet.leave_out(np.isnan(self.costs.matrix))
 
-    @property
-    def failed(self) -> dict[str, str]:
-        """Candidates that are left out by their keys, and why."""
-        return {op.key: error for op, error in self.failures.items()}
-
-    def _worst(self, probabilities: np.ndarray) -> OpSpec | None:
-        """The operator of the largest deviation times probability, summed over blocks."""
+    def _most_important(self, probabilities: np.ndarray) -> OpSpec | None:
+        """The operator with the largest deviation times probability, summed over blocks."""
         weight: dict[OpSpec, float] = {}
         for row, block in zip(probabilities, self.space.blocks, strict=True):
             for p, op in zip(row, block, strict=False):
-                if op is not None and op not in self.table and op not in self.failures:
+                if op is not None and op not in self.table and op.key not in self.failed:
                     prediction = self.model.predict_op(op)
                     deviation = (prediction.high_ms - prediction.ms) / Z95
                     weight[op] = weight.get(op, 0.0) + float(p) * deviation
-        worst = max(weight, key=weight.__getitem__, default=None)
-        if worst is None or weight[worst] < _ENOUGH * self.costs.fastest_ms:
-            return None
-        return worst
+        most = max(weight, key=weight.__getitem__, default=None)
+        return most if most and weight[most] >= _ENOUGH * self.costs.fastest_ms else None
 
     def _measure(self, ops: Sequence[OpSpec]) -> None:
-        """Measure operators, and keep what came of it in the table."""
-        found = measure(self.device, [Workload.of_op(op) for op in ops], self.card.measuring)
-        rows = {op: found.rows[op.key] for op in ops if op.key in found.rows}
-        failed = {op: found.failures[op.key] for op in ops if op.key in found.failures}
-        self.measured += len(rows)
-        errors = {op.key: error for op, error in failed.items()}
-        fresh = replace(self.table, setting=self.device.setting, rows=rows, in_network_ms={})
-        inside = comparable(fresh, self.space).in_network_ms
-        if rows or self.table.rows:
-            fresh = LatencyTable(
-                self.device.setting,
-                rows,
-                inside,
-                failed=errors,
-                circumstances=circumstances(self.card) if rows else {},
-            )
-            self.table = comparable(keep(fresh, self.target.path, self.table), self.space)
-        self._leave_out(failed)
+        tag = _calibrated(self.table, self.space.tag)
+        table, failures = measure_operators(self.bench, self.table, tag, ops)
+        self.table = comparable(table, self.space)
+        self.measured += len(ops) - len(failures)
+        self._leave_out({op: failures[op.key] for op in ops if op.key in failures})
 
-    def _known_failures(self) -> dict[OpSpec, str]:
-        """The candidates that the table says could not be measured."""
-        missing = self.table.missing(set(self.space.operators) - set(self.space.fixed))
-        failed = self.table.failed
-        return {op: failed[op.key] for op in missing if op.key in failed}
-
-    def _leave_out(self, failed: Mapping[OpSpec, str], what: str = "it cannot be measured") -> None:
-        """Take operators out of the candidates, with a notice of each."""
+    def _leave_out(self, failed: Mapping[OpSpec, str]) -> None:
+        """Exclude operators from the candidates, with a notice of each."""
         for op, error in failed.items():
             if op in self.space.fixed:
                 raise DeviceError(
-                    f"{op.key}, which every network of {self.space.tag} has, could not be "
+                    f"{op.key}, an operator of every network of {self.space.tag}, could not be "
                     f"measured: {error}"
                 )
-            notice(f"{self.target.name}: {op.key} is no candidate any more, as {what}: {error}")
-            self.failures[op] = error
+            notice(f"{self.target.name}: {op.key} is left out; it could not be measured: {error}")
+            self.failed[op.key] = error
         for number, block in enumerate(self.space.blocks):
-            if all(op in self.failures for op in block):
-                keys = ", ".join(op.key for op in block if op is not None)
-                error = self.failures[next(op for op in block if op is not None)]
+            if all(map(self._has_failed, block)):
                 raise DeviceError(
                     f"block {number + 1} of {self.space.tag} has no candidate left that can be "
-                    f"measured ({keys}); the first: {error}"
+                    "measured"
                 )
 
-    def _tell_kind(self) -> None:
-        """Say where the latencies of this space's operators are not by its own calibration."""
-        if self.space.tag in self.table.calibrations:
-            return
-        found = calibration_of(self.table, self.space.tag)
-        kind = f"by the calibration of {found[0]}" if found else "as measured alone"
-        notice(
-            f"{self.target.name}: no networks of {self.space.tag} were measured (lat-profile "
-            f"does): its operators count {kind}"
-        )
+    def _has_failed(self, op: OpSpec | None) -> bool:
+        return op is not None and op.key in self.failed
 
     def summary(self) -> str:
         """How many of the space's operators were measured."""
         total = len(self.space.operators)
-        return f"{self.target.name}: measured {self.measured} operators on the way, of {total}"
+        return (
+            f"{self.target.name}: measured {self.measured} of {total} operators during the search"
+        )
 
 
 def comparable(table: LatencyTable, space: SearchSpace) -> LatencyTable:
-    """The table with in-network latencies of all rows of a space's operators, those included that
-    were stored as measured alone; as it is where it has no calibration to find them by."""
-    found = calibration_of(table, space.tag)
-    if found is None:
+    """The table with in-network latencies of all rows of a space's operators, including those
+    stored as measured alone; unchanged if it has no calibration."""
+    tag = _calibrated(table, space.tag)
+    if tag is None:
         return table
-    _, calibration = found
     inside = dict(table.in_network_ms)
     for op in space.operators:
         row = table.rows.get(op)
         if row is None or row.is_of_suite or not row.is_alone:
             continue
         if math.isclose(inside.get(op, row.median_ms), row.median_ms, rel_tol=1e-5, abs_tol=2e-7):
-            inside[op] = calibration.in_network_ms(op, row.median_ms)
+            inside[op] = table.calibrations[tag].in_network_ms(op, row.median_ms)
     return replace(table, in_network_ms=inside)
 
 
-def calibration_of(table: LatencyTable, tag: str) -> tuple[str, Calibration] | None:
-    """The calibration of the space with this tag, and whose it is: its own, or that of a space of
-    its name, or any; that of the kernel suite counts least. None where the table has none."""
+def _calibrated(table: LatencyTable, tag: str) -> str | None:
+    """The space whose calibration is used for the space `tag`: itself, or one of its name, or any;
+    the kernel suite comes last. None if the table has no calibration."""
     name = tag.partition("@")[0]
 
-    def rank(theirs: str) -> tuple[bool, bool, bool]:
-        return theirs == tag, theirs.partition("@")[0] == name, theirs != SUITE
+    def rank(other: str) -> tuple[bool, bool, bool]:
+        return other == tag, other.partition("@")[0] == name, other != SUITE
 
-    best = max(table.calibrations, key=rank, default=None)
-    return None if best is None else (best, table.calibrations[best])
+    return max(table.calibrations, key=rank, default=None)

@@ -1,4 +1,4 @@
-"""`SearchPlan`: all that a search depends on, brought together and checked before any training."""
+"""`SearchPlan`: everything that a search depends on, checked before any training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,11 +27,11 @@ SEARCH_CHECKPOINT = Path("checkpoint") / "search.pt"
 class SearchPlan:
     """A search, as planned.
 
-    `budgets`: latencies first, of which the search uses as much of the first as it may; then sizes,
-    and memory. `targets`: by the names of the latencies. `space`: for the first target's batch,
-    without the candidates that a memory budget rules out; `whole`: with them. `folder`: of the
+    `budgets`: latencies first, then sizes, and memory; the search uses as much of the first budget
+    as it can. `targets`: by the names of the latencies. `space`: for the first target's batch,
+    without the candidates that a memory budget excludes; `whole`: with them. `folder`: of the
     results. `trained`: the checkpoint of another run, whose supernet is used instead of training
-    one. `as_you_go`: measures operators during the search. `sigmas`: where operators are predicted,
+    one. `as_you_go`: measures operators during the search. `sigmas`: if operators are predicted,
     latencies count as their mean plus this many standard deviations.
     """
 
@@ -47,16 +47,6 @@ class SearchPlan:
     compute: Compute = ON_CPU
     as_you_go: AsYouGo | None = None
     sigmas: float = 2.0
-
-    def check(self) -> None:
-        """Raises `InfeasibleError` where no network can meet the budgets, and `UsageError` where
-        the penalty cannot hold a search to them; a notice for a budget that every network meets."""
-        summed = [budget for budget in self.budgets if budget.adds_up]
-        for budget in summed:
-            if text := budget.check():
-                notice(text)
-        check_together(summed)
-        HardwareTerm(summed, self.settings.penalty)
 
 
 def plan_search(
@@ -78,27 +68,31 @@ def plan_search(
 ) -> SearchPlan:
     """The plan of a search for `budgets`, the main target's latency first, in a space for batch 1.
 
-    The folder is checked first, then targets are reached and operators measured that their tables
-    are missing: all of them, unless they are `predicted` or measured during the search
-    (`as_you_go`). `trained`: the folder of a run whose supernet is used. Raises `LatError` for
-    whatever rules the search out.
+    The folder is checked first. Then operators that are missing from the targets' tables are
+    measured, unless they are `predicted` or measured during the search (`as_you_go`). `trained`:
+    the folder of a run whose supernet is used. Raises `LatError` if the search is not possible,
+    `InfeasibleError` if no network can meet the budgets.
     """
     require_usable(folder, resume, overwrite, trained)
-    supernet = None if trained is None else supernet_of(trained)
+    supernet = None if trained is None else trained / SEARCH_CHECKPOINT
+    if supernet is not None and not supernet.exists():
+        raise UsageError(f"{supernet}: no such checkpoint; name the folder of a search")
     targets = resolved(budgets)
     whole, within = spaces_within(budgets, targets, space)
     first = targets[budgets[0].name]
     measuring = AsYouGo(first, space_at(within, first.batch), sigmas) if as_you_go else None
-    plan = SearchPlan(
-        budgets=laid_out(
-            budgets,
-            targets,
-            within,
-            sigmas=sigmas,
-            predicted=predicted,
-            quiet=quiet,
-            measuring=measuring,
-        ),
+    planned = laid_out(
+        budgets,
+        targets,
+        within,
+        sigmas=sigmas,
+        predicted=predicted,
+        quiet=quiet,
+        measuring=measuring,
+    )
+    _check(planned, settings)
+    return SearchPlan(
+        budgets=planned,
         targets=targets,
         space=space_at(within, first.batch),
         whole=space_at(whole, first.batch),
@@ -111,17 +105,17 @@ def plan_search(
         as_you_go=measuring,
         sigmas=sigmas,
     )
-    plan.check()
-    return plan
 
 
-def supernet_of(folder: Path) -> Path:
-    """The checkpoint of the supernet that the run in a folder trained; `UsageError` where there is
-    none."""
-    path = folder / SEARCH_CHECKPOINT
-    if not path.exists():
-        raise UsageError(f"{path}: no such checkpoint; name the folder of a search")
-    return path
+def _check(budgets: Sequence[Budget], settings: SearchSettings) -> None:
+    """Raises `InfeasibleError` if no network can meet the budgets, and `UsageError` if the penalty
+    cannot be used with them; a notice for a budget that every network meets."""
+    summed = [budget for budget in budgets if budget.adds_up]
+    for budget in summed:
+        if text := budget.check():
+            notice(text)
+    check_together(summed)
+    HardwareTerm(summed, settings.penalty)
 
 
 def resolved(budgets: Sequence[Budget]) -> dict[str, Target]:
@@ -134,14 +128,13 @@ def spaces_within(
     budgets: Sequence[Budget], targets: Mapping[str, Target], space: SearchSpace
 ) -> tuple[SearchSpace, SearchSpace]:
     """The space at the largest batch of the targets, and that space without the candidates that a
-    memory budget rules out."""
-    whole = space_at(space, largest_batch(targets))
+    memory budget excludes."""
+    whole = space_at(space, _largest_batch(targets))
     limits = [budget.limit for budget in budgets if budget.kind is BudgetKind.MEMORY]
     return whole, within_memory(whole, min(limits)) if limits else whole
 
 
-def largest_batch(targets: Mapping[str, Target]) -> int:
-    """The most inputs that a target computes at once."""
+def _largest_batch(targets: Mapping[str, Target]) -> int:
     return max(target.batch for target in targets.values())
 
 
@@ -155,49 +148,46 @@ def laid_out(
     quiet: bool,
     measuring: AsYouGo | None = None,
 ) -> tuple[Budget, ...]:
-    """The budgets over the candidates of a space, each latency at its target's batch."""
+    """The budgets over the candidates of a space, each latency at its target's batch.
+
+    If any operator is predicted and not measured, all count with `sigmas` standard deviations above
+    their mean, and a notice says so."""
 
     def over_space(budget: Budget) -> Budget:
         if budget.kind is BudgetKind.MEMORY:
-            return replace(budget, batch=largest_batch(targets))
+            return replace(budget, batch=_largest_batch(targets))
         if budget.kind is not BudgetKind.LATENCY:
             return budget.over(size_costs(space, budget.kind))
         if measuring is not None and budget.name == measuring.target.name:
             return measuring.laid_out(budget)
         target = targets[budget.name]
         own = space_at(space, target.batch)
-        model = latency_model(target, own, predicted, quiet)
-        return latency_budget(budget, target, model, own, sigmas)
+        model = _latency_model(target, own, predicted, quiet)
+        missing = [op for op in own.operators if model.predict_op(op).source == PREDICTED]
+        if missing:
+            notice(
+                f"{target.name}: {len(missing)} of {len(own.operators)} operators are predicted, "
+                f"not measured; the budget holds for mean + {sigmas:g} standard deviations"
+            )
+        costs = candidate_latency(model, own.blocks, own.fixed, sigmas if missing else 0.0)
+        return budget.over(costs, model, target.batch)
 
     return tuple(map(over_space, budgets))
 
 
-def latency_budget(
-    budget: Budget, target: Target, model: LatencyModel, space: SearchSpace, sigmas: float
-) -> Budget:
-    """A latency over the candidates of a space, by a model. If any operator is predicted and not
-    measured, all count with `sigmas` standard deviations above their mean, which a notice says."""
-    missing = [op for op in space.operators if model.predict_op(op).source == PREDICTED]
-    if missing:
-        notice(
-            f"{target.name}: {len(missing)} of {len(space.operators)} operators are predicted, not "
-            f"measured; the budget is held for mean + {sigmas:g} standard deviations"
-        )
-    costs = candidate_latency(model, space.blocks, space.fixed, sigmas if missing else 0.0)
-    return budget.over(costs, model, target.batch)
-
-
-def latency_model(target: Target, space: SearchSpace, predicted: bool, quiet: bool) -> LatencyModel:
-    """The target's table with every operator of the space; with `predicted`, operators that it is
-    missing are predicted by regression instead of measured. Raises `CoverageError` for those that
-    are too far from the table to be predicted."""
+def _latency_model(
+    target: Target, space: SearchSpace, predicted: bool, quiet: bool
+) -> LatencyModel:
+    """The target's table with every operator of the space. If `predicted`, missing operators are
+    predicted by regression instead of measured; raises `CoverageError` for those that are too far
+    from the table."""
     table = target.table
     if not predicted or table is None or not table.missing(space.operators):
         return covered(target, space, quiet)
     model = fit(table)
     if far := model.missing(space.operators):
         remedy = (
-            "they are too far from what it has to be predicted; measure them: profile the space "
+            "they are too far from its operators to be predicted; measure them: profile the space "
             f"{space.tag} on {table.setting.device}"
         )
         raise CoverageError((op.key for op in far), f"the table {table.source}", remedy)

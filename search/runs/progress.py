@@ -1,11 +1,13 @@
-"""Steps of a training, as they are shown while it runs."""
+"""The progress of a training: on the terminal, and as TensorBoard's curves."""
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from rich.progress import Progress
 
+from latency.errors import extra
 from search.training.network_training import StepReport
 
 _log = logging.getLogger(__name__)
@@ -17,36 +19,52 @@ _WIDEST = 48
 def show_steps(
     bar: Progress, doing: str, limits: Mapping[str, float] | None = None
 ) -> Callable[[StepReport], None]:
-    """Show steps as a bar on a terminal, and log a line now and then where there is none. Of a
-    search with `limits` by their names: the loss, the expected costs as shares of these, their
-    multipliers, and the entropy; on a terminal as much of it as there is room for."""
+    """Show steps as a bar on a terminal, and log ten of them otherwise. With the `limits` of a
+    search by budget name, show the expected costs as shares of these, too."""
     task = bar.add_task(doing, total=None)
-    details = [""]
+    costs = ""
 
     def show(report: StepReport) -> None:
-        nonlocal details
-        if limits and report.expected and report.entropy is not None:
-            details = _costs(report, limits)
-        begin = f"{doing}: loss {report.train_loss:.2f}"
-        is_last = report.step == report.total_steps
-        fitting = (begin + costs for costs in details if len(begin + costs) <= _WIDEST)
-        line = begin if is_last else next(fitting, begin)
+        nonlocal costs
+        if limits and report.expected:
+            shares = {name: value / limits[name] for name, value in report.expected.items()}
+            costs = "".join(f" {Path(name).stem} {share:.0%}" for name, share in shares.items())
+        loss = f"{doing}: loss {report.train_loss:.2f}"
+        line = loss + costs if len(loss + costs) <= _WIDEST else loss
         bar.update(task, description=line, completed=report.step, total=report.total_steps)
         if bar.disable and report.step % max(1, report.total_steps // 10) == 0:
-            _log.info("%s%s: step %d of %d", begin, details[0], report.step, report.total_steps)
+            _log.info("%s%s: step %d of %d", loss, costs, report.step, report.total_steps)
 
     return show
 
 
-def _costs(report: StepReport, limits: Mapping[str, float]) -> list[str]:
-    """What an architecture step reports, from all of it to the least."""
-    multipliers = report.multipliers or {}
-    shares = {
-        name: f" {Path(name).stem} {value / limits[name]:.0%}"
-        for name, value in (report.expected or {}).items()
-    }
-    weighed = "".join(
-        share + (f" x{multipliers[name]:.2f}" if name in multipliers else "")
-        for name, share in shares.items()
-    )
-    return [f"{weighed} entropy {report.entropy:.2f}", weighed, "".join(shares.values())]
+class Curves:
+    """Writes the steps of a search to `folder`; show them with `tensorboard --logdir FOLDER`.
+
+    Scalars: `loss/train`, `loss/valid`, `learning_rate`, `entropy`; by the name of each budget,
+    `expected/NAME` as a share of `limits[NAME]`, and `multiplier/NAME`. Steps that a resumed run
+    repeats replace those of the interrupted one.
+    """
+
+    def __init__(self, folder: Path, limits: Mapping[str, float]) -> None:
+        with extra("train"):
+            from torch.utils.tensorboard import SummaryWriter
+        self.limits = limits
+        self._open = partial(SummaryWriter, str(folder))
+        self._writer: SummaryWriter | None = None
+
+    def __call__(self, report: StepReport) -> None:
+        """Add a step to the curves."""
+        writer = self._writer = self._writer or self._open(purge_step=report.step)
+        values = {"loss/train": report.train_loss, "learning_rate": report.learning_rate}
+        if report.valid_loss is not None and report.entropy is not None:
+            values |= {"loss/valid": report.valid_loss, "entropy": report.entropy}
+        for name, cost in (report.expected or {}).items():
+            values[f"expected/{name}"] = cost / self.limits[name]
+        for name, multiplier in (report.multipliers or {}).items():
+            values[f"multiplier/{name}"] = multiplier
+        for name, value in values.items():
+            writer.add_scalar(name, value, report.step)
+        writer.flush()
+        if report.step == report.total_steps:
+            writer.close()

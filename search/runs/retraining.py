@@ -1,4 +1,4 @@
-"""Training a network from scratch: one that a search found, a published one, or one's own."""
+"""Training a network from scratch: one that a search found, a published or an own one."""
 
 import json
 import time
@@ -14,11 +14,12 @@ from search.confirmation import export
 from search.console import progress_bar, version
 from search.data import Dataset
 from search.runs.progress import show_steps
-from search.runs.tasks import TrainTask, shared_training
+from search.runs.tasks import Task
 from search.settings import RESUMABLE, SearchSettings
 from search.spaces.bounds import check_options
 from search.training.checkpoint import Checkpoint
 from search.training.compute import ON_CPU, Compute
+from search.training.network_training import NetworkTraining
 from search.training.optimizer import accuracy
 
 
@@ -43,7 +44,7 @@ def network_to_train(name: str, resolution: int | None, classes: int) -> Network
     """The network of a run's folder, a network.json or zoo:NAME, with a classifier of `classes`.
 
     Raises `UsageError` for an invalid resolution, and for a network that is not a chain of
-    operators that ends in a classifier.
+    operators ending in a classifier.
     """
     check_options({"resolution": resolution})
     if name.startswith("zoo:"):
@@ -52,16 +53,16 @@ def network_to_train(name: str, resolution: int | None, classes: int) -> Network
         path = Path(name)
         network = NetworkSpec.load(path / "network.json" if path.is_dir() else path)
     if not isinstance(network, NetworkSpec):
-        raise UsageError(f"{name} is known as kernels of a runtime only, which cannot be trained")
+        raise UsageError(f"{name} is not a chain of operators, and cannot be trained")
     last = network.ops[-1]
     if last.kind != "linear":
-        raise UsageError(f"{name} ends in {last.key}, and not in a classifier")
+        raise UsageError(f"{name} ends in {last.key}, not in a classifier")
     ops = (*network.ops[:-1], replace(last, out_channels=classes))
     return NetworkSpec.of(network.name, ops)
 
 
 def space_of(network: NetworkSpec) -> str:
-    """The space that a network was found in, as a search names its networks; "" of others."""
+    """The name of the space that a network was found in; "" for other networks."""
     space, _, found = network.name.partition("@")
     return space if found else ""
 
@@ -80,7 +81,8 @@ def retrain(
     with extra("mobile"):
         from devices.export.tflite_model import tflite_model
     started = time.monotonic()
-    training = shared_training(TrainTask(network, settings, seed), data, compute)
+    task = Task(NetworkTraining, settings, {"network": network, "seed": seed})
+    training = task.shared(data, compute)
     identity = {"network": network.to_json(), "data": data.name, "seed": seed, **settings.as_dict}
     with progress_bar(quiet) as bar:
         path = folder / "checkpoint" / "retrain.pt"

@@ -5,74 +5,38 @@ wait for its tasks, so that it alone measures, prints and writes files.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from latency.errors import LatError
-from latency.operators.network import NetworkSpec
-from search.budget import Budget
 from search.settings import SearchSettings
-from search.space import SearchSpace
 
 if TYPE_CHECKING:
     from search.data import Dataset
-    from search.searcher import Revise, SupernetTraining
     from search.training.compute import Compute
-    from search.training.network_training import NetworkTraining
+    from search.training.network_training import Training
+
+T = TypeVar("T", bound="Training")
 
 
 @dataclass(frozen=True)
-class SearchTask:
-    """To train a supernet; `revises`: whether costs become better known meanwhile."""
+class Task(Generic[T]):
+    """To make a training of this `kind`, with these arguments besides data and compute."""
 
-    space: SearchSpace
-    budgets: Sequence[Budget]
+    kind: Callable[..., T]
     settings: SearchSettings
-    seed: int
-    revises: bool
+    arguments: Mapping[str, Any]
 
-    def training(self, data: "Dataset", compute: "Compute") -> "SupernetTraining":
+    def training(self, data: "Dataset", compute: "Compute") -> T:
         """The training of this process."""
-        from search.searcher import SupernetTraining
+        return self.kind(data=data, compute=compute, settings=self.settings, **self.arguments)
 
-        revise: Revise | None = (lambda probabilities: {}) if self.revises else None
-        return SupernetTraining(
-            self.space,
-            data,
-            budgets=self.budgets,
-            settings=self.settings,
-            seed=self.seed,
-            revise=revise,
-            compute=compute,
-        )
-
-
-@dataclass(frozen=True)
-class TrainTask:
-    """To train a network from scratch."""
-
-    network: NetworkSpec
-    settings: SearchSettings
-    seed: int
-
-    def training(self, data: "Dataset", compute: "Compute") -> "NetworkTraining":
-        """The training of this process."""
-        from search.training.network_training import NetworkTraining
-
-        return NetworkTraining(self.network, data, self.settings, self.seed, compute)
-
-
-def shared_search(task: SearchTask, data: "Dataset", compute: "Compute") -> "SupernetTraining":
-    """Send a task to all processes; returns this one's part of it, to be run."""
-    return compute.ranks.from_first(lambda: task).training(data, compute)
-
-
-def shared_training(task: TrainTask, data: "Dataset", compute: "Compute") -> "NetworkTraining":
-    """Send a task to all processes; returns this one's part of it, to be run."""
-    return compute.ranks.from_first(lambda: task).training(data, compute)
+    def shared(self, data: "Dataset", compute: "Compute") -> T:
+        """Send the task to all processes; returns the training of this one, to be run."""
+        return compute.ranks.from_first(lambda: self).training(data, compute)
 
 
 def distributed_main(command: Callable[..., None]) -> Callable[..., None]:
@@ -117,5 +81,5 @@ def assist(data: str, train_on: str) -> None:
         raise LatError(f"process {ranks.rank} lost the others: {first_line}") from None
 
 
-def _no_task() -> SearchTask | TrainTask | None:
+def _no_task() -> "Task[Training] | None":
     return None

@@ -105,7 +105,7 @@ def test_small_images_are_shrunk_late_unless_the_budget_forbids_it():
     for unstrided, network in zip((2, 1, 0), thinnest, strict=True):
         tight = mobilenet_v2_within(made_up_ms, made_up_ms(network), 32, 10)
         assert len(strides(tight)) == 5 - unstrided
-    with pytest.raises(UsageError, match="no MobileNetV2 on 32x32 images within"):
+    with pytest.raises(UsageError, match="no MobileNetV2 on 32x32 images is within"):
         mobilenet_v2_within(made_up_ms, 0.99 * made_up_ms(thinnest[-1]), 32, 10)
 
 

@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from devices.card import load_card
+from latency.operators.spec import OpSpec
+from latency.prediction import OpPrediction
 from latency.tables.library import user_folder
 from search import spaces
 from search.budget import Budget
 from search.jobs.targets import Target
-from search.result import operators_read
-from search.runs.environment import environment, run_facts
+from search.result import operator_rows
+from search.runs.certificate import environment
 from search.shared_card import shared_part
 from search.training.compute import Compute
 from search.training.distributed import Ranks
@@ -60,9 +62,9 @@ sessions = 4
 
 
 @pytest.fixture
-def target(toy_table, tmp_path):
-    """A target that is not at hand."""
-    return Target("toy", toy_table, tmp_path / "nowhere.csv", None, ())
+def target(toy_table):
+    """A target whose device cannot be reached."""
+    return Target("toy", toy_table)
 
 
 @pytest.fixture
@@ -123,18 +125,17 @@ def test_of_a_card_that_says_nothing_of_measuring_nothing_is_shared(text):
     assert shared_part(text) == ""
 
 
-def test_operators_are_kept_as_the_model_predicts_them(target, budget, toy_space):
-    network = toy_space.network(toy_space.largest)
-    facts = run_facts([budget], {"toy": target}, toy_space, Compute(), network)
-    facts = json.loads(json.dumps(facts))
-    assert operators_read(facts["operators"]["toy"]) == budget.model.predict(network).per_op
+def test_operators_are_kept_as_the_model_predicts_them(budget, toy_space):
+    prediction = budget.predict(toy_space.network(toy_space.largest))
+    rows = json.loads(json.dumps(operator_rows(prediction)))
+    read = tuple(OpPrediction(**{**row, "op": OpSpec.parse(row["op"])}) for row in rows)
+    assert read == prediction.per_op
 
 
-def test_operators_are_those_of_the_targets_batch(target, budget, toy_space):
-    table = target.table
-    rows = {replace(op, batch=8): row for op, row in table.rows.items()}
-    batched = replace(table, setting=replace(table.setting, batch=8), rows=rows)
-    eight = replace(budget, model=batched, batch=8)
-    network = toy_space.network(toy_space.largest)
-    facts = run_facts([eight], {"toy": target}, toy_space, Compute(), network)
-    assert {part.op.batch for part in operators_read(facts["operators"]["toy"])} == {8}
+def test_operators_are_those_of_the_targets_batch(toy_table, budget, toy_space):
+    rows = {replace(op, batch=8): row for op, row in toy_table.rows.items()}
+    batched = replace(toy_table, setting=replace(toy_table.setting, batch=8), rows=rows)
+    prediction = replace(budget, model=batched, batch=8).predict(
+        toy_space.network(toy_space.largest)
+    )
+    assert {part.op.batch for part in prediction.per_op} == {8}

@@ -113,7 +113,7 @@ def test_what_cannot_be_known_is_left_blank_with_the_reason(invoke, replayed, fa
     code, out, err = invoke(lat_compare, "zoo:resnet18", "--target", replayed, "--resolution", SIZE)
     assert code == 1
     assert "1 of 2 were not measured: resnet18" in err
-    assert "resnet18: not measured: someruntime 2 cannot be given its graph" in out
+    assert "resnet18: not measured: someruntime 2 cannot run its graph" in out
     far = NetworkSpec.of("far", (OpSpec("conv", 512, 512, 3, 512, 31, activation="silu"),))
     (tmp_path / "far.json").write_text(far.to_json())
     words = ["far.json", "--target", far_csv, "--resolution", SIZE, "--json"]
@@ -131,7 +131,7 @@ def test_networks_of_another_batch_are_refused(invoke, replayed, tmp_path):
     (tmp_path / "many.json").write_text(network.to_json())
     code, _, err = invoke(lat_compare, "many.json", "--target", replayed)
     assert code == 2
-    assert "many.json takes 4 image(s) at once" in err
+    assert "many.json has batch 4" in err
     code, _, err = invoke(lat_compare, "zoo:mobilenet", "--target", replayed)
     assert code == 2
     assert "did you mean" in err

@@ -102,7 +102,7 @@ def test_a_full_profile_replaces_the_transfer_and_is_never_replaced_by_one(
     assert not any(row.is_transferred for row in LatencyTable.load(answer["table"]).rows.values())
     code, _, err = invoke(lat_profile, *few)
     assert code == 2
-    assert "measured operator by operator" in err
+    assert "measurements of every operator of" in err
     assert "write to another file: --out FILE.csv" in err
 
 
@@ -175,5 +175,5 @@ def test_what_cannot_be_meant_is_one_line_that_says_what_to_do(
     LatencyTable(setting, table.rows).save(tmp_path / "self.csv")
     code, _, err = invoke(lat_profile, *words, "--few-shot", 10, "--from", tmp_path / "self.csv")
     assert code == 2
-    assert "the very device that is to be predicted" in err
+    assert "a table of the device that is to be predicted" in err
     assert not (tmp_path / "o").exists()

@@ -12,6 +12,7 @@ from search.commands.search_ways import raise_if_over
 from search.console import progress_bar
 from search.derivation.evolution import Evolution
 from search.derivation.knapsack import fastest_within
+from search.jobs.bench import Bench
 from search.jobs.targets import Target
 from search.runs.front import find_front
 from search.runs.plan import SearchPlan
@@ -31,12 +32,15 @@ SETTINGS = SearchSettings(
 @pytest.fixture
 def planned(toy_table, toy_space, costs, digits, tmp_path, quick_cpu, monkeypatch):
     """The plan of a Pareto front for a device that is slower by a factor than its table says, or
-    for one that is not at hand."""
+    for one that cannot be reached."""
     monkeypatch.setattr("search.derivation.fitness._IMAGES", 16)
 
     def plan(asked: str, factor: float | None, *others: Budget) -> SearchPlan:
-        at_hand = () if factor is None else (ReplayDevice(toy_table, factor=factor),)
-        target = Target("toy", toy_table, tmp_path / "t.csv", load_card(quick_cpu), at_hand)
+        bench = None
+        if factor is not None:
+            devices = (ReplayDevice(toy_table, factor=factor),)
+            bench = Bench(load_card(quick_cpu), devices, tmp_path / "t.csv")
+        target = Target("toy", toy_table, bench)
         return SearchPlan(
             budgets=(Budget.parse(asked, "toy").over(costs, toy_table), *others),
             targets=dict.fromkeys(("toy", *(other.name for other in others)), target),

@@ -12,8 +12,7 @@ from latency.tables.calibration import Calibration
 from search import spaces
 from search.commands.table_command import merge
 from search.jobs.bench import Bench
-from search.jobs.kernel_suite import profile_suite
-from search.jobs.profiling import keep, measure_missing, profile_spaces
+from search.jobs.profiling import keep, measure_missing, profile_spaces, profile_suite
 from search.jobs.targets import Target
 from search.runs.measuring import AsYouGo
 
@@ -59,7 +58,7 @@ def merging(whole, path, few):
 
 
 def as_you_go(whole, path, few):
-    target = Target("x", few, path, CARD, (ReplayDevice(whole),))
+    target = Target("x", few, Bench(CARD, (ReplayDevice(whole),), path))
     return lambda: AsYouGo(target, MINI, 0.0)
 
 
@@ -72,7 +71,7 @@ def test_rows_that_another_process_writes_meanwhile_are_not_lost(
     known = {op: row for op, row in truth.rows.items() if op != OWN}
     few = replace(truth, rows=known, calibrations={"mini@32": Calibration()})
     monkeypatch.setattr(
-        "search.jobs.kernel_suite.profile_kernels",
+        "search.jobs.profiling.profile_kernels",
         lambda device, *_: LatencyTable(device.setting, {OWN: row(2.0)}),
     )
     path = tmp_path / "o" / "t.csv"

@@ -64,8 +64,8 @@ def test_a_supernet_of_other_data_is_refused_by_the_whole_name_of_its_file(plan,
         RunCheckpoints(tmp_path / "new", other).taken_over(path)
     assert str(caught.value) == (
         f"{path} belongs to a run with another data (digits there, letters here); a supernet "
-        "serves the same data, space, resolution and width; one trained within a memory budget has "
-        "no candidates that the budget ruled out"
+        "can be used only with the data, space, resolution, width and memory budget that it was "
+        "trained with, or with less memory"
     )
 
 

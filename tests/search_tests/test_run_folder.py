@@ -1,17 +1,30 @@
 """The folder of a run: what a run that replaces another one leaves, however it ends."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from killed_replacement import contents, fill
 
 from latency import LatError
 from search.commands.search_command import main as lat_search
+from search.run_files import RUN_FILES
 from search.runs.folder import require_free, run_folder
 
-SCRIPT = Path(__file__).with_name("killed_replacement.py")
+
+def fill(folder: Path, text: str) -> None:
+    for name in ("checkpoint", "pareto"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "x").write_text(text)
+    for name in ("result.json", "network.json") if text == "old" else ("result.json", "model.npz"):
+        (folder / name).write_text(text)
+
+
+def contents(folder: Path) -> str:
+    """Who wrote what a run's files are: "old" or "new" where all are of that run."""
+    files = [path for name in RUN_FILES for path in (folder / name, folder / name / "x")]
+    found = {path.name: path.read_text() for path in files if path.is_file()}
+    whole = {"old": {"x", "result.json", "network.json"}, "new": {"x", "result.json", "model.npz"}}
+    (who,) = {*found.values()} or {"nobody"}
+    return who if found.keys() == whole.get(who) else f"part of {who}"
 
 
 @pytest.fixture
@@ -29,22 +42,6 @@ def _fail(folder: Path, error: type[BaseException], left: str) -> None:
         raise error
 
 
-def test_a_run_that_is_killed_leaves_the_old_one_whole_or_one_that_goes_on(tmp_path):
-    done = subprocess.run([sys.executable, SCRIPT, tmp_path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    entered = [line.split() for line in done.stdout.splitlines()[::2]]
-    ended = [line.split()[1:] for line in done.stdout.splitlines()[1::2]]
-    assert len(entered) > 10
-    for (*found, worked_in_the_folder), after in zip(entered, ended, strict=True):
-        if worked_in_the_folder == "True":
-            assert found in (["old", "old"], ["new", "new"])
-            assert after == [found[0]]
-        else:
-            assert found[0] == "old"
-    assert ended[0] == ["old"]
-    assert ended[-1] == ["new"]
-
-
 def test_a_run_that_fails_leaves_the_one_that_it_was_to_replace(occupied):
     with pytest.raises(ZeroDivisionError):
         _fail(occupied, ZeroDivisionError, "tensorboard")
@@ -54,17 +51,25 @@ def test_a_run_that_fails_leaves_the_one_that_it_was_to_replace(occupied):
     assert (occupied / "result.json").read_text() == "old"
 
 
-def test_a_run_that_fails_after_a_checkpoint_is_resumed_and_replaces_the_old_one(occupied, capsys):
+def test_a_run_that_fails_after_a_checkpoint_is_resumed_and_replaces_the_old_one(occupied):
     with pytest.raises(KeyboardInterrupt):
         _fail(occupied, KeyboardInterrupt, "checkpoint")
-    assert (occupied / "checkpoint" / "x").read_text() == "old"
+    assert contents(occupied / ".old-run") == "old"
     with run_folder(occupied, resume=True, overwrite=False) as place:
         assert (place / "checkpoint" / "x").read_text() == "new"
         (place / "result.json").write_text("new")
-    assert "resuming the run that is to replace the one there" in capsys.readouterr().err
     assert (occupied / "result.json").read_text() == "new"
     assert not (occupied / "checkpoint" / "search.pt").exists()
     assert not (occupied / "network.json").exists()
+    assert not (occupied / ".old-run").exists()
+
+
+def test_a_run_that_is_overwritten_before_it_ended_leaves_the_one_before(occupied):
+    with pytest.raises(KeyboardInterrupt):
+        _fail(occupied, KeyboardInterrupt, "checkpoint")
+    with pytest.raises(ZeroDivisionError):
+        _fail(occupied, ZeroDivisionError, "tensorboard")
+    assert contents(occupied) == "old"
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from latency.errors import InfeasibleError
 from search import spaces
 from search.budget import Budget, memory_of, size_costs, within_memory
 from search.commands.search_ways import default_folder, parse_budgets
-from search.confirmation import Attempt, predictions
+from search.confirmation import Attempt, attempt_of
 from search.console import progress_bar
+from search.jobs.bench import Bench
 from search.jobs.targets import Target
 from search.runs import baselines
 from search.runs.baselines import largest_network, trained_and_measured
@@ -42,10 +43,10 @@ HALF = Budget.parse("50%", "toy")
 
 @pytest.fixture
 def plan(toy_table, toy_space, costs, digits, tmp_path):
-    """A search for a target that is not at hand."""
+    """A search for a target whose device cannot be reached."""
     return SearchPlan(
         budgets=(HALF.over(costs, toy_table),),
-        targets={"toy": Target("toy", toy_table, tmp_path / "nowhere.csv", None, ())},
+        targets={"toy": Target("toy", toy_table)},
         space=toy_space,
         whole=toy_space,
         settings=SETTINGS,
@@ -72,7 +73,7 @@ def as_you_go(toy_space, jagged, tmp_path, quick_cpu):
     def start() -> AsYouGo:
         path = tmp_path / "toy.csv"
         table = LatencyTable.load(path) if path.exists() else None
-        target = Target("toy", table, path, load_card(quick_cpu), (jagged,))
+        target = Target("toy", table, Bench(load_card(quick_cpu), (jagged,), path))
         return AsYouGo(target, toy_space, sigmas=2.0)
 
     return start
@@ -126,7 +127,7 @@ def test_networks_of_one_name_have_checkpoints_of_their_own(plan, toy_space, tmp
     networks = [toy_space.network(choices) for choices in ([0, 0, 0, 0], [1, 2, 3, 4])]
     with progress_bar(quiet=True) as bar:
         rows = [
-            trained_and_measured(run, "MobileNetV2", network, None, bar)
+            trained_and_measured(run, "MobileNetV2", Attempt((), network, {}), bar)
             for network in (*networks, networks[0])
         ]
     assert rows[0] == rows[2] != rows[1]
@@ -139,7 +140,7 @@ def test_a_supernet_of_other_candidates_is_refused(plan, toy_space, tmp_path):
     small = replace(plan, space=within_memory(toy_space, 0.7 * memory_of(largest(toy_space))))
     assert small.space.tag == plan.space.tag
     small = replace(small, whole=small.space)
-    with pytest.raises(UsageError, match=r"another space .*that the budget ruled out"):
+    with pytest.raises(UsageError, match=r"another space .*a supernet can be used only with"):
         searched(replace(small, trained=trained), tmp_path / "b")
     with pytest.raises(UsageError, match="another space"):
         searched(small, tmp_path / "a")
@@ -220,7 +221,7 @@ def test_a_search_goes_on_without_the_candidates_that_cannot_be_measured_and_so_
 
     def run(folder):
         table = LatencyTable.load(path) if path.exists() else None
-        target = Target("toy", table, path, load_card(quick_cpu), (device,))
+        target = Target("toy", table, Bench(load_card(quick_cpu), (device,), path))
         measuring = AsYouGo(target, toy_space, sigmas=2.0)
         measured = replace(measured_by(plan, measuring), targets={"toy": target})
         run = SearchRun(measured, folder)
@@ -249,14 +250,14 @@ def largest(space):
 
 
 def chosen(space, budgets) -> Attempt:
-    return Attempt(space.largest, largest(space), predictions(budgets, space.largest))
+    return attempt_of(space, space.largest, budgets)
 
 
 def test_the_certificate_names_the_table_that_the_model_goes_by(plan, toy_table, toy_space):
     read = replace(toy_table, source="lut_data/toy.csv")
     for model in (read, fit(read, extrapolate=True)):
         budgets = (replace(plan.budgets[0], model=model),)
-        (outcome,) = budget_outcomes(budgets, plan.targets, chosen(toy_space, budgets), {})
+        (outcome,) = budget_outcomes(budgets, chosen(toy_space, budgets), {})
         assert outcome.table == "lut_data/toy.csv"
 
 
@@ -266,7 +267,7 @@ def test_memory_is_certified_like_other_sizes(plan, toy_space, share, meets):
     attempt = chosen(toy_space, (*plan.budgets, macs))
     takes = memory_of(attempt.network)
     budgets = (*plan.budgets, macs, Budget("memory", share * takes))
-    outcomes = budget_outcomes(budgets, plan.targets, attempt, {})
+    outcomes = budget_outcomes(budgets, attempt, {})
     assert [one.name for one in outcomes] == ["toy", "macs", "memory"]
     assert (outcomes[2].unit, outcomes[2].predicted, outcomes[2].meets) == ("bytes", takes, meets)
     assert outcomes[1].predicted == attempt.network.macs
@@ -308,16 +309,16 @@ def test_of_random_networks_the_best_within_the_budgets_counts(
 def test_a_network_that_proves_over_a_budget_does_not_meet_it(
     plan, toy_space, toy_table, tmp_path, quick_cpu
 ):
-    device = ReplayDevice(toy_table)
-    target = replace(plan.targets["toy"], card=load_card(quick_cpu), devices=(device,))
+    bench = Bench(load_card(quick_cpu), (ReplayDevice(toy_table),), tmp_path / "t.csv")
+    target = replace(plan.targets["toy"], bench=bench)
     (budget,) = plan.budgets
     fast = toy_space.network(choices := tuple(np.nanargmin(budget.costs.matrix, axis=1)))
-    least = predictions(plan.budgets, choices)["toy"]
+    least = budget.costs.predict(choices)[0]
     for share, meets in ((1.2, True), (0.9, False)):
         held = replace(budget, limit=share * least)
         run = SearchRun(replace(plan, budgets=(held,), targets={"toy": target}), tmp_path / "run")
         with progress_bar(quiet=True) as bar:
-            row = trained_and_measured(run, "fast", fast, None, bar)
+            row = trained_and_measured(run, "fast", Attempt((), fast, {}), bar)
         assert row["meets"] is meets
 
 
@@ -329,13 +330,13 @@ def test_mobilenet_v2_is_held_to_all_budgets(plan, toy_space, toy_table, tmp_pat
 
     def widest(*sizes):
         run = SearchRun(replace(plan, budgets=(roomy, *sizes)), tmp_path)
-        return baselines._widest(run, (roomy,), {})
+        return baselines._widest(run, {"toy": roomy}, {})
 
     networks = [widest(), widest(params), widest(memory)]
     assert networks[0].params > 2 * networks[1].params
     assert 4e5 < networks[1].params <= 5e5
     assert 0.5e5 < memory_of(networks[2]) <= 1e5 < memory_of(networks[0])
-    with pytest.raises(InfeasibleError, match="none is within all budgets"):
+    with pytest.raises(InfeasibleError, match="no MobileNetV2 on 16x16 images is within"):
         widest(replace(params, limit=100.0))
 
 
@@ -362,8 +363,8 @@ def test_targets_of_different_batches_have_costs_of_their_own(digits, tmp_path):
     assert network.batch == 1
     assert memory_of(network_at(network, 8)) <= 2e6
     summed = SearchRun(plan, plan.folder).summed
-    attempt = Attempt(choices, network, predictions(summed, choices))
-    *outcomes, memory = budget_outcomes(plan.budgets, plan.targets, attempt, {})
+    attempt = attempt_of(plan.space, choices, summed)
+    *outcomes, memory = budget_outcomes(plan.budgets, attempt, {})
     for (name, batch), outcome in zip((("one", 1), ("eight", 8)), outcomes, strict=True):
         expected = tables[name].predict(network_at(network, batch)).ms
         assert attempt.predicted[names[name]] == pytest.approx(expected, rel=1e-3)

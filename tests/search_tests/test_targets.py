@@ -10,6 +10,7 @@ from latency import LatencyTable
 from latency.errors import CoverageError, TableError
 from search import spaces
 from search.commands.search_command import main as lat_search
+from search.jobs.bench import Bench
 from search.jobs.targets import Target, covered
 
 MINI = spaces.load("mini")
@@ -23,11 +24,9 @@ def partial(mini_csv):
     return replace(table, rows={op: table[op] for op in known})
 
 
-def test_a_table_whose_device_is_not_at_hand_is_not_enough_where_an_operator_is_missing(
-    partial, tmp_path
-):
-    target = Target("far", partial, tmp_path / "t.csv", None, ())
-    with pytest.raises(CoverageError, match="not at hand") as error:
+def test_a_table_whose_device_cannot_be_reached_is_refused_where_an_operator_is_missing(partial):
+    target = Target("far", partial)
+    with pytest.raises(CoverageError, match="cannot be reached") as error:
         covered(target, MINI, quiet=True)
     assert len(error.value.missing) == 1
 
@@ -48,6 +47,6 @@ def test_a_table_of_another_setting_is_not_written_to_and_no_option_of_another_c
     truth = LatencyTable.load(mini_csv)
     path = tmp_path / "t.csv"
     replace(truth, setting=replace(truth.setting, runtime="another 1")).save(path)
-    target = Target("x", None, path, DeviceCard(name="x"), (ReplayDevice(truth),))
+    target = Target("x", None, Bench(DeviceCard(name="x"), (ReplayDevice(truth),), path))
     with pytest.raises(TableError, match=r"write to another file$"):
         covered(target, MINI, quiet=True)
