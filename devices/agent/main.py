@@ -6,10 +6,12 @@ import gc
 import json
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 from devices.agent.machine import cpu_state, facts, nvml_state, pin
 from devices.agent.timing import LoadedModel, UnableError
@@ -113,6 +115,13 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     gc.disable()  # no collection during a timed run
+    with suppress(BrokenPipeError):
+        _answer(answers)
+    if folder := os.environ.get("LAT_AGENT_FOLDER"):  # the host was killed
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answer(answers: TextIO) -> None:
     agent = Agent()
     for line in sys.stdin:
         request = json.loads(line)

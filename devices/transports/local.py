@@ -18,8 +18,8 @@ _CLOSE_SECONDS = 5
 
 
 class LocalTransport:
-    """Keeps the agent, the model files and the agent's temporary files in a temporary folder, which
-    `close` deletes, or the end of this process."""
+    """Keeps the agent, the model files and the agent's temporary files in a temporary folder. It is
+    deleted by `close`, when this process ends, or by the agent if this process is killed."""
 
     label = "this machine"
 
@@ -54,7 +54,12 @@ class _ProcessPipe:
             stderr=self._errors,
             bufsize=0,
             start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "TMPDIR": str(folder),
+                "LAT_AGENT_FOLDER": str(folder),
+            },
         )
 
     def write(self, data: bytes) -> None:

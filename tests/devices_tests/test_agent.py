@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -173,3 +174,25 @@ def test_the_gpu_that_is_watched_is_the_one_that_is_seen_first(monkeypatch, visi
     assert nvml_gpu() == (nvml, gpu)
     assert nvidia_name() == f"GPU {gpu}"
     assert nvml_state() == {"temperature_c": 40, "frequency_mhz": 1000}
+
+
+def test_the_folder_of_a_killed_host_is_deleted():
+    host = (
+        "import sys\n"
+        "from devices.transports.local import LocalTransport\n"
+        "transport = LocalTransport()\n"
+        "channel = transport.start()\n"
+        "channel.ask({'do': 'state'})\n"
+        "print(transport._folder, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", host], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        folder = Path(process.stdout.readline().strip())
+        assert any(folder.iterdir())
+        process.kill()
+    deadline = time.monotonic() + 30
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not folder.exists()
