@@ -51,7 +51,7 @@ def test_the_pages_are_built_with_help_figures_and_docstrings(site):
     assert "pause_seconds" in keys
     assert "arch_learning_rate" in keys
     library = (site / "api.html").read_text()
-    assert "One row an operator" in library
+    assert "One row per operator" in library
 
 
 def test_every_space_and_every_published_network_is_named():

@@ -127,7 +127,7 @@ def _fix_input(graph: Any, input_shape: Sequence[int] | None, batch: int) -> Non
         if numbers_of(sizes) > MOST_NUMBERS:
             raise SpecError(f"input '{value.name}' of {tuple(sizes)} is too large")
         if not sizes or any(size <= 0 for size in sizes):
-            remedy = _OF_THE_FILE if position else "say its sizes: --input-shape 1x3x224x224"
+            remedy = _OF_THE_FILE if position else "give its sizes: `input_shape` 1x3x224x224"
             raise SpecError(f"input '{value.name}' is {_shown(known) or 'of no shape'}; {remedy}")
         if sizes != known:
             is_changed = True

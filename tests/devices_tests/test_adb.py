@@ -73,7 +73,7 @@ def test_a_binary_that_tells_no_layers_apart_is_told(bench, phone):
         "TfLiteXNNPackDelegate 0.9 1.0 100.000% 100.000% 0.000 1 [output]:3"
     )
     act(phone, f"case \"$*\" in *profiling*) cat <<'END'\n{table}\nEND\nexit 0;; esac")
-    with pytest.raises(DeviceError, match=r"tells of 0 convolutions .* the model has 1: .* 2\.10"):
+    with pytest.raises(DeviceError, match=r"reports 0 convolutions .* the model has 1; .* 2\.10"):
         trace_layers(bench.device(phone), NetworkSpec.of("one", CONV.ops))
 
 

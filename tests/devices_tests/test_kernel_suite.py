@@ -63,9 +63,14 @@ def test_what_cannot_be_timed_either_is_as_usual(toy_table):
 def test_the_rules_of_litert_are_found_by_timing():
     device = connect(load_card("cpu-litert"))
     assert traced_fusion(device) is None
-    pairs = timed_fusion(device).pairs
-    assert {"conv+norm", "conv+relu6", "matmul+relu"} <= pairs
-    assert "conv+gelu" not in pairs
+    missing = {"conv+norm", "conv+relu6", "matmul+relu"}
+    for _ in range(4):  # on a busy machine a fused pair may look like two kernels
+        pairs = timed_fusion(device).pairs
+        assert "conv+gelu" not in pairs
+        missing -= pairs
+        if not missing:
+            break
+    assert not missing
 
 
 @pytest.mark.parametrize("seed", range(6))

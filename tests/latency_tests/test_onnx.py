@@ -318,7 +318,7 @@ def test_open_sizes_are_closed_by_the_batch_or_the_input_shape():
     assert kernels_of(graph).ops[0].batch == 4
     graph = parse_graph(open_model(1, 16, "h", "w"), "x", input_shape=(1, 16, 20, 30))
     assert (kernels_of(graph).ops[0].height, kernels_of(graph).ops[0].width) == (20, 30)
-    with pytest.raises(SpecError, match=r"is 1x16x\?x\?; say its sizes: --input-shape"):
+    with pytest.raises(SpecError, match=r"is 1x16x\?x\?; give its sizes: `input_shape`"):
         parse_graph(open_model(1, 16, "h", "w"), "x")
     with pytest.raises(SpecError, match="is 1x16x14x14, not 1x8x14x14"):
         parse_graph(open_model(1, 16, 14, 14), "x", input_shape=(1, 8, 14, 14))
@@ -336,7 +336,7 @@ def test_an_input_whose_sizes_cannot_be_given_is_not_told_to_have_them_given():
     for input_shape in (None, (1, 16, 14, 14)):
         with pytest.raises(SpecError, match=r"input 'y' is 1x16x\?x\?; only the first") as caught:
             parse_graph(model.SerializeToString(), "x", input_shape=input_shape)
-        assert "--input-shape" not in str(caught.value)
+        assert "input_shape" not in str(caught.value)
         assert "into the file" in str(caught.value)
 
 

@@ -157,7 +157,7 @@ def test_what_cannot_be_meant_is_one_line_that_says_what_to_do(
         assert "measure at least 3, better 10" in err
     code, _, err = invoke(lat_profile, *words, "--few-shot", 5000, *sources)
     assert code == 2
-    assert "cannot choose 5000 of" in err
+    assert "expected 1 to 1500, the number of networks" in err
     code, _, err = invoke(lat_profile, *words, *sources)
     assert code == 2
     assert "--from needs --few-shot" in err

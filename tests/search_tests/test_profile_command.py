@@ -401,7 +401,7 @@ def test_a_table_of_another_setting_is_refused_before_anything_is_measured(
     words = ["--device", replay_card(), "--out", tmp_path / "there.csv"]
     code, out, err = invoke(lat_profile, *words, *what)
     assert (code, out) == (1, "")
-    assert "never mixed; write to another file" in err
+    assert "cannot be merged; write to another file" in err
 
 
 def test_a_suite_of_kernels_replaces_the_one_before_and_nothing_else(
