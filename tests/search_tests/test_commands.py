@@ -224,7 +224,7 @@ def test_a_front_that_measures_as_it_goes_tells_what_it_measured_and_left_out(
     words = ["--target", "replayed.toml", "--space", "mini", "--steps", "4", "--pareto", "2"]
     code, out, err = invoke(lat_search, *words, "--measure-as-you-go", "--out", "a")
     assert code == 0, err
-    assert "operators on the way, of 41" in err
+    assert "of 41 operators during the search" in err
     assert "broken images left out: 1, e.g. a.png: cannot identify image" in err
     assert "not measured" not in out
     rows = json.loads(Path("a/pareto.json").read_text())["networks"]

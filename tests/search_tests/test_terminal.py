@@ -133,7 +133,7 @@ def test_a_file_that_is_not_there_is_the_users_word(invoke, name):
         (lat_predict, ["broken.json"], "broken.json: not a network in JSON"),
         (lat_predict, ["pipe.onnx"], "pipe.onnx: not a regular file"),
         (lat_predict, ["zoo:nothing"], "unknown network 'nothing'"),
-        (lat_predict, ["zoo:resnet18", "--input-shape", "x"], "--input-shape x: sizes"),
+        (lat_predict, ["zoo:resnet18", "--input-shape", "x"], "--input-shape x: must be sizes"),
         (lat_compare, ["zoo:resnet18", "nothing.onnx"], "nothing.onnx: No such file"),
         (lat_compare, ["broken.onnx"], "broken.onnx: not an ONNX file"),
         (lat_compare, ["--against", "broken.json"], "broken.json: not a network in JSON"),
