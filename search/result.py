@@ -58,7 +58,7 @@ class SearchResult:
     measured. `history`: the architecture steps. `largest`: the space's largest network, and
     `baselines`: networks found without a search, at the same budgets, trained and measured alike.
     `pareto`: networks from fastest to slowest, with the accuracy of the supernet's weights.
-    `environment`: versions, machine, and the user's own files (`search.runs.environment`).
+    `environment`: versions, machine, and the user's own files (`search.runs.certificate`).
     `operators`, by target: the predicted latency of each operator of the network, in order
     (`operator_rows`). `failed`: keys and errors of candidates that could not be measured.
     """
