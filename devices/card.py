@@ -1,26 +1,15 @@
 """`DeviceCard`: a TOML file that describes how a target is reached and run."""
 
 import os
-import re
-import reprlib
 import shlex
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from devices.cards import known_cards
-from latency.errors import UsageError, unknown_name
-from latency.files import MOST_BYTES, read_text
+from latency.errors import unknown_name
+from latency.toml_file import Section, read_toml
 
 Precision = Literal["float32", "tf32", "float16", "bfloat16", "int8"]
 
@@ -55,10 +44,8 @@ _ENDS = (
 """Keys of [measuring] that are a minimum and a maximum; one that is given alone holds."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
-    )
+class _Section(Section):
+    model_config = ConfigDict(strict=False, allow_inf_nan=False, validate_default=True)
 
 
 class Measuring(_Section):
@@ -202,48 +189,10 @@ class DeviceCard(_Section):
         return self
 
 
-_SECTIONS: dict[str, type[_Section]] = {
-    "measuring": Measuring,
-    "ssh": Ssh,
-    "adb": Adb,
-    "replay": Replay,
-}
-_NOT_IN_FILES = frozenset({"name", "argument"})
-
-
 def load_card(name: str) -> DeviceCard:
     """The card of this name, or of the TOML file at this path. Raises `UsageError` for an unknown
     name, listing the known ones, and for a broken file, naming the file, the key and its limits."""
     path = Path(name) if name.endswith(".toml") else known_cards().get(name)
     if path is None:
         raise unknown_name("device card", name, known_cards())
-    try:
-        written = tomllib.loads(read_text(path, MOST_BYTES))
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not a device card in TOML: {error}") from None
-    for key in _NOT_IN_FILES & written.keys():
-        raise UsageError(f"{path}: {_unknown_key((key,))}")
-    try:
-        return DeviceCard(name=path.stem, argument=shlex.quote(name), **written)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "extra_forbidden":
-            raise UsageError(f"{path}: {_unknown_key(first['loc'])}") from None
-        raise UsageError(f"{path}: {_message(first)}") from None
-
-
-def _message(error: ErrorDetails) -> str:
-    """A validation error: the key, what is wrong, and the value."""
-    where = [str(part) for part in error["loc"] if not re.search(r"\W", str(part))]
-    message = error["msg"].removeprefix("Value error, ").lower().replace("tuple", "list")
-    if message.startswith(("input", "string")) and isinstance(error["input"], str | int | float):
-        message += f", not {reprlib.repr(error['input'])}"
-    return ": ".join(filter(None, (".".join(where), message)))
-
-
-def _unknown_key(where: tuple[int | str, ...]) -> UsageError:
-    """The error for an unknown key of a card or of a section, listing the known keys."""
-    *section, key = (reprlib.repr(str(part))[1:-1] for part in where)
-    known = _SECTIONS[section[0]] if section else DeviceCard
-    what = f"[{section[0]}] key" if section else "key"
-    return unknown_name(what, key, known.model_fields.keys() - _NOT_IN_FILES)
+    return read_toml(path, DeviceCard, name=path.stem, argument=shlex.quote(name))

@@ -162,10 +162,16 @@ class _Fleet:
                     if not self.queue:
                         return
                     worker.todo = self.queue.popleft()
-            arguments = (worker.device, worker.todo, self.measuring, worker.journal)
-            report = partial(self._report, worker)
             try:
-                result = measure(*arguments, report, self.seed, sleep=self._sleep)
+                result = measure(
+                    worker.device,
+                    worker.todo,
+                    self.measuring,
+                    journal=worker.journal,
+                    on_progress=partial(self._report, worker),
+                    seed=self.seed,
+                    sleep=self._sleep,
+                )
                 worker.results.append(result)
             except _StoppedError:
                 return

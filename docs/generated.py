@@ -21,6 +21,8 @@ from typing import Any
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parent.parent
+_NO_KEYS = {"name", "argument", "ssh", "replay"}
+"""Fields of a card that are not keys of its file, and its other sections."""
 _MARK = re.compile(r"^<!-- (help|figures|keys): (.+) -->$", re.MULTILINE)
 
 
@@ -77,7 +79,7 @@ def figures_of(name: str) -> str:
 
 
 def keys_of(path: str) -> str:
-    """The keys of a card's section or of settings as a table: default, and meaning where told."""
+    """The keys of a card, of its section or of settings as a table: default and description."""
     module, name = path.split(":")
     described = getattr(import_module(module), name)
     if dataclasses.is_dataclass(described):
@@ -86,7 +88,7 @@ def keys_of(path: str) -> str:
         rows = [
             (key, "(needed)" if field.is_required() else field.default, field.description or "")
             for key, field in described.model_fields.items()
-            if not isinstance(field.default, BaseModel)
+            if not isinstance(field.default, BaseModel) and key not in _NO_KEYS
         ]
     lines = ["| key | default | meaning |", "| --- | --- | --- |"]
     for key, default, meaning in rows:

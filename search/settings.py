@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, TypeAdapter, ValidationError
 
 from latency.errors import UsageError
-from search.validation import first_error
+from latency.toml_file import first_error
 
 Strategy = Literal["proxyless-g", "proxyless-r", "evolution"]
 Binarisation = Literal["two", "full"]

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 from pydantic import Field, create_model
 
 from latency.errors import UsageError, unknown_name
+from latency.toml_file import Section, read_toml
 from search.settings import SearchSettings, check_bounds
-from search.toml_file import Section, read_toml
 
 _FOLDER = Path(__file__).parent
 _BATCHES = {"warmup": "batch_size", "search": "batch_size", "train": "train_batch_size"}

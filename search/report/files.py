@@ -22,8 +22,8 @@ from pydantic import (
 from latency.errors import SpecError
 from latency.files import read_file
 from latency.operators.spec import OpSpec
+from latency.toml_file import first_error
 from latency.units import format_amount
-from search.validation import first_error
 
 _MOST_BYTES = 2**28
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from latency.errors import UsageError, unknown_name
+from latency.toml_file import read_toml
 from search.space import SearchSpace
 from search.spaces import cifar_tree, own
 from search.spaces.bounds import check_options
 from search.spaces.staged import StagedSpace
-from search.toml_file import read_toml
 
 
 def _staged(name: str, width: float = 1.0, **options: Any) -> SearchSpace:

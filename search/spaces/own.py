@@ -18,9 +18,9 @@ from typing import Any
 from latency.errors import SpecError, UsageError
 from latency.files import MOST_BYTES, read_text
 from latency.names import slug
+from latency.toml_file import read_toml
 from search.space import SearchSpace
 from search.spaces.staged import StagedSpace
-from search.toml_file import read_toml
 
 SUFFIXES = (".toml", ".py")
 _BUILD = "build(resolution, width, classes, batch)"

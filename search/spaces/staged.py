@@ -13,9 +13,9 @@ from latency.candidates import Block
 from latency.errors import unknown_name
 from latency.operators.kinds import ACTIVATIONS
 from latency.operators.spec import OpSpec
+from latency.toml_file import Section
 from search.space import SearchSpace
 from search.spaces.bounds import MOST_CLASSES, MOST_RESOLUTION
-from search.toml_file import Section
 
 Value = TypeVar("Value")
 
