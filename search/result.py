@@ -55,9 +55,8 @@ class SearchResult:
     `budget_ms`, `predicted_ms`, `measured_ms` and their intervals are those of `target`, the
     first of `budgets`. `candidates`: keys of each block's candidates, null for a skipped block;
     `choices` and `probabilities` index them. `attempts`: each network that was derived and
-    measured. `history`: the architecture steps. `largest`: the space's largest network, and
-    `baselines`: networks found without a search, at the same budgets, trained and measured alike.
-    `pareto`: networks from fastest to slowest, with the accuracy of the supernet's weights.
+    measured. `history`: the architecture steps. `baselines`: networks found without a
+    search, at the same budgets, trained and measured alike.
     `environment`: versions, machine, and the user's own files (`search.runs.certificate`).
     `operators`, by target: the predicted latency of each operator of the network, in order
     (`operator_rows`). `failed`: keys and errors of candidates that could not be measured.
@@ -91,9 +90,7 @@ class SearchResult:
     table: str
     version: str
     command: Sequence[str]
-    largest: Mapping[str, Any] | None = None
     baselines: Sequence[Mapping[str, Any]] = field(default_factory=list)
-    pareto: Sequence[Mapping[str, Any]] = field(default_factory=list)
     environment: Mapping[str, Any] = field(default_factory=dict)
     operators: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)

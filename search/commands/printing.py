@@ -29,7 +29,7 @@ def print_result(result: SearchResult, folder: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(result)))
         return
-    others = [*([result.largest] if result.largest else []), *result.baselines]
+    others = result.baselines
     table = Table("", title=f"{result.space} on {Path(result.target).stem}, {result.data}")
     for column in ("found", *(str(other["name"]) for other in others)):
         table.add_column(column, justify="right")

@@ -9,7 +9,6 @@ import typer
 
 from latency.errors import UsageError
 from latency.tables.table import LatencyTable
-from search import report
 from search.commands.options import Json, require_suffix
 from search.console import in_one_line, notice, run
 from search.run_files import FRONT, RESULT
@@ -47,6 +46,8 @@ def report_command(
     """
     if out is not None:
         require_suffix(out, ".html")
+    from search import report
+
     page = _page(what, other)
     path = out or _default_path(what, other)
     report.write_page(page, path)
@@ -67,12 +68,16 @@ def report_command(
 def write_or_notice(folder: Path) -> None:
     """Write the report of a finished search; print a notice if that fails for any reason."""
     try:
+        from search import report
+
         report.write_report(folder)
     except Exception as error:
         notice(f"no report: {in_one_line(error)}; to make it: lat-report {folder}")
 
 
 def _page(what: str, other: str | None) -> "Page":
+    from search import report
+
     if other is None and _is_run(what):
         return report.run_page(_folder(what))
     if other is None:
@@ -100,7 +105,7 @@ def _default_path(what: str, other: str | None) -> Path:
         stems = [name.stem if name.is_file() else name.name for name in names]
         return Path(f"{stems[0]}-and-{stems[1]}.html")
     if _is_run(what):
-        return _folder(what) / report.REPORT
+        return _folder(what) / "report.html"
     return Path(what).with_suffix(".html") if Path(what).is_file() else Path(f"{what}.html")
 
 

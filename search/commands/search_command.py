@@ -44,7 +44,7 @@ def search_command(options: SearchOptions) -> None:
         refuse_others(options, of_range | {"only_range"}, "--range does not train")
         print_space_range(options)
     elif options.pareto is not None:
-        used = every - {"largest", "random_networks"}
+        used = every - {"random_networks"}
         refuse_others(options, used, "--pareto does not train the networks that it finds")
         find_pareto_front(options.pareto, options)
     else:

@@ -172,9 +172,6 @@ class SearchOptions(TrainingOptions, RangeOptions):
             "--measure-as-you-go", help="Measure the most important operators during the search."
         ),
     ] = False
-    largest: Annotated[
-        bool, typer.Option("--largest", help="Also train and measure the space's largest network.")
-    ] = False
     random_networks: Annotated[
         int,
         typer.Option(

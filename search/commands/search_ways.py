@@ -37,7 +37,7 @@ def search(options: SearchOptions) -> None:
         raise UsageError("no --budget given; say how long the network may take, e.g. --budget 5ms")
     plan = _planned(parse_budgets(options.budget, options.target), options)
     with extra("train"):
-        from search.runs.baselines import baselines, largest_network
+        from search.runs.baselines import baselines
         from search.runs.certificate import certified
         from search.runs.found_network import find_network
         from search.runs.search_run import SearchRun
@@ -50,7 +50,6 @@ def search(options: SearchOptions) -> None:
                 run,
                 training,
                 found,
-                largest=largest_network(run, bar) if options.largest else None,
                 baselines=baselines(run, found.attempt, bar, options.random_networks),
                 started=started,
             )

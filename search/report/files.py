@@ -170,18 +170,15 @@ class ResultFile(SavedNetwork, _Head):
     attempts: list[_Attempt]
     history: list[_Step]
     command: list[str]
-    largest: SavedNetwork | None
     baselines: list[Baseline]
-    pareto: list[FrontNetwork]
     environment: _Environment
     operators: dict[str, list[SavedOperator]]
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         counts = [len(block) for block in self.candidates]
-        for choices in (self.choices, *(one.choices for one in self.pareto if one.choices)):
-            if len(choices) != len(counts) or any(map(ge, choices, counts)):
-                raise ValueError("the choices are not of its candidates")
+        if len(self.choices) != len(counts) or any(map(ge, self.choices, counts)):
+            raise ValueError("the choices are not of its candidates")
         for rows in (step.probabilities for step in self.history if step.probabilities):
             if len(rows) != len(counts) or any(map(lt, map(len, rows), counts)):
                 raise ValueError("the probabilities are not of its candidates")

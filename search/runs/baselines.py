@@ -24,13 +24,6 @@ _CORRECTIONS = 5
 """How many widths are measured at most, each corrected by the measurement of the one before."""
 
 
-def largest_network(run: SearchRun, bar: Progress) -> dict[str, Any]:
-    """The space's largest network, trained and measured like the network found."""
-    choices = (run.plan.as_you_go or run.plan.space).largest
-    attempt = attempt_of(run.plan.space, choices, run.summed)
-    return trained_and_measured(run, "largest", attempt, bar)
-
-
 def baselines(run: SearchRun, found: Attempt, bar: Progress, count: int) -> list[dict[str, Any]]:
     """The best of `count` random networks of the space, by validation accuracy, and MobileNetV2
     of uniform width, both within the same budgets as the network found. The name of a network that

@@ -36,12 +36,11 @@ def certified(
     search: SupernetTraining,
     found: FoundNetwork,
     *,
-    largest: Mapping[str, Any] | None,
     baselines: Sequence[Mapping[str, Any]],
     started: float,
 ) -> SearchResult:
-    """The result of a run. `largest`, `baselines`: the comparison networks. `started`: when the
-    run began, on the monotonic clock."""
+    """The result of a run. `baselines`: the comparison networks. `started`: when the run began, on
+    the monotonic clock."""
     plan, chosen = run.plan, found.attempt
     outcomes = budget_outcomes(run.budgets, chosen, found.measured)
     first = outcomes[0]
@@ -74,7 +73,6 @@ def certified(
         table=first.table or "",
         version=version(),
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
-        largest=largest,
         baselines=baselines,
         failed=plan.as_you_go.failed if plan.as_you_go else {},
         environment=environment(plan.targets.values(), plan.space, plan.compute),

@@ -19,7 +19,7 @@ from search.console import following, version
 from search.derivation.evolution import Evolution
 from search.derivation.knapsack import fastest_within
 from search.result import BudgetOutcome
-from search.run_files import FRONT, RESULT
+from search.run_files import FRONT
 from search.runs.certificate import budget_outcomes
 from search.runs.search_run import SearchRun
 from search.searcher import SupernetTraining
@@ -59,7 +59,7 @@ def find_front(run: SearchRun, search: SupernetTraining, count: int, bar: Progre
 
     If devices can be reached, all networks are measured, and those over a budget are replaced; the
     least budget is the measured latency of the fastest network. Written to `pareto.json`, the
-    networks to `pareto/`, and into the `result.json` of the run in the same folder, if any.
+    networks to `pareto/`.
     """
     started, plan = time.monotonic(), run.plan
     choosing = _Choosing(run, run.evolution(search), bar)
@@ -80,10 +80,6 @@ def find_front(run: SearchRun, search: SupernetTraining, count: int, bar: Progre
     for (_, attempt), row in zip(found, rows, strict=True):
         write_whole(run.folder / row["network"], attempt.network.to_json())
     write_whole(run.folder / FRONT, json.dumps(vars(front), indent=2) + "\n")
-    result = run.folder / RESULT
-    if result.exists():
-        content = json.loads(result.read_bytes()) | {"pareto": rows}
-        write_whole(result, json.dumps(content, indent=2) + "\n")
     return front
 
 

@@ -55,17 +55,12 @@ def save_run(folder: Path, table: Path, **changes: Any) -> Path:
         "candidates": [[op and op.key for op in block] for block in space.blocks],
         "table": str(table),
         "version": "0.1.0",
-        "largest": _network(1.8 * ms, 0.98),
         "budgets": [
             _budget("phone", "ms", 1.05 * ms, ms),
             _budget("macs", "", 1.3 * network.macs, network.macs),
             _budget("memory", "bytes", 4e6, 3.1e6),
         ],
         "baselines": [_network(ms, 0.95, "random"), _network(1.01 * ms, 0.96, "evolution")],
-        "pareto": [
-            {**_network(share * ms, 0.9 + 0.05 * share), "choices": choices}
-            for share in (0.6, 0.8, 1.0)
-        ],
         "command": ["lat-search", "--target", "phone", "--budget", "400us"],
         "environment": {
             "python": "3.11.2",
@@ -85,7 +80,7 @@ def save_run(folder: Path, table: Path, **changes: Any) -> Path:
 
 
 LEAN: dict[str, Any] = {
-    **{"baselines": [], "pareto": [], "command": [], "largest": None, "environment": {}},
+    **{"baselines": [], "command": [], "environment": {}},
     **{"operators": {}, "attempts": [], "history": []},
 }
 """Optional results that a search does not have: no steps and no other networks."""

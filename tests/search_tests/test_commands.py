@@ -161,7 +161,7 @@ def test_budgets_of_a_target_and_of_sizes_hold_together(invoke, mini_csv):
             ["--budget", "1ms", "--strategy", "evolution", "--penalty", "lagrangian"],
             "--penalty needs --strategy proxyless-g or proxyless-r",
         ),
-        (["--pareto", "3", "--largest", "--baselines", "2"], "leave out --largest, --baselines"),
+        (["--pareto", "3", "--baselines", "2"], "leave out --baselines"),
         (
             ["--range", "--steps", "9", "--out", "r"],
             "--range does not train: leave out --out, --steps",

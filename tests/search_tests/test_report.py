@@ -66,7 +66,7 @@ def test_a_search_is_reported_in_its_folder(invoke, run_folder):
     assert code == 0
     answer = json.loads(out)
     assert answer["report"] == "run/report.html"
-    wanted = ["network", "budget", "curves", "probabilities", "tradeoff", "front", "operators"]
+    wanted = ["network", "budget", "curves", "probabilities", "tradeoff", "operators"]
     assert answer["figures"] == wanted
     text = html_of(run_folder / "report.html")
     for text_shown in (
@@ -384,9 +384,6 @@ _BUDGET = {
         {"probabilities": [[0.5, 0.5]], "history": []},
         {"choices": [0]},
         {"choices": [99] * 9},
-        {"pareto": [{"budget_ms": 1.0, "choices": [0]}]},
-        {"pareto": [{"budget_ms": 1.0, "choices": [99] * 9}]},
-        {"pareto": [{"budget_ms": 1.0, "predicted_ms": 0}]},
         {"candidates": [["conv-8x8x8-8-k3-s1"]]},
         {"candidates": [["x"]]},
         {"space": "mini@" + "9" * 5000},

@@ -42,8 +42,7 @@ def _search(folder: Path, table: Path) -> Made:
         "budget": 5,
         "curves": STEPS * (3 + 3 + 2 + 1),
         "probabilities": 10 * sum(MINI.counts),
-        "tradeoff": 2 + 3 + 1 + 1,
-        "front": 3 * BLOCKS,
+        "tradeoff": 2 + 1,
         "operators": len(ops),
     }
 

@@ -19,7 +19,7 @@ from search.console import progress_bar
 from search.jobs.bench import Bench
 from search.jobs.targets import Target
 from search.runs import baselines
-from search.runs.baselines import largest_network, trained_and_measured
+from search.runs.baselines import trained_and_measured
 from search.runs.certificate import budget_outcomes, certified
 from search.runs.checkpoints import _named
 from search.runs.found_network import derived, find_network
@@ -228,17 +228,14 @@ def test_a_search_goes_on_without_the_candidates_that_cannot_be_measured_and_so_
         with progress_bar(quiet=True) as bar:
             training = run.search(bar)
             found = find_network(run, training, bar)
-            largest = largest_network(run, bar)
-            return certified(run, training, found, largest=largest, baselines=[], started=0.0)
+            return certified(run, training, found, baselines=[], started=0.0)
 
     first = run(tmp_path / "run")
     again = run(tmp_path / "run")
     for result in (first, again):
         assert failing[0].key in result.failed
         assert set(result.failed) <= {op.key for op in failing}
-        for choices in (result.choices, result.largest["choices"]):
-            ops = toy_space.network(choices).ops
-            assert not set(failing) & set(ops)
+        assert not set(failing) & set(toy_space.network(result.choices).ops)
         assert result.probabilities[0][toy_space.largest[0]] == 0
     again.save(tmp_path / "result.json")
     assert json.loads((tmp_path / "result.json").read_text())["failed"] == again.failed

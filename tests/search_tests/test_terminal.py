@@ -334,7 +334,7 @@ def test_a_measurement_that_differs_from_the_prediction_is_told(
     prediction = {"predicted": 1.0, "predicted_low": 0.9, "predicted_high": 1.1}
     ends = {"measured_low": measured - 0.1, "measured_high": measured + 0.1}
     words = {**told["budgets"][0], **prediction, "measured": measured, **ends}
-    own = {"budgets": [BudgetOutcome(**words)], "candidates": [], "largest": None, "baselines": []}
+    own = {"budgets": [BudgetOutcome(**words)], "candidates": [], "baselines": []}
     result = SearchResult(**{**told, **own})
     print_result(result, tmp_path / "run", as_json=False)
     out = " ".join(capsys.readouterr().out.split())

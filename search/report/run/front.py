@@ -32,7 +32,7 @@ class Group:
 
 
 def comparison_parts(
-    groups: Sequence[Group], front: Sequence[Drawing], limit_ms: float | None = None
+    groups: Sequence[Group], limit_ms: float | None = None, front: Sequence[Drawing] = ()
 ) -> Iterator[Part]:
     """Figures and a table of networks; `front`: drawings of those on a Pareto front."""
     yield Picture(
@@ -123,7 +123,7 @@ def front_page(folder: Path) -> Page:
         "lat-search, networks from fastest to slowest",
         {"networks": str(len(networks)), "from": ends[0], "to": ends[1]},
         {
-            "Networks": [*comparison_parts([group], drawings)],
+            "Networks": [*comparison_parts([group], front=drawings)],
             "How to reproduce it": [Grid(facts)],
         },
     )

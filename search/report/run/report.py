@@ -13,7 +13,7 @@ from latency.tables.table import LatencyTable
 from latency.units import format_ms
 from search.budget import macs_of_one
 from search.report.files import SavedBudget, Stage
-from search.report.look import BLUE, GREEN, GREY, ORANGE
+from search.report.look import GREEN, GREY
 from search.report.page import Grid, Page, Part, Picture, Text
 from search.report.run.blocks import Drawing, blocks_figure, chosen, drawn
 from search.report.run.figures import budget_figure, curves_figure, operators_figure
@@ -125,17 +125,12 @@ def _search(run: SavedRun) -> Iterator[Part]:
 
 def _comparison(run: SavedRun) -> Iterator[Part]:
     result = run.result
-    if not (result.baselines or result.pareto or result.largest):
-        return
-    front = sorted(result.pareto, key=lambda one: one.ms)
-    groups = [
-        Group("baselines", result.baselines, GREY, "markers+text"),
-        Group("Pareto front", front, ORANGE, "lines+markers"),
-        Group("largest network", [result.largest] if result.largest else [], BLUE),
-        Group("found", [result], GREEN),
-    ]
-    drawings = [chosen(run, one.choices, format_ms(one.ms)) for one in front if one.choices]
-    yield from comparison_parts(groups, drawings, result.budget_ms)
+    if result.baselines:
+        groups = [
+            Group("baselines", result.baselines, GREY, "markers+text"),
+            Group("found", [result], GREEN),
+        ]
+        yield from comparison_parts(groups, result.budget_ms)
 
 
 def _operators(run: SavedRun) -> Iterator[Part]:
