@@ -13,6 +13,7 @@ import pytest
 from browsing import needs_chromium
 from saved_runs import LEAN, OTHER, save_front, save_run, save_table
 
+import search
 from latency import LatencyTable, LatError, Measurement, OpSpec, Setting
 from search import report, spaces
 from search.commands.report_command import main, write_or_notice
@@ -314,6 +315,9 @@ def test_mistakes_are_one_line(invoke, run_folder, tmp_path, arguments, code, me
 def test_without_plotly_the_command_names_the_extra_and_a_search_goes_on(
     invoke, run_folder, monkeypatch, capsys
 ):
+    for name in [name for name in sys.modules if name.startswith("search.report")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(search, "report")
     monkeypatch.setitem(sys.modules, "plotly", None)
     code, _, err = invoke(main, "run")
     assert code == 2
